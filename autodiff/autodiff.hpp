@@ -1,0 +1,12 @@
+#pragma once
+// The whole engine: tensors, operations, derivatives. Each header can also be included alone.
+
+#include "check.hpp"
+#include "custom.hpp"
+#include "error.hpp"
+#include "jacobian.hpp"
+#include "ops.hpp"
+#include "random.hpp"
+#include "tensor.hpp"
+#include "transforms.hpp"
+#include "xtensor.hpp"

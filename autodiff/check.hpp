@@ -1,0 +1,52 @@
+#pragma once
+// Checks derivatives of a function against each other and against differences, for rules of your own as for ours.
+//
+//     check_derivatives([](const Tensor<>& a, const Tensor<>& b) { return matmul(tanh(a), b); }, a, b);
+
+#include <functional>
+#include <span>
+#include <vector>
+
+#include "transforms.hpp"
+
+namespace tapegrad {
+
+struct CheckOptions {
+  /// Derivatives of derivatives to check as well: 1 checks the rules, 2 the rules' derivatives, ...
+  int order = 2;
+  /// Largest |difference| allowed, relative to max(1, size of the terms); 0: by number type and order.
+  double tolerance = 0;
+  /// Half the step of the central difference, relative to max(1, |x|); 0: by number type.
+  double step = 0;
+  std::uint64_t seed = 1;
+};
+
+template <Real T>
+using TensorFunction = std::function<Tensor<T>(std::span<const Tensor<T>>)>;
+
+/// In random directions u, v at the point `at`: J v equals a central difference of f; <u, J v> equals <J^T u, v>; a
+/// cotangent with two seed axes gives what its slices give one by one, and so does a tangent; and, up to the order, the
+/// same of (x, u) -> J(x)^T u. Away from corners of f. Throws CheckError saying which equation failed and by how much.
+template <Real T>
+TAPEGRAD_EXPORT void check_derivatives(const TensorFunction<T>& f, std::vector<Tensor<T>> at,
+                                       const CheckOptions& options = {});
+
+/// The same of a function of one or several tensors; options first.
+template <class F, Real T, class... More>
+  requires(std::is_same_v<Tensor<T>, More> && ...) && std::is_invocable_v<F&, const Tensor<T>&, const More&...>
+void check_derivatives(const CheckOptions& options, F&& f, const Tensor<T>& x, const More&... more) {
+  check_derivatives<T>(
+      [&f](std::span<const Tensor<T>> at) {
+        return [&]<std::size_t... I>(std::index_sequence<I...>) {
+          return Tensor<T>(f(at[I]...));
+        }(std::make_index_sequence<1 + sizeof...(More)>{});
+      },
+      {x, more...}, options);
+}
+template <class F, Real T, class... More>
+  requires(std::is_same_v<Tensor<T>, More> && ...) && std::is_invocable_v<F&, const Tensor<T>&, const More&...>
+void check_derivatives(F&& f, const Tensor<T>& x, const More&... more) {
+  check_derivatives(CheckOptions{}, f, x, more...);
+}
+
+}  // namespace tapegrad

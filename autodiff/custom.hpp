@@ -1,0 +1,63 @@
+#pragma once
+// Functions with derivative rules of your own.
+//
+//     auto cube = custom<double>({.name = "cube",
+//         .value = [](auto x) { return x[0] * x[0] * x[0]; },
+//         .pullback = [](std::size_t, auto& g, auto& y, auto x) { return g * 3 * square(x[0]); },
+//         .pushforward = [](std::size_t, auto& v, auto& y, auto x) { return v * 3 * square(x[0]); }});
+//     Tensor<> y = cube(x);
+
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+
+#include "ops.hpp"
+
+namespace tapegrad {
+
+/// A primitive of the user's. Rules are written in tensor operations, so they can be differentiated again.
+template <Real T>
+struct Rule {
+  using Operands = std::span<const Tensor<T>>;
+
+  std::string name = "custom";
+  /// f(x...); called with plain values.
+  std::function<Tensor<T>(Operands x)> value;
+  /// J_k^T g: g has the shape of y = f(x...), the result that of x[k].
+  std::function<Tensor<T>(std::size_t k, const Tensor<T>& g, const Tensor<T>& y, Operands x)> pullback;
+  /// J_k v: v has the shape of x[k], the result that of y. Needed only for forward sweeps (jvp, hvp, some Jacobians).
+  std::function<Tensor<T>(std::size_t k, const Tensor<T>& v, const Tensor<T>& y, Operands x)> pushforward = {};
+  /// The rules take any number of leading seed axes at once; otherwise they are called once per seed.
+  bool batched = false;
+  /// Element b of the first axis of y depends only on element b of the first axis of each operand.
+  bool separate_rows = false;
+};
+
+/// A function made by custom(); cheap to copy.
+template <Real T>
+class TAPEGRAD_EXPORT CustomFunction {
+ public:
+  explicit CustomFunction(Rule<T> rule);
+  /// Throws ValueError when value or pullback is missing, ShapeError when a rule gives a wrong shape.
+  Tensor<T> call(std::span<const Tensor<T>> x, Where where) const;
+
+  template <class... More>
+  Tensor<T> operator()(const Tensor<T>& x, const More&... more) const {
+    const Tensor<T> operands[] = {x, more...};
+    return call(operands, {});
+  }
+
+ private:
+  Tensor<T> rule_;  // holds the rule as an object of the pool, so that a tape can keep it alive
+};
+
+template <Real T>
+CustomFunction<T> custom(Rule<T> rule) {
+  return CustomFunction<T>(std::move(rule));
+}
+
+extern template class CustomFunction<float>;
+extern template class CustomFunction<double>;
+
+}  // namespace tapegrad

@@ -1,0 +1,3 @@
+#pragma once
+
+#define TAPEGRAD_EXPORT __attribute__((visibility("default")))

@@ -1,0 +1,87 @@
+#include "blas.hpp"
+
+#include <cblas.h>
+
+#include <limits>
+#include <stdexcept>
+#include <string>
+
+namespace tapegrad::kernels {
+namespace {
+
+// OpenBLAS would start one thread per core, and two callers at once would fight for them.
+void default_to_one_thread() {
+  static const bool done = (openblas_set_num_threads(1), true);
+  static_cast<void>(done);
+}
+
+void call_gemm(CBLAS_TRANSPOSE ta, CBLAS_TRANSPOSE tb, blasint m, blasint n, blasint k, const float* a, blasint lda,
+               const float* b, blasint ldb, float beta, float* c) {
+  cblas_sgemm(CblasRowMajor, ta, tb, m, n, k, 1, a, lda, b, ldb, beta, c, n);
+}
+void call_gemm(CBLAS_TRANSPOSE ta, CBLAS_TRANSPOSE tb, blasint m, blasint n, blasint k, const double* a, blasint lda,
+               const double* b, blasint ldb, double beta, double* c) {
+  cblas_dgemm(CblasRowMajor, ta, tb, m, n, k, 1, a, lda, b, ldb, beta, c, n);
+}
+
+void call_gemv(CBLAS_TRANSPOSE ta, blasint rows, blasint cols, const float* a, const float* x, float beta, float* y) {
+  cblas_sgemv(CblasRowMajor, ta, rows, cols, 1, a, cols, x, 1, beta, y, 1);
+}
+void call_gemv(CBLAS_TRANSPOSE ta, blasint rows, blasint cols, const double* a, const double* x, double beta,
+               double* y) {
+  cblas_dgemv(CblasRowMajor, ta, rows, cols, 1, a, cols, x, 1, beta, y, 1);
+}
+
+blasint blas_size(std::int64_t size) {
+  if (size > std::numeric_limits<blasint>::max()) {
+    throw std::length_error("gemm: a side of " + std::to_string(size) + " is beyond the " +
+                            std::to_string(std::numeric_limits<blasint>::max()) + " that this BLAS can address");
+  }
+  return static_cast<blasint>(size);
+}
+
+template <class T>
+void multiply(bool transpose_a, bool transpose_b, std::int64_t rows, std::int64_t cols, std::int64_t inner, const T* a,
+              const T* b, T beta, T* c) {
+  const blasint m = blas_size(rows), n = blas_size(cols), k = blas_size(inner);
+  if (k == 0) {  // BLAS returns early and would leave c as it is.
+    for (std::int64_t i = 0; i < rows * cols; ++i) c[i] = beta == 0 ? 0 : beta * c[i];
+    return;
+  }
+  if (m == 0 || n == 0) return;
+  default_to_one_thread();
+  const auto op = [](bool transpose) { return transpose ? CblasTrans : CblasNoTrans; };
+  const blasint lda = transpose_a ? m : k, ldb = transpose_b ? k : n;
+  if (n == 1) {
+    call_gemv(op(transpose_a), transpose_a ? k : m, lda, a, b, beta, c);
+  } else if (m == 1) {  // c^T = op(b)^T a^T
+    call_gemv(op(!transpose_b), transpose_b ? n : k, ldb, b, a, beta, c);
+  } else {
+    call_gemm(op(transpose_a), op(transpose_b), m, n, k, a, lda, b, ldb, beta, c);
+  }
+}
+
+}  // namespace
+
+void gemm(bool transpose_a, bool transpose_b, std::int64_t m, std::int64_t n, std::int64_t k, const float* a,
+          const float* b, float beta, float* c) {
+  multiply(transpose_a, transpose_b, m, n, k, a, b, beta, c);
+}
+
+void gemm(bool transpose_a, bool transpose_b, std::int64_t m, std::int64_t n, std::int64_t k, const double* a,
+          const double* b, double beta, double* c) {
+  multiply(transpose_a, transpose_b, m, n, k, a, b, beta, c);
+}
+
+void set_blas_threads(int count) {
+  if (count < 1) throw std::invalid_argument("set_num_threads: " + std::to_string(count) + ", but at least 1 is needed");
+  default_to_one_thread();
+  openblas_set_num_threads(count);
+}
+
+int blas_threads() {
+  default_to_one_thread();
+  return openblas_get_num_threads();
+}
+
+}  // namespace tapegrad::kernels

@@ -1,0 +1,155 @@
+#pragma once
+// The elementwise primitives' loops: the text of ops/elementwise.hpp over SIMD vectors.
+
+#include "kernels.hpp"
+#include "simd.hpp"
+
+// As for xsimd itself, see simd.hpp.
+#ifdef __clang__
+#pragma clang attribute push(__attribute__((always_inline)), apply_to = function)
+#endif
+
+// The text finds these beside the functions of xsimd, through its arguments.
+namespace xsimd {
+
+template <class T, class A>
+static inline batch<T, A> mul0(const batch<T, A>& a, const batch<T, A>& d) {
+  const batch<T, A> product = a * d;
+  // d - d is 0 for a finite d and NaN else.
+  return select((a == batch<T, A>(T(0))) & (d - d != batch<T, A>(T(0))), batch<T, A>(T(0)), product);
+}
+
+// Whole exponents up to 64 by repeated squaring, one half by sqrt.
+template <class T, class A>
+static inline batch<T, A> power(const batch<T, A>& x, T p) {
+  const T magnitude = p < 0 ? -p : p;
+  if (p == T(0.5)) return sqrt(x);
+  if (magnitude <= T(64) && magnitude == static_cast<T>(static_cast<int>(magnitude))) {
+    batch<T, A> result(T(1)), square = x;
+    for (int n = static_cast<int>(magnitude); n > 0; n /= 2) {
+      if (n % 2 == 1) result = result * square;
+      square = square * square;
+    }
+    return p < 0 ? batch<T, A>(T(1)) / result : result;
+  }
+  return pow(x, batch<T, A>(p));
+}
+
+}  // namespace xsimd
+
+#include "../ops/elementwise.hpp"
+
+#ifdef __clang__
+#pragma clang attribute pop
+#endif
+
+namespace tapegrad::kernels {
+namespace {
+
+template <class T, bool steps>
+inline Batch<T> load(const T* row, std::int64_t j) {
+  if constexpr (steps) return Batch<T>::load_unaligned(row + j);
+  else return Batch<T>(*row);
+}
+
+template <class Op, class T, class... V>
+inline Batch<T> value(T p, const V&... x) {
+  if constexpr (requires { Op::value(x..., p); }) return Op::value(x..., p);
+  else return Op::value(x...);
+}
+
+// Every vector of a row is a whole one: what spills over the row's end is overwritten by the next row.
+template <class Op, class T>
+[[gnu::flatten]] void unary_value(std::int64_t rows, std::int64_t cols, const Source<T>* in, T p, T* out) {
+  for (std::int64_t i = 0; i < rows; ++i, out += cols) {
+    const T* x = in[0].data + i * in[0].row;
+    for (std::int64_t j = 0; j < cols; j += width<T>) store(out + j, value<Op, T>(p, load<T, true>(x, j)));
+  }
+}
+
+template <class Op, class T>
+[[gnu::flatten]] void unary_product(std::int64_t rows, std::int64_t cols, const Source<T>* in, T p, T* out) {
+  for (std::int64_t i = 0; i < rows; ++i, out += cols) {
+    const T* v = in[0].data + i * in[0].row;
+    const T* x = in[1].data + i * in[1].row;
+    const T* y = in[2].data + i * in[2].row;
+    for (std::int64_t j = 0; j < cols; j += width<T>) {
+      const Batch<T> vj = load<T, true>(v, j), xj = load<T, true>(x, j), yj = load<T, true>(y, j);
+      if constexpr (requires { Op::product(vj, xj, yj, p); }) store(out + j, Op::product(vj, xj, yj, p));
+      else store(out + j, Op::product(vj, xj, yj));
+    }
+  }
+}
+
+
+template <class Op, class T, bool a_steps, bool b_steps>
+inline void binary_value_rows(std::int64_t rows, std::int64_t cols, const Source<T>* in, T* out) {
+  for (std::int64_t i = 0; i < rows; ++i, out += cols) {
+    const T* a = in[0].data + i * in[0].row;
+    const T* b = in[1].data + i * in[1].row;
+    for (std::int64_t j = 0; j < cols; j += width<T>) {
+      store(out + j, Op::value(load<T, a_steps>(a, j), load<T, b_steps>(b, j)));
+    }
+  }
+}
+
+template <class Op, class T>
+[[gnu::flatten]] void binary_value(std::int64_t rows, std::int64_t cols, const Source<T>* in, T, T* out) {
+  if (in[0].steps && in[1].steps) binary_value_rows<Op, T, true, true>(rows, cols, in, out);
+  else if (in[0].steps) binary_value_rows<Op, T, true, false>(rows, cols, in, out);
+  else binary_value_rows<Op, T, false, true>(rows, cols, in, out);
+}
+
+template <class Op, class T, int k, bool a_steps, bool b_steps>
+inline void binary_product_rows(std::int64_t rows, std::int64_t cols, const Source<T>* in, T* out) {
+  for (std::int64_t i = 0; i < rows; ++i, out += cols) {
+    const T* v = in[0].data + i * in[0].row;
+    const T* a = in[1].data + i * in[1].row;
+    const T* b = in[2].data + i * in[2].row;
+    const T* y = in[3].data + i * in[3].row;
+    for (std::int64_t j = 0; j < cols; j += width<T>) {
+      const Batch<T> vj = load<T, true>(v, j), aj = load<T, a_steps>(a, j), bj = load<T, b_steps>(b, j),
+                     yj = load<T, true>(y, j);
+      if constexpr (k == 0) store(out + j, Op::product_a(vj, aj, bj, yj));
+      else store(out + j, Op::product_b(vj, aj, bj, yj));
+    }
+  }
+}
+
+template <class Op, class T, int k>
+[[gnu::flatten]] void binary_product(std::int64_t rows, std::int64_t cols, const Source<T>* in, T, T* out) {
+  if (in[1].steps && in[2].steps) binary_product_rows<Op, T, k, true, true>(rows, cols, in, out);
+  else if (in[1].steps) binary_product_rows<Op, T, k, true, false>(rows, cols, in, out);
+  else binary_product_rows<Op, T, k, false, true>(rows, cols, in, out);
+}
+
+template <class Op>
+concept Passes = requires { Op::passes; };
+
+template <class T, class Op>
+constexpr UnaryKernels<T> unary_kernels_of() {
+  if constexpr (Passes<Op>) return {unary_value<Op, T>, nullptr};
+  else return {unary_value<Op, T>, unary_product<Op, T>};
+}
+template <class T, class Op>
+constexpr BinaryKernels<T> binary_kernels_of() {
+  if constexpr (Passes<Op>) return {binary_value<Op, T>, {nullptr, nullptr}};
+  else return {binary_value<Op, T>, {binary_product<Op, T, 0>, binary_product<Op, T, 1>}};
+}
+
+template <class T, class... Op>
+inline constexpr std::array<UnaryKernels<T>, sizeof...(Op)> unary_table(const std::tuple<Op...>*) {
+  return {unary_kernels_of<T, Op>()...};
+}
+template <class T, class... Op>
+inline constexpr std::array<BinaryKernels<T>, sizeof...(Op)> binary_table(const std::tuple<Op...>*) {
+  return {binary_kernels_of<T, Op>()...};
+}
+
+template <class T>
+inline constexpr auto unary_kernels = unary_table<T>(static_cast<const ops::Unary*>(nullptr));
+template <class T>
+inline constexpr auto binary_kernels = binary_table<T>(static_cast<const ops::Binary*>(nullptr));
+
+}  // namespace
+}  // namespace tapegrad::kernels

@@ -1,0 +1,78 @@
+#pragma once
+// Loops over contiguous memory, compiled once for baseline x86-64 and once for x86-64-v3 and chosen at run time.
+// Kernels know no tape and no tensor.
+//
+// Padding: every buffer may be read, and every output written, up to `padding` bytes past its end. A loop therefore
+// needs no scalar tail: its last vector spills into the padding, or into the next row, which is written afterwards.
+// Where lanes are combined (sums, maxima) the spilled lanes are masked.
+
+#include <cstddef>
+#include <cstdint>
+
+namespace tapegrad::kernels {
+
+inline constexpr std::size_t padding = 64;
+
+/// An operand of an elementwise loop over rows and columns: element (i, j) is data[i * row + j], or data[i * row] for
+/// every j when it does not step.
+template <class T>
+struct Source {
+  const T* data;
+  std::int64_t row;
+  bool steps;
+};
+
+/// out (rows, cols) from its sources; p is the primitive's constant. The last source always steps, and so does the
+/// first of a product.
+template <class T>
+using ElementwiseKernel = void (*)(std::int64_t rows, std::int64_t cols, const Source<T>* in, T p, T* out);
+
+template <class T>
+struct UnaryKernels {
+  ElementwiseKernel<T> value;    // of x
+  ElementwiseKernel<T> product;  // of v, x, y
+};
+template <class T>
+struct BinaryKernels {
+  ElementwiseKernel<T> value;       // of a, b
+  ElementwiseKernel<T> product[2];  // of v, a, b, y
+};
+
+template <class T>
+struct Kernels {
+  // In the order of ops::Unary and ops::Binary; null where a primitive's product is v itself.
+  const UnaryKernels<T>* unary;
+  const BinaryKernels<T>* binary;
+
+  // Reductions of x (outer, count, inner) to y (outer, inner). Sums are pairwise over blocks, so the error grows with
+  // log(count), not count. max and min are NaN where any element is; count >= 1.
+  void (*sum)(const T* x, T* y, std::int64_t outer, std::int64_t count, std::int64_t inner);
+  void (*max)(const T* x, T* y, std::int64_t outer, std::int64_t count, std::int64_t inner);
+  // Running sum along the middle axis; from the far end when `reverse`.
+  void (*cumsum)(const T* x, T* y, std::int64_t outer, std::int64_t count, std::int64_t inner, bool reverse);
+
+  // Rows of x (rows, cols), shifted by their maximum: finite for every finite input. A row of -inf gives NaN.
+  void (*softmax)(const T* x, T* y, std::int64_t rows, std::int64_t cols);
+  void (*log_softmax)(const T* x, T* y, std::int64_t rows, std::int64_t cols);
+  void (*logsumexp)(const T* x, T* y, std::int64_t rows, std::int64_t cols);  // y (rows)
+  // out = y * (g - <g, y>) for each row: J^T g = J g of softmax. g and out (seeds, rows, cols), y (rows, cols).
+  void (*softmax_product)(const T* y, const T* g, T* out, std::int64_t seeds, std::int64_t rows, std::int64_t cols);
+
+  void (*add_to)(T* y, const T* x, std::int64_t n);               // y += x
+  void (*axpy)(T* y, double a, const T* x, std::int64_t n);       // y += a * x
+};
+
+// The table for this CPU, or the one that TAPEGRAD_ISA=baseline forces. Read once.
+template <class T>
+const Kernels<T>& kernels();
+
+// "x86-64-v3" or "baseline".
+const char* isa();
+
+// Per-ISA tables, one translation unit each.
+extern const Kernels<float> baseline_f32;
+extern const Kernels<double> baseline_f64;
+extern const Kernels<float> v3_f32;
+extern const Kernels<double> v3_f64;
+
+}  // namespace tapegrad::kernels

@@ -1,0 +1,181 @@
+#pragma once
+// Reductions and running sums of (outer, count, inner) along the middle axis. Columns are the inner axis.
+
+#include "sum.inl"
+
+namespace tapegrad::kernels {
+namespace {
+
+// Sums `rows` rows of V vectors each, a stride apart; 8 accumulators whatever V is.
+template <int V, class T>
+inline void sum_rows(const T* x, std::int64_t rows, std::int64_t stride, Batch<T>* sum) {
+  constexpr int U = 8 / V;  // rows at a time
+  Batch<T> s[U][V];
+  for (int u = 0; u < U; ++u) {
+    for (int v = 0; v < V; ++v) s[u][v] = zero<T>();
+  }
+  std::int64_t row = 0;
+  for (; row + U <= rows; row += U) {
+    for (int u = 0; u < U; ++u) {
+      for (int v = 0; v < V; ++v) s[u][v] += load(x + (row + u) * stride + v * width<T>);
+    }
+  }
+  for (; row < rows; ++row) {
+    for (int v = 0; v < V; ++v) s[0][v] += load(x + row * stride + v * width<T>);
+  }
+  for (int half = U / 2; half > 0; half /= 2) {
+    for (int u = 0; u < half; ++u) {
+      for (int v = 0; v < V; ++v) s[u][v] += s[u + half][v];
+    }
+  }
+  for (int v = 0; v < V; ++v) sum[v] = s[0][v];
+}
+
+// y (inner) = sum of the rows of x (count, inner): tiles of columns, in each a block of rows at a time.
+template <class T>
+inline void sum_columns(const T* x, T* y, std::int64_t count, std::int64_t inner) {
+  constexpr std::int64_t W = width<T>, block = 32;
+  constexpr int tile = 32;  // vectors
+  for (std::int64_t column = 0; column < inner; column += tile * W) {
+    const int vectors = static_cast<int>(std::min<std::int64_t>(tile, (inner - column + W - 1) / W));
+    Cascade<T, tile> cascade(vectors);
+    Batch<T> sum[tile];
+    for (std::int64_t row = 0; row < count; row += block) {
+      const T* corner = x + row * inner + column;
+      const std::int64_t rows = std::min(block, count - row);
+      int j = 0;
+      for (; j + 8 <= vectors; j += 8) sum_rows<8>(corner + j * W, rows, inner, sum + j);
+      for (; j + 2 <= vectors; j += 2) sum_rows<2>(corner + j * W, rows, inner, sum + j);
+      if (j < vectors) sum_rows<1>(corner + j * W, rows, inner, sum + j);
+      if (count > block) cascade.add(sum);
+    }
+    for (int j = 0; j < vectors; ++j) store(y + column + j * W, count > block ? cascade.total(j) : sum[j]);
+  }
+}
+
+template <class T>
+[[gnu::flatten]] void sum(const T* x, T* y, std::int64_t outer, std::int64_t count, std::int64_t inner) {
+  if (count == 0) {
+    for (std::int64_t i = 0; i < outer * inner; ++i) y[i] = T{0};
+  } else if (inner == 1) {
+    for (std::int64_t o = 0; o < outer; ++o, x += count) {
+      y[o] = first(sum_terms<T>(count, [x](std::int64_t i) { return load(x + i); }));
+    }
+  } else {
+    for (std::int64_t o = 0; o < outer; ++o) sum_columns(x + o * count * inner, y + o * inner, count, inner);
+  }
+}
+
+// x86 maxima return their second operand when either is NaN and so forget NaNs: these are remembered apart. (Not by
+// x != x: in xsimd 8.1 that is false for NaN under AVX.)
+template <class T>
+struct Maximum {
+  Batch<T> value = Batch<T>(-infinity<T>);
+  Mask<T> nan = Mask<T>(false);
+
+  void add(const Batch<T>& x) {
+    value = xsimd::max(x, value);
+    nan = nan | xsimd::isnan(x);
+  }
+  void add(const Maximum& other) {
+    value = xsimd::max(other.value, value);
+    nan = nan | other.nan;
+  }
+  Batch<T> get() const { return xsimd::select(nan, Batch<T>(std::numeric_limits<T>::quiet_NaN()), value); }
+};
+
+template <class T>
+inline T max_row(const T* x, std::int64_t n) {
+  constexpr std::int64_t W = width<T>;
+  Maximum<T> m[4];
+  std::int64_t i = 0;
+  for (; i + 4 * W <= n; i += 4 * W) {
+    for (int k = 0; k < 4; ++k) m[k].add(load(x + i + k * W));
+  }
+  for (; i + W <= n; i += W) m[0].add(load(x + i));
+  if (i < n) m[1].add(xsimd::select(first_lanes<T>(n - i), load(x + i), Batch<T>(-infinity<T>)));
+  m[0].add(m[1]);
+  m[2].add(m[3]);
+  m[0].add(m[2]);
+  if (xsimd::any(m[0].nan)) return std::numeric_limits<T>::quiet_NaN();
+  return first(max_across(m[0].value));
+}
+
+template <int V, class T>
+inline void max_columns(const T* x, T* y, std::int64_t count, std::int64_t inner) {
+  Maximum<T> m[V];
+  for (std::int64_t row = 0; row < count; ++row) {
+    for (int v = 0; v < V; ++v) m[v].add(load(x + row * inner + v * width<T>));
+  }
+  for (int v = 0; v < V; ++v) store(y + v * width<T>, m[v].get());
+}
+
+template <class T>
+[[gnu::flatten]] void max(const T* x, T* y, std::int64_t outer, std::int64_t count, std::int64_t inner) {
+  if (inner == 1) {
+    for (std::int64_t o = 0; o < outer; ++o) y[o] = max_row(x + o * count, count);
+    return;
+  }
+  constexpr std::int64_t W = width<T>;
+  for (std::int64_t o = 0; o < outer; ++o, x += count * inner, y += inner) {
+    std::int64_t column = 0;
+    for (; column + 4 * W <= inner; column += 4 * W) max_columns<4>(x + column, y + column, count, inner);
+    for (; column < inner; column += W) max_columns<1>(x + column, y + column, count, inner);
+  }
+}
+
+// Row by row, each from its neighbour. In reverse the spill of a row would destroy the one written before it, so there
+// the last columns are scalars.
+template <class T>
+[[gnu::flatten]] void cumsum(const T* x, T* y, std::int64_t outer, std::int64_t count, std::int64_t inner,
+                             bool reverse) {
+  constexpr std::int64_t W = width<T>;
+  const std::int64_t step = reverse ? -inner : inner;
+  for (std::int64_t o = 0; o < outer; ++o) {
+    const std::int64_t begin = (o * count + (reverse ? count - 1 : 0)) * inner;
+    if (inner == 1) {
+      T sum{0};
+      const T* from = x + begin;
+      T* to = y + begin;
+      for (std::int64_t row = 0; row < count; ++row) to[row * step] = sum += from[row * step];
+      continue;
+    }
+    for (std::int64_t row = 0; row < count; ++row) {
+      const T* from = x + begin + row * step;
+      T* to = y + begin + row * step;
+      const std::int64_t vectorised = reverse ? inner - inner % W : inner;
+      std::int64_t j = 0;
+      for (; j < vectorised; j += W) store(to + j, row == 0 ? load(from + j) : load(to + j - step) + load(from + j));
+      for (; j < inner; ++j) to[j] = row == 0 ? from[j] : to[j - step] + from[j];
+    }
+  }
+}
+
+// y += a x. y may be a part of something larger, so the lanes beyond n keep their bits.
+template <class T, class Update>
+inline void update(T* y, const T* x, std::int64_t n, Update next) {
+  constexpr std::int64_t W = width<T>;
+  std::int64_t i = 0;
+  for (; i + 4 * W <= n; i += 4 * W) {
+    for (std::int64_t k = i; k < i + 4 * W; k += W) store(y + k, next(load(y + k), load(x + k)));
+  }
+  for (; i + W <= n; i += W) store(y + i, next(load(y + i), load(x + i)));
+  if (i < n) {
+    const Batch<T> old = load(y + i);
+    store(y + i, xsimd::select(first_lanes<T>(n - i), next(old, load(x + i)), old));
+  }
+}
+
+template <class T>
+[[gnu::flatten]] void add_to(T* y, const T* x, std::int64_t n) {
+  update(y, x, n, [](const Batch<T>& old, const Batch<T>& v) { return old + v; });
+}
+
+template <class T>
+[[gnu::flatten]] void axpy(T* y, double a, const T* x, std::int64_t n) {
+  const Batch<T> factor(static_cast<T>(a));
+  update(y, x, n, [factor](const Batch<T>& old, const Batch<T>& v) { return xsimd::fma(factor, v, old); });
+}
+
+}  // namespace
+}  // namespace tapegrad::kernels

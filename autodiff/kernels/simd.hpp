@@ -1,0 +1,109 @@
+#pragma once
+// SIMD vectors for the per-ISA files, and nothing else: the width follows the -march flags of the file that includes it.
+// Everything here and in the kernels has internal linkage, and every kernel is flattened, so that no inline function
+// remains that the linker could hand, compiled for AVX2, to code that must run without.
+
+#include <algorithm>
+#include <array>
+#include <cassert>
+#include <cmath>
+#include <complex>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <initializer_list>
+#include <iterator>
+#include <limits>
+#include <memory>
+#include <ostream>
+#include <stdexcept>
+#include <tuple>
+#include <type_traits>
+#include <utility>
+
+// In g++ [[gnu::flatten]] inlines the whole call tree, in clang only its first level.
+#ifdef __clang__
+#pragma clang attribute push(__attribute__((always_inline)), apply_to = function)
+#endif
+#include <xsimd/xsimd.hpp>
+#ifdef __clang__
+#pragma clang attribute pop
+#endif
+
+namespace tapegrad::kernels {
+namespace {
+
+template <class T>
+using Batch = xsimd::batch<T, xsimd::default_arch>;
+
+template <class T>
+using Mask = xsimd::batch_bool<T, xsimd::default_arch>;
+
+template <class T>
+inline constexpr std::int64_t width = static_cast<std::int64_t>(Batch<T>::size);
+
+template <class T>
+inline constexpr T infinity = std::numeric_limits<T>::infinity();
+
+template <class T>
+inline constexpr std::array<T, 16> lane_index = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+
+template <class T>
+inline Batch<T> load(const T* x) {
+  return Batch<T>::load_unaligned(x);
+}
+
+template <class T>
+inline void store(T* y, const Batch<T>& v) {
+  v.store_unaligned(y);
+}
+
+template <class T>
+inline Batch<T> zero() {
+  return Batch<T>(T{0});
+}
+
+// The lanes below n.
+template <class T>
+inline Mask<T> first_lanes(std::int64_t n) {
+  return load(lane_index<T>.data()) < Batch<T>(static_cast<T>(n));
+}
+
+// Lane i takes lane i ^ distance.
+template <std::size_t distance, class T, std::size_t... i>
+inline Batch<T> exchange(const Batch<T>& v, std::index_sequence<i...>) {
+  using Register = typename Batch<T>::register_type;
+  const Register r = v;
+  return Batch<T>(__builtin_shufflevector(r, r, static_cast<int>(i ^ distance)...));
+}
+
+// combine over all lanes, in every lane: a butterfly of log2(width) steps, for a commutative combine.
+template <std::size_t distance = 1, class T, class Combine>
+inline Batch<T> across(Batch<T> v, Combine combine) {
+  if constexpr (distance < Batch<T>::size) {
+    v = combine(v, exchange<distance>(v, std::make_index_sequence<Batch<T>::size>{}));
+    return across<2 * distance>(v, combine);
+  } else {
+    return v;
+  }
+}
+
+template <class T>
+inline Batch<T> sum_across(const Batch<T>& v) {
+  return across(v, [](const Batch<T>& a, const Batch<T>& b) { return a + b; });
+}
+
+template <class T>
+inline Batch<T> max_across(const Batch<T>& v) {
+  return across(v, [](const Batch<T>& a, const Batch<T>& b) { return xsimd::max(a, b); });
+}
+
+template <class T>
+inline T first(const Batch<T>& v) {
+  T lanes[static_cast<std::size_t>(width<T>)];
+  store(lanes, v);
+  return lanes[0];
+}
+
+}  // namespace
+}  // namespace tapegrad::kernels

@@ -1,0 +1,27 @@
+#pragma once
+
+#include "elementwise.inl"
+#include "kernels.hpp"
+#include "reduce.inl"
+#include "softmax.inl"
+
+namespace tapegrad::kernels {
+namespace {
+
+template <class T>
+inline constexpr Kernels<T> table = {
+    .unary = unary_kernels<T>.data(),
+    .binary = binary_kernels<T>.data(),
+    .sum = sum<T>,
+    .max = max<T>,
+    .cumsum = cumsum<T>,
+    .softmax = softmax<T>,
+    .log_softmax = log_softmax<T>,
+    .logsumexp = logsumexp<T>,
+    .softmax_product = softmax_product<T>,
+    .add_to = add_to<T>,
+    .axpy = axpy<T>,
+};
+
+}  // namespace
+}  // namespace tapegrad::kernels

@@ -1,0 +1,183 @@
+#include "memory.hpp"
+
+#include <bit>
+#include <cstdlib>
+#include <new>
+
+#include "error.hpp"
+#include "kernels/kernels.hpp"
+
+#if defined(__SANITIZE_ADDRESS__)
+#define TAPEGRAD_POISONS_BLOCKS 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define TAPEGRAD_POISONS_BLOCKS 1
+#endif
+#endif
+#ifdef TAPEGRAD_POISONS_BLOCKS
+#include <sanitizer/asan_interface.h>
+#endif
+
+namespace tapegrad {
+namespace detail {
+namespace {
+
+constexpr std::size_t alignment = 32;
+
+// Under the address sanitizer a cached block, and what lies behind the requested bytes, is out of bounds.
+void poison([[maybe_unused]] void* block, [[maybe_unused]] std::size_t bytes) {
+#ifdef TAPEGRAD_POISONS_BLOCKS
+  ASAN_POISON_MEMORY_REGION(block, bytes);
+#endif
+}
+void unpoison([[maybe_unused]] void* block, [[maybe_unused]] std::size_t bytes) {
+#ifdef TAPEGRAD_POISONS_BLOCKS
+  ASAN_UNPOISON_MEMORY_REGION(block, bytes);
+#endif
+}
+
+// Size classes: multiples of 32 bytes up to 1 KiB, then four steps to each power of two.
+constexpr std::size_t fine_limit = 1024, fine_classes = fine_limit / alignment + 1;
+constexpr std::size_t class_count = fine_classes + 4 * 53;
+
+constexpr std::size_t class_of(std::size_t bytes) {
+  if (bytes <= fine_limit) return (bytes + alignment - 1) / alignment;
+  const auto power = static_cast<std::size_t>(std::bit_width(bytes - 1)) - 1;  // 2^power < bytes <= 2^(power + 1)
+  const std::size_t quarter = (bytes - 1 - (std::size_t{1} << power)) >> (power - 2);
+  return fine_classes + 4 * (power - 10) + quarter;
+}
+constexpr std::size_t class_bytes(std::size_t size_class) {
+  if (size_class < fine_classes) return size_class * alignment;
+  const std::size_t power = (size_class - fine_classes) / 4 + 10, quarter = (size_class - fine_classes) % 4;
+  return (std::size_t{1} << power) + (quarter + 1) * (std::size_t{1} << (power - 2));
+}
+static_assert(class_bytes(class_of(1024)) == 1024 && class_bytes(class_of(1025)) == 1280 &&
+              class_bytes(class_of(2048)) == 2048 && class_bytes(class_of(2049)) == 2560);
+
+// Free blocks of one thread, a list per size class. Trivial, so that it outlives every other thread-local object; the
+// guard's destructor empties it and turns later frees into plain ones.
+struct Pool {
+  struct Block {
+    Block* next;
+  };
+  Block* free[class_count];
+  std::size_t cached_bytes;
+  bool guarded, closed;
+};
+constexpr std::size_t most_cached_bytes = std::size_t{1} << 30;
+
+[[gnu::tls_model("initial-exec")]] thread_local constinit Pool pool{};
+
+void empty_pool() {
+  for (Pool::Block*& head : pool.free) {
+    while (head) {
+      Pool::Block* block = head;
+      unpoison(block, sizeof(Pool::Block));
+      head = block->next;
+      std::free(block);
+    }
+  }
+  pool.cached_bytes = 0;
+}
+
+struct PoolGuard {
+  ~PoolGuard() {
+    empty_pool();
+    pool.closed = true;
+  }
+};
+thread_local PoolGuard guard;
+
+void* take(std::size_t size_class, std::size_t bytes) {
+  if (Pool::Block* block = pool.free[size_class]) {
+    unpoison(block, bytes);
+    pool.free[size_class] = block->next;
+    pool.cached_bytes -= class_bytes(size_class);
+    return block;
+  }
+  void* fresh = std::aligned_alloc(alignment, class_bytes(size_class));
+  if (!fresh) throw std::bad_alloc();
+  poison(static_cast<std::byte*>(fresh) + bytes, class_bytes(size_class) - bytes);
+  return fresh;
+}
+
+void give_back(void* block, std::size_t size_class) noexcept {
+  const std::size_t bytes = class_bytes(size_class);
+  if (pool.closed || pool.cached_bytes + bytes > most_cached_bytes) {
+    unpoison(block, bytes);
+    std::free(block);
+    return;
+  }
+  if (!pool.guarded) {
+    pool.guarded = true;
+    static_cast<void>(&guard);  // made at first use, so that it is destroyed at thread exit
+  }
+  auto* head = static_cast<Pool::Block*>(block);
+  head->next = pool.free[size_class];
+  pool.free[size_class] = head;
+  pool.cached_bytes += bytes;
+  poison(block, bytes);
+}
+
+}  // namespace
+
+std::size_t size_of(Dtype dtype) {
+  switch (dtype) {
+    case Dtype::f32: return sizeof(float);
+    case Dtype::f64: return sizeof(double);
+    case Dtype::i64: return sizeof(std::int64_t);
+    case Dtype::boolean: return sizeof(bool);
+    case Dtype::object: return 0;
+  }
+  return 0;
+}
+
+Array* allocate(Dtype dtype, const Shape& shape) {
+  std::size_t bytes = size_of(dtype);
+  bool empty = false;
+  for (std::int64_t size : shape) {
+    if (size < 0) throw ShapeError("a tensor of shape " + to_string(shape) + ": sizes must not be negative");
+    if (size == 0) empty = true;
+    if (size > 0 && __builtin_mul_overflow(bytes, static_cast<std::size_t>(size), &bytes)) bytes = ~std::size_t{0};
+    if (bytes > (std::size_t{1} << 62)) bytes = std::size_t{1} << 62;
+  }
+  if (empty) bytes = 0;
+  if (bytes >> 62) throw ShapeError("a tensor of shape " + to_string(shape) + " does not fit in memory");
+  bytes += sizeof(Array) + kernels::padding;
+  const std::size_t size_class = class_of(bytes);
+  void* block = take(size_class, bytes);
+  auto* data = static_cast<std::byte*>(block) + sizeof(Array);
+  return new (block) Array{{1}, static_cast<std::uint16_t>(size_class), dtype, nullptr, data, shape};
+}
+
+Array* view(Array* array, const Shape& shape) {
+  Array* owner = array->owner ? array->owner : array;
+  retain(owner);
+  const std::size_t size_class = class_of(sizeof(Array));
+  void* block = take(size_class, sizeof(Array));
+  return new (block) Array{{1}, static_cast<std::uint16_t>(size_class), array->dtype, owner, array->data, shape};
+}
+
+Object::~Object() = default;
+
+Array* allocate_object(std::unique_ptr<Object> object) {
+  Array* array = allocate(Dtype::object, Shape{});
+  array->data = object.release();
+  return array;
+}
+
+void destroy(Array* array) {
+  Array* owner = array->owner;
+  if (array->dtype == Dtype::object) delete static_cast<Object*>(array->data);
+  give_back(array, array->size_class);
+  release(owner);
+}
+
+void* pool_allocate(std::size_t bytes) { return take(class_of(bytes), bytes); }
+void pool_deallocate(void* block, std::size_t bytes) noexcept { give_back(block, class_of(bytes)); }
+
+}  // namespace detail
+
+void release_cached_memory() { detail::empty_pool(); }
+
+}  // namespace tapegrad

@@ -1,0 +1,275 @@
+#pragma once
+// Every public operation. All take the user's line as a hidden last argument and throw ShapeError, naming it, when
+// shapes or axes do not fit. Axes count from 0, or from the end when negative. Broadcasting is NumPy's: shapes are
+// aligned at the last axis and sizes 1 are repeated. Operations on traced tensors are recorded; the formula of each
+// derivative stands with its primitive in ops/. Subgradients are documented here where a function has a corner.
+//
+//     auto softmax_by_hand = [](const Tensor<>& z) {
+//       auto e = exp(z - max(z, -1, keep_dims));
+//       return e / sum(e, -1, keep_dims);
+//     };
+
+#include <array>
+#include <cstdint>
+#include <initializer_list>
+#include <span>
+#include <type_traits>
+#include <vector>
+
+#include "ops/elementwise.hpp"
+#include "tensor.hpp"
+
+namespace tapegrad {
+
+// ---------------------------------------------------------------------------------------------------- creation
+
+/// Constants of the given shape.
+template <class T = double>
+TAPEGRAD_EXPORT Tensor<T> zeros(const Shape& shape);
+template <class T = double>
+TAPEGRAD_EXPORT Tensor<T> ones(const Shape& shape);
+template <class T = double>
+TAPEGRAD_EXPORT Tensor<T> full(const Shape& shape, std::type_identity_t<T> value);
+/// The identity matrix (n, n).
+template <class T = double>
+TAPEGRAD_EXPORT Tensor<T> eye(std::int64_t n);
+/// start, start + step, ... before stop. Throws ValueError when step is 0 or a bound is not finite.
+template <class T = double>
+TAPEGRAD_EXPORT Tensor<T> arange(double start, double stop, double step = 1);
+template <class T = double>
+Tensor<T> arange(double stop) {
+  return arange<T>(0, stop);
+}
+/// `count` evenly spaced numbers from start to stop, both included.
+template <Real T = double>
+TAPEGRAD_EXPORT Tensor<T> linspace(double start, double stop, std::int64_t count, Where where = Where::here());
+/// (labels..., classes): 1 at each label, 0 elsewhere. Throws ValueError for a label outside 0..classes-1.
+template <Real T = double>
+TAPEGRAD_EXPORT Tensor<T> one_hot(const Tensor<std::int64_t>& labels, std::int64_t classes,
+                                  Where where = Where::here());
+
+// ------------------------------------------------------------------------------------------------- elementwise
+
+template <Real T>
+Tensor<T> exp(const Tensor<T>& x, Where where = Where::here()) {
+  return detail::unary<ops::Exp>(x, where);
+}
+/// Natural logarithm; -inf at 0, NaN below.
+template <Real T>
+Tensor<T> log(const Tensor<T>& x, Where where = Where::here()) {
+  return detail::unary<ops::Log>(x, where);
+}
+/// log(1 + x), exact near 0.
+template <Real T>
+Tensor<T> log1p(const Tensor<T>& x, Where where = Where::here()) {
+  return detail::unary<ops::Log1p>(x, where);
+}
+template <Real T>
+Tensor<T> tanh(const Tensor<T>& x, Where where = Where::here()) {
+  return detail::unary<ops::Tanh>(x, where);
+}
+/// The logistic function 1 / (1 + e^-x).
+template <Real T>
+Tensor<T> sigmoid(const Tensor<T>& x, Where where = Where::here()) {
+  return detail::unary<ops::Sigmoid>(x, where);
+}
+/// max(x, 0); derivative 0 at 0.
+template <Real T>
+Tensor<T> relu(const Tensor<T>& x, Where where = Where::here()) {
+  return detail::unary<ops::Relu>(x, where);
+}
+/// x where x > 0, slope * x elsewhere; derivative `slope` at 0.
+template <Real T>
+Tensor<T> leaky_relu(const Tensor<T>& x, double slope = 0.01, Where where = Where::here()) {
+  return detail::unary<ops::LeakyRelu>(x, where, slope);
+}
+/// |x|; derivative 0 at 0.
+template <Real T>
+Tensor<T> abs(const Tensor<T>& x, Where where = Where::here()) {
+  return detail::unary<ops::Abs>(x, where);
+}
+/// Square root; the derivative at 0 is infinite, and 0 * inf is taken as 0 in the chain rule.
+template <Real T>
+Tensor<T> sqrt(const Tensor<T>& x, Where where = Where::here()) {
+  return detail::unary<ops::Sqrt>(x, where);
+}
+template <Real T>
+Tensor<T> square(const Tensor<T>& x, Where where = Where::here()) {
+  return detail::unary<ops::Square>(x, where);
+}
+/// Gauss's error function, 2/sqrt(pi) times the integral of e^(-t^2) from 0 to x.
+template <Real T>
+Tensor<T> erf(const Tensor<T>& x, Where where = Where::here()) {
+  return detail::unary<ops::Erf>(x, where);
+}
+/// x to a constant power; NaN for a negative x and a power that is not whole.
+template <Real T>
+Tensor<T> pow(const Tensor<T>& x, double exponent, Where where = Where::here()) {
+  return detail::unary<ops::Pow>(x, where, exponent);
+}
+
+/// The larger (smaller) of two, NaN where either is; where they are equal each gets half of the derivative.
+template <Real T>
+Tensor<T> maximum(const Tensor<T>& a, const std::type_identity_t<Operand<T>>& b) {
+  return detail::binary<ops::Maximum>(a, b.tensor(), b.where());
+}
+template <Real T>
+Tensor<T> maximum(double a, const Tensor<T>& b, Where where = Where::here()) {
+  return maximum(b, Operand<T>(Tensor<T>(a), where));
+}
+template <Real T>
+Tensor<T> minimum(const Tensor<T>& a, const std::type_identity_t<Operand<T>>& b) {
+  return detail::binary<ops::Minimum>(a, b.tensor(), b.where());
+}
+template <Real T>
+Tensor<T> minimum(double a, const Tensor<T>& b, Where where = Where::here()) {
+  return minimum(b, Operand<T>(Tensor<T>(a), where));
+}
+/// a * d, but 0 where a is 0 and d is not finite: a chain rule through an infinite slope that nothing asks for.
+template <Real T>
+Tensor<T> mul0(const Tensor<T>& a, const Tensor<T>& d, Where where = Where::here()) {
+  return detail::binary<ops::Mul0>(a, d, where);
+}
+
+/// a where the mask is true, b elsewhere; all three broadcast.
+template <Real T>
+TAPEGRAD_EXPORT Tensor<T> where(const Tensor<bool>& mask, const Tensor<T>& a,
+                                const std::type_identity_t<Operand<T>>& b);
+template <Real T>
+Tensor<T> where(const Tensor<bool>& mask, double a, const Tensor<T>& b, Where line = Where::here()) {
+  return where(mask, Tensor<T>(a), Operand<T>(b, line));
+}
+TAPEGRAD_EXPORT Tensor<bool> logical_and(const Tensor<bool>& a, const Tensor<bool>& b, Where where = Where::here());
+TAPEGRAD_EXPORT Tensor<bool> logical_or(const Tensor<bool>& a, const Tensor<bool>& b, Where where = Where::here());
+TAPEGRAD_EXPORT Tensor<bool> logical_not(const Tensor<bool>& a, Where where = Where::here());
+
+// -------------------------------------------------------------------------------------------------- reductions
+
+/// Axes to reduce: one, several, or (by default) all.
+class Axes {
+ public:
+  constexpr Axes() = default;
+  constexpr Axes(int axis) : Axes({axis}) {}
+  constexpr Axes(std::initializer_list<int> axes) : all_(false) {
+    for (int axis : axes) {
+      if (count_ == Shape::max_rank) throw std::length_error("more than 8 axes");
+      axes_[count_++] = axis;
+    }
+  }
+  constexpr bool all() const { return all_; }
+  constexpr const int* begin() const { return axes_.data(); }
+  constexpr const int* end() const { return axes_.data() + count_; }
+
+ private:
+  std::array<int, Shape::max_rank> axes_{};
+  std::size_t count_ = 0;
+  bool all_ = true;
+};
+
+/// `keep_dims` as the third argument leaves reduced axes in place with size 1.
+enum class KeepDims : bool { no, yes };
+inline constexpr KeepDims keep_dims = KeepDims::yes;
+
+/// Pairwise sum; 0 over no elements.
+template <Real T>
+TAPEGRAD_EXPORT Tensor<T> sum(const Tensor<T>& x, Axes axes = {}, KeepDims keep = KeepDims::no,
+                              Where where = Where::here());
+/// Throws ShapeError over no elements.
+template <Real T>
+TAPEGRAD_EXPORT Tensor<T> mean(const Tensor<T>& x, Axes axes = {}, KeepDims keep = KeepDims::no,
+                               Where where = Where::here());
+/// Largest (smallest) element, NaN where any is. The derivative goes to the first of equal elements. Throws ShapeError
+/// over no elements.
+template <Real T>
+TAPEGRAD_EXPORT Tensor<T> max(const Tensor<T>& x, Axes axes = {}, KeepDims keep = KeepDims::no,
+                              Where where = Where::here());
+template <Real T>
+TAPEGRAD_EXPORT Tensor<T> min(const Tensor<T>& x, Axes axes = {}, KeepDims keep = KeepDims::no,
+                              Where where = Where::here());
+/// Index of the first largest element along one axis, which disappears.
+template <Real T>
+TAPEGRAD_EXPORT Tensor<std::int64_t> argmax(const Tensor<T>& x, int axis = -1, Where where = Where::here());
+/// Running sum along one axis.
+template <Real T>
+TAPEGRAD_EXPORT Tensor<T> cumsum(const Tensor<T>& x, int axis = -1, Where where = Where::here());
+
+/// log(sum(exp(x))), shifted by the maximum, so finite for every finite x.
+template <Real T>
+TAPEGRAD_EXPORT Tensor<T> logsumexp(const Tensor<T>& x, int axis = -1, KeepDims keep = KeepDims::no,
+                                    Where where = Where::here());
+/// e^x / sum(e^x) along one axis, shifted by the maximum.
+template <Real T>
+TAPEGRAD_EXPORT Tensor<T> softmax(const Tensor<T>& x, int axis = -1, Where where = Where::here());
+/// log(softmax(x)), without underflow.
+template <Real T>
+TAPEGRAD_EXPORT Tensor<T> log_softmax(const Tensor<T>& x, int axis = -1, Where where = Where::here());
+
+// ------------------------------------------------------------------------------------------------------- shape
+
+/// The same elements in another shape, not copied. One size may be -1: what is left over.
+template <class T>
+TAPEGRAD_EXPORT Tensor<T> reshape(const Tensor<T>& x, const Shape& shape, Where where = Where::here());
+/// Axes in another order; by default the last two are exchanged.
+template <class T>
+TAPEGRAD_EXPORT Tensor<T> transpose(const Tensor<T>& x, Where where = Where::here());
+template <class T>
+TAPEGRAD_EXPORT Tensor<T> transpose(const Tensor<T>& x, std::initializer_list<int> axes, Where where = Where::here());
+template <class T>
+TAPEGRAD_EXPORT Tensor<T> broadcast_to(const Tensor<T>& x, const Shape& shape, Where where = Where::here());
+/// Elements start, start + step, ... before stop along one axis, as Python's x[start:stop:step] with step >= 1:
+/// negative bounds count from the end, bounds beyond the ends are cut off.
+template <class T>
+TAPEGRAD_EXPORT Tensor<T> slice(const Tensor<T>& x, int axis, std::int64_t start, std::int64_t stop,
+                                std::int64_t step = 1, Where where = Where::here());
+/// x[..., indices, ...] along one axis, which is replaced by the axes of `indices`. Throws ValueError for an index
+/// outside -n..n-1.
+template <class T>
+TAPEGRAD_EXPORT Tensor<T> take(const Tensor<T>& x, const Tensor<std::int64_t>& indices, int axis = 0,
+                               Where where = Where::here());
+/// y[..., j] = x[..., indices[..., j]]: along the last axis, `indices` with the other axes of x.
+template <class T>
+TAPEGRAD_EXPORT Tensor<T> take_along(const Tensor<T>& x, const Tensor<std::int64_t>& indices,
+                                     Where where = Where::here());
+/// Tensors one after the other along an axis that exists, or (stack) along a new one.
+template <class T>
+TAPEGRAD_EXPORT Tensor<T> concatenate(std::span<const Tensor<T>> parts, int axis = 0, Where where = Where::here());
+template <class T>
+Tensor<T> concatenate(std::initializer_list<Tensor<T>> parts, int axis = 0, Where where = Where::here()) {
+  return concatenate(std::span<const Tensor<T>>(parts.begin(), parts.size()), axis, where);
+}
+template <class T>
+Tensor<T> concatenate(const std::vector<Tensor<T>>& parts, int axis = 0, Where where = Where::here()) {
+  return concatenate(std::span<const Tensor<T>>(parts), axis, where);
+}
+/// Sorted along the last axis, ascending, NaN last; equal elements keep their order.
+template <Real T>
+TAPEGRAD_EXPORT Tensor<T> sort(const Tensor<T>& x, Where where = Where::here());
+
+/// The value alone: a constant for every derivative. Also the way to compute with a value kept from a closed tape.
+template <Real T>
+Tensor<T> stop_gradient(const Tensor<T>& x) {
+  return Tensor<T>(detail::share(x.handle().array()));
+}
+/// Another element type. Between float and double it is differentiable.
+template <class To, class T>
+TAPEGRAD_EXPORT Tensor<To> astype(const Tensor<T>& x, Where where = Where::here());
+
+// ------------------------------------------------------------------------------------------------------ matrices
+
+/// Matrix product (..., m, k) x (..., k, n) -> (..., m, n); leading axes broadcast. A vector on the left is a row, on
+/// the right a column, and its axis disappears.
+template <Real T>
+TAPEGRAD_EXPORT Tensor<T> matmul(const Tensor<T>& a, const Tensor<T>& b, Where where = Where::here());
+
+/// Threads that matrix products may use; 1 at the start. With more, a product of fewer than about 128 rows gets slower.
+/// Results are the same from run to run at a fixed number. Throws ValueError below 1.
+TAPEGRAD_EXPORT void set_num_threads(int count, Where where = Where::here());
+TAPEGRAD_EXPORT int num_threads();
+
+// ---------------------------------------------------------------------------------------------------- comparison
+
+/// True when the shapes agree and |a - b| <= atol + rtol * |b| everywhere. NaN is close to nothing.
+template <Real T>
+TAPEGRAD_EXPORT bool allclose(const Tensor<T>& a, const Tensor<T>& b, double rtol = 1e-5, double atol = 1e-8);
+
+}  // namespace tapegrad

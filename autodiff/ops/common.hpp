@@ -1,0 +1,126 @@
+#pragma once
+// What the operations share: checked operands, broadcasting, and the internal operations that rules and sweeps use.
+
+#include <array>
+#include <string>
+
+#include "../ops.hpp"
+#include "../primitive.hpp"
+
+namespace tapegrad::detail {
+
+/// The array of an operand. Throws ValueError for a tensor that was never given a value.
+template <class T>
+const Array& value_of(const Tensor<T>& x, const char* operation, const Where& where) {
+  if (!x.handle()) {
+    throw ValueError(std::string(operation) + to_string(where) +
+                     ": an operand has no value; it was default-constructed or moved from");
+  }
+  return *x.handle().array();
+}
+
+template <class T>
+Array* allocate_like(const Shape& shape) {
+  return allocate(dtype_of<T>, shape);
+}
+template <class T>
+T* elements(Array* array) {
+  return array->template as<T>();
+}
+
+/// Axis -rank..rank-1 as 0..rank-1.
+std::size_t normalise_axis(int axis, std::size_t rank, const char* operation, const Shape& shape, const Where& where);
+
+/// The common shape of two operands, aligned at the last axis.
+Shape broadcast(const Shape& a, const Shape& b, const char* operation, const Where& where);
+
+/// Sizes around one axis: x is (outer, count, inner).
+struct AxisView {
+  std::int64_t outer = 1, count = 1, inner = 1;
+};
+/// Around the `axes` axes that begin at `first`.
+AxisView around(const Shape& shape, std::size_t first, std::size_t axes = 1);
+
+/// Loops over a broadcast result, with adjacent axes merged where every source steps through them or repeats over them
+/// alike. The two innermost loops are rows and columns; `outer` counts the rest.
+template <std::size_t K>
+class Loops {
+ public:
+  /// `full`: the last axis must step in this source (bit k for source k).
+  Loops(const Shape& out, const std::array<const Shape*, K>& sources, unsigned full = 0) {
+    const unsigned all = (1U << K) - 1;
+    for (std::size_t back = 1; back <= out.rank(); ++back) {
+      const std::int64_t size = out.from_end(back);
+      if (size == 1) continue;
+      unsigned steps = 0;
+      for (std::size_t k = 0; k < K; ++k) {
+        if (sources[k]->rank() >= back && sources[k]->from_end(back) != 1) steps |= 1U << k;
+      }
+      if (count_ > 0 && groups_[count_ - 1].steps == steps) groups_[count_ - 1].size *= size;
+      else if (count_ == 0 && (steps & full) != full) groups_[count_++] = {1, all}, groups_[count_++] = {size, steps};
+      else groups_[count_++] = {size, steps};
+    }
+    while (count_ < 2) groups_[count_++] = {1, all};
+    for (std::size_t k = 0; k < K; ++k) {
+      std::int64_t stride = 1;
+      for (std::size_t g = 0; g < count_; ++g) {
+        const bool steps = (groups_[g].steps >> k & 1U) != 0;
+        strides_[k][g] = steps ? stride : 0;
+        if (steps) stride *= groups_[g].size;
+      }
+    }
+  }
+
+  std::int64_t cols() const { return groups_[0].size; }
+  std::int64_t rows() const { return groups_[1].size; }
+  bool steps(std::size_t k) const { return (groups_[0].steps >> k & 1U) != 0 || groups_[0].size == 1; }
+  std::int64_t row_stride(std::size_t k) const { return strides_[k][1]; }
+
+  /// body(offsets of the sources, offset of the result), in ascending order of the result.
+  template <class Body>
+  void for_each_block(Body&& body) const {
+    std::array<std::int64_t, K> offset{};
+    std::array<std::int64_t, Shape::max_rank + 2> index{};
+    const std::int64_t block = rows() * cols();
+    for (std::int64_t out = 0;; out += block) {
+      body(offset, out);
+      std::size_t g = 2;
+      for (; g < count_; ++g) {
+        for (std::size_t k = 0; k < K; ++k) offset[k] += strides_[k][g];
+        if (++index[g] < groups_[g].size) break;
+        for (std::size_t k = 0; k < K; ++k) offset[k] -= strides_[k][g] * groups_[g].size;
+        index[g] = 0;
+      }
+      if (g >= count_) return;
+    }
+  }
+
+ private:
+  struct Group {
+    std::int64_t size;
+    unsigned steps;
+  };
+  std::array<Group, Shape::max_rank + 2> groups_{};  // innermost first
+  std::array<std::array<std::int64_t, Shape::max_rank + 2>, K> strides_{};
+  std::size_t count_ = 0;
+};
+
+/// Rows of a primitive whose operands broadcast: the operands' batch axes must agree.
+std::optional<BatchAxis> rows_agree(const Call& call, std::span<const BatchAxis> axes);
+
+// Operations that only rules and sweeps use. Axes are counted from the end; each is differentiable.
+
+/// v with axes of size 1 put in, `axes` of them so that the first of them is axis `from_end` of the result.
+template <Real T>
+Tensor<T> insert_axes(const Tensor<T>& v, std::size_t from_end, std::size_t axes);
+/// Sum of the `axes` axes that begin at `from_end`.
+template <Real T>
+Tensor<T> sum_group(const Tensor<T>& x, std::size_t from_end, std::size_t axes, bool keep, const Where& where);
+/// x with two axes exchanged.
+template <class T>
+Tensor<T> swap_axes(const Tensor<T>& x, std::size_t from_end, std::size_t other_from_end, const Where& where);
+/// v summed over the axes that broadcasting added or repeated, to `shape`; both begin with the same `seeds` axes.
+template <Real T>
+Tensor<T> sum_to(const Tensor<T>& v, const Shape& shape, std::size_t seeds);
+
+}  // namespace tapegrad::detail

@@ -1,0 +1,106 @@
+// New tensors, and comparing whole ones.
+
+#include <algorithm>
+#include <cmath>
+
+#include "common.hpp"
+
+namespace tapegrad {
+
+template <class T>
+Tensor<T> full(const Shape& shape, std::type_identity_t<T> value) {
+  detail::Array* out = detail::allocate_like<T>(shape);
+  std::fill_n(detail::elements<T>(out), shape.count(), value);
+  return Tensor<T>(detail::Handle(out));
+}
+template <class T>
+Tensor<T> zeros(const Shape& shape) {
+  return full<T>(shape, T{0});
+}
+template <class T>
+Tensor<T> ones(const Shape& shape) {
+  return full<T>(shape, T{1});
+}
+
+template <class T>
+Tensor<T> eye(std::int64_t n) {
+  Tensor<T> result = zeros<T>({n, n});
+  for (std::int64_t i = 0; i < n; ++i) result.mutable_data()[i * n + i] = T{1};
+  return result;
+}
+
+template <class T>
+Tensor<T> arange(double start, double stop, double step) {
+  const double count = std::ceil((stop - start) / step);
+  if (!std::isfinite(count) || count > 1e15) {
+    throw ValueError("arange: from " + std::to_string(start) + " to " + std::to_string(stop) + " by " +
+                     std::to_string(step) + " has no finite number of steps");
+  }
+  const auto n = static_cast<std::int64_t>(std::max(count, 0.0));
+  detail::Array* out = detail::allocate_like<T>({n});
+  for (std::int64_t i = 0; i < n; ++i) {
+    detail::elements<T>(out)[i] = static_cast<T>(start + static_cast<double>(i) * step);
+  }
+  return Tensor<T>(detail::Handle(out));
+}
+
+template <Real T>
+Tensor<T> linspace(double start, double stop, std::int64_t count, Where where) {
+  if (count < 0) throw ValueError("linspace" + to_string(where) + ": " + std::to_string(count) + " points");
+  detail::Array* out = detail::allocate_like<T>({count});
+  for (std::int64_t i = 0; i < count; ++i) {
+    const double t = count == 1 ? 0 : static_cast<double>(i) / static_cast<double>(count - 1);
+    detail::elements<T>(out)[i] = static_cast<T>(i + 1 == count && count > 1 ? stop : start + t * (stop - start));
+  }
+  return Tensor<T>(detail::Handle(out));
+}
+
+template <Real T>
+Tensor<T> one_hot(const Tensor<std::int64_t>& labels, std::int64_t classes, Where where) {
+  Tensor<T> result = zeros<T>(labels.shape().concat({classes}));
+  T* out = result.mutable_data();
+  for (std::int64_t i = 0; i < labels.size(); ++i) {
+    const std::int64_t label = labels.data()[i];
+    if (label < 0 || label >= classes) {
+      throw ValueError("one_hot" + to_string(where) + ": label " + std::to_string(label) + " at position " +
+                       std::to_string(i) + " is not one of the " + std::to_string(classes) + " classes 0 to " +
+                       std::to_string(classes - 1));
+    }
+    out[i * classes + label] = T{1};
+  }
+  return result;
+}
+
+template <Real T>
+bool allclose(const Tensor<T>& a, const Tensor<T>& b, double rtol, double atol) {
+  if (a.shape() != b.shape()) return false;
+  for (std::int64_t i = 0; i < a.size(); ++i) {
+    const double x = a.data()[i], y = b.data()[i];
+    if (x != y && !(std::abs(x - y) <= atol + rtol * std::abs(y))) return false;
+  }
+  return true;
+}
+
+namespace {
+
+template <class T>
+struct Instances {
+  [[gnu::used]] static constexpr std::tuple functions{
+      &full<T>, &zeros<T>, &ones<T>, &eye<T>,
+      static_cast<Tensor<T> (*)(double, double, double)>(&arange<T>)};
+};
+template struct Instances<float>;
+template struct Instances<double>;
+template struct Instances<std::int64_t>;
+template struct Instances<bool>;
+
+}  // namespace
+
+template Tensor<float> linspace(double, double, std::int64_t, Where);
+template Tensor<double> linspace(double, double, std::int64_t, Where);
+template Tensor<float> one_hot(const Tensor<std::int64_t>&, std::int64_t, Where);
+template Tensor<double> one_hot(const Tensor<std::int64_t>&, std::int64_t, Where);
+template bool allclose(const Tensor<float>&, const Tensor<float>&, double, double);
+template bool allclose(const Tensor<double>&, const Tensor<double>&, double, double);
+
+}  // namespace tapegrad

@@ -1,0 +1,283 @@
+#pragma once
+// The elementwise primitives: each block holds a function and its derivative, generic in the number type V. With SIMD
+// batches a block is one fused loop, with tensors that record it can be differentiated again, so each formula is
+// written once. An elementwise function has a diagonal Jacobian: one `product` v * f'(x) serves as pullback and as
+// pushforward. A product may use the output y. `p` is the primitive's constant, where it has one.
+//
+// Only this header and the per-ISA kernels know the text; it names no tensor and no SIMD type.
+//
+// Derivatives: Abramowitz & Stegun, Handbook of Mathematical Functions, chapters 3, 4 and 7.
+
+#include <array>
+#include <numbers>
+#include <tuple>
+
+namespace tapegrad::ops {
+
+/// A number of V's element type.
+template <class V>
+V constant(double value) {
+  return V(static_cast<typename V::value_type>(value));
+}
+
+struct Negate {
+  static constexpr const char* name = "negate";
+  static constexpr std::array passes{-1};
+  template <class V>
+  static V value(const V& x) {
+    return -x;
+  }
+};
+
+struct Exp {
+  static constexpr const char* name = "exp";
+  template <class V>
+  static V value(const V& x) {
+    return exp(x);
+  }
+  template <class V>
+  static V product(const V& v, const V&, const V& y) {
+    return v * y;
+  }
+};
+
+struct Log {
+  static constexpr const char* name = "log";
+  template <class V>
+  static V value(const V& x) {
+    return log(x);
+  }
+  template <class V>
+  static V product(const V& v, const V& x, const V&) {
+    return mul0(v, 1 / x);
+  }
+};
+
+struct Log1p {
+  static constexpr const char* name = "log1p";
+  template <class V>
+  static V value(const V& x) {
+    return log1p(x);
+  }
+  template <class V>
+  static V product(const V& v, const V& x, const V&) {
+    return mul0(v, 1 / (1 + x));
+  }
+};
+
+struct Tanh {
+  static constexpr const char* name = "tanh";
+  template <class V>
+  static V value(const V& x) {
+    return tanh(x);
+  }
+  template <class V>
+  static V product(const V& v, const V&, const V& y) {
+    return v * (1 - y * y);
+  }
+};
+
+struct Sigmoid {
+  static constexpr const char* name = "sigmoid";
+  template <class V>
+  static V value(const V& x) {
+    return 1 / (1 + exp(-x));
+  }
+  template <class V>
+  static V product(const V& v, const V&, const V& y) {
+    return v * (y * (1 - y));
+  }
+};
+
+struct Relu {
+  static constexpr const char* name = "relu";
+  // Written so that NaN stays NaN.
+  template <class V>
+  static V value(const V& x) {
+    return select(x <= V(0), V(0), x);
+  }
+  template <class V>
+  static V product(const V& v, const V& x, const V&) {
+    return select(x > V(0), v, V(0));
+  }
+};
+
+struct LeakyRelu {
+  static constexpr const char* name = "leaky_relu";
+  template <class V, class T>
+  static V value(const V& x, T p) {
+    return select(x > V(0), x, V(p) * x);
+  }
+  template <class V, class T>
+  static V product(const V& v, const V& x, const V&, T p) {
+    return select(x > V(0), v, V(p) * v);
+  }
+};
+
+struct Abs {
+  static constexpr const char* name = "abs";
+  template <class V>
+  static V value(const V& x) {
+    return abs(x);
+  }
+  template <class V>
+  static V product(const V& v, const V& x, const V&) {
+    return select(x > V(0), v, select(x < V(0), -v, V(0)));
+  }
+};
+
+struct Sqrt {
+  static constexpr const char* name = "sqrt";
+  template <class V>
+  static V value(const V& x) {
+    return sqrt(x);
+  }
+  template <class V>
+  static V product(const V& v, const V&, const V& y) {
+    return mul0(v, 1 / (y + y));
+  }
+};
+
+struct Square {
+  static constexpr const char* name = "square";
+  template <class V>
+  static V value(const V& x) {
+    return x * x;
+  }
+  template <class V>
+  static V product(const V& v, const V& x, const V&) {
+    return v * (x + x);
+  }
+};
+
+struct Erf {
+  static constexpr const char* name = "erf";
+  template <class V>
+  static V value(const V& x) {
+    return erf(x);
+  }
+  template <class V>
+  static V product(const V& v, const V& x, const V&) {
+    return v * (constant<V>(2 * std::numbers::inv_sqrtpi) * exp(-(x * x)));
+  }
+};
+
+struct Pow {
+  static constexpr const char* name = "pow";
+  template <class V, class T>
+  static V value(const V& x, T p) {
+    return power(x, p);
+  }
+  // The slope p x^(p-1) is 0 for p = 0, also where x^-1 is infinite.
+  template <class V, class T>
+  static V product(const V& v, const V& x, const V&, T p) {
+    if (p == 0) return v * V(0);
+    return mul0(v, V(p) * power(x, p - 1));
+  }
+};
+
+struct Add {
+  static constexpr const char* name = "add";
+  static constexpr std::array passes{1, 1};
+  template <class V>
+  static V value(const V& a, const V& b) {
+    return a + b;
+  }
+};
+
+struct Subtract {
+  static constexpr const char* name = "subtract";
+  static constexpr std::array passes{1, -1};
+  template <class V>
+  static V value(const V& a, const V& b) {
+    return a - b;
+  }
+};
+
+struct Multiply {
+  static constexpr const char* name = "multiply";
+  template <class V>
+  static V value(const V& a, const V& b) {
+    return a * b;
+  }
+  template <class V>
+  static V product_a(const V& v, const V&, const V& b, const V&) {
+    return v * b;
+  }
+  template <class V>
+  static V product_b(const V& v, const V& a, const V&, const V&) {
+    return v * a;
+  }
+};
+
+struct Divide {
+  static constexpr const char* name = "divide";
+  template <class V>
+  static V value(const V& a, const V& b) {
+    return a / b;
+  }
+  template <class V>
+  static V product_a(const V& v, const V&, const V& b, const V&) {
+    return mul0(v, 1 / b);
+  }
+  template <class V>
+  static V product_b(const V& v, const V&, const V& b, const V& y) {
+    return mul0(v, -y / b);
+  }
+};
+
+// a * b, but 0 where a is 0 and b is not finite. Its slopes are taken the same way.
+struct Mul0 {
+  static constexpr const char* name = "mul0";
+  template <class V>
+  static V value(const V& a, const V& b) {
+    return mul0(a, b);
+  }
+  template <class V>
+  static V product_a(const V& v, const V&, const V& b, const V&) {
+    return mul0(v, b);
+  }
+  template <class V>
+  static V product_b(const V& v, const V& a, const V&, const V&) {
+    return mul0(a, v);
+  }
+};
+
+// Equal arguments get half of the derivative each.
+struct Maximum {
+  static constexpr const char* name = "maximum";
+  template <class V>
+  static V value(const V& a, const V& b) {
+    return select(a != a, a, select(a > b, a, b));
+  }
+  template <class V>
+  static V product_a(const V& v, const V& a, const V& b, const V&) {
+    return select(a > b, v, select(a == b, V(0.5) * v, V(0)));
+  }
+  template <class V>
+  static V product_b(const V& v, const V& a, const V& b, const V&) {
+    return select(a < b, v, select(a == b, V(0.5) * v, V(0)));
+  }
+};
+
+struct Minimum {
+  static constexpr const char* name = "minimum";
+  template <class V>
+  static V value(const V& a, const V& b) {
+    return select(a != a, a, select(a < b, a, b));
+  }
+  template <class V>
+  static V product_a(const V& v, const V& a, const V& b, const V&) {
+    return select(a < b, v, select(a == b, V(0.5) * v, V(0)));
+  }
+  template <class V>
+  static V product_b(const V& v, const V& a, const V& b, const V&) {
+    return select(a > b, v, select(a == b, V(0.5) * v, V(0)));
+  }
+};
+
+/// Every block above: the kernels and the registry are made from these lists.
+using Unary = std::tuple<Negate, Exp, Log, Log1p, Tanh, Sigmoid, Relu, LeakyRelu, Abs, Sqrt, Square, Erf, Pow>;
+using Binary = std::tuple<Add, Subtract, Multiply, Divide, Mul0, Maximum, Minimum>;
+
+}  // namespace tapegrad::ops

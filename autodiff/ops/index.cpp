@@ -1,0 +1,404 @@
+// slice, take, take_along, concatenate, sort: choosing elements. Each choice is linear; its transpose puts the elements
+// back into zeros, and is a primitive too.
+
+#include <algorithm>
+#include <cstring>
+#include <numeric>
+
+#include "common.hpp"
+
+namespace tapegrad {
+namespace detail {
+namespace {
+
+constexpr std::int8_t small(std::size_t axis) { return static_cast<std::int8_t>(axis); }
+
+std::size_t axis_of(const Call& call) { return static_cast<std::size_t>(call.attributes().axes[0]); }
+
+std::optional<BatchAxis> other_axes_rows(const Call& call, std::span<const BatchAxis> axes) {
+  for (BatchAxis axis : axes) {
+    if (axis == call.attributes().axes[0]) return std::nullopt;
+  }
+  return rows_agree(call, axes);
+}
+
+Shape with_size(const Shape& shape, std::size_t from_end, std::int64_t size) {
+  Shape out = shape;
+  out[shape.rank() - from_end] = size;
+  return out;
+}
+
+// ------------------------------------------------------------------------------------------------ slice, embed
+
+// Every `step`th element from `start` along an axis, and its transpose: the elements put there, zeros elsewhere.
+template <class T>
+Tensor<T> slice_along(const Tensor<T>& x, std::size_t from_end, std::int64_t start, std::int64_t step,
+                      std::int64_t count, const Where& where);
+template <class T>
+Tensor<T> embed_along(const Tensor<T>& x, std::size_t from_end, std::int64_t start, std::int64_t step,
+                      std::int64_t size, const Where& where);
+
+template <class T>
+Handle slice_again(const Call& call, const Handle& v, std::int64_t count) {
+  const auto* bounds = call.attributes().constant->as<std::int64_t>();
+  return slice_along(Tensor<T>(v), axis_of(call), bounds[0], bounds[1], count, call.where()).handle();
+}
+template <class T>
+Handle embed_again(const Call& call, const Handle& v, std::int64_t size) {
+  const auto* bounds = call.attributes().constant->as<std::int64_t>();
+  return embed_along(Tensor<T>(v), axis_of(call), bounds[0], bounds[1], size, call.where()).handle();
+}
+
+template <class T>
+constexpr Primitive slice_primitive{
+    "slice",
+    [](const Call& call, std::size_t, const Handle& v) {
+      return embed_again<T>(call, v, call.operand_shape(0).from_end(axis_of(call)));
+    },
+    [](const Call& call, std::size_t, const Handle& v) {
+      return slice_again<T>(call, v, call.output_shape().from_end(axis_of(call)));
+    },
+    other_axes_rows};
+
+template <class T>
+constexpr Primitive embed_primitive{
+    "embed",
+    [](const Call& call, std::size_t, const Handle& v) {
+      return slice_again<T>(call, v, call.operand_shape(0).from_end(axis_of(call)));
+    },
+    [](const Call& call, std::size_t, const Handle& v) {
+      return embed_again<T>(call, v, call.output_shape().from_end(axis_of(call)));
+    },
+    other_axes_rows};
+
+Tensor<std::int64_t> bounds_of(std::int64_t start, std::int64_t step) { return {start, step}; }
+
+template <class T>
+Tensor<T> slice_along(const Tensor<T>& x, std::size_t from_end, std::int64_t start, std::int64_t step,
+                      std::int64_t count, const Where& where) {
+  const Array& in = value_of(x, "slice", where);
+  const AxisView view = around(in.shape, in.shape.rank() - from_end);
+  Array* out = allocate_like<T>(with_size(in.shape, from_end, count));
+  T* to = elements<T>(out);
+  for (std::int64_t o = 0; o < view.outer; ++o) {
+    for (std::int64_t c = 0; c < count; ++c) {
+      const T* from = in.as<T>() + (o * view.count + start + c * step) * view.inner;
+      if (step == 1) {
+        to = std::copy_n(from, count * view.inner, to);
+        break;
+      }
+      to = std::copy_n(from, view.inner, to);
+    }
+  }
+  if constexpr (Real<T>) {
+    if (x.traced()) {
+      const Tensor<std::int64_t> bounds = bounds_of(start, step);
+      return Tensor<T>(record(slice_primitive<T>, out, {&x.handle()}, where,
+                              {.axes = {small(from_end)}, .constant = bounds.handle().array()}));
+    }
+  }
+  return Tensor<T>(Handle(out));
+}
+
+template <class T>
+Tensor<T> embed_along(const Tensor<T>& x, std::size_t from_end, std::int64_t start, std::int64_t step,
+                      std::int64_t size, const Where& where) {
+  const Array& in = value_of(x, "embed", where);
+  const AxisView view = around(in.shape, in.shape.rank() - from_end);
+  Array* out = allocate_like<T>(with_size(in.shape, from_end, size));
+  std::fill_n(elements<T>(out), out->shape.count(), T{0});
+  const T* from = in.as<T>();
+  for (std::int64_t o = 0; o < view.outer; ++o) {
+    for (std::int64_t c = 0; c < view.count; ++c, from += view.inner) {
+      std::copy_n(from, view.inner, elements<T>(out) + (o * size + start + c * step) * view.inner);
+    }
+  }
+  const Tensor<std::int64_t> bounds = bounds_of(start, step);
+  return Tensor<T>(record(embed_primitive<T>, out, {&x.handle()}, where,
+                          {.axes = {small(from_end)}, .constant = bounds.handle().array()}));
+}
+
+// ------------------------------------------------------------------------------------------------ take, put
+
+// Elements at the (flat, checked) indices along an axis, and its transpose, which adds where an index recurs.
+template <class T>
+Tensor<T> take_flat(const Tensor<T>& x, const Array& indices, std::size_t from_end, const Where& where);
+template <class T>
+Tensor<T> put_flat(const Tensor<T>& x, const Array& indices, std::size_t from_end, std::int64_t size,
+                   const Where& where);
+
+template <class T>
+Handle take_again(const Call& call, std::size_t, const Handle& v) {
+  return take_flat(Tensor<T>(v), *call.attributes().constant, axis_of(call), call.where()).handle();
+}
+template <class T>
+Handle put_again(const Call& call, const Handle& v, const Shape& target) {
+  return put_flat(Tensor<T>(v), *call.attributes().constant, axis_of(call), target.from_end(axis_of(call)),
+                  call.where())
+      .handle();
+}
+template <class T>
+constexpr Primitive take_primitive{
+    "take",
+    [](const Call& call, std::size_t, const Handle& v) { return put_again<T>(call, v, call.operand_shape(0)); },
+    take_again<T>, other_axes_rows};
+template <class T>
+constexpr Primitive put_primitive{
+    "put", take_again<T>,
+    [](const Call& call, std::size_t, const Handle& v) { return put_again<T>(call, v, call.output_shape()); },
+    other_axes_rows};
+
+Attributes indexed(std::size_t from_end, const Array& indices) {
+  return {.axes = {small(from_end)}, .constant = const_cast<Array*>(&indices)};
+}
+
+template <class T>
+Tensor<T> take_flat(const Tensor<T>& x, const Array& indices, std::size_t from_end, const Where& where) {
+  const Array& in = value_of(x, "take", where);
+  const AxisView view = around(in.shape, in.shape.rank() - from_end);
+  const std::int64_t count = indices.shape.count();
+  Array* out = allocate_like<T>(with_size(in.shape, from_end, count));
+  T* to = elements<T>(out);
+  for (std::int64_t o = 0; o < view.outer; ++o) {
+    for (std::int64_t c = 0; c < count; ++c) {
+      to = std::copy_n(in.as<T>() + (o * view.count + indices.as<std::int64_t>()[c]) * view.inner, view.inner, to);
+    }
+  }
+  if constexpr (Real<T>) {
+    return Tensor<T>(record(take_primitive<T>, out, {&x.handle()}, where, indexed(from_end, indices)));
+  } else {
+    return Tensor<T>(Handle(out));
+  }
+}
+
+template <class T>
+Tensor<T> put_flat(const Tensor<T>& x, const Array& indices, std::size_t from_end, std::int64_t size,
+                   const Where& where) {
+  const Array& in = value_of(x, "put", where);
+  const AxisView view = around(in.shape, in.shape.rank() - from_end);
+  Array* out = allocate_like<T>(with_size(in.shape, from_end, size));
+  std::fill_n(elements<T>(out), out->shape.count(), T{0});
+  const T* from = in.as<T>();
+  for (std::int64_t o = 0; o < view.outer; ++o) {
+    for (std::int64_t c = 0; c < view.count; ++c) {
+      T* to = elements<T>(out) + (o * size + indices.as<std::int64_t>()[c]) * view.inner;
+      for (std::int64_t i = 0; i < view.inner; ++i) to[i] += *from++;
+    }
+  }
+  return Tensor<T>(record(put_primitive<T>, out, {&x.handle()}, where, indexed(from_end, indices)));
+}
+
+// ------------------------------------------------------------------------------------------------ take_along, put_along
+
+// The same with an own row of (checked) indices for each row of the last axis; the rows of indices repeat over seeds.
+template <class T>
+Tensor<T> take_rows(const Tensor<T>& x, const Array& indices, const Where& where);
+template <class T>
+Tensor<T> put_rows(const Tensor<T>& x, const Array& indices, std::int64_t size, const Where& where);
+
+template <class T>
+Handle take_rows_again(const Call& call, std::size_t, const Handle& v) {
+  return take_rows(Tensor<T>(v), *call.attributes().constant, call.where()).handle();
+}
+template <class T>
+constexpr Primitive take_along_primitive{
+    "take_along",
+    [](const Call& call, std::size_t, const Handle& v) {
+      return put_rows(Tensor<T>(v), *call.attributes().constant, call.operand_shape(0).back(), call.where()).handle();
+    },
+    take_rows_again<T>, other_axes_rows};
+template <class T>
+constexpr Primitive put_along_primitive{
+    "put_along", take_rows_again<T>,
+    [](const Call& call, std::size_t, const Handle& v) {
+      return put_rows(Tensor<T>(v), *call.attributes().constant, call.output_shape().back(), call.where()).handle();
+    },
+    other_axes_rows};
+
+struct IndexRows {
+  std::int64_t rows, own, count;  // rows of x, rows of indices, indices in a row
+  IndexRows(const Shape& x, const Shape& indices)
+      : rows(x.prefix(x.rank() - 1).count()),
+        own(indices.prefix(indices.rank() - 1).count()),
+        count(indices.back()) {}
+};
+
+template <class T>
+Tensor<T> take_rows(const Tensor<T>& x, const Array& indices, const Where& where) {
+  const Array& in = value_of(x, "take_along", where);
+  const IndexRows n(in.shape, indices.shape);
+  Array* out = allocate_like<T>(with_size(in.shape, 1, n.count));
+  for (std::int64_t r = 0; r < n.rows; ++r) {
+    const std::int64_t* index = indices.as<std::int64_t>() + (r % n.own) * n.count;
+    for (std::int64_t j = 0; j < n.count; ++j) {
+      elements<T>(out)[r * n.count + j] = in.as<T>()[r * in.shape.back() + index[j]];
+    }
+  }
+  if constexpr (Real<T>) {
+    return Tensor<T>(record(take_along_primitive<T>, out, {&x.handle()}, where, indexed(1, indices)));
+  } else {
+    return Tensor<T>(Handle(out));
+  }
+}
+
+template <class T>
+Tensor<T> put_rows(const Tensor<T>& x, const Array& indices, std::int64_t size, const Where& where) {
+  const Array& in = value_of(x, "put_along", where);
+  const IndexRows n(in.shape, indices.shape);
+  Array* out = allocate_like<T>(with_size(in.shape, 1, size));
+  std::fill_n(elements<T>(out), out->shape.count(), T{0});
+  for (std::int64_t r = 0; r < n.rows; ++r) {
+    const std::int64_t* index = indices.as<std::int64_t>() + (r % n.own) * n.count;
+    for (std::int64_t j = 0; j < n.count; ++j) elements<T>(out)[r * size + index[j]] += in.as<T>()[r * n.count + j];
+  }
+  return Tensor<T>(record(put_along_primitive<T>, out, {&x.handle()}, where, indexed(1, indices)));
+}
+
+// ------------------------------------------------------------------------------------------------ concatenate
+
+std::int64_t offset_of(const Call& call, std::size_t k) {
+  std::int64_t offset = 0;
+  for (std::size_t i = 0; i < k; ++i) offset += call.operand_shape(i).from_end(axis_of(call));
+  return offset;
+}
+template <class T>
+constexpr Primitive concatenate_primitive{
+    "concatenate",
+    [](const Call& call, std::size_t k, const Handle& v) {
+      return slice_along(Tensor<T>(v), axis_of(call), offset_of(call, k), 1, call.operand_shape(k).from_end(axis_of(call)),
+                         call.where())
+          .handle();
+    },
+    [](const Call& call, std::size_t k, const Handle& v) {
+      return embed_along(Tensor<T>(v), axis_of(call), offset_of(call, k), 1, call.output_shape().from_end(axis_of(call)),
+                         call.where())
+          .handle();
+    },
+    other_axes_rows};
+
+// ------------------------------------------------------------------------------------------------ indices
+
+// Indices -size..size-1 as 0..size-1.
+Tensor<std::int64_t> normalised(const Tensor<std::int64_t>& indices, std::int64_t size, const char* name,
+                                const Where& where) {
+  value_of(indices, name, where);
+  Tensor<std::int64_t> result = indices;
+  for (std::int64_t i = 0; i < indices.size(); ++i) {
+    const std::int64_t index = indices.data()[i];
+    if (index < -size || index >= size) {
+      throw ValueError(std::string(name) + to_string(where) + ": index " + std::to_string(index) + " at position " +
+                       std::to_string(i) + " is out of range for an axis of size " + std::to_string(size));
+    }
+    if (index < 0) result.mutable_data()[i] = index + size;
+  }
+  return result;
+}
+
+}  // namespace
+}  // namespace detail
+
+template <class T>
+Tensor<T> slice(const Tensor<T>& x, int axis, std::int64_t start, std::int64_t stop, std::int64_t step, Where where) {
+  const Shape& shape = detail::value_of(x, "slice", where).shape;
+  const std::size_t at = detail::normalise_axis(axis, shape.rank(), "slice", shape, where);
+  if (step < 1) throw ValueError("slice" + to_string(where) + ": step " + std::to_string(step) + "; use 1 or more");
+  const std::int64_t size = shape[at];
+  auto bound = [&](std::int64_t i) { return std::clamp<std::int64_t>(i < 0 ? i + size : i, 0, size); };
+  const std::int64_t from = bound(start), length = std::max<std::int64_t>(bound(stop) - from, 0);
+  const std::int64_t count = length / step + (length % step != 0);
+  return detail::slice_along(x, shape.rank() - at, from, step, count, where);
+}
+
+template <class T>
+Tensor<T> take(const Tensor<T>& x, const Tensor<std::int64_t>& indices, int axis, Where where) {
+  const Shape& shape = detail::value_of(x, "take", where).shape;
+  const std::size_t at = detail::normalise_axis(axis, shape.rank(), "take", shape, where);
+  const Tensor<std::int64_t> checked = detail::normalised(indices, shape[at], "take", where);
+  const Tensor<T> y = detail::take_flat(x, *checked.handle().array(), shape.rank() - at, where);
+  if (indices.rank() == 1) return y;
+  return reshape(y, shape.prefix(at).concat(indices.shape()).concat(shape.suffix(at + 1)), where);
+}
+
+template <class T>
+Tensor<T> take_along(const Tensor<T>& x, const Tensor<std::int64_t>& indices, Where where) {
+  const Shape &shape = detail::value_of(x, "take_along", where).shape, &wanted = indices.shape();
+  if (shape.rank() == 0 || wanted.rank() != shape.rank() ||
+      wanted.prefix(shape.rank() - 1) != shape.prefix(shape.rank() - 1)) {
+    throw ShapeError("take_along" + to_string(where) + ": indices of shape " + to_string(wanted) +
+                     " for a tensor of shape " + to_string(shape) + "; all axes but the last must agree");
+  }
+  const Tensor<std::int64_t> checked = detail::normalised(indices, shape.back(), "take_along", where);
+  return detail::take_rows(x, *checked.handle().array(), where);
+}
+
+template <class T>
+Tensor<T> concatenate(std::span<const Tensor<T>> parts, int axis, Where where) {
+  using namespace detail;
+  if (parts.empty()) throw ShapeError("concatenate" + to_string(where) + ": no tensors to put together");
+  const Shape& first = value_of(parts[0], "concatenate", where).shape;
+  const std::size_t at = normalise_axis(axis, first.rank(), "concatenate", first, where);
+  const std::size_t from_end = first.rank() - at;
+  std::int64_t total = 0;
+  for (const Tensor<T>& part : parts) {
+    const Shape& shape = value_of(part, "concatenate", where).shape;
+    if (shape.rank() != first.rank() || with_size(shape, from_end, 1) != with_size(first, from_end, 1)) {
+      throw ShapeError("concatenate" + to_string(where) + ": shapes " + to_string(first) + " and " + to_string(shape) +
+                       " differ off axis " + std::to_string(axis));
+    }
+    total += shape[at];
+  }
+  Array* out = allocate_like<T>(with_size(first, from_end, total));
+  const AxisView view = around(out->shape, at);
+  T* to = elements<T>(out);
+  for (std::int64_t o = 0; o < view.outer; ++o) {
+    for (const Tensor<T>& part : parts) {
+      const std::int64_t block = part.shape()[at] * view.inner;
+      to = std::copy_n(part.data() + o * block, block, to);
+    }
+  }
+  if constexpr (Real<T>) {
+    std::vector<const Handle*, PoolAllocator<const Handle*>> operands;
+    for (const Tensor<T>& part : parts) operands.push_back(&part.handle());
+    return Tensor<T>(record(concatenate_primitive<T>, out, operands, where, {.axes = {small(from_end)}}));
+  } else {
+    return Tensor<T>(Handle(out));
+  }
+}
+
+// Sorting is a take_along with the indices that sort.
+template <Real T>
+Tensor<T> sort(const Tensor<T>& x, Where where) {
+  const Shape& shape = detail::value_of(x, "sort", where).shape;
+  if (shape.rank() == 0) throw ShapeError("sort" + to_string(where) + ": a scalar has no axis to sort along");
+  Tensor<std::int64_t> order(detail::Handle(detail::allocate_like<std::int64_t>(shape)));
+  const std::int64_t cols = shape.back(), rows = shape.prefix(shape.rank() - 1).count();
+  for (std::int64_t r = 0; r < rows; ++r) {
+    const T* row = x.data() + r * cols;
+    std::int64_t* index = order.mutable_data() + r * cols;
+    std::iota(index, index + cols, std::int64_t{0});
+    std::stable_sort(index, index + cols, [row](std::int64_t i, std::int64_t j) {
+      return row[i] < row[j] || (row[i] == row[i] && row[j] != row[j]);
+    });
+  }
+  return detail::take_rows(x, *order.handle().array(), where);
+}
+
+namespace {
+
+template <class T>
+struct Instances {
+  [[gnu::used]] static constexpr std::tuple functions{
+      &slice<T>, &take<T>, &take_along<T>,
+      static_cast<Tensor<T> (*)(std::span<const Tensor<T>>, int, Where)>(&concatenate<T>)};
+};
+template struct Instances<float>;
+template struct Instances<double>;
+template struct Instances<std::int64_t>;
+template struct Instances<bool>;
+
+}  // namespace
+
+template Tensor<float> sort(const Tensor<float>&, Where);
+template Tensor<double> sort(const Tensor<double>&, Where);
+
+}  // namespace tapegrad

@@ -1,0 +1,124 @@
+// Matrix products. One primitive, product(op(a), op(b)) with op(x) = x or its transpose, is closed under derivatives:
+// for C = A B, dA = dC B^T and dB = A^T dC (Giles, Collected matrix derivative results, 2008).
+
+#include "../kernels/blas.hpp"
+#include "common.hpp"
+
+namespace tapegrad {
+namespace detail {
+namespace {
+
+template <class T>
+Tensor<T> product(const Tensor<T>& a, bool transpose_a, const Tensor<T>& b, bool transpose_b, const Where& where);
+
+template <class T>
+Handle pullback(const Call& call, std::size_t k, const Handle& v) {
+  const bool ta = call.attributes().axes[0] != 0, tb = call.attributes().axes[1] != 0;
+  const Tensor<T> g(v);
+  if (k == 0) {
+    const Tensor<T> b = call.operand<T>(1);
+    return (ta ? product(b, tb, g, true, call.where()) : product(g, false, b, !tb, call.where())).handle();
+  }
+  const Tensor<T> a = call.operand<T>(0);
+  return (tb ? product(g, true, a, ta, call.where()) : product(a, !ta, g, false, call.where())).handle();
+}
+
+template <class T>
+Handle pushforward(const Call& call, std::size_t k, const Handle& v) {
+  const bool ta = call.attributes().axes[0] != 0, tb = call.attributes().axes[1] != 0;
+  const Tensor<T> t(v);
+  return (k == 0 ? product(t, ta, call.operand<T>(1), tb, call.where())
+                 : product(call.operand<T>(0), ta, t, tb, call.where()))
+      .handle();
+}
+
+// The rows of op(a) and the columns of op(b) survive, the axis between is summed.
+std::optional<BatchAxis> rows(const Call& call, std::span<const BatchAxis> axes) {
+  BatchAxis common = 0;
+  for (std::size_t k = 0; k < 2; ++k) {
+    BatchAxis axis = axes[k];
+    if (axis == 0) continue;
+    if (axis <= 2) {
+      if (call.attributes().axes[k] != 0) axis = static_cast<BatchAxis>(3 - axis);
+      if (axis == (k == 0 ? 1 : 2)) return std::nullopt;
+    }
+    if (common != 0 && axis != common) return std::nullopt;
+    common = axis;
+  }
+  return common;
+}
+
+template <class T>
+constexpr Primitive matmul_primitive{"matmul", pullback<T>, pushforward<T>, rows, true};
+
+[[noreturn]] void throw_inner(const Shape& a, bool ta, const Shape& b, bool tb, const Where& where) {
+  const bool fits = !ta && !tb && a.from_end(1) == b.from_end(1);
+  throw ShapeError("matmul" + to_string(where) + ": inner sizes differ, " + to_string(a) + " x " + to_string(b) +
+                   (fits ? ". Did you mean matmul(a, transpose(b))?" : ""));
+}
+
+template <class T>
+Tensor<T> product(const Tensor<T>& a, bool transpose_a, const Tensor<T>& b, bool transpose_b, const Where& where) {
+  const Array &x = value_of(a, "matmul", where), &y = value_of(b, "matmul", where);
+  const std::int64_t m = x.shape.from_end(transpose_a ? 1 : 2), k = x.shape.from_end(transpose_a ? 2 : 1),
+                     n = y.shape.from_end(transpose_b ? 2 : 1);
+  if (k != y.shape.from_end(transpose_b ? 1 : 2)) throw_inner(x.shape, transpose_a, y.shape, transpose_b, where);
+  const Shape batch_a = x.shape.prefix(x.shape.rank() - 2), batch_b = y.shape.prefix(y.shape.rank() - 2);
+  const Shape batch = batch_a == batch_b ? batch_a : broadcast(batch_a, batch_b, "matmul", where);
+  Array* out = allocate_like<T>(batch.concat({m, n}));
+  T* c = elements<T>(out);
+  if (!transpose_a && batch_b.count() == 1 && batch_a.count() == batch.count()) {
+    // One matrix for the whole batch: its rows are one tall matrix.
+    kernels::gemm(false, transpose_b, batch.count() * m, n, k, x.as<T>(), y.as<T>(), T{0}, c);
+  } else if (batch.count() != 0) {
+    const Shape rows = batch.concat({1}), rows_a = batch_a.concat({1}), rows_b = batch_b.concat({1});
+    const Loops<2> loops(rows, {&rows_a, &rows_b});
+    loops.for_each_block([&](const auto& offset, std::int64_t at) {
+      for (std::int64_t i = 0; i < loops.rows(); ++i) {
+        for (std::int64_t j = 0; j < loops.cols(); ++j) {
+          const std::int64_t ia = offset[0] + i * loops.row_stride(0) + (loops.steps(0) ? j : 0);
+          const std::int64_t ib = offset[1] + i * loops.row_stride(1) + (loops.steps(1) ? j : 0);
+          kernels::gemm(transpose_a, transpose_b, m, n, k, x.as<T>() + ia * m * k, y.as<T>() + ib * k * n, T{0},
+                        c + (at + i * loops.cols() + j) * m * n);
+        }
+      }
+    });
+  }
+  return Tensor<T>(record(matmul_primitive<T>, out, {&a.handle(), &b.handle()}, where,
+                          {.axes = {transpose_a, transpose_b}}));
+}
+
+}  // namespace
+}  // namespace detail
+
+template <Real T>
+Tensor<T> matmul(const Tensor<T>& a, const Tensor<T>& b, Where where) {
+  const Shape &x = detail::value_of(a, "matmul", where).shape, &y = detail::value_of(b, "matmul", where).shape;
+  if (x.rank() == 0 || y.rank() == 0) {
+    throw ShapeError("matmul" + to_string(where) + ": shapes " + to_string(x) + " x " + to_string(y) +
+                     "; a scalar is multiplied with *");
+  }
+  if (x.rank() >= 2 && y.rank() >= 2) return detail::product(a, false, b, false, where);
+  // A vector is a row on the left, a column on the right; its axis goes again.
+  if (x.back() != y.from_end(y.rank() == 1 ? 1 : 2)) detail::throw_inner(x, false, y, false, where);
+  const Tensor<T> row = x.rank() == 1 ? reshape(a, {1, x[0]}, where) : a;
+  const Tensor<T> column = y.rank() == 1 ? reshape(b, {y[0], 1}, where) : b;
+  const Tensor<T> c = detail::product(row, false, column, false, where);
+  Shape shape = c.shape().prefix(c.rank() - 2);
+  if (x.rank() > 1) shape.push_back(c.shape().from_end(2));
+  if (y.rank() > 1) shape.push_back(c.shape().from_end(1));
+  return reshape(c, shape, where);
+}
+
+template Tensor<float> matmul(const Tensor<float>&, const Tensor<float>&, Where);
+template Tensor<double> matmul(const Tensor<double>&, const Tensor<double>&, Where);
+
+void set_num_threads(int count, Where where) {
+  if (count < 1) {
+    throw ValueError("set_num_threads" + to_string(where) + ": " + std::to_string(count) + " threads; use 1 or more");
+  }
+  kernels::set_blas_threads(count);
+}
+int num_threads() { return kernels::blas_threads(); }
+
+}  // namespace tapegrad

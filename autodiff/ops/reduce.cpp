@@ -1,0 +1,313 @@
+// sum, max, cumsum: along a group of adjacent axes, counted from the end. Other sets of axes are reduced group by group.
+
+#include "../kernels/kernels.hpp"
+#include "common.hpp"
+
+namespace tapegrad {
+namespace detail {
+namespace {
+
+// How a reduction's attributes are kept: the first axis of the group from the end, the number of axes, and whether they
+// stay with size 1.
+struct Group {
+  std::size_t from_end, axes;
+  bool keep;
+
+  explicit Group(const Attributes& attributes)
+      : from_end(static_cast<std::size_t>(attributes.axes[0])),
+        axes(static_cast<std::size_t>(attributes.axes[1])),
+        keep(attributes.axes[2] != 0) {}
+  Group(std::size_t first_from_end, std::size_t count, bool keep_axes)
+      : from_end(first_from_end), axes(count), keep(keep_axes) {}
+
+  Attributes attributes() const {
+    return {.axes = {static_cast<std::int8_t>(from_end), static_cast<std::int8_t>(axes), keep}};
+  }
+  std::size_t first(const Shape& shape) const { return shape.rank() - from_end; }
+  Shape reduced(const Shape& shape) const {
+    Shape out = shape.prefix(first(shape));
+    if (keep) {
+      for (std::size_t i = 0; i < axes; ++i) out.push_back(1);
+    }
+    return out.concat(shape.suffix(first(shape) + axes));
+  }
+};
+
+std::optional<BatchAxis> reduce_rows(const Call& call, std::span<const BatchAxis> axes) {
+  const Group group(call.attributes());
+  const auto axis = static_cast<std::size_t>(axes[0]);
+  if (axis <= group.from_end && axis > group.from_end - group.axes) return std::nullopt;
+  if (group.keep || axis <= group.from_end - group.axes) return axes[0];
+  return static_cast<BatchAxis>(axis - group.axes);
+}
+
+// v of the reduced shape, with its axes of size 1 back and repeated to the operand's.
+template <class T>
+Tensor<T> expand(const Call& call, const Tensor<T>& v, const Group& group) {
+  const Shape& shape = call.operand_shape(0);
+  const std::size_t seeds = v.rank() - call.output_shape().rank();
+  const Tensor<T> w = group.keep ? v : insert_axes(v, group.from_end, group.axes);
+  return broadcast_to(w, v.shape().prefix(seeds).concat(shape));
+}
+
+// ------------------------------------------------------------------------------------------------ sum
+
+template <class T>
+Handle sum_pullback(const Call& call, std::size_t, const Handle& v) {
+  return expand(call, Tensor<T>(v), Group(call.attributes())).handle();
+}
+template <class T>
+Handle sum_pushforward(const Call& call, std::size_t, const Handle& v) {
+  const Group group(call.attributes());
+  return sum_group(Tensor<T>(v), group.from_end, group.axes, group.keep, call.where()).handle();
+}
+template <class T>
+constexpr Primitive sum_primitive{"sum", sum_pullback<T>, sum_pushforward<T>, reduce_rows};
+
+// ------------------------------------------------------------------------------------------------ max
+
+// True at the first of the largest elements of each group: where the derivative goes.
+template <class T>
+Tensor<bool> first_largest(const Array& x, const Array& y, const Group& group) {
+  Array* mask = allocate_like<bool>(x.shape);
+  const AxisView view = around(x.shape, group.first(x.shape), group.axes);
+  bool* out = elements<bool>(mask);
+  for (std::int64_t o = 0; o < view.outer; ++o) {
+    for (std::int64_t i = 0; i < view.inner; ++i) {
+      const T largest = y.as<T>()[o * view.inner + i];
+      bool found = false;
+      for (std::int64_t c = 0; c < view.count; ++c) {
+        const std::int64_t at = (o * view.count + c) * view.inner + i;
+        const T element = x.as<T>()[at];
+        out[at] = !found && (element == largest || (element != element && largest != largest));
+        found = found || out[at];
+      }
+    }
+  }
+  return Tensor<bool>(Handle(mask));
+}
+
+template <class T>
+Handle max_pullback(const Call& call, std::size_t, const Handle& v) {
+  const Group group(call.attributes());
+  const Tensor<bool> mask = first_largest<T>(call.operand_array(0), call.output_array(), group);
+  return where(mask, expand(call, Tensor<T>(v), group), 0.0).handle();
+}
+template <class T>
+Handle max_pushforward(const Call& call, std::size_t, const Handle& v) {
+  const Group group(call.attributes());
+  const Tensor<bool> mask = first_largest<T>(call.operand_array(0), call.output_array(), group);
+  return sum_group(where(mask, Tensor<T>(v), 0.0), group.from_end, group.axes, group.keep, call.where()).handle();
+}
+template <class T>
+constexpr Primitive max_primitive{"max", max_pullback<T>, max_pushforward<T>, reduce_rows};
+
+template <class T>
+Tensor<T> max_group(const Tensor<T>& x, std::size_t from_end, std::size_t axes, bool keep, const Where& where) {
+  const Array& in = value_of(x, "max", where);
+  const Group group(from_end, axes, keep);
+  const AxisView view = around(in.shape, group.first(in.shape), axes);
+  Array* out = allocate_like<T>(group.reduced(in.shape));
+  if (view.outer * view.inner > 0) {
+    kernels::kernels<T>().max(in.as<T>(), elements<T>(out), view.outer, view.count, view.inner);
+  }
+  return Tensor<T>(record(max_primitive<T>, out, {&x.handle()}, where, group.attributes()));
+}
+
+// ------------------------------------------------------------------------------------------------ cumsum
+
+std::optional<BatchAxis> along_axis_rows(const Call& call, std::span<const BatchAxis> axes) {
+  if (axes[0] == call.attributes().axes[0]) return std::nullopt;
+  return axes[0];
+}
+
+template <class T>
+Tensor<T> cumsum_along(const Tensor<T>& x, std::size_t from_end, bool reverse, const Where& where);
+
+template <class T>
+Handle cumsum_product(const Call& call, const Handle& v, bool transposed) {
+  const Attributes& attributes = call.attributes();
+  return cumsum_along(Tensor<T>(v), static_cast<std::size_t>(attributes.axes[0]),
+                      (attributes.axes[1] != 0) != transposed, call.where())
+      .handle();
+}
+template <class T>
+constexpr Primitive cumsum_primitive{
+    "cumsum", [](const Call& call, std::size_t, const Handle& v) { return cumsum_product<T>(call, v, true); },
+    [](const Call& call, std::size_t, const Handle& v) { return cumsum_product<T>(call, v, false); }, along_axis_rows};
+
+template <class T>
+Tensor<T> cumsum_along(const Tensor<T>& x, std::size_t from_end, bool reverse, const Where& where) {
+  const Array& in = value_of(x, "cumsum", where);
+  const AxisView view = around(in.shape, in.shape.rank() - from_end);
+  Array* out = allocate_like<T>(in.shape);
+  kernels::kernels<T>().cumsum(in.as<T>(), elements<T>(out), view.outer, view.count, view.inner, reverse);
+  return Tensor<T>(record(cumsum_primitive<T>, out, {&x.handle()}, where,
+                          {.axes = {static_cast<std::int8_t>(from_end), reverse}}));
+}
+
+// ------------------------------------------------------------------------------------------------ any axes
+
+// Reduces each run of adjacent axes with `reduce`, the last first.
+template <class T, class Reduce>
+Tensor<T> by_groups(const Tensor<T>& x, const Axes& axes, KeepDims keep, const char* name, const Where& where,
+                    Reduce reduce) {
+  const Shape shape = value_of(x, name, where).shape;
+  const std::size_t rank = shape.rank();
+  std::array<bool, Shape::max_rank> reduced{};
+  if (axes.all()) reduced.fill(true);
+  for (int axis : axes) {
+    bool& mark = reduced[normalise_axis(axis, rank, name, shape, where)];
+    if (mark) throw ShapeError(std::string(name) + to_string(where) + ": axis " + std::to_string(axis) + " is given twice");
+    mark = true;
+  }
+  Tensor<T> result = x;
+  std::size_t runs = 0;
+  for (std::size_t i = 0; i < rank; ++i) runs += reduced[i] && (i == 0 || !reduced[i - 1]);
+  if (runs == 0) return x;
+  for (std::size_t end = rank; end > 0;) {
+    if (!reduced[end - 1]) {
+      --end;
+      continue;
+    }
+    std::size_t first = end - 1;
+    while (first > 0 && reduced[first - 1]) --first;
+    // The last group left may drop its axes at once; others wait, so that positions from the end stay.
+    result = reduce(result, rank - first, end - first, runs > 1 || keep == KeepDims::yes);
+    end = first;
+  }
+  if (runs > 1 && keep == KeepDims::no) {
+    Shape out;
+    for (std::size_t i = 0; i < rank; ++i) {
+      if (!reduced[i]) out.push_back(shape[i]);
+    }
+    result = reshape(result, out, where);
+  }
+  return result;
+}
+
+std::int64_t reduced_count(const Shape& shape, const Axes& axes, const char* name, const Where& where) {
+  if (axes.all()) return shape.count();
+  std::int64_t n = 1;
+  for (int axis : axes) n *= shape[normalise_axis(axis, shape.rank(), name, shape, where)];
+  return n;
+}
+
+void require_some(std::int64_t count, const Shape& shape, const char* name, const Where& where) {
+  if (count == 0) {
+    throw ShapeError(std::string(name) + to_string(where) + ": no elements to reduce in a tensor of shape " +
+                     to_string(shape));
+  }
+}
+
+}  // namespace
+
+template <Real T>
+Tensor<T> sum_group(const Tensor<T>& x, std::size_t from_end, std::size_t axes, bool keep, const Where& where) {
+  const Array& in = value_of(x, "sum", where);
+  const Group group(from_end, axes, keep);
+  const AxisView view = around(in.shape, group.first(in.shape), axes);
+  Array* out = allocate_like<T>(group.reduced(in.shape));
+  kernels::kernels<T>().sum(in.as<T>(), elements<T>(out), view.outer, view.count, view.inner);
+  return Tensor<T>(record(sum_primitive<T>, out, {&x.handle()}, where, group.attributes()));
+}
+
+template <Real T>
+Tensor<T> sum_to(const Tensor<T>& v, const Shape& shape, std::size_t seeds) {
+  if (v.shape() == shape) return v;
+  // Axes that broadcasting put between the seed axes and the operand's own.
+  const std::size_t added = v.rank() - shape.rank();
+  Tensor<T> result = v;
+  if (added > 0) result = sum_group(result, v.rank() - seeds, added, false, {});
+  for (std::size_t back = 1; back <= shape.rank() - seeds; ++back) {
+    if (shape.from_end(back) == 1 && result.shape().from_end(back) != 1) {
+      std::size_t first = back;
+      while (first < shape.rank() - seeds && shape.from_end(first + 1) == 1 && result.shape().from_end(first + 1) != 1) {
+        ++first;
+      }
+      result = sum_group(result, first, first - back + 1, true, {});
+      back = first;
+    }
+  }
+  return result;
+}
+
+template Tensor<float> sum_group(const Tensor<float>&, std::size_t, std::size_t, bool, const Where&);
+template Tensor<double> sum_group(const Tensor<double>&, std::size_t, std::size_t, bool, const Where&);
+template Tensor<float> sum_to(const Tensor<float>&, const Shape&, std::size_t);
+template Tensor<double> sum_to(const Tensor<double>&, const Shape&, std::size_t);
+
+}  // namespace detail
+
+template <Real T>
+Tensor<T> sum(const Tensor<T>& x, Axes axes, KeepDims keep, Where where) {
+  return detail::by_groups(x, axes, keep, "sum", where,
+                           [&](const Tensor<T>& y, std::size_t from_end, std::size_t count, bool kept) {
+                             return detail::sum_group(y, from_end, count, kept, where);
+                           });
+}
+
+template <Real T>
+Tensor<T> mean(const Tensor<T>& x, Axes axes, KeepDims keep, Where where) {
+  const std::int64_t n = detail::reduced_count(x.shape(), axes, "mean", where);
+  detail::require_some(n, x.shape(), "mean", where);
+  return detail::binary<ops::Divide>(sum(x, axes, keep, where), Tensor<T>(n), where);
+}
+
+template <Real T>
+Tensor<T> max(const Tensor<T>& x, Axes axes, KeepDims keep, Where where) {
+  detail::require_some(detail::reduced_count(x.shape(), axes, "max", where), x.shape(), "max", where);
+  return detail::by_groups(x, axes, keep, "max", where,
+                           [&](const Tensor<T>& y, std::size_t from_end, std::size_t count, bool kept) {
+                             return detail::max_group(y, from_end, count, kept, where);
+                           });
+}
+
+template <Real T>
+Tensor<T> min(const Tensor<T>& x, Axes axes, KeepDims keep, Where where) {
+  detail::require_some(detail::reduced_count(x.shape(), axes, "min", where), x.shape(), "min", where);
+  return detail::unary<ops::Negate>(max(detail::unary<ops::Negate>(x, where), axes, keep, where), where);
+}
+
+template <Real T>
+Tensor<std::int64_t> argmax(const Tensor<T>& x, int axis, Where where) {
+  const detail::Array& in = detail::value_of(x, "argmax", where);
+  const std::size_t at = detail::normalise_axis(axis, in.shape.rank(), "argmax", in.shape, where);
+  detail::require_some(in.shape[at], in.shape, "argmax", where);
+  const detail::AxisView view = detail::around(in.shape, at);
+  detail::Array* out = detail::allocate_like<std::int64_t>(in.shape.prefix(at).concat(in.shape.suffix(at + 1)));
+  for (std::int64_t o = 0; o < view.outer; ++o) {
+    for (std::int64_t i = 0; i < view.inner; ++i) {
+      const T* p = in.as<T>() + o * view.count * view.inner + i;
+      std::int64_t best = 0;
+      for (std::int64_t c = 1; c < view.count; ++c) {
+        const T element = p[c * view.inner], largest = p[best * view.inner];
+        if (element > largest || (element != element && largest == largest)) best = c;
+      }
+      detail::elements<std::int64_t>(out)[o * view.inner + i] = best;
+    }
+  }
+  return Tensor<std::int64_t>(detail::Handle(out));
+}
+
+template <Real T>
+Tensor<T> cumsum(const Tensor<T>& x, int axis, Where where) {
+  const Shape& shape = detail::value_of(x, "cumsum", where).shape;
+  const std::size_t at = detail::normalise_axis(axis, shape.rank(), "cumsum", shape, where);
+  return detail::cumsum_along(x, shape.rank() - at, false, where);
+}
+
+template Tensor<float> sum(const Tensor<float>&, Axes, KeepDims, Where);
+template Tensor<double> sum(const Tensor<double>&, Axes, KeepDims, Where);
+template Tensor<float> mean(const Tensor<float>&, Axes, KeepDims, Where);
+template Tensor<double> mean(const Tensor<double>&, Axes, KeepDims, Where);
+template Tensor<float> max(const Tensor<float>&, Axes, KeepDims, Where);
+template Tensor<double> max(const Tensor<double>&, Axes, KeepDims, Where);
+template Tensor<float> min(const Tensor<float>&, Axes, KeepDims, Where);
+template Tensor<double> min(const Tensor<double>&, Axes, KeepDims, Where);
+template Tensor<std::int64_t> argmax(const Tensor<float>&, int, Where);
+template Tensor<std::int64_t> argmax(const Tensor<double>&, int, Where);
+template Tensor<float> cumsum(const Tensor<float>&, int, Where);
+template Tensor<double> cumsum(const Tensor<double>&, int, Where);
+
+}  // namespace tapegrad

@@ -1,0 +1,67 @@
+#pragma once
+// What can be differentiated with respect to: a tensor, or anything that holds tensors.
+//
+//     std::vector<Tensor<>> params;   std::array<Tensor<>, 2> wb;   std::map<std::string, Tensor<>> named;
+//     std::tuple<Tensor<>, Tensor<float>> mixed;   TensorList<float> list;
+//     struct Net { Tensor<> W, b; auto tensors() { return std::tie(W, b); } };
+
+#include <tuple>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include "tensor.hpp"
+
+namespace tapegrad {
+
+/// A vector of tensors whose own storage comes from the pool: copying it in every step makes no heap allocation.
+template <Real T>
+using TensorList = std::vector<Tensor<T>, detail::PoolAllocator<Tensor<T>>>;
+
+namespace detail {
+
+template <class P>
+inline constexpr bool is_real_tensor = false;
+template <Real T>
+inline constexpr bool is_real_tensor<Tensor<T>> = true;
+
+template <class P>
+concept HasTensors = requires(P& p) { p.tensors(); };
+template <class P>
+concept TupleLike = requires { std::tuple_size<P>::value; };
+template <class P>
+concept Range = requires(P& p) {
+  p.begin();
+  p.end();
+};
+
+/// Calls visit(tensor) for each tensor of float or double that `p` holds, in a fixed order.
+template <class P, class Visit>
+void for_each_tensor(P& p, Visit&& visit) {
+  using Plain = std::remove_cv_t<P>;
+  if constexpr (is_real_tensor<Plain>) {
+    visit(p);
+  } else if constexpr (HasTensors<P>) {
+    std::apply([&](auto&... tensor) { (for_each_tensor(tensor, visit), ...); }, p.tensors());
+  } else if constexpr (Range<P>) {
+    for (auto& element : p) for_each_tensor(element, visit);
+  } else if constexpr (requires(P& pair) { pair.first; pair.second; }) {
+    for_each_tensor(p.second, visit);  // the name and the tensor of a map's element
+  } else if constexpr (TupleLike<Plain>) {
+    std::apply([&](auto&... element) { (for_each_tensor(element, visit), ...); }, p);
+  } else {
+    static_assert(is_real_tensor<Plain>,
+                  "tapegrad differentiates with respect to a Tensor<float> or Tensor<double>, a vector, array, map or "
+                  "tuple of them, or a struct with a member function tensors() that returns std::tie of its tensors");
+  }
+}
+
+template <class P>
+std::size_t count_tensors(P& p) {
+  std::size_t n = 0;
+  for_each_tensor(p, [&](auto&) { ++n; });
+  return n;
+}
+
+}  // namespace detail
+}  // namespace tapegrad

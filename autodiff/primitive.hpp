@@ -1,0 +1,54 @@
+#pragma once
+// What a primitive is, and how an operation records a call of one.
+
+#include <initializer_list>
+#include <optional>
+#include <span>
+
+#include "tape.hpp"
+
+namespace tapegrad::detail {
+
+/// Where the batch axis of a tensor is, counted from its end; 0 when it has none, because it depends on no row.
+using BatchAxis = std::int8_t;
+
+/// A primitive for one number type. Rules are linear in `v`, answer for one operand, and may be given any number of
+/// seed axes in front of v's own: axes are counted from the end. They mention no broadcasting: the sweep sums an
+/// adjoint down to the operand's shape and spreads a tangent up to the output's.
+struct Primitive {
+  const char* name;
+  /// J_k^T v: v has the output's shape behind its seed axes, the result a shape that sums to operand k's.
+  Handle (*pullback)(const Call& call, std::size_t k, const Handle& v);
+  /// J_k v: v has operand k's shape behind its seed axes (with axes of size 1 between them, up to the output's rank,
+  /// where the primitive broadcasts); the result has a shape that spreads to the output's.
+  Handle (*pushforward)(const Call& call, std::size_t k, const Handle& v);
+  /// The batch axis of the output given those of the operands, or nothing when rows mix.
+  std::optional<BatchAxis> (*rows)(const Call& call, std::span<const BatchAxis> operands);
+  /// Operands broadcast against each other.
+  bool broadcasts = false;
+  /// Rules take one seed at a time.
+  bool single_seed = false;
+};
+
+/// All primitives that were ever made, for the test that compares them with its table.
+TAPEGRAD_EXPORT std::span<const Primitive* const> primitives();
+
+/// Takes over `value`: with its place on the tape, or plain when no operand is traced.
+inline Handle record(const Primitive& primitive, Array* value, std::span<const Handle* const> operands,
+                     const Where& where, const Attributes& attributes = {}) {
+  Handle plain(value);
+  for (const Handle* operand : operands) {
+    if (operand->traced()) {
+      const Place place = append(primitive, value, operands, attributes, where);
+      retain(value);
+      return Handle(value, place);
+    }
+  }
+  return plain;
+}
+inline Handle record(const Primitive& primitive, Array* value, std::initializer_list<const Handle*> operands,
+                     const Where& where, const Attributes& attributes = {}) {
+  return record(primitive, value, std::span(operands.begin(), operands.size()), where, attributes);
+}
+
+}  // namespace tapegrad::detail

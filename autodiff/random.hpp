@@ -1,0 +1,46 @@
+#pragma once
+// Seeded random numbers: the same seed gives the same numbers on every machine and for every thread count.
+//
+//     random::Generator rng(42);
+//     Tensor<> w = rng.normal<double>({784, 128}, 0, 0.01);
+
+#include <cstdint>
+
+#include "ops.hpp"
+
+namespace tapegrad::random {
+
+/// A counter-based generator: number i of a seed is a function of (seed, i). Philox4x32-10 (Salmon et al., Parallel
+/// random numbers: as easy as 1, 2, 3; SC 2011).
+class TAPEGRAD_EXPORT Generator {
+ public:
+  explicit Generator(std::uint64_t seed = 0) : seed_(seed) {}
+
+  /// 64 random bits.
+  std::uint64_t bits();
+  /// Uniform in [0, 1), 53 bits.
+  double uniform();
+  /// Standard normal (Box and Muller 1958).
+  double normal();
+  /// Uniform in 0..n-1, without bias. Throws ValueError for n < 1.
+  std::int64_t below(std::int64_t n);
+
+  template <Real T>
+  Tensor<T> uniform(const Shape& shape, double low = 0, double high = 1);
+  template <Real T>
+  Tensor<T> normal(const Shape& shape, double mean = 0, double standard_deviation = 1);
+  /// 0..n-1 in random order (Fisher and Yates, Durstenfeld's form).
+  Tensor<std::int64_t> permutation(std::int64_t n);
+  /// k of 0..n-1, none twice. Throws ValueError unless 0 <= k <= n.
+  Tensor<std::int64_t> choice(std::int64_t n, std::int64_t k);
+
+ private:
+  std::uint64_t seed_;
+  std::uint64_t counter_ = 0;
+  std::uint32_t block_[4] = {};
+  int left_ = 0;
+  double spare_ = 0;
+  bool has_spare_ = false;
+};
+
+}  // namespace tapegrad::random

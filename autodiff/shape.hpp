@@ -1,0 +1,76 @@
+#pragma once
+// Shape: the sizes of a tensor's axes, kept inline.
+
+#include <algorithm>
+#include <array>
+#include <cstdint>
+#include <initializer_list>
+#include <iterator>
+#include <stdexcept>
+#include <string>
+
+#include "export.hpp"
+
+namespace tapegrad {
+
+/// Sizes of the axes of a tensor, outermost first. At most `max_rank` axes; a shape without axes is a scalar's.
+///
+///     Shape s{32, 10};
+///     s.rank() == 2;  s[0] == 32;  s.back() == 10;  s.count() == 320;
+class Shape {
+ public:
+  static constexpr std::size_t max_rank = 8;
+
+  constexpr Shape() = default;
+  constexpr Shape(std::initializer_list<std::int64_t> sizes) : Shape(sizes.begin(), sizes.end()) {}
+  /// From any range of integers. Throws std::length_error beyond max_rank axes.
+  template <class Iterator>
+  constexpr Shape(Iterator first, Iterator last) {
+    for (; first != last; ++first) push_back(static_cast<std::int64_t>(*first));
+  }
+
+  constexpr std::size_t rank() const { return rank_; }
+  constexpr bool empty() const { return rank_ == 0; }
+  /// Number of elements: the product of the sizes; 1 for a scalar.
+  constexpr std::int64_t count() const {
+    std::int64_t n = 1;
+    for (std::int64_t size : *this) n *= size;
+    return n;
+  }
+
+  constexpr std::int64_t operator[](std::size_t axis) const { return sizes_[axis]; }
+  constexpr std::int64_t& operator[](std::size_t axis) { return sizes_[axis]; }
+  /// Size of the axis counted from the end: from_end(1) is the last.
+  constexpr std::int64_t from_end(std::size_t k) const { return sizes_[rank_ - k]; }
+  constexpr std::int64_t front() const { return sizes_[0]; }
+  constexpr std::int64_t back() const { return sizes_[rank_ - 1U]; }
+  constexpr const std::int64_t* begin() const { return sizes_.data(); }
+  constexpr const std::int64_t* end() const { return sizes_.data() + rank_; }
+
+  constexpr void push_back(std::int64_t size) {
+    if (rank_ == max_rank) throw std::length_error("a tensor has at most 8 axes, seed axes included");
+    sizes_[rank_++] = size;
+  }
+  /// The first `n` axes, and all but the first `n`.
+  constexpr Shape prefix(std::size_t n) const { return Shape(begin(), begin() + n); }
+  constexpr Shape suffix(std::size_t n) const { return Shape(begin() + n, end()); }
+  /// The axes of this shape, then those of `tail`.
+  constexpr Shape concat(const Shape& tail) const {
+    Shape s = *this;
+    for (std::int64_t size : tail) s.push_back(size);
+    return s;
+  }
+
+  friend constexpr bool operator==(const Shape& a, const Shape& b) {
+    return a.rank_ == b.rank_ && std::equal(a.begin(), a.end(), b.begin());
+  }
+
+ private:
+  std::array<std::int64_t, max_rank> sizes_{};
+  std::uint8_t rank_ = 0;
+};
+
+/// "(32, 10)"; "()" for a scalar.
+TAPEGRAD_EXPORT std::string to_string(const Shape& shape);
+
+}  // namespace tapegrad

@@ -1,0 +1,164 @@
+// The two sweeps over a closed scope, and the proof that rows do not mix.
+
+#include <string>
+
+#include "kernels/kernels.hpp"
+#include "ops/common.hpp"
+#include "tape.hpp"
+
+namespace tapegrad::detail {
+namespace {
+
+using Table = std::vector<Handle, PoolAllocator<Handle>>;
+
+template <class F>
+decltype(auto) with_real(Dtype dtype, F&& f) {
+  if (dtype == Dtype::f32) return f(float{});
+  return f(double{});
+}
+
+// v summed down to the operand's shape behind v's seed axes.
+Handle sum_down(const Handle& v, std::size_t seeds, const Shape& operand) {
+  if (v.shape().suffix(seeds) == operand) return v;
+  return with_real(v.array()->dtype, [&]<class T>(T) {
+    return sum_to(Tensor<T>(v), v.shape().prefix(seeds).concat(operand), seeds).handle();
+  });
+}
+
+void accumulate(Handle& sum, Handle term) {
+  if (!sum) {
+    sum = std::move(term);
+    return;
+  }
+  with_real(sum.array()->dtype, [&]<class T>(T) {
+    if (!sum.traced() && !term.traced() && unique(sum.array())) {
+      kernels::kernels<T>().add_to(sum.array()->as<T>(), term.array()->as<T>(), sum.shape().count());
+    } else {
+      sum = (Tensor<T>(std::move(sum)) + Tensor<T>(std::move(term))).handle();
+    }
+  });
+}
+
+// A rule, once for all seeds or once for each.
+using RuleFunction = Handle (*)(const Call&, std::size_t, const Handle&);
+Handle apply(RuleFunction rule, bool single_seed, const Call& call, std::size_t k, const Handle& v,
+             std::size_t own_rank) {
+  const std::size_t seeds = v.shape().rank() - own_rank;
+  if (!single_seed || seeds == 0) return rule(call, k, v);
+  return with_real(v.array()->dtype, [&]<class T>(T) {
+    const Shape prefix = v.shape().prefix(seeds), own = v.shape().suffix(seeds);
+    const std::int64_t count = prefix.count();
+    const Tensor<T> flat = reshape(Tensor<T>(v), Shape{count}.concat(own));
+    std::vector<Tensor<T>> results;
+    for (std::int64_t s = 0; s < count; ++s) {
+      const Tensor<T> one = reshape(slice(flat, 0, s, s + 1), own);
+      const Tensor<T> result(rule(call, k, one.handle()));
+      results.push_back(reshape(result, Shape{1}.concat(result.shape())));
+    }
+    const Tensor<T> all = concatenate(results, 0);
+    return reshape(all, prefix.concat(all.shape().suffix(1))).handle();
+  });
+}
+
+}  // namespace
+
+void Recording::reverse(std::span<const Handle> outputs, std::span<const Handle> adjoints,
+                        std::span<Handle> inputs) const {
+  require_open();
+  const Segment& s = segment_;
+  Table table(s.end - s.begin);
+  for (std::size_t i = 0; i < outputs.size(); ++i) {
+    if (adjoints[i] && depends_on_inputs(outputs[i])) {
+      accumulate(table[outputs[i].place().record - s.begin], adjoints[i]);
+    }
+  }
+  for (std::uint32_t i = s.end; i-- > s.begin + s.inputs;) {
+    if (!table[i - s.begin]) continue;
+    const Handle adjoint = std::move(table[i - s.begin]);
+    const Call call(s, i);
+    const Primitive& primitive = *s.tape->record(i).primitive;
+    for (std::size_t k = 0; k < call.operand_count(); ++k) {
+      const std::uint32_t from = call.operands(k).record;
+      if (from == no_record || from < s.begin || (s.tape->record(from).levels & s.level) == 0) continue;
+      const std::size_t own_rank = call.output_shape().rank();
+      const Handle term = apply(primitive.pullback, primitive.single_seed, call, k, adjoint, own_rank);
+      accumulate(table[from - s.begin], sum_down(term, adjoint.shape().rank() - own_rank, call.operand_shape(k)));
+    }
+  }
+  for (std::size_t i = 0; i < inputs.size(); ++i) inputs[i] = std::move(table[i]);
+}
+
+void Recording::forward(std::span<const Handle> inputs, std::span<const Handle> outputs,
+                        std::span<Handle> tangents) const {
+  require_open();
+  const Segment& s = segment_;
+  Table table(s.end - s.begin);
+  for (std::size_t i = 0; i < inputs.size(); ++i) table[i] = inputs[i];
+  for (std::uint32_t i = s.begin + s.inputs; i < s.end; ++i) {
+    if ((s.tape->record(i).levels & s.level) == 0) continue;
+    const Call call(s, i);
+    const Primitive& primitive = *s.tape->record(i).primitive;
+    const Shape& output = call.output_shape();
+    for (std::size_t k = 0; k < call.operand_count(); ++k) {
+      const std::uint32_t from = call.operands(k).record;
+      if (from == no_record || from < s.begin || !table[from - s.begin]) continue;
+      Handle tangent = table[from - s.begin];
+      std::size_t own_rank = call.operand_shape(k).rank();
+      const std::size_t seeds = tangent.shape().rank() - own_rank;
+      const Shape prefix = tangent.shape().prefix(seeds);
+      Handle term = with_real(tangent.array()->dtype, [&]<class T>(T) {
+        if (primitive.broadcasts && own_rank < output.rank()) {
+          // Between seed axes and value axes, so that no seed axis meets an axis of the other operand.
+          tangent = insert_axes(Tensor<T>(tangent), output.rank(), output.rank() - own_rank).handle();
+          own_rank = output.rank();
+        }
+        return apply(primitive.pushforward, primitive.single_seed, call, k, tangent, own_rank);
+      });
+      const Shape full = prefix.concat(output);
+      if (term.shape() != full) {
+        term = with_real(term.array()->dtype,
+                         [&]<class T>(T) { return broadcast_to(Tensor<T>(term), full).handle(); });
+      }
+      accumulate(table[i - s.begin], std::move(term));
+    }
+  }
+  for (std::size_t i = 0; i < outputs.size(); ++i) {
+    if (depends_on_inputs(outputs[i])) tangents[i] = table[outputs[i].place().record - s.begin];
+  }
+}
+
+void Recording::require_separate_rows(const Handle& output, const Shape& input, const Where& where) const {
+  const Segment& s = segment_;
+  std::vector<BatchAxis, PoolAllocator<BatchAxis>> table(s.end - s.begin, 0);
+  for (std::uint32_t i = 0; i < s.inputs; ++i) {
+    table[i] = static_cast<BatchAxis>(s.tape->record(s.begin + i).output->shape.rank());
+  }
+  std::vector<BatchAxis, PoolAllocator<BatchAxis>> axes;
+  for (std::uint32_t i = s.begin + s.inputs; i < s.end; ++i) {
+    const Call call(s, i);
+    axes.clear();
+    bool any = false;
+    for (std::size_t k = 0; k < call.operand_count(); ++k) {
+      const std::uint32_t from = call.operands(k).record;
+      axes.push_back(from == no_record || from < s.begin ? BatchAxis{0} : table[from - s.begin]);
+      any = any || axes.back() != 0;
+    }
+    if (!any) continue;
+    const Primitive& primitive = *s.tape->record(i).primitive;
+    const std::optional<BatchAxis> axis = primitive.rows(call, axes);
+    if (!axis) {
+      throw RowMixingError(std::string(primitive.name) + to_string(call.where()) + " mixes the rows of a batch: " +
+                           to_string(call.operand_shape(0)) + " -> " + to_string(call.output_shape()) +
+                           ". Work along the last axis only, as in sum(z, -1, keep_dims)");
+    }
+    table[i - s.begin] = *axis;
+  }
+  if (!depends_on_inputs(output)) return;
+  const Shape& shape = output.shape();
+  if (table[output.place().record - s.begin] != static_cast<BatchAxis>(shape.rank()) || shape.front() != input.front()) {
+    throw RowMixingError("the function" + to_string(where) + " takes a batch of shape " + to_string(input) +
+                         " to shape " + to_string(shape) + ", whose first axis is not that batch");
+  }
+}
+
+}  // namespace tapegrad::detail

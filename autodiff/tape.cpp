@@ -1,0 +1,223 @@
+#include "tape.hpp"
+
+#include <algorithm>
+#include <string>
+
+#include "primitive.hpp"
+
+namespace tapegrad::detail {
+namespace {
+
+// Scope ids are never used twice in a process: the number of the thread above a count of its scopes.
+constexpr int thread_shift = 40;
+std::atomic<std::uint64_t> thread_numbers{1};
+
+thread_local std::uint64_t next_scope = 0;
+[[gnu::tls_model("initial-exec")]] thread_local constinit Tape* current_tape = nullptr;
+
+// Tapes without records, kept for their memory. A pointer, so that it may be used while the thread is torn down.
+struct Spares {
+  std::vector<std::unique_ptr<Tape>> tapes;
+  ~Spares();
+};
+thread_local bool spares_gone = false;
+thread_local Spares spares;
+Spares::~Spares() { spares_gone = true; }
+
+std::uint64_t fresh_scope() {
+  if (next_scope == 0) next_scope = (thread_numbers.fetch_add(1) << thread_shift) + 1;
+  return next_scope++;
+}
+
+Tape* acquire_tape() {
+  if (spares_gone || spares.tapes.empty()) return new Tape;
+  Tape* tape = spares.tapes.back().release();
+  spares.tapes.pop_back();
+  return tape;
+}
+
+void give_back_tape(Tape* tape) {
+  std::unique_ptr<Tape> owned(tape);
+  if (!spares_gone) spares.tapes.push_back(std::move(owned));
+}
+
+constexpr std::uint32_t levels_below(int depth) {
+  return static_cast<std::uint32_t>((std::uint64_t{1} << depth) - 1);
+}
+
+[[noreturn]] void throw_not_open(const Place& place, const char* operation, const Where& where) {
+  const bool own = place.scope >> thread_shift == next_scope >> thread_shift;
+  throw TapeError(std::string(operation) + to_string(where) +
+                  (own ? ": an operand was recorded in a differentiated function that has returned, so its tape is "
+                         "closed. It can still be read; to compute with its value, use stop_gradient(x)."
+                       : ": an operand was recorded on another thread. Differentiate on the thread that computes, or "
+                         "pass stop_gradient(x)."));
+}
+
+Handle identity_rule(const Call&, std::size_t, const Handle& v) { return v; }
+std::optional<BatchAxis> identity_rows(const Call&, std::span<const BatchAxis> axes) { return axes[0]; }
+const Primitive identity{"identity", identity_rule, identity_rule, identity_rows};
+
+}  // namespace
+
+bool Tape::open(std::uint64_t scope) const {
+  for (int d = depth_ - 1; d >= 0; --d) {
+    if (levels_[static_cast<std::size_t>(d)].scope == scope) return true;
+  }
+  return false;
+}
+
+void Tape::truncate(std::uint32_t records, std::uint32_t operands) {
+  for (std::size_t i = operands; i < operands_.size(); ++i) {
+    if (operands_[i].record == no_record) release(operands_[i].array);
+  }
+  for (std::size_t i = records; i < records_.size(); ++i) {
+    release(records_[i].output);
+    release(records_[i].attributes.constant);
+  }
+  operands_.truncate(operands);
+  records_.truncate(records);
+}
+
+Place append(const Primitive& primitive, Array* output, std::span<const Handle* const> operands,
+             const Attributes& attributes, const Where& where) {
+  Tape* tape = current_tape;
+  std::uint32_t levels = 0;
+  for (const Handle* operand : operands) {
+    if (!operand->traced()) continue;
+    if (!tape || !tape->open(operand->place().scope)) throw_not_open(operand->place(), primitive.name, where);
+    levels |= tape->record(operand->place().record).levels;
+  }
+  const auto first_operand = static_cast<std::uint32_t>(tape->operands_.size());
+  for (const Handle* operand : operands) {
+    const bool constant = !operand->traced();
+    // A recorded operand is kept alive by its own record.
+    if (constant) retain(operand->array());
+    tape->operands_.push() = {operand->array(), constant ? no_record : operand->place().record};
+  }
+  Tape::Level& level = tape->levels_[static_cast<std::size_t>(tape->depth_ - 1)];
+  levels &= levels_below(tape->depth_);
+  level.reached |= levels;
+  retain(output);
+  retain(attributes.constant);
+  const std::uint32_t index = tape->size();
+  tape->records_.push() = {&primitive,    output, attributes, where, first_operand,
+                           static_cast<std::uint16_t>(operands.size()), levels};
+  return {level.scope, index};
+}
+
+Scope::Scope() : tape_(current_tape) {
+  if (!tape_) tape_ = current_tape = acquire_tape();
+  if (tape_->depth_ == max_depth) throw TapeError("derivatives are nested more than 32 deep");
+  tape_->levels_[static_cast<std::size_t>(tape_->depth_++)] = {
+      fresh_scope(), tape_->size(), static_cast<std::uint32_t>(tape_->operands_.size()), 0};
+}
+
+Scope::~Scope() {
+  if (!tape_) return;
+  const Tape::Level& level = tape_->levels_[static_cast<std::size_t>(--tape_->depth_)];
+  tape_->truncate(level.begin, level.begin_operands);
+  if (tape_->depth_ == 0) {
+    current_tape = nullptr;
+    give_back_tape(tape_);
+  }
+}
+
+Handle Scope::trace(const Handle& argument) {
+  const int depth = tape_->depth_;
+  Tape::Level& level = tape_->levels_[static_cast<std::size_t>(depth - 1)];
+  std::uint32_t outer = 0;
+  if (argument.traced()) {
+    if (!tape_->open(argument.place().scope)) throw_not_open(argument.place(), "a derivative", {});
+    outer = tape_->record(argument.place().record).levels & levels_below(depth - 1);
+  }
+  const auto first_operand = static_cast<std::uint32_t>(tape_->operands_.size());
+  if (argument.traced()) tape_->operands_.push() = {argument.array(), argument.place().record};
+  retain(argument.array());
+  const std::uint32_t own = std::uint32_t{1} << (depth - 1);
+  level.reached |= outer | own;
+  const std::uint32_t index = tape_->size();
+  tape_->records_.push() = {&identity, argument.array(), {}, {}, first_operand, argument.traced() ? std::uint16_t{1} : std::uint16_t{0},
+                            outer | own};
+  ++inputs_;
+  return share(argument.array(), {level.scope, index});
+}
+
+Recording Scope::close() {
+  Tape::Level& level = tape_->levels_[static_cast<std::size_t>(tape_->depth_ - 1)];
+  Recording recording;
+  Segment& s = recording.segment_;
+  const int depth = --tape_->depth_;
+  s = {.tape = tape_,
+       .scope = level.scope,
+       .begin = level.begin,
+       .end = tape_->size(),
+       .begin_operands = level.begin_operands,
+       .inputs = inputs_,
+       .level = std::uint32_t{1} << depth,
+       .outer_levels = levels_below(depth),
+       .outer_scope = 0};
+  if (depth == 0) {
+    current_tape = nullptr;
+  } else {
+    Tape::Level& outer = tape_->levels_[static_cast<std::size_t>(depth - 1)];
+    s.outer_scope = outer.scope;
+    s.needed = (level.reached & s.outer_levels) != 0;
+    outer.reached |= level.reached & s.outer_levels;
+  }
+  tape_ = nullptr;
+  return recording;
+}
+
+Recording::Recording(Recording&& other) noexcept : segment_(std::exchange(other.segment_, {})) {}
+
+Recording& Recording::operator=(Recording&& other) noexcept {
+  std::swap(segment_, other.segment_);
+  return *this;
+}
+
+Recording::~Recording() {
+  Tape* tape = segment_.tape;
+  if (!tape) return;
+  if (segment_.outer_scope == 0) {
+    tape->truncate(0, 0);
+    give_back_tape(tape);
+  } else if (!segment_.needed && tape == current_tape && tape->open(segment_.outer_scope) &&
+             tape->size() == segment_.end) {
+    tape->truncate(segment_.begin, segment_.begin_operands);
+  }
+}
+
+void Recording::require_open() const {
+  if (segment_.outer_scope == 0) return;
+  if (current_tape != segment_.tape || !current_tape->open(segment_.outer_scope)) {
+    throw_not_open({segment_.outer_scope, 0}, "a pullback", {});
+  }
+}
+
+bool Recording::depends_on_inputs(const Handle& output) const {
+  return output.traced() && output.place().scope == segment_.scope &&
+         (segment_.tape->record(output.place().record).levels & segment_.level) != 0;
+}
+
+Handle Recording::lift(const Handle& output) const {
+  if (!output.traced() || output.place().scope != segment_.scope) return output;
+  const std::uint32_t index = output.place().record;
+  const bool leads_out = (segment_.tape->record(index).levels & segment_.outer_levels) != 0;
+  return share(output.array(), leads_out ? Place{segment_.outer_scope, index} : Place{});
+}
+
+Call::Call(const Segment& segment, std::uint32_t index)
+    : segment_(segment), index_(index), record_(segment.tape->record(index)) {}
+
+const RecordOperand& Call::operands(std::size_t k) const {
+  return segment_.tape->operand(record_.first_operand + static_cast<std::uint32_t>(k));
+}
+
+Handle Call::handle(Array* array, std::uint32_t record) const {
+  const bool leads_out =
+      record != no_record && (segment_.tape->record(record).levels & segment_.outer_levels) != 0;
+  return share(array, leads_out ? Place{segment_.outer_scope, record} : Place{});
+}
+
+}  // namespace tapegrad::detail

@@ -1,0 +1,199 @@
+#pragma once
+// The tape: records in the order they were made, nested scopes over them, the reverse and the forward sweep.
+//
+// A thread records on one tape. A scope is a range of its records: a transform opens one, gives each of its arguments a
+// fresh identity record, runs the user's function, closes the scope and sweeps its records down (or up) from those
+// identities only, so that nested levels cannot mix. The rules run on plain values unless a record also leads to a
+// scope that is still open; then they are themselves recorded, in that scope, and can be differentiated again.
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "tensor.hpp"
+
+namespace tapegrad::detail {
+
+struct Primitive;
+
+inline constexpr std::uint32_t no_record = ~std::uint32_t{0};
+/// Nesting depth of scopes; a record keeps one bit for each.
+inline constexpr int max_depth = 32;
+
+/// What a rule needs besides operands and output.
+struct Attributes {
+  double scalar = 0;                    // an exponent, a slope
+  std::array<std::int8_t, 8> axes{};    // counted from the end: 1 is the last
+  Array* constant = nullptr;            // indices, a mask, a user's rule; the record keeps it alive
+};
+
+/// One operation. Operands and output are kept alive by the tape.
+struct Record {
+  const Primitive* primitive;
+  Array* output;
+  Attributes attributes;
+  Where where;
+  std::uint32_t first_operand;
+  std::uint16_t operand_count;
+  std::uint32_t levels;  // bit d: depends on an argument of the scope at depth d
+};
+
+struct RecordOperand {
+  Array* array;
+  std::uint32_t record;  // no_record for a constant
+};
+
+/// A sequence in chunks: growing never moves what is there, so that rules may record while a sweep reads.
+template <class E>
+class Chunks {
+ public:
+  E& operator[](std::size_t i) const { return chunks_[i / chunk][i % chunk]; }
+  std::size_t size() const { return size_; }
+  E& push() {
+    if (size_ == chunks_.size() * chunk) chunks_.push_back(std::make_unique_for_overwrite<E[]>(chunk));
+    return (*this)[size_++];
+  }
+  void truncate(std::size_t size) { size_ = size; }
+
+ private:
+  static constexpr std::size_t chunk = 4096;
+  std::vector<std::unique_ptr<E[]>> chunks_;
+  std::size_t size_ = 0;
+};
+
+class Tape;
+
+/// The records of one scope, and what of them leads to the scopes around it.
+struct Segment {
+  Tape* tape = nullptr;
+  std::uint64_t scope = 0;
+  std::uint32_t begin = 0, end = 0;
+  std::uint32_t begin_operands = 0;
+  std::uint32_t inputs = 0;        // identity records, first in the range
+  std::uint32_t level = 0;         // this scope's bit
+  std::uint32_t outer_levels = 0;  // bits of the scopes around it
+  std::uint64_t outer_scope = 0;   // id of the scope around it; 0 when there is none
+  bool needed = false;             // some record leads to a scope around it
+};
+
+/// What a rule sees of the record that it differentiates.
+class Call {
+ public:
+  Call(const Segment& segment, std::uint32_t index);
+
+  std::size_t operand_count() const { return record_.operand_count; }
+  const Array& operand_array(std::size_t k) const { return *operands(k).array; }
+  const Array& output_array() const { return *record_.output; }
+  const Shape& operand_shape(std::size_t k) const { return operand_array(k).shape; }
+  const Shape& output_shape() const { return output_array().shape; }
+  const Attributes& attributes() const { return record_.attributes; }
+  const Where& where() const { return record_.where; }
+  /// True when the rule itself must be recorded, whatever it is applied to.
+  bool traced() const { return (record_.levels & segment_.outer_levels) != 0; }
+
+  /// Operand and output as tensors, with a place where they lead to a scope that is still open.
+  template <class T>
+  Tensor<T> operand(std::size_t k) const {
+    return Tensor<T>(handle(operands(k).array, operands(k).record));
+  }
+  template <class T>
+  Tensor<T> output() const {
+    return Tensor<T>(handle(record_.output, index_));
+  }
+  const RecordOperand& operands(std::size_t k) const;
+
+ private:
+  Handle handle(Array* array, std::uint32_t record) const;
+
+  const Segment& segment_;
+  std::uint32_t index_;
+  const Record& record_;
+};
+
+class Tape {
+ public:
+  Tape() = default;
+  Tape(const Tape&) = delete;
+  ~Tape() { truncate(0, 0); }
+
+  const Record& record(std::uint32_t i) const { return records_[i]; }
+  const RecordOperand& operand(std::uint32_t i) const { return operands_[i]; }
+  std::uint32_t size() const { return static_cast<std::uint32_t>(records_.size()); }
+
+ private:
+  friend class Scope;
+  friend class Recording;
+  friend Place append(const Primitive&, Array*, std::span<const Handle* const>, const Attributes&, const Where&);
+
+  struct Level {
+    std::uint64_t scope;
+    std::uint32_t begin, begin_operands;
+    std::uint32_t reached;  // levels of all its records together
+  };
+
+  bool open(std::uint64_t scope) const;
+  void truncate(std::uint32_t records, std::uint32_t operands);
+
+  std::array<Level, max_depth> levels_{};
+  int depth_ = 0;
+  Chunks<Record> records_;
+  Chunks<RecordOperand> operands_;
+};
+
+/// Appends a record to the tape that the operands stand on; at least one of them is traced. Throws TapeError when an
+/// operand's scope has closed or belongs to another thread.
+Place append(const Primitive& primitive, Array* output, std::span<const Handle* const> operands,
+             const Attributes& attributes, const Where& where);
+
+/// A closed scope: its records, which can be swept any number of times as long as the scope around it is open (for
+/// ever, when there is none). Its destructor gives back what no open scope needs.
+class TAPEGRAD_EXPORT Recording {
+ public:
+  Recording() = default;
+  Recording(Recording&& other) noexcept;
+  Recording& operator=(Recording&& other) noexcept;
+  ~Recording();
+
+  /// Number of traced arguments.
+  std::size_t inputs() const { return segment_.inputs; }
+  /// An output of the function, as the scope around it sees it.
+  Handle lift(const Handle& output) const;
+  bool depends_on_inputs(const Handle& output) const;
+
+  /// Adjoints of the inputs from those of the outputs: sum over i of J_i^T adjoints[i]. An adjoint may carry leading
+  /// seed axes. Inputs that no output depends on get an empty handle.
+  void reverse(std::span<const Handle> outputs, std::span<const Handle> adjoints, std::span<Handle> inputs) const;
+  /// Tangents of the outputs from those of the inputs; empty handles stand for zero on both sides.
+  void forward(std::span<const Handle> inputs, std::span<const Handle> outputs, std::span<Handle> tangents) const;
+
+  /// Proves from the recorded axes, whatever their sizes, that element b of the input's first axis reaches only element
+  /// b of the output's. Throws RowMixingError naming the operation that mixes them and its line.
+  void require_separate_rows(const Handle& output, const Shape& input, const Where& where) const;
+
+ private:
+  friend class Scope;
+  void require_open() const;
+
+  Segment segment_;
+};
+
+/// An open scope on this thread. Left by an exception, it takes its records with it.
+class TAPEGRAD_EXPORT Scope {
+ public:
+  Scope();
+  Scope(const Scope&) = delete;
+  ~Scope();
+
+  /// A fresh identity of an argument, or (empty handles included) of what it holds. Before any operation.
+  Handle trace(const Handle& argument);
+  /// Records made from here on belong to the scope around this one.
+  Recording close();
+
+ private:
+  Tape* tape_;
+  std::uint32_t inputs_ = 0;
+};
+
+}  // namespace tapegrad::detail

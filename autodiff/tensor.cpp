@@ -1,0 +1,133 @@
+#include "tensor.hpp"
+
+#include <algorithm>
+#include <ostream>
+#include <string>
+
+namespace tapegrad {
+namespace detail {
+
+const Shape& Handle::shape() const {
+  static const Shape none{0};
+  return array_ ? array_->shape : none;
+}
+
+}  // namespace detail
+
+std::string to_string(const Shape& shape) {
+  std::string text = "(";
+  for (std::size_t i = 0; i < shape.rank(); ++i) text += (i ? ", " : "") + std::to_string(shape[i]);
+  return text + ")";
+}
+
+template <class T>
+Tensor<T>::Tensor(const Shape& shape, std::span<const T> values, Where where) {
+  if (shape.count() != static_cast<std::int64_t>(values.size())) {
+    throw ShapeError("Tensor" + to_string(where) + ": " + std::to_string(values.size()) +
+                     " values for a tensor of shape " + to_string(shape));
+  }
+  handle_ = detail::Handle(detail::allocate(detail::dtype_of<T>, shape));
+  std::copy(values.begin(), values.end(), elements());
+}
+
+template <class T>
+Tensor<T>::Tensor(std::initializer_list<std::initializer_list<T>> rows, Where where) {
+  const std::size_t cols = rows.size() ? rows.begin()->size() : 0;
+  for (const auto& row : rows) {
+    if (row.size() != cols) {
+      throw ShapeError("Tensor" + to_string(where) + ": rows of " + std::to_string(cols) + " and of " +
+                       std::to_string(row.size()) + " values in one matrix");
+    }
+  }
+  handle_ = detail::Handle(detail::allocate(
+      detail::dtype_of<T>, {static_cast<std::int64_t>(rows.size()), static_cast<std::int64_t>(cols)}));
+  T* out = elements();
+  for (const auto& row : rows) out = std::copy(row.begin(), row.end(), out);
+}
+
+template <class T>
+T* Tensor<T>::mutable_data(Where where) {
+  if (traced()) {
+    throw TapeError("mutable_data" + to_string(where) +
+                    ": the tensor is on a tape, where its value cannot change; compute a new one");
+  }
+  if (!handle_) return nullptr;
+  if (!detail::unique(handle_.array())) {
+    detail::Handle own(detail::allocate(detail::dtype_of<T>, shape()));
+    std::copy_n(data(), size(), own.array()->template as<T>());
+    handle_ = std::move(own);
+  }
+  return elements();
+}
+
+template <class T>
+T Tensor<T>::item(Where where) const {
+  if (size() != 1) {
+    throw ShapeError("item" + to_string(where) + ": a tensor of shape " + to_string(shape()) + " holds " +
+                     std::to_string(size()) + " elements, not one");
+  }
+  return *data();
+}
+
+template <class T>
+T Tensor<T>::element(std::span<const std::int64_t> index) const {
+  std::int64_t at = 0;
+  bool valid = index.size() == rank();
+  for (std::size_t i = 0; valid && i < rank(); ++i) {
+    const std::int64_t size = shape()[i], j = index[i] < 0 ? index[i] + size : index[i];
+    valid = j >= 0 && j < size;
+    at = at * size + j;
+  }
+  if (!valid) {
+    throw ShapeError("element " + to_string(Shape(index.begin(), index.begin() + std::min(index.size(), Shape::max_rank))) +
+                     " of a tensor of shape " + to_string(shape()) + " does not exist; give an index in range for each axis");
+  }
+  return data()[at];
+}
+
+namespace {
+
+constexpr std::int64_t most_printed = 8, edge = 3;
+
+template <class T>
+void print(std::ostream& out, const T* data, const Shape& shape, std::size_t axis, int indent) {
+  if (axis == shape.rank()) {
+    if constexpr (std::is_same_v<T, bool>) out << (*data ? "true" : "false");
+    else out << *data;
+    return;
+  }
+  const std::int64_t block = shape.suffix(axis + 1).count();
+  out << '[';
+  for (std::int64_t i = 0; i < shape[axis]; ++i) {
+    if (i > 0) {
+      out << (axis + 1 == shape.rank() ? ", " : ",\n");
+      if (axis + 1 < shape.rank()) out << std::string(static_cast<std::size_t>(indent), ' ');
+    }
+    if (shape[axis] > most_printed && i == edge) {
+      out << "...";
+      i = shape[axis] - edge - 1;
+      continue;
+    }
+    print(out, data + i * block, shape, axis + 1, indent + 1);
+  }
+  out << ']';
+}
+
+}  // namespace
+
+template <class T>
+std::ostream& operator<<(std::ostream& out, const Tensor<T>& x) {
+  print(out, x.data(), x.shape(), 0, 1);
+  return out;
+}
+
+template class Tensor<float>;
+template class Tensor<double>;
+template class Tensor<std::int64_t>;
+template class Tensor<bool>;
+template std::ostream& operator<<(std::ostream&, const Tensor<float>&);
+template std::ostream& operator<<(std::ostream&, const Tensor<double>&);
+template std::ostream& operator<<(std::ostream&, const Tensor<std::int64_t>&);
+template std::ostream& operator<<(std::ostream&, const Tensor<bool>&);
+
+}  // namespace tapegrad

@@ -1,0 +1,256 @@
+#pragma once
+// Tensor<T>: a value, perhaps with a place on a tape.
+//
+//     Tensor<> x{1.0, 2.0, 3.0};                    // double by default
+//     Tensor<> A({{1, 2}, {3, 4}});
+//     Tensor<float> w = zeros<float>({784, 128});
+//     x(1);  A(1, 0);  sum(x).item();  x.shape();  std::cout << A;
+
+#include <cstdint>
+#include <initializer_list>
+#include <iosfwd>
+#include <span>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include "error.hpp"
+#include "export.hpp"
+#include "memory.hpp"
+#include "shape.hpp"
+
+namespace xt {
+template <class D>
+class xexpression;
+}
+
+namespace tapegrad {
+
+/// The number types that can be differentiated.
+template <class T>
+concept Real = std::is_same_v<T, float> || std::is_same_v<T, double>;
+
+template <class T = double>
+class Tensor;
+template <Real T>
+class Operand;
+
+namespace ops {
+struct Negate;
+struct Add;
+struct Subtract;
+struct Multiply;
+struct Divide;
+}  // namespace ops
+
+namespace detail {
+
+struct Xtensor;  // the bridge, in xtensor.hpp
+
+/// Where a traced value stands: a record, and the scope it was recorded in. Scope 0 is nowhere.
+struct Place {
+  std::uint64_t scope = 0;
+  std::uint32_t record = 0;
+};
+
+/// What every tensor is, whatever its element type: an array and a place.
+class Handle {
+ public:
+  Handle() = default;
+  /// Takes over one reference.
+  explicit Handle(Array* adopted, Place place = {}) : array_(adopted), place_(place) {}
+  Handle(const Handle& other) : array_(other.array_), place_(other.place_) { retain(array_); }
+  Handle(Handle&& other) noexcept
+      : array_(std::exchange(other.array_, nullptr)), place_(std::exchange(other.place_, {})) {}
+  Handle& operator=(Handle other) noexcept {
+    std::swap(array_, other.array_);
+    place_ = other.place_;
+    return *this;
+  }
+  ~Handle() { release(array_); }
+
+  Array* array() const { return array_; }
+  const Place& place() const { return place_; }
+  bool traced() const { return place_.scope != 0; }
+  explicit operator bool() const { return array_ != nullptr; }
+  /// (0) for a tensor without a value.
+  TAPEGRAD_EXPORT const Shape& shape() const;
+
+ private:
+  Array* array_ = nullptr;
+  Place place_;
+};
+
+/// Another handle on the same array.
+inline Handle share(Array* array, Place place = {}) {
+  retain(array);
+  return Handle(array, place);
+}
+
+template <class T>
+struct Operators;
+
+}  // namespace detail
+
+namespace detail {
+
+/// The elementwise primitives, by the blocks of ops/elementwise.hpp; p is a primitive's constant.
+template <class Op, Real T>
+TAPEGRAD_EXPORT Tensor<T> unary(const Tensor<T>& x, const Where& where, double p = 0);
+template <class Op, Real T>
+TAPEGRAD_EXPORT Tensor<T> binary(const Tensor<T>& a, const Tensor<T>& b, const Where& where);
+
+enum class Comparison { less, less_equal, equal, not_equal };
+template <Real T>
+TAPEGRAD_EXPORT Tensor<bool> compare(Comparison comparison, const Operand<T>& a, const Operand<T>& b);
+
+/// Tensor<bool>, named so that it need not be complete yet.
+template <class T>
+struct MaskOf {
+  using type = Tensor<bool>;
+};
+template <class T>
+using Mask = typename MaskOf<T>::type;
+
+/// Operators are found through their operands, take numbers on either side, broadcast as NumPy does, and know the line
+/// they stand on. Comparisons give masks; a NaN is unequal to everything.
+template <class T>
+struct Operators {
+  friend Tensor<T> operator+(const Operand<T>& a, const Operand<T>& b) { return of<ops::Add>(a, b); }
+  friend Tensor<T> operator-(const Operand<T>& a, const Operand<T>& b) { return of<ops::Subtract>(a, b); }
+  friend Tensor<T> operator*(const Operand<T>& a, const Operand<T>& b) { return of<ops::Multiply>(a, b); }
+  friend Tensor<T> operator/(const Operand<T>& a, const Operand<T>& b) { return of<ops::Divide>(a, b); }
+  friend Tensor<T> operator-(const Operand<T>& a) { return unary<ops::Negate>(a.tensor(), a.where()); }
+  friend Tensor<T> operator+(const Operand<T>& a) { return a.tensor(); }
+  friend Tensor<T>& operator+=(Tensor<T>& a, const Operand<T>& b) { return a = of<ops::Add>({a, b.where()}, b); }
+  friend Tensor<T>& operator-=(Tensor<T>& a, const Operand<T>& b) { return a = of<ops::Subtract>({a, b.where()}, b); }
+  friend Tensor<T>& operator*=(Tensor<T>& a, const Operand<T>& b) { return a = of<ops::Multiply>({a, b.where()}, b); }
+  friend Tensor<T>& operator/=(Tensor<T>& a, const Operand<T>& b) { return a = of<ops::Divide>({a, b.where()}, b); }
+  friend Mask<T> operator<(const Operand<T>& a, const Operand<T>& b) { return compare(Comparison::less, a, b); }
+  friend Mask<T> operator>(const Operand<T>& a, const Operand<T>& b) { return compare(Comparison::less, b, a); }
+  friend Mask<T> operator<=(const Operand<T>& a, const Operand<T>& b) {
+    return compare(Comparison::less_equal, a, b);
+  }
+  friend Mask<T> operator>=(const Operand<T>& a, const Operand<T>& b) {
+    return compare(Comparison::less_equal, b, a);
+  }
+  friend Mask<T> operator==(const Operand<T>& a, const Operand<T>& b) { return compare(Comparison::equal, a, b); }
+  friend Mask<T> operator!=(const Operand<T>& a, const Operand<T>& b) {
+    return compare(Comparison::not_equal, a, b);
+  }
+
+ private:
+  template <class Op>
+  static Tensor<T> of(const Operand<T>& a, const Operand<T>& b) {
+    return binary<Op>(a.tensor(), b.tensor(), a.where());
+  }
+};
+template <>
+struct Operators<std::int64_t> {};
+template <>
+struct Operators<bool> {};
+
+}  // namespace detail
+
+/// A contiguous row-major array of float, double, std::int64_t (labels, indices) or bool (masks), held by a cheap
+/// handle: copies share the elements, which nobody can change under another handle. Inside a differentiated function a
+/// tensor of float or double also has a place on the tape; without one it is the plain value. Values outlive tapes: a
+/// handle kept from a function that has returned can be read, and throws when an operation tries to record it.
+template <class T>
+class Tensor : public detail::Operators<T> {
+ public:
+  using value_type = T;
+
+  /// No value yet: its shape reads as (0), and operations on it throw ValueError.
+  Tensor() = default;
+  /// A scalar, of shape ().
+  Tensor(T value) : handle_(detail::allocate(detail::dtype_of<T>, Shape{})) { *elements() = value; }
+  template <class U>
+    requires std::is_arithmetic_v<U>
+  Tensor(U value) : Tensor(static_cast<T>(value)) {}
+  /// A vector of the given elements.
+  Tensor(std::initializer_list<T> values)
+      : Tensor(Shape{static_cast<std::int64_t>(values.size())}, std::span<const T>(values.begin(), values.size())) {}
+  /// A matrix by its rows. Throws ShapeError when their lengths differ.
+  Tensor(std::initializer_list<std::initializer_list<T>> rows, Where where = Where::here());
+  /// A copy of `values`, row-major. Throws ShapeError when their number is not that of the shape.
+  Tensor(const Shape& shape, std::span<const T> values, Where where = Where::here());
+  /// A copy of what an xtensor expression evaluates to. Needs <tapegrad/autodiff/xtensor.hpp>.
+  template <class E>
+  explicit Tensor(const xt::xexpression<E>& expression);
+  /// Of a handle inside the library.
+  explicit Tensor(detail::Handle handle) : handle_(std::move(handle)) {}
+
+  const Shape& shape() const { return handle_.shape(); }
+  std::size_t rank() const { return shape().rank(); }
+  /// Number of elements.
+  std::int64_t size() const { return shape().count(); }
+  /// Row-major elements; null when there are none.
+  const T* data() const { return handle_ ? handle_.array()->template as<T>() : nullptr; }
+  std::span<const T> elements_view() const { return {data(), static_cast<std::size_t>(size())}; }
+  /// The elements for writing; copied first when another handle shares them. Throws TapeError on a traced tensor: what
+  /// is on a tape cannot change under it.
+  T* mutable_data(Where where = Where::here());
+
+  /// The only element. Throws ShapeError unless there is exactly one.
+  T item(Where where = Where::here()) const;
+  /// One element, an index per axis; negative indices count from the end. Throws ShapeError out of range.
+  template <class... Index>
+    requires(std::is_integral_v<Index> && ...)
+  T operator()(Index... index) const {
+    const std::int64_t at[sizeof...(Index) + 1] = {static_cast<std::int64_t>(index)...};
+    return element({at, sizeof...(Index)});
+  }
+
+  /// A const xtensor view of the elements, without a copy; it lives no longer than the tensor, so it is deleted on
+  /// rvalues. Needs <tapegrad/autodiff/xtensor.hpp>.
+  template <class Bridge = detail::Xtensor>
+  auto array() const& {
+    return Bridge::view(*this);
+  }
+  template <class Bridge = detail::Xtensor>
+  auto array() && = delete;
+
+  const detail::Handle& handle() const& { return handle_; }
+  detail::Handle handle() && { return std::move(handle_); }
+  /// True when operations on this tensor are recorded.
+  bool traced() const { return handle_.traced(); }
+
+ private:
+  T* elements() { return handle_.array()->template as<T>(); }
+  TAPEGRAD_EXPORT T element(std::span<const std::int64_t> index) const;
+
+  detail::Handle handle_;
+};
+
+/// A tensor or a number where an operation takes either, with the line of the call.
+template <Real T>
+class Operand {
+ public:
+  Operand(const Tensor<T>& tensor, const char* file = __builtin_FILE(), int line = __builtin_LINE())
+      : tensor_(tensor), where_{file, line} {}
+  Operand(const Tensor<T>& tensor, const Where& where) : tensor_(tensor), where_(where) {}
+  Operand(double number, const char* file = __builtin_FILE(), int line = __builtin_LINE())
+      : number_(static_cast<T>(number)), tensor_(number_), where_{file, line} {}
+  Operand(const Operand&) = delete;
+
+  const Tensor<T>& tensor() const { return tensor_; }
+  const detail::Handle& handle() const { return tensor_.handle(); }
+  const Where& where() const { return where_; }
+
+ private:
+  Tensor<T> number_;
+  const Tensor<T>& tensor_;
+  Where where_;
+};
+
+/// Elements in nested brackets, as NumPy prints them; the middle of a long axis is left out.
+template <class T>
+TAPEGRAD_EXPORT std::ostream& operator<<(std::ostream& out, const Tensor<T>& x);
+
+extern template class TAPEGRAD_EXPORT Tensor<float>;
+extern template class TAPEGRAD_EXPORT Tensor<double>;
+extern template class TAPEGRAD_EXPORT Tensor<std::int64_t>;
+extern template class TAPEGRAD_EXPORT Tensor<bool>;
+
+}  // namespace tapegrad

@@ -1,0 +1,220 @@
+#pragma once
+// Derivatives of functions: grad, value_and_grad, elementwise_grad, vjp, jvp, hvp. (jacobian and hessian are in
+// jacobian.hpp.) Each takes an ordinary function of tensors and gives one back, so they nest: grad(grad(f)).
+//
+//     auto f = [](const Tensor<>& w, const Tensor<>& x) { return sum(square(tanh(x * w))); };
+//     Tensor<> dw = grad(f)(w, x);                       // with respect to the first argument
+//     auto [dx] = grad<1>(f)(w, x);  ->  Tensor<> dx = grad<1>(f)(w, x);
+//     auto [c, g] = value_and_grad(f)(w, x);
+//     auto [y, pullback] = vjp(f, w);   auto [y2, dy] = jvp(f, w, v);
+//
+// Arguments that are differentiated may be anything parameters.hpp lists; the gradient has the same type. Source of the
+// method: Griewank & Walther, Evaluating Derivatives, 2nd ed., chapters 3 and 4.
+
+#include <array>
+#include <memory>
+#include <tuple>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include "ops.hpp"
+#include "parameters.hpp"
+#include "tape.hpp"
+
+namespace tapegrad {
+namespace detail {
+
+using Handles = std::vector<Handle, PoolAllocator<Handle>>;
+
+TAPEGRAD_EXPORT void require_scalar(const Shape& shape, const Where& where);
+TAPEGRAD_EXPORT void require_same_shape(const char* what, const Shape& given, const Shape& expected,
+                                        const Where& where);
+
+template <class P>
+void trace_in_place(Scope& scope, P& argument) {
+  for_each_tensor(argument, [&]<class T>(Tensor<T>& x) { x = Tensor<T>(scope.trace(x.handle())); });
+}
+
+/// The argument's tensors, replaced by the next of `values`; zeros of the tensor's own shape for an empty handle.
+template <class P>
+void replace_in_place(P& argument, const Handle*& values) {
+  for_each_tensor(argument, [&]<class T>(Tensor<T>& x) {
+    x = *values ? Tensor<T>(*values) : zeros<T>(x.shape());
+    ++values;
+  });
+}
+
+template <std::size_t... I>
+struct Indices {
+  static constexpr bool contains(std::size_t i) { return ((i == I) || ...); }
+};
+
+/// f of the arguments, those of `Selected` traced in `scope`.
+template <class Selected, class F, class Tuple, std::size_t... All>
+auto call_traced(Scope& scope, F& f, const Tuple& arguments, std::index_sequence<All...>) {
+  // Only what is differentiated is copied.
+  auto prepare = [&]<std::size_t i>(std::integral_constant<std::size_t, i>) -> decltype(auto) {
+    if constexpr (Selected::contains(i)) {
+      auto copy = std::get<i>(arguments);
+      trace_in_place(scope, copy);
+      return copy;
+    } else {
+      return std::get<i>(arguments);
+    }
+  };
+  std::tuple<decltype(prepare(std::integral_constant<std::size_t, All>{}))...> prepared{
+      prepare(std::integral_constant<std::size_t, All>{})...};
+  return std::apply(f, std::as_const(prepared));
+}
+
+/// One: the thing itself; several: a tuple.
+template <class First, class... Rest>
+auto one_or_tuple(std::tuple<First, Rest...>&& t) {
+  if constexpr (sizeof...(Rest) == 0) return std::get<0>(std::move(t));
+  else return std::move(t);
+}
+
+template <std::size_t... I, class F, class... Args>
+auto value_and_gradients(F& f, const Where& where, const Args&... args) {
+  const std::tuple<const Args&...> arguments(args...);
+  Scope scope;
+  auto y = call_traced<Indices<I...>>(scope, f, arguments, std::index_sequence_for<Args...>{});
+  using Y = std::remove_cvref_t<decltype(y)>;
+  static_assert(is_real_tensor<Y>, "grad needs a function that returns a Tensor<float> or Tensor<double>");
+  require_scalar(y.shape(), where);
+  const Recording recording = scope.close();
+  const Handle output = y.handle(), seed = ones<typename Y::value_type>(y.shape()).handle();
+  Handles gradients(recording.inputs());
+  recording.reverse({&output, 1}, {&seed, 1}, gradients);
+  const Handle* next = gradients.data();
+  auto gradient_of = [&](auto copy) {
+    replace_in_place(copy, next);
+    return copy;
+  };
+  std::tuple<std::remove_cvref_t<std::tuple_element_t<I, std::tuple<Args...>>>...> all{
+      gradient_of(std::get<I>(arguments))...};
+  return std::pair(Y(recording.lift(output)), one_or_tuple(std::move(all)));
+}
+
+}  // namespace detail
+
+/// (value, gradient) of a function with a scalar result, in one forward and one reverse sweep. Template arguments are
+/// the numbers of the arguments to differentiate, in increasing order, by default the first; several give a tuple.
+/// Throws TapeError when the result is not a scalar, naming jacobian.
+template <std::size_t... I, class F>
+auto value_and_grad(F f, Where where = Where::here()) {
+  return [f = std::move(f), where](const auto&... args) {
+    if constexpr (sizeof...(I) == 0) return detail::value_and_gradients<0>(f, where, args...);
+    else return detail::value_and_gradients<I...>(f, where, args...);
+  };
+}
+
+/// The gradient alone.
+template <std::size_t... I, class F>
+auto grad(F f, Where where = Where::here()) {
+  return [g = value_and_grad<I...>(std::move(f), where)](const auto&... args) { return g(args...).second; };
+}
+
+/// Derivative of the sum of the outputs: f'(x) for a function that acts on each element by itself.
+template <class F>
+auto elementwise_grad(F f) {
+  return [f = std::move(f)](const auto& x, const auto&... more) {
+    return grad([&](const auto& traced) { return sum(f(traced, more...)); })(x);
+  };
+}
+
+/// J^T g of a recorded function, any number of times. Made by vjp.
+template <class Y, class... Args>
+class Pullback {
+ public:
+  Pullback(detail::Recording recording, const Y& output, const Args&... args)
+      : state_(std::allocate_shared<State>(detail::PoolAllocator<State>{}, std::move(recording), output.handle(),
+                                           std::tuple<Args...>(args...))) {}
+
+  /// `g`: shape of the output, behind any number of seed axes, which the result then has too. Differentiable in g, and
+  /// in the arguments where they lead to an outer derivative. Throws ShapeError, or TapeError when the scope around the
+  /// vjp has closed.
+  auto operator()(const Y& g, Where where = Where::here()) const {
+    const Shape& given = g.shape();
+    const Shape& shape = state_->output.shape();
+    const std::size_t seeds = given.rank() >= shape.rank() ? given.rank() - shape.rank() : 0;
+    detail::require_same_shape("a cotangent", given.suffix(seeds), shape, where);
+    detail::Handles gradients(state_->recording.inputs());
+    const detail::Handle adjoint = g.handle();
+    state_->recording.reverse({&state_->output, 1}, {&adjoint, 1}, gradients);
+    const detail::Handle* next = gradients.data();
+    auto gradient_of = [&](auto copy) {
+      detail::for_each_tensor(copy, [&]<class T>(Tensor<T>& x) {
+        x = *next ? Tensor<T>(*next) : zeros<T>(given.prefix(seeds).concat(x.shape()));
+        ++next;
+      });
+      return copy;
+    };
+    return std::apply(
+        [&](const Args&... args) { return detail::one_or_tuple(std::tuple<Args...>{gradient_of(args)...}); },
+        state_->arguments);
+  }
+
+ private:
+  struct State {
+    State(detail::Recording r, detail::Handle y, std::tuple<Args...> a)
+        : recording(std::move(r)), output(std::move(y)), arguments(std::move(a)) {}
+    detail::Recording recording;
+    detail::Handle output;
+    std::tuple<Args...> arguments;
+  };
+  std::shared_ptr<const State> state_;
+};
+
+/// (f(args...), pullback): pullback(g) = J^T g, one cotangent per argument.
+template <class F, class... Args>
+auto vjp(F&& f, const Args&... args) {
+  detail::Scope scope;
+  const std::tuple<const Args&...> arguments(args...);
+  using All = std::index_sequence_for<Args...>;
+  auto y = [&]<std::size_t... I>(std::index_sequence<I...> all) {
+    return detail::call_traced<detail::Indices<I...>>(scope, f, arguments, all);
+  }(All{});
+  using Y = std::remove_cvref_t<decltype(y)>;
+  static_assert(detail::is_real_tensor<Y>, "vjp needs a function that returns one Tensor<float> or Tensor<double>");
+  detail::Recording recording = scope.close();
+  Y value(recording.lift(y.handle()));
+  return std::pair(std::move(value), Pullback<Y, Args...>(std::move(recording), y, args...));
+}
+
+/// (f(x), J v). `v` holds tensors as x does, of the same shapes.
+template <class F, class P>
+auto jvp(F&& f, const P& x, const std::type_identity_t<P>& v, Where where = Where::here()) {
+  detail::Scope scope;
+  P traced = x;
+  detail::Handles tangents;
+  detail::trace_in_place(scope, traced);
+  P direction = v;
+  detail::for_each_tensor(direction, [&](const auto& t) { tangents.push_back(t.handle()); });
+  std::size_t k = 0;
+  detail::for_each_tensor(traced, [&](const auto& t) {
+    if (k < tangents.size()) detail::require_same_shape("a tangent", tangents[k].shape(), t.shape(), where);
+    ++k;
+  });
+  if (k != tangents.size()) throw ShapeError("jvp" + to_string(where) + ": x and v hold different numbers of tensors");
+  auto y = f(std::as_const(traced));
+  using Y = std::remove_cvref_t<decltype(y)>;
+  static_assert(detail::is_real_tensor<Y>, "jvp needs a function that returns one Tensor<float> or Tensor<double>");
+  const detail::Recording recording = scope.close();
+  const detail::Handle output = y.handle();
+  detail::Handle tangent;
+  recording.forward(tangents, {&output, 1}, {&tangent, 1});
+  return std::pair(Y(recording.lift(output)), tangent ? Y(tangent) : zeros<typename Y::value_type>(y.shape()));
+}
+
+/// Hessian times vector of a function with a scalar result, forward over reverse: the price of a few gradients
+/// (Pearlmutter, Fast exact multiplication by the Hessian, 1994).
+template <class F>
+auto hvp(F f, Where where = Where::here()) {
+  return [f = std::move(f), where]<class P>(const P& x, const std::type_identity_t<P>& v) {
+    return jvp(grad(f, where), x, v, where).second;
+  };
+}
+
+}  // namespace tapegrad

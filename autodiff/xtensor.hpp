@@ -1,0 +1,52 @@
+#pragma once
+// The bridge to xtensor: any expression in, a const view out, without xtensor in the library's binary interface.
+//
+//     xt::xarray<double> a = {{1, 2}, {3, 4}};
+//     Tensor<> x(a * 2);                       // copies
+//     auto y = tanh(x);
+//     xt::xarray<double> b = y.array() + 1;    // y.array() views y
+
+#include <xtensor/xadapt.hpp>
+#include <xtensor/xarray.hpp>
+
+#include "tensor.hpp"
+
+#if defined(__GNUC__) && !defined(__clang__)
+namespace xt::detail {
+// g++ 12 under -std=c++20 picks the fixed-rank container for dynamic shapes (it matches svector<..., 4> against the
+// array-like template), so that xt::eval of an xarray expression and every immediate reducer write through null.
+template <>
+struct xtype_for_shape<xt::dynamic_shape<std::size_t>> {
+  template <class T, layout_type L>
+  using type = xarray<T, L>;
+};
+}  // namespace xt::detail
+#endif
+
+namespace tapegrad {
+namespace detail {
+
+struct Xtensor {
+  template <class T>
+  static auto view(const Tensor<T>& x) {
+    const std::vector<std::size_t> shape(x.shape().begin(), x.shape().end());
+    return xt::adapt(x.data(), static_cast<std::size_t>(x.size()), xt::no_ownership(), shape);
+  }
+};
+
+}  // namespace detail
+
+template <class T>
+template <class E>
+Tensor<T>::Tensor(const xt::xexpression<E>& expression) {
+  const E& source = expression.derived_cast();
+  Shape shape(source.shape().begin(), source.shape().end());
+  handle_ = detail::Handle(detail::allocate(detail::dtype_of<T>, shape));
+  T* out = elements();
+  for (auto it = source.template begin<xt::layout_type::row_major>();
+       it != source.template end<xt::layout_type::row_major>(); ++it) {
+    *out++ = static_cast<T>(*it);
+  }
+}
+
+}  // namespace tapegrad

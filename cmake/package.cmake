@@ -1,0 +1,48 @@
+# Installation, and the package that find_package(tapegrad CONFIG) reads, both installed and in the build tree.
+if(NOT TAPEGRAD_INSTALL)
+  return()
+endif()
+include(CMakePackageConfigHelpers)
+
+set(package_dir "${CMAKE_INSTALL_LIBDIR}/cmake/tapegrad")
+foreach(name IN ITEMS autodiff nn)
+  install(TARGETS tapegrad_${name} EXPORT tapegrad-${name})
+  install(EXPORT tapegrad-${name} NAMESPACE tapegrad:: FILE tapegrad-${name}-targets.cmake DESTINATION "${package_dir}")
+  export(EXPORT tapegrad-${name} NAMESPACE tapegrad:: FILE "${PROJECT_BINARY_DIR}/tapegrad-${name}-targets.cmake")
+  install(FILES "${tapegrad_include_dir}/tapegrad/${name}.hpp" DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}/tapegrad")
+endforeach()
+
+# Without the headers that only the library's own sources include.
+foreach(folder IN ITEMS autodiff nn)
+  install(DIRECTORY "${PROJECT_SOURCE_DIR}/${folder}" DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}/tapegrad"
+    FILES_MATCHING PATTERN "*.hpp"
+    REGEX "/autodiff/kernels$" EXCLUDE
+    REGEX "/autodiff/ops/common\\.hpp$" EXCLUDE)
+endforeach()
+install(FILES "${PROJECT_SOURCE_DIR}/LICENSE" DESTINATION "${CMAKE_INSTALL_DOCDIR}")
+
+# Before 1.0 a minor version may break what the one before it promised.
+write_basic_package_version_file("${PROJECT_BINARY_DIR}/tapegrad-config-version.cmake" COMPATIBILITY SameMinorVersion)
+configure_package_config_file("${PROJECT_SOURCE_DIR}/cmake/tapegrad-config.cmake.in"
+  "${PROJECT_BINARY_DIR}/tapegrad-config.cmake"
+  INSTALL_DESTINATION "${package_dir}"
+  NO_SET_AND_CHECK_MACRO)
+configure_file("${PROJECT_SOURCE_DIR}/cmake/FindOpenBLAS.cmake" "${PROJECT_BINARY_DIR}/FindOpenBLAS.cmake" COPYONLY)
+install(FILES
+  "${PROJECT_BINARY_DIR}/tapegrad-config.cmake"
+  "${PROJECT_BINARY_DIR}/tapegrad-config-version.cmake"
+  "${PROJECT_BINARY_DIR}/FindOpenBLAS.cmake"
+  DESTINATION "${package_dir}")
+
+# A static library's dependencies are wanted by every program that links it, so there they are not private.
+set(pc_requires "xtensor")
+set(pc_requires_private "")
+if(BUILD_SHARED_LIBS)
+  set(pc_requires_private "openblas zlib")
+else()
+  string(APPEND pc_requires " openblas zlib")
+endif()
+set(pc_dir "${CMAKE_INSTALL_LIBDIR}/pkgconfig")
+file(RELATIVE_PATH pc_prefix "/prefix/${pc_dir}" "/prefix")
+configure_file("${PROJECT_SOURCE_DIR}/cmake/tapegrad.pc.in" "${PROJECT_BINARY_DIR}/tapegrad.pc" @ONLY)
+install(FILES "${PROJECT_BINARY_DIR}/tapegrad.pc" DESTINATION "${pc_dir}")

@@ -1,0 +1,80 @@
+#include "activations.hpp"
+
+#include <string_view>
+
+#include "../autodiff/jacobian.hpp"
+#include "../autodiff/ops.hpp"
+#include "named.hpp"
+
+namespace tapegrad::nn {
+namespace {
+
+struct Known {
+  std::string_view name;
+  Activation::Function function;
+};
+
+const std::vector<Known>& known_activations() {
+  using Function = Activation::Function;
+  static const std::vector<Known> known{
+      {"linear", Function([]<Real T>(const Tensor<T>& z) { return z; })},
+      {"sigmoid", Function([]<Real T>(const Tensor<T>& z) { return sigmoid(z, Where{}); })},
+      {"tanh", Function([]<Real T>(const Tensor<T>& z) { return tanh(z, Where{}); })},
+      {"relu", Function([]<Real T>(const Tensor<T>& z) { return relu(z, Where{}); })},
+      {"leaky_relu", Function([]<Real T>(const Tensor<T>& z) { return leaky_relu(z, 0.01, Where{}); })},
+      {"softmax", Function([]<Real T>(const Tensor<T>& z) { return softmax(z, -1, Where{}); })},
+      {"log_softmax", Function([]<Real T>(const Tensor<T>& z) { return log_softmax(z, -1, Where{}); })},
+  };
+  return known;
+}
+
+}  // namespace
+
+Activation::Activation(const char* name, Where where) {
+  detail::PoolVector<std::string_view> names;
+  for (const Known& known : known_activations()) {
+    if (known.name == name) {
+      name_ = known.name;
+      function_ = known.function;
+      return;
+    }
+    names.push_back(known.name);
+  }
+  detail::throw_unknown("activation", name, names, where);
+}
+
+template <Real T>
+Tensor<T> Activation::operator()(const Tensor<T>& z) const {
+  const auto& f = function_.get<Signature<T>>();
+  if (!f) {
+    const bool is_float = std::is_same_v<T, float>;
+    throw ValueError(std::string("this activation was written for Tensor<") + (is_float ? "double" : "float") +
+                     ">, but the values are of " + (is_float ? "float" : "double") +
+                     ". Write it for both: [](const auto& z) { ... }");
+  }
+  return f(z);
+}
+
+template <Real T>
+void Activation::require_separate_rows(const Tensor<T>& z) const {
+  if (built_in_ || may_mix_rows_) return;
+  try {
+    tapegrad::require_separate_rows(*this, z);
+  } catch (const RowMixingError& error) {
+    detail::throw_rows_mixed(error.what());
+  }
+}
+
+void detail::throw_rows_mixed(const char* message) {
+  throw RowMixingError(std::string(message) +
+                       "\nAn activation gets a whole batch, (batch, n), and treats each row by itself: reduce over the "
+                       "last axis, as in sum(exp(z), -1, keep_dims). If it mixes rows on purpose, say so with "
+                       "nn::mixes_rows(f).");
+}
+
+template TAPEGRAD_EXPORT Tensor<float> Activation::operator()(const Tensor<float>&) const;
+template TAPEGRAD_EXPORT Tensor<double> Activation::operator()(const Tensor<double>&) const;
+template TAPEGRAD_EXPORT void Activation::require_separate_rows(const Tensor<float>&) const;
+template TAPEGRAD_EXPORT void Activation::require_separate_rows(const Tensor<double>&) const;
+
+}  // namespace tapegrad::nn

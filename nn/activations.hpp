@@ -1,0 +1,70 @@
+#pragma once
+// Activations: by name, or any function of a tensor (batch, n) that treats each row by itself.
+//
+//     nn::Dense{128, "relu"};
+//     auto tempered = [](const auto& z) {            // a generic lambda serves float and double
+//       auto e = exp((z - max(z, -1, keep_dims)) / 0.7);
+//       return e / sum(e, -1, keep_dims);            // reduces over the last axis, so rows stay apart
+//     };
+//     nn::Dense{10, tempered};
+
+#include <string>
+#include <type_traits>
+#include <utility>
+
+#include "../autodiff/tensor.hpp"
+#include "overloads.hpp"
+
+namespace tapegrad::nn {
+
+class TAPEGRAD_EXPORT Activation {
+ public:
+  template <Real T>
+  using Signature = Tensor<T>(const Tensor<T>&);
+  using Function = detail::Overloads<Signature<float>, Signature<double>>;
+
+  /// The identity.
+  Activation() : Activation("linear") {}
+  /// "linear", "sigmoid", "tanh", "relu", "leaky_relu" (slope 0.01), "softmax" or "log_softmax" (over the last axis).
+  /// Throws ValueError for another name.
+  Activation(const char* name, Where where = Where::here());
+  Activation(const std::string& name, Where where = Where::here()) : Activation(name.c_str(), where) {}
+  /// A function of tensors; its derivatives come from the tape.
+  template <class F>
+    requires(Function::accepts<F>)
+  Activation(const F& f) : name_("custom"), function_(f), built_in_(false) {}
+
+  /// Throws ValueError when the function was not written for this number type.
+  template <Real T>
+  Tensor<T> operator()(const Tensor<T>& z) const;
+
+  /// The name it was made from; "custom" for a function.
+  const std::string& name() const { return name_; }
+  bool may_mix_rows() const { return may_mix_rows_; }
+  /// Throws RowMixingError, with the line and the cure, when a row of f(z) depends on another row of z, unless that was
+  /// declared. What is built in is known to keep rows apart.
+  template <Real T>
+  void require_separate_rows(const Tensor<T>& z) const;
+
+  friend Activation mixes_rows(Activation f) {
+    f.may_mix_rows_ = true;
+    return f;
+  }
+
+ private:
+  std::string name_;
+  Function function_;
+  bool built_in_ = true;
+  bool may_mix_rows_ = false;
+};
+
+/// Declares that f mixes the rows of a batch on purpose. Without this, a network refuses it at its first batch.
+Activation mixes_rows(Activation f);
+
+namespace detail {
+
+/// The error of a RowMixingError caught at an activation, with the cure.
+[[noreturn]] TAPEGRAD_EXPORT void throw_rows_mixed(const char* message);
+
+}  // namespace detail
+}  // namespace tapegrad::nn

@@ -1,0 +1,131 @@
+#pragma once
+// Losses: by name, or any function of (prediction, target), prediction first.
+//
+//     Tensor<> per_example = nn::categorical_crossentropy(a, y);      // (batch)
+//     model.compile({.loss = "categorical_crossentropy"});             // by name,
+//     model.compile({.loss = nn::mse});                                // as a value,
+//     model.compile({.loss = [](const auto& a, const auto& y) { return sum(square(a - y) * square(a), -1); }});
+//
+// A loss gives one value per example, which the model sums or averages, or a scalar, which is taken as it is.
+
+#include <cstdint>
+#include <string>
+
+#include "../autodiff/tensor.hpp"
+#include "overloads.hpp"
+
+namespace tapegrad::nn {
+
+// The built-in losses are called like functions and passed like values. a and y are (..., n), the result is (...).
+// Throws ShapeError, naming both shapes, when they differ.
+//
+// Where a logarithm is taken, a probability below the smallest normal number (2.2e-308, float 1.2e-38) counts as that
+// number, with slope 0: 0 log 0 is 0, log 0 is -708 (float -87), and gradients stay finite. Inside (0, 1) nothing is
+// shifted. Where probabilities underflow, the form from logits is right where this one is only finite.
+
+/// "mse": mean_j (a_j - y_j)^2.
+struct TAPEGRAD_EXPORT MeanSquaredError {
+  static constexpr const char* name = "mse";
+  template <Real T>
+  Tensor<T> operator()(const Tensor<T>& a, const Tensor<T>& y, Where where = Where::here()) const;
+};
+inline constexpr MeanSquaredError mse;
+
+/// "mean_error": mean_j (y_j - a_j), whose gradient is -1/n whatever y is. Notebook 001 calls it MSE.
+struct TAPEGRAD_EXPORT MeanError {
+  static constexpr const char* name = "mean_error";
+  template <Real T>
+  Tensor<T> operator()(const Tensor<T>& a, const Tensor<T>& y, Where where = Where::here()) const;
+};
+inline constexpr MeanError mean_error;
+
+/// "categorical_crossentropy": -sum_j y_j log a_j, of probabilities a.
+struct TAPEGRAD_EXPORT CategoricalCrossentropy {
+  static constexpr const char* name = "categorical_crossentropy";
+  template <Real T>
+  Tensor<T> operator()(const Tensor<T>& a, const Tensor<T>& y, Where where = Where::here()) const;
+};
+inline constexpr CategoricalCrossentropy categorical_crossentropy;
+
+/// "categorical_crossentropy_from_logits": -sum_j y_j log_softmax(z)_j, finite for every finite z.
+struct TAPEGRAD_EXPORT CategoricalCrossentropyFromLogits {
+  static constexpr const char* name = "categorical_crossentropy_from_logits";
+  template <Real T>
+  Tensor<T> operator()(const Tensor<T>& z, const Tensor<T>& y, Where where = Where::here()) const;
+};
+inline constexpr CategoricalCrossentropyFromLogits categorical_crossentropy_from_logits;
+
+/// "sparse_categorical_crossentropy": -log a_label; labels are (...). Throws ValueError for a label outside 0..n-1.
+struct TAPEGRAD_EXPORT SparseCategoricalCrossentropy {
+  static constexpr const char* name = "sparse_categorical_crossentropy";
+  template <Real T>
+  Tensor<T> operator()(const Tensor<T>& a, const Tensor<std::int64_t>& labels, Where where = Where::here()) const;
+};
+inline constexpr SparseCategoricalCrossentropy sparse_categorical_crossentropy;
+
+/// "sparse_categorical_crossentropy_from_logits": -log_softmax(z)_label. Throws ValueError for a label outside 0..n-1.
+struct TAPEGRAD_EXPORT SparseCategoricalCrossentropyFromLogits {
+  static constexpr const char* name = "sparse_categorical_crossentropy_from_logits";
+  template <Real T>
+  Tensor<T> operator()(const Tensor<T>& z, const Tensor<std::int64_t>& labels, Where where = Where::here()) const;
+};
+inline constexpr SparseCategoricalCrossentropyFromLogits sparse_categorical_crossentropy_from_logits;
+
+/// "binary_crossentropy": -mean_j (y_j log a_j + (1 - y_j) log(1 - a_j)), of probabilities a.
+struct TAPEGRAD_EXPORT BinaryCrossentropy {
+  static constexpr const char* name = "binary_crossentropy";
+  template <Real T>
+  Tensor<T> operator()(const Tensor<T>& a, const Tensor<T>& y, Where where = Where::here()) const;
+};
+inline constexpr BinaryCrossentropy binary_crossentropy;
+
+/// "binary_crossentropy_from_logits": mean_j (softplus(z_j) - y_j z_j), the same of a = sigmoid(z), finite for every
+/// finite z.
+struct TAPEGRAD_EXPORT BinaryCrossentropyFromLogits {
+  static constexpr const char* name = "binary_crossentropy_from_logits";
+  template <Real T>
+  Tensor<T> operator()(const Tensor<T>& z, const Tensor<T>& y, Where where = Where::here()) const;
+};
+inline constexpr BinaryCrossentropyFromLogits binary_crossentropy_from_logits;
+
+class TAPEGRAD_EXPORT Loss {
+ public:
+  template <Real T, class Y>
+  using Signature = Tensor<T>(const Tensor<T>&, const Tensor<Y>&);
+  /// Targets are numbers as the prediction is, or labels.
+  using OfNumbers = detail::Overloads<Signature<float, float>, Signature<double, double>>;
+  using OfLabels = detail::Overloads<Signature<float, std::int64_t>, Signature<double, std::int64_t>>;
+  template <class F>
+  static constexpr bool accepts = [] {
+    if constexpr (OfNumbers::accepts<F>) return true;
+    else return OfLabels::accepts<F>;
+  }();
+
+  /// None yet: a model cannot be trained with it.
+  Loss() = default;
+  /// A built-in loss. Throws ValueError for another name.
+  Loss(const char* name, Where where = Where::here());
+  Loss(const std::string& name, Where where = Where::here()) : Loss(name.c_str(), where) {}
+  /// A built-in loss, or a function of (prediction, target).
+  template <class F>
+    requires(accepts<F>)
+  Loss(const F& f) : name_("custom") {
+    if constexpr (requires { F::name; }) name_ = F::name;
+    if constexpr (OfNumbers::accepts<F>) of_numbers_ = OfNumbers(f);
+    else of_labels_ = OfLabels(f);
+  }
+
+  /// Throws ValueError when the function was not written for these types. Y is T or std::int64_t.
+  template <Real T, class Y>
+  Tensor<T> operator()(const Tensor<T>& prediction, const Tensor<Y>& target) const;
+
+  /// The name of a built-in loss; "custom" for a function, empty for none.
+  const std::string& name() const { return name_; }
+
+ private:
+  std::string name_;
+  OfNumbers of_numbers_;
+  OfLabels of_labels_;
+};
+
+}  // namespace tapegrad::nn

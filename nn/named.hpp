@@ -1,0 +1,73 @@
+#pragma once
+// Named<V>: a short list of values in order, each with a name. Parameters of a layer, logs of an epoch, a history.
+//
+//     nn::Params<float> p{{"kernel", w}, {"bias", b}};
+//     p.at("kernel");                                 // p["kernel"] is the same
+//     for (const auto& [name, tensor] : p) std::cout << name << tensor.shape().count() << '\n';
+
+#include <initializer_list>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "../autodiff/memory.hpp"
+#include "../autodiff/tensor.hpp"
+
+namespace tapegrad::nn {
+
+namespace detail {
+
+template <class E>
+using PoolVector = std::vector<E, tapegrad::detail::PoolAllocator<E>>;
+
+/// Throws ValueError: unknown `what` "name"; known: the names in `known`.
+[[noreturn]] TAPEGRAD_EXPORT void throw_unknown(std::string_view what, std::string_view name,
+                                                const PoolVector<std::string_view>& known, Where where = {});
+
+}  // namespace detail
+
+/// A string whose storage comes from the pool, so that lists of names can be copied in every training step.
+using Name = std::basic_string<char, std::char_traits<char>, tapegrad::detail::PoolAllocator<char>>;
+
+template <class V>
+class Named {
+ public:
+  using Entry = std::pair<Name, V>;
+
+  Named() = default;
+  Named(std::initializer_list<Entry> entries) : entries_(entries) {}
+
+  /// Throws ValueError, listing the names there are.
+  const V& at(std::string_view name) const {
+    for (const Entry& entry : entries_) {
+      if (entry.first == name) return entry.second;
+    }
+    detail::PoolVector<std::string_view> known;
+    for (const Entry& entry : entries_) known.push_back(entry.first);
+    detail::throw_unknown("name", name, known);
+  }
+  V& at(std::string_view name) { return const_cast<V&>(std::as_const(*this).at(name)); }
+  const V& operator[](std::string_view name) const { return at(name); }
+  V& operator[](std::string_view name) { return at(name); }
+
+  void add(std::string_view name, V value) { entries_.emplace_back(Name(name), std::move(value)); }
+  std::size_t size() const { return entries_.size(); }
+  bool empty() const { return entries_.empty(); }
+  auto begin() const { return entries_.begin(); }
+  auto end() const { return entries_.end(); }
+  auto begin() { return entries_.begin(); }
+  auto end() { return entries_.end(); }
+
+ private:
+  detail::PoolVector<Entry> entries_;
+};
+
+/// The parameters of one layer; something that grad and vjp can differentiate by.
+template <class T>
+using Params = Named<Tensor<T>>;
+
+/// Loss and metrics of a batch or an epoch.
+using Logs = Named<double>;
+
+}  // namespace tapegrad::nn

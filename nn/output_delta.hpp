@@ -1,0 +1,122 @@
+#pragma once
+// The error of the output layer, delta = J_f(z)^T dC/da, for any activation f and any loss C.
+//
+//     auto f = [](const auto& z) { return z / (1.0 + abs(z)); };                     // softsign
+//     auto C = [](const auto& a, const auto& y) { return sum(square(a - y), -1); };
+//     Tensor<> delta = nn::output_delta(f, C, z, y);                                  // one sweep of the tape
+//     Tensor<> same = nn::output_delta(f, C, z, y, nn::OutputDelta::jacobian);        // J by row, then J^T g
+//     nn::output_delta("softmax", "categorical_crossentropy", z, y, nn::OutputDelta::closed_form);   // a - y
+//
+// It is J^T g. For a symmetric J (softmax) J g is the same and hides the mistake.
+
+#include <string>
+#include <string_view>
+#include <type_traits>
+
+#include "../autodiff/jacobian.hpp"
+#include "activations.hpp"
+#include "losses.hpp"
+
+namespace tapegrad::nn {
+
+/// How delta is found: the closed form of a known pair of activation and loss; one reverse sweep over C(f(z), y); or the
+/// Jacobian of f, row by row, times dC/da. `automatic` takes the closed form where there is one, else the sweep.
+enum class OutputDelta { automatic, closed_form, vjp, jacobian };
+/// "automatic", "closed_form", "vjp", "jacobian".
+TAPEGRAD_EXPORT std::string to_string(OutputDelta way);
+
+namespace detail {
+
+/// What the last layer's logits z give: the prediction a = f(z), C(a, y) (per example, or a scalar) and the derivative
+/// of its sum, times `scale`, by z.
+template <Real T>
+struct OutputHead {
+  Tensor<T> prediction, loss, delta;
+};
+
+/// True when the pair has a closed form.
+TAPEGRAD_EXPORT bool is_known_pair(std::string_view activation, std::string_view loss);
+/// The closed form, computed from the logits so that it is right where probabilities underflow. Throws ValueError,
+/// listing the known pairs, for another.
+template <Real T, class Y>
+TAPEGRAD_EXPORT OutputHead<T> closed_form_head(std::string_view activation, std::string_view loss, const Tensor<T>& z,
+                                               const Tensor<Y>& y, double scale = 1);
+
+inline Activation as_function(std::string_view name, Activation*) { return Activation(std::string(name)); }
+inline Loss as_function(std::string_view name, Loss*) { return Loss(std::string(name)); }
+template <class F, class Builtin>
+  requires(!std::is_convertible_v<const F&, std::string_view>)
+const F& as_function(const F& f, Builtin*) {
+  return f;
+}
+
+template <class F>
+std::string_view name_of(const F& f) {
+  if constexpr (requires { f.name(); }) return f.name();
+  else if constexpr (requires { F::name; }) return F::name;
+  else return "custom";
+}
+
+template <class F>
+bool may_mix_rows(const F& f) {
+  if constexpr (requires { f.may_mix_rows(); }) return f.may_mix_rows();
+  else return false;
+}
+
+template <Real T>
+Tensor<T> total(const Tensor<T>& x) {
+  return x.rank() == 0 ? x : sum(x);
+}
+
+template <class F, class C, Real T, class Y>
+Tensor<T> delta_by_sweep(const F& f, const C& c, const Tensor<T>& z, const Tensor<Y>& y) {
+  return grad([&](const Tensor<T>& traced) { return total(c(f(traced), y)); })(z);
+}
+
+template <class F, class C, Real T, class Y>
+Tensor<T> delta_by_jacobian(const F& f, const C& c, const Tensor<T>& z, const Tensor<Y>& y, bool mixes_rows) {
+  Tensor<T> a;
+  auto observed = [&](const Tensor<T>& traced) {
+    Tensor<T> out = f(traced);
+    a = stop_gradient(out);
+    return out;
+  };
+  auto transposed_times_slope = [&](const auto& J) {
+    return J.apply_transposed(grad([&](const Tensor<T>& prediction) { return total(c(prediction, y)); })(a));
+  };
+  if (mixes_rows || z.rank() != 2) return transposed_times_slope(jacobian(observed)(z));
+  return transposed_times_slope(batch_jacobian(observed)(z));
+}
+
+}  // namespace detail
+
+/// J_f(z)^T dC/da at a = f(z), for z of (n) or (batch, n). `f` is a function of tensors or the name of an activation;
+/// `C(a, y)` a function or the name of a loss, with a scalar result or one value per example, which are summed.
+/// closed_form throws ValueError, listing the known pairs, unless both are built in and known together; jacobian throws
+/// RowMixingError when f mixes the rows of a batch and was not declared to, by nn::mixes_rows(f).
+template <class F, class C, Real T, class Y>
+Tensor<T> output_delta(const F& f, const C& c, const Tensor<T>& z, const Tensor<Y>& y,
+                       OutputDelta way = OutputDelta::automatic) {
+  const auto& activation = detail::as_function(f, static_cast<Activation*>(nullptr));
+  const auto& loss = detail::as_function(c, static_cast<Loss*>(nullptr));
+  const std::string_view f_name = detail::name_of(activation), c_name = detail::name_of(loss);
+  if (way == OutputDelta::automatic) {
+    way = detail::is_known_pair(f_name, c_name) ? OutputDelta::closed_form : OutputDelta::vjp;
+  }
+  switch (way) {
+    case OutputDelta::closed_form: return detail::closed_form_head(f_name, c_name, z, y).delta;
+    case OutputDelta::jacobian:
+      return detail::delta_by_jacobian(activation, loss, z, y, detail::may_mix_rows(activation));
+    default: return detail::delta_by_sweep(activation, loss, z, y);
+  }
+}
+
+namespace detail {
+
+/// Prediction, loss and delta in a training step, from one evaluation of f and C.
+template <Real T, class Y>
+TAPEGRAD_EXPORT OutputHead<T> output_head(const Activation& f, const Loss& c, const Tensor<T>& z, const Tensor<Y>& y,
+                                          OutputDelta way, double scale);
+
+}  // namespace detail
+}  // namespace tapegrad::nn

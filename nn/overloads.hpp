@@ -1,0 +1,49 @@
+#pragma once
+// A function object kept for every signature that it can be called with.
+
+#include <functional>
+#include <tuple>
+#include <type_traits>
+
+namespace tapegrad::nn::detail {
+
+/// F can be called with Args... and gives exactly R: a number, which would come off the tape, is no tensor.
+template <class F, class Signature>
+inline constexpr bool gives = false;
+template <class F, class R, class... Args>
+inline constexpr bool gives<F, R(Args...)> = [] {
+  if constexpr (std::is_invocable_v<F&, Args...>) {
+    return std::is_same_v<std::remove_cvref_t<std::invoke_result_t<F&, Args...>>, R>;
+  } else {
+    return false;
+  }
+}();
+
+/// Overloads<Tensor<float>(...), Tensor<double>(...)>: a generic lambda fills both places, a lambda of Tensor<float> one.
+template <class... Signatures>
+class Overloads {
+ public:
+  template <class F>
+  static constexpr bool accepts = (gives<F, Signatures> || ...);
+
+  Overloads() = default;
+  template <class F>
+    requires accepts<F>
+  explicit Overloads(const F& f) {
+    auto fill = [&]<class Signature>(std::function<Signature>& place) {
+      if constexpr (gives<F, Signature>) place = f;
+    };
+    std::apply([&](auto&... place) { (fill(place), ...); }, functions_);
+  }
+
+  /// Empty when the function cannot be called so.
+  template <class Signature>
+  const std::function<Signature>& get() const {
+    return std::get<std::function<Signature>>(functions_);
+  }
+
+ private:
+  std::tuple<std::function<Signatures>...> functions_;
+};
+
+}  // namespace tapegrad::nn::detail
