@@ -132,18 +132,25 @@ std::size_t size_of(Dtype dtype) {
   return 0;
 }
 
-Array* allocate(Dtype dtype, const Shape& shape) {
-  std::size_t bytes = size_of(dtype);
+namespace {
+
+std::size_t bytes_of(Dtype dtype, const Shape& shape) {
+  constexpr std::uint64_t most = std::uint64_t{1} << 61;
+  std::uint64_t bytes = size_of(dtype);
   bool empty = false;
   for (std::int64_t size : shape) {
     if (size < 0) throw ShapeError("a tensor of shape " + to_string(shape) + ": sizes must not be negative");
     if (size == 0) empty = true;
-    if (size > 0 && __builtin_mul_overflow(bytes, static_cast<std::size_t>(size), &bytes)) bytes = ~std::size_t{0};
-    if (bytes > (std::size_t{1} << 62)) bytes = std::size_t{1} << 62;
+    else if (__builtin_mul_overflow(bytes, static_cast<std::uint64_t>(size), &bytes) || bytes > most) bytes = most;
   }
-  if (empty) bytes = 0;
-  if (bytes >> 62) throw ShapeError("a tensor of shape " + to_string(shape) + " does not fit in memory");
-  bytes += sizeof(Array) + kernels::padding;
+  if (bytes >= most) throw ShapeError("a tensor of shape " + to_string(shape) + " does not fit in memory");
+  return empty ? 0 : bytes;
+}
+
+}  // namespace
+
+Array* allocate(Dtype dtype, const Shape& shape) {
+  const std::size_t bytes = bytes_of(dtype, shape) + sizeof(Array) + kernels::padding;
   const std::size_t size_class = class_of(bytes);
   void* block = take(size_class, bytes);
   auto* data = static_cast<std::byte*>(block) + sizeof(Array);

@@ -30,24 +30,20 @@ struct Primitive {
   bool single_seed = false;
 };
 
-/// All primitives that were ever made, for the test that compares them with its table.
-TAPEGRAD_EXPORT std::span<const Primitive* const> primitives();
+/// Every primitive there is, as made for double: the test table is compared with it.
+TAPEGRAD_EXPORT std::vector<const Primitive*> primitives();
 
-/// Takes over `value`: with its place on the tape, or plain when no operand is traced.
+/// Takes over `value`, which is fresh: with its place on the tape, or plain when no operand is traced.
 inline Handle record(const Primitive& primitive, Array* value, std::span<const Handle* const> operands,
-                     const Where& where, const Attributes& attributes = {}) {
+                     const Where& where, const Attributes& attributes = no_attributes) {
   Handle plain(value);
   for (const Handle* operand : operands) {
-    if (operand->traced()) {
-      const Place place = append(primitive, value, operands, attributes, where);
-      retain(value);
-      return Handle(value, place);
-    }
+    if (operand->traced()) return std::move(plain).at(append(primitive, value, operands, attributes, where));
   }
   return plain;
 }
 inline Handle record(const Primitive& primitive, Array* value, std::initializer_list<const Handle*> operands,
-                     const Where& where, const Attributes& attributes = {}) {
+                     const Where& where, const Attributes& attributes = no_attributes) {
   return record(primitive, value, std::span(operands.begin(), operands.size()), where, attributes);
 }
 

@@ -1,11 +1,9 @@
 #pragma once
 // Shape: the sizes of a tensor's axes, kept inline.
 
-#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <initializer_list>
-#include <iterator>
 #include <stdexcept>
 #include <string>
 
@@ -61,9 +59,16 @@ class Shape {
     return s;
   }
 
-  friend constexpr bool operator==(const Shape& a, const Shape& b) {
-    return a.rank_ == b.rank_ && std::equal(a.begin(), a.end(), b.begin());
+  /// True when the last axes are those of `tail`.
+  constexpr bool ends_with(const Shape& tail) const {
+    if (tail.rank_ > rank_) return false;
+    for (std::size_t i = 0, first = rank_ - tail.rank_; i < tail.rank_; ++i) {
+      if (sizes_[first + i] != tail.sizes_[i]) return false;
+    }
+    return true;
   }
+
+  friend constexpr bool operator==(const Shape& a, const Shape& b) { return a.rank_ == b.rank_ && a.ends_with(b); }
 
  private:
   std::array<std::int64_t, max_rank> sizes_{};

@@ -18,8 +18,8 @@ decltype(auto) with_real(Dtype dtype, F&& f) {
 }
 
 // v summed down to the operand's shape behind v's seed axes.
-Handle sum_down(const Handle& v, std::size_t seeds, const Shape& operand) {
-  if (v.shape().suffix(seeds) == operand) return v;
+Handle sum_down(Handle v, std::size_t seeds, const Shape& operand) {
+  if (v.shape().rank() == seeds + operand.rank() && v.shape().ends_with(operand)) return v;
   return with_real(v.array()->dtype, [&]<class T>(T) {
     return sum_to(Tensor<T>(v), v.shape().prefix(seeds).concat(operand), seeds).handle();
   });
@@ -81,8 +81,8 @@ void Recording::reverse(std::span<const Handle> outputs, std::span<const Handle>
       const std::uint32_t from = call.operands(k).record;
       if (from == no_record || from < s.begin || (s.tape->record(from).levels & s.level) == 0) continue;
       const std::size_t own_rank = call.output_shape().rank();
-      const Handle term = apply(primitive.pullback, primitive.single_seed, call, k, adjoint, own_rank);
-      accumulate(table[from - s.begin], sum_down(term, adjoint.shape().rank() - own_rank, call.operand_shape(k)));
+      Handle term = apply(primitive.pullback, primitive.single_seed, call, k, adjoint, own_rank);
+      accumulate(table[from - s.begin], sum_down(std::move(term), adjoint.shape().rank() - own_rank, call.operand_shape(k)));
     }
   }
   for (std::size_t i = 0; i < inputs.size(); ++i) inputs[i] = std::move(table[i]);

@@ -93,16 +93,26 @@ Place append(const Primitive& primitive, Array* output, std::span<const Handle* 
     const bool constant = !operand->traced();
     // A recorded operand is kept alive by its own record.
     if (constant) retain(operand->array());
-    tape->operands_.push() = {operand->array(), constant ? no_record : operand->place().record};
+    RecordOperand& entry = tape->operands_.push();
+    entry.array = operand->array();
+    entry.record = constant ? no_record : operand->place().record;
   }
   Tape::Level& level = tape->levels_[static_cast<std::size_t>(tape->depth_ - 1)];
   levels &= levels_below(tape->depth_);
   level.reached |= levels;
-  retain(output);
+  // Nobody else knows the output yet: no atomic increment.
+  output->references.store(output->references.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
   retain(attributes.constant);
   const std::uint32_t index = tape->size();
-  tape->records_.push() = {&primitive,    output, attributes, where, first_operand,
-                           static_cast<std::uint16_t>(operands.size()), levels};
+  // Field by field: a record built on the stack and copied would wait for its own stores.
+  Record& record = tape->records_.push();
+  record.primitive = &primitive;
+  record.output = output;
+  record.attributes = attributes;
+  record.where = where;
+  record.first_operand = first_operand;
+  record.operand_count = static_cast<std::uint16_t>(operands.size());
+  record.levels = levels;
   return {level.scope, index};
 }
 
@@ -205,13 +215,6 @@ Handle Recording::lift(const Handle& output) const {
   const std::uint32_t index = output.place().record;
   const bool leads_out = (segment_.tape->record(index).levels & segment_.outer_levels) != 0;
   return share(output.array(), leads_out ? Place{segment_.outer_scope, index} : Place{});
-}
-
-Call::Call(const Segment& segment, std::uint32_t index)
-    : segment_(segment), index_(index), record_(segment.tape->record(index)) {}
-
-const RecordOperand& Call::operands(std::size_t k) const {
-  return segment_.tape->operand(record_.first_operand + static_cast<std::uint32_t>(k));
 }
 
 Handle Call::handle(Array* array, std::uint32_t record) const {

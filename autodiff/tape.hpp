@@ -29,6 +29,8 @@ struct Attributes {
   Array* constant = nullptr;            // indices, a mask, a user's rule; the record keeps it alive
 };
 
+inline constexpr Attributes no_attributes;
+
 /// One operation. Operands and output are kept alive by the tape.
 struct Record {
   const Primitive* primitive;
@@ -81,7 +83,7 @@ struct Segment {
 /// What a rule sees of the record that it differentiates.
 class Call {
  public:
-  Call(const Segment& segment, std::uint32_t index);
+  inline Call(const Segment& segment, std::uint32_t index);
 
   std::size_t operand_count() const { return record_.operand_count; }
   const Array& operand_array(std::size_t k) const { return *operands(k).array; }
@@ -102,7 +104,7 @@ class Call {
   Tensor<T> output() const {
     return Tensor<T>(handle(record_.output, index_));
   }
-  const RecordOperand& operands(std::size_t k) const;
+  inline const RecordOperand& operands(std::size_t k) const;
 
  private:
   Handle handle(Array* array, std::uint32_t record) const;
@@ -142,7 +144,14 @@ class Tape {
   Chunks<RecordOperand> operands_;
 };
 
-/// Appends a record to the tape that the operands stand on; at least one of them is traced. Throws TapeError when an
+inline Call::Call(const Segment& segment, std::uint32_t index)
+    : segment_(segment), index_(index), record_(segment.tape->record(index)) {}
+
+inline const RecordOperand& Call::operands(std::size_t k) const {
+  return segment_.tape->operand(record_.first_operand + static_cast<std::uint32_t>(k));
+}
+
+/// Appends a record to the tape that the operands stand on, with a fresh output; at least one of them is traced. Throws TapeError when an
 /// operand's scope has closed or belongs to another thread.
 Place append(const Primitive& primitive, Array* output, std::span<const Handle* const> operands,
              const Attributes& attributes, const Where& where);

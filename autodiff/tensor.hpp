@@ -69,6 +69,9 @@ class Handle {
   }
   ~Handle() { release(array_); }
 
+  /// The same, at another place.
+  Handle at(Place place) && { return Handle(std::exchange(array_, nullptr), place); }
+
   Array* array() const { return array_; }
   const Place& place() const { return place_; }
   bool traced() const { return place_.scope != 0; }

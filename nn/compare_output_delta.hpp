@@ -55,7 +55,10 @@ DeltaReport compare_output_delta(const F& f, const C& c, const Tensor<T>& z, con
   Tensor<T> result;
   const std::function<void()> calls[] = {
       [&] { result = closed_form(z, a, y); },
-      [&] { result = closed_form(z, activation(z), y); },
+      [&] {
+        const Tensor<T> computed = activation(z);
+        result = closed_form(z, computed, y);
+      },
       [&] { result = output_delta(activation, loss, z, y, OutputDelta::vjp); },
       [&] { result = output_delta(activation, loss, z, y, OutputDelta::jacobian); },
   };

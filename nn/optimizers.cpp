@@ -29,7 +29,7 @@ LearningRate inverse_time_decay(double eta, double decay) {
 
 template <Real T>
 void SGD::update(Tensor<T>& w, const Tensor<T>& gradient, double rate) const {
-  subtract_scaled(w.mutable_data(), gradient.data(), w.size(), static_cast<T>(rate));
+  subtract_scaled(w.mutable_data(Where{}), gradient.data(), w.size(), static_cast<T>(rate));
 }
 template void SGD::update(Tensor<float>&, const Tensor<float>&, double) const;
 template void SGD::update(Tensor<double>&, const Tensor<double>&, double) const;

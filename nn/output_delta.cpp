@@ -49,7 +49,17 @@ const Pair* find_pair(std::string_view activation, std::string_view loss) {
   return nullptr;
 }
 
-[[noreturn]] void throw_no_closed_form(std::string_view activation, std::string_view loss) {
+template <Real T>
+double last_size(const Tensor<T>& z) {
+  return static_cast<double>(z.shape().back());
+}
+
+}  // namespace
+
+bool is_known_pair(std::string_view activation, std::string_view loss) { return find_pair(activation, loss) != nullptr; }
+
+void require_known_pair(std::string_view activation, std::string_view loss) {
+  if (is_known_pair(activation, loss)) return;
   std::string message = "there is no closed form of delta for activation \"" + std::string(activation) +
                         "\" with loss \"" + std::string(loss) + "\"; known:";
   const char* separator = " ";
@@ -61,20 +71,11 @@ const Pair* find_pair(std::string_view activation, std::string_view loss) {
   throw ValueError(message + ". OutputDelta::vjp and OutputDelta::jacobian serve any pair.");
 }
 
-template <Real T>
-double last_size(const Tensor<T>& z) {
-  return static_cast<double>(z.shape().back());
-}
-
-}  // namespace
-
-bool is_known_pair(std::string_view activation, std::string_view loss) { return find_pair(activation, loss) != nullptr; }
-
 template <Real T, class Y>
 OutputHead<T> closed_form_head(std::string_view activation, std::string_view loss, const Tensor<T>& z,
                                const Tensor<Y>& y, double scale) {
+  require_known_pair(activation, loss);
   const Pair* pair = find_pair(activation, loss);
-  if (!pair) throw_no_closed_form(activation, loss);
   OutputHead<T> head;
   head.prediction = z;
   if constexpr (std::is_same_v<Y, std::int64_t>) {

@@ -27,8 +27,8 @@ TAPEGRAD_EXPORT std::string to_string(OutputDelta way);
 
 namespace detail {
 
-/// What the last layer's logits z give: the prediction a = f(z), C(a, y) (per example, or a scalar) and the derivative
-/// of its sum, times `scale`, by z.
+/// What the last layer's logits z give: the prediction a = f(z), C(a, y) (per example, or a scalar), and the derivative
+/// by z of the sum of C, times `scale` where C is per example.
 template <Real T>
 struct OutputHead {
   Tensor<T> prediction, loss, delta;
@@ -36,8 +36,9 @@ struct OutputHead {
 
 /// True when the pair has a closed form.
 TAPEGRAD_EXPORT bool is_known_pair(std::string_view activation, std::string_view loss);
-/// The closed form, computed from the logits so that it is right where probabilities underflow. Throws ValueError,
-/// listing the known pairs, for another.
+/// Throws ValueError, listing the known pairs, for another.
+TAPEGRAD_EXPORT void require_known_pair(std::string_view activation, std::string_view loss);
+/// The closed form, computed from the logits so that it is right where probabilities underflow.
 template <Real T, class Y>
 TAPEGRAD_EXPORT OutputHead<T> closed_form_head(std::string_view activation, std::string_view loss, const Tensor<T>& z,
                                                const Tensor<Y>& y, double scale = 1);

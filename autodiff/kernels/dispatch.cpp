@@ -47,28 +47,24 @@ bool use_v3() {
 }  // namespace
 
 template <class T>
-const Kernels<T>& kernels() {
+const Kernels<T>& choose() {
   constexpr bool is_float = std::is_same_v<T, float>;
-#ifndef TAPEGRAD_BASELINE_ONLY
+  const Kernels<T>* table;
+  if constexpr (is_float) table = &baseline_f32;
+  else table = &baseline_f64;
+  // A wrong TAPEGRAD_ISA throws in every build.
   if (use_v3()) {
-    if constexpr (is_float) {
-      return v3_f32;
-    } else {
-      return v3_f64;
-    }
-  }
-#else
-  use_v3();  // A wrong TAPEGRAD_ISA throws in every build.
+#ifndef TAPEGRAD_BASELINE_ONLY
+    if constexpr (is_float) table = &v3_f32;
+    else table = &v3_f64;
 #endif
-  if constexpr (is_float) {
-    return baseline_f32;
-  } else {
-    return baseline_f64;
   }
+  chosen<T>.store(table, std::memory_order_relaxed);
+  return *table;
 }
 
-template const Kernels<float>& kernels<float>();
-template const Kernels<double>& kernels<double>();
+template const Kernels<float>& choose<float>();
+template const Kernels<double>& choose<double>();
 
 const char* isa() { return use_v3() ? "x86-64-v3" : "baseline"; }
 

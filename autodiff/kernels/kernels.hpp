@@ -6,6 +6,7 @@
 // needs no scalar tail: its last vector spills into the padding, or into the next row, which is written afterwards.
 // Where lanes are combined (sums, maxima) the spilled lanes are masked.
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 
@@ -62,9 +63,17 @@ struct Kernels {
   void (*axpy)(T* y, double a, const T* x, std::int64_t n);       // y += a * x
 };
 
-// The table for this CPU, or the one that TAPEGRAD_ISA=baseline forces. Read once.
+// The table for this CPU, or the one that TAPEGRAD_ISA=baseline forces; null until the first call.
 template <class T>
-const Kernels<T>& kernels();
+inline std::atomic<const Kernels<T>*> chosen{nullptr};
+template <class T>
+const Kernels<T>& choose();
+
+template <class T>
+const Kernels<T>& kernels() {
+  const Kernels<T>* table = chosen<T>.load(std::memory_order_relaxed);
+  return table ? *table : choose<T>();
+}
 
 // "x86-64-v3" or "baseline".
 const char* isa();

@@ -10,32 +10,32 @@ namespace {
 template <int V, class T>
 inline void sum_rows(const T* x, std::int64_t rows, std::int64_t stride, Batch<T>* sum) {
   constexpr int U = 8 / V;  // rows at a time
-  Batch<T> s[U][V];
-  for (int u = 0; u < U; ++u) {
-    for (int v = 0; v < V; ++v) s[u][v] = zero<T>();
-  }
+  Batch<T> s[U * V];
+  unroll<U * V>([&](auto i) { s[i] = zero<T>(); });
   std::int64_t row = 0;
   for (; row + U <= rows; row += U) {
-    for (int u = 0; u < U; ++u) {
-      for (int v = 0; v < V; ++v) s[u][v] += load(x + (row + u) * stride + v * width<T>);
-    }
+    unroll<U * V>([&](auto i) { s[i] += load(x + (row + i / V) * stride + i % V * width<T>); });
   }
   for (; row < rows; ++row) {
-    for (int v = 0; v < V; ++v) s[0][v] += load(x + row * stride + v * width<T>);
+    unroll<V>([&](auto v) { s[v] += load(x + row * stride + v * width<T>); });
   }
-  for (int half = U / 2; half > 0; half /= 2) {
-    for (int u = 0; u < half; ++u) {
-      for (int v = 0; v < V; ++v) s[u][v] += s[u + half][v];
+  unroll<V>([&](auto v) {
+    if constexpr (U == 8) {
+      sum[v] = ((s[v] + s[v + V]) + (s[v + 2 * V] + s[v + 3 * V])) +
+               ((s[v + 4 * V] + s[v + 5 * V]) + (s[v + 6 * V] + s[v + 7 * V]));
+    } else if constexpr (U == 4) {
+      sum[v] = (s[v] + s[v + V]) + (s[v + 2 * V] + s[v + 3 * V]);
+    } else {
+      sum[v] = s[v];
     }
-  }
-  for (int v = 0; v < V; ++v) sum[v] = s[0][v];
+  });
 }
 
 // y (inner) = sum of the rows of x (count, inner): tiles of columns, in each a block of rows at a time.
 template <class T>
 inline void sum_columns(const T* x, T* y, std::int64_t count, std::int64_t inner) {
-  constexpr std::int64_t W = width<T>, block = 32;
-  constexpr int tile = 32;  // vectors
+  constexpr std::int64_t W = width<T>, block = 8;  // rows
+  constexpr int tile = 128;                         // vectors: wide, so that memory is read nearly in order
   for (std::int64_t column = 0; column < inner; column += tile * W) {
     const int vectors = static_cast<int>(std::min<std::int64_t>(tile, (inner - column + W - 1) / W));
     Cascade<T, tile> cascade(vectors);
@@ -71,7 +71,7 @@ template <class T>
 template <class T>
 struct Maximum {
   Batch<T> value = Batch<T>(-infinity<T>);
-  Mask<T> nan = Mask<T>(false);
+  Mask<T> nan = xsimd::isnan(zero<T>());  // None; Mask<T>(false) is built lane by lane.
 
   void add(const Batch<T>& x) {
     value = xsimd::max(x, value);
@@ -90,7 +90,7 @@ inline T max_row(const T* x, std::int64_t n) {
   Maximum<T> m[4];
   std::int64_t i = 0;
   for (; i + 4 * W <= n; i += 4 * W) {
-    for (int k = 0; k < 4; ++k) m[k].add(load(x + i + k * W));
+    unroll<4>([&](auto k) { m[k].add(load(x + i + k * W)); });
   }
   for (; i + W <= n; i += W) m[0].add(load(x + i));
   if (i < n) m[1].add(xsimd::select(first_lanes<T>(n - i), load(x + i), Batch<T>(-infinity<T>)));
@@ -101,13 +101,15 @@ inline T max_row(const T* x, std::int64_t n) {
   return first(max_across(m[0].value));
 }
 
+// V vectors of columns; the rows after the first join the maximum that y holds.
 template <int V, class T>
-inline void max_columns(const T* x, T* y, std::int64_t count, std::int64_t inner) {
+inline void max_columns(const T* x, T* y, std::int64_t rows, std::int64_t stride, bool first) {
   Maximum<T> m[V];
-  for (std::int64_t row = 0; row < count; ++row) {
-    for (int v = 0; v < V; ++v) m[v].add(load(x + row * inner + v * width<T>));
+  if (!first) unroll<V>([&](auto v) { m[v].add(load(y + v * width<T>)); });
+  for (std::int64_t row = 0; row < rows; ++row) {
+    unroll<V>([&](auto v) { m[v].add(load(x + row * stride + v * width<T>)); });
   }
-  for (int v = 0; v < V; ++v) store(y + v * width<T>, m[v].get());
+  unroll<V>([&](auto v) { store(y + v * width<T>, m[v].get()); });
 }
 
 template <class T>
@@ -116,11 +118,15 @@ template <class T>
     for (std::int64_t o = 0; o < outer; ++o) y[o] = max_row(x + o * count, count);
     return;
   }
-  constexpr std::int64_t W = width<T>;
+  constexpr std::int64_t W = width<T>, block = 16;  // rows: memory is read nearly in order
   for (std::int64_t o = 0; o < outer; ++o, x += count * inner, y += inner) {
-    std::int64_t column = 0;
-    for (; column + 4 * W <= inner; column += 4 * W) max_columns<4>(x + column, y + column, count, inner);
-    for (; column < inner; column += W) max_columns<1>(x + column, y + column, count, inner);
+    for (std::int64_t row = 0; row < count; row += block) {
+      const T* from = x + row * inner;
+      const std::int64_t rows = std::min(block, count - row);
+      std::int64_t j = 0;
+      for (; j + 4 * W <= inner; j += 4 * W) max_columns<4>(from + j, y + j, rows, inner, row == 0);
+      for (; j < inner; j += W) max_columns<1>(from + j, y + j, rows, inner, row == 0);
+    }
   }
 }
 

@@ -63,6 +63,14 @@ inline Batch<T> zero() {
   return Batch<T>(T{0});
 }
 
+// f(0), ..., f(n - 1) without a loop, so that small arrays of vectors stay in registers.
+template <int n, class F>
+inline void unroll(F f) {
+  [&]<int... i>(std::integer_sequence<int, i...>) {
+    (f(std::integral_constant<int, i>{}), ...);
+  }(std::make_integer_sequence<int, n>{});
+}
+
 // The lanes below n.
 template <class T>
 inline Mask<T> first_lanes(std::int64_t n) {
@@ -100,9 +108,8 @@ inline Batch<T> max_across(const Batch<T>& v) {
 
 template <class T>
 inline T first(const Batch<T>& v) {
-  T lanes[static_cast<std::size_t>(width<T>)];
-  store(lanes, v);
-  return lanes[0];
+  const typename Batch<T>::register_type r = v;
+  return r[0];
 }
 
 }  // namespace

@@ -2,6 +2,7 @@
 // Softmax of rows and its relatives. exp only sees x - max(x) <= 0, and NaN and infinities find their own way: a NaN
 // stays one, +inf - +inf and -inf - -inf become one, and the sum spreads it over the row.
 
+#include "exp.inl"
 #include "sum.inl"
 
 namespace tapegrad::kernels {
@@ -32,15 +33,15 @@ inline void softmax_narrow(const T* x, T* y, std::int64_t rows, std::int64_t col
   const Mask<T> used = first_lanes<T>(cols - (V - 1) * W);
   for (std::int64_t r = 0; r < rows; ++r, x += cols, y += cols) {
     Batch<T> e[V];
-    for (int v = 0; v < V; ++v) e[v] = load(x + v * W);
+    unroll<V>([&](auto v) { e[v] = load(x + v * W); });
     e[V - 1] = xsimd::select(used, e[V - 1], Batch<T>(-infinity<T>));
     Batch<T> m = e[0];
-    for (int v = 1; v < V; ++v) m = xsimd::max(m, e[v]);
+    unroll<V>([&](auto v) { m = xsimd::max(m, e[v]); });
     m = max_across(m);
     Batch<T> sum = zero<T>();
-    for (int v = 0; v < V; ++v) sum += e[v] = xsimd::exp(e[v] - m);
+    unroll<V>([&](auto v) { sum += e[v] = kernels::exp(e[v] - m); });
     const Batch<T> scale = Batch<T>(T{1}) / sum_across(sum);
-    for (int v = 0; v < V; ++v) store(y + v * W, e[v] * scale);
+    unroll<V>([&](auto v) { store(y + v * W, e[v] * scale); });
   }
 }
 
@@ -49,7 +50,7 @@ inline void softmax_wide(const T* x, T* y, std::int64_t rows, std::int64_t cols)
   for (std::int64_t r = 0; r < rows; ++r, x += cols, y += cols) {
     const Batch<T> m = shift_of_row(x, cols);
     const Batch<T> sum = sum_terms<T>(cols, [=](std::int64_t i) {
-      const Batch<T> e = xsimd::exp(load(x + i) - m);
+      const Batch<T> e = kernels::exp(load(x + i) - m);
       store(y + i, e);
       return e;
     });
@@ -82,7 +83,7 @@ template <class T>
       const T* row = x + (begin + r) * cols;
       const Batch<T> m = shift_of_row(row, cols);
       shift[r] = first(m);
-      log_sum[r] = first(sum_terms<T>(cols, [=](std::int64_t i) { return xsimd::exp(load(row + i) - m); }));
+      log_sum[r] = first(sum_terms<T>(cols, [=](std::int64_t i) { return kernels::exp(load(row + i) - m); }));
     }
     for (std::int64_t r = 0; r < n; r += width<T>) store(log_sum + r, xsimd::log(load(log_sum + r)));
     for (std::int64_t r = 0; r < n; ++r) {
@@ -104,7 +105,7 @@ template <class T>
       Batch<T> m = shift_of_row(x, cols);
       m = xsimd::select(xsimd::abs(m) < Batch<T>(infinity<T>), m, zero<T>());
       shift[r] = first(m);
-      sum[r] = first(sum_terms<T>(cols, [=](std::int64_t i) { return xsimd::exp(load(x + i) - m); }));
+      sum[r] = first(sum_terms<T>(cols, [=](std::int64_t i) { return kernels::exp(load(x + i) - m); }));
     }
     for (std::int64_t r = 0; r < n; r += width<T>) store(y + begin + r, load(shift + r) + xsimd::log(load(sum + r)));
   }
@@ -116,14 +117,14 @@ inline void softmax_product_narrow(const T* y, const T* g, T* out, std::int64_t 
   const Mask<T> used = first_lanes<T>(cols - (V - 1) * W);
   for (std::int64_t r = 0; r < rows; ++r, y += cols, g += cols, out += cols) {
     Batch<T> p[V], q[V];
-    for (int v = 0; v < V; ++v) {
+    unroll<V>([&](auto v) {
       p[v] = load(y + v * W);
       q[v] = load(g + v * W);
-    }
+    });
     Batch<T> dot = xsimd::select(used, p[V - 1] * q[V - 1], zero<T>());
-    for (int v = 0; v + 1 < V; ++v) dot = xsimd::fma(p[v], q[v], dot);
+    unroll<V - 1>([&](auto v) { dot = xsimd::fma(p[v], q[v], dot); });
     dot = sum_across(dot);
-    for (int v = 0; v < V; ++v) store(out + v * W, p[v] * (q[v] - dot));
+    unroll<V>([&](auto v) { store(out + v * W, p[v] * (q[v] - dot)); });
   }
 }
 

@@ -35,10 +35,14 @@ class Cascade {
   }
 
  private:
-  static constexpr int levels = 13;  // 32^13 > 2^63: the last level never overflows
+  static constexpr int levels = 7;  // 32^7 blocks are more than any memory holds
 
   void accumulate(int k, bool fresh, const Batch<T>* block) {
-    for (int j = 0; j < used_; ++j) level_[k][j] = fresh ? block[j] : level_[k][j] + block[j];
+    if (fresh) {
+      for (int j = 0; j < used_; ++j) level_[k][j] = block[j];
+    } else {
+      for (int j = 0; j < used_; ++j) level_[k][j] += block[j];
+    }
   }
 
   int used_;

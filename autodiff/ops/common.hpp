@@ -108,6 +108,14 @@ class Loops {
 /// Rows of a primitive whose operands broadcast: the operands' batch axes must agree.
 std::optional<BatchAxis> rows_agree(const Call& call, std::span<const BatchAxis> axes);
 
+// Each file of operations lists its primitives.
+void list_elementwise(std::vector<const Primitive*>& all);
+void list_reduce(std::vector<const Primitive*>& all);
+void list_softmax(std::vector<const Primitive*>& all);
+void list_shape(std::vector<const Primitive*>& all);
+void list_index(std::vector<const Primitive*>& all);
+void list_matmul(std::vector<const Primitive*>& all);
+
 // Operations that only rules and sweeps use. Axes are counted from the end; each is differentiable.
 
 /// v with axes of size 1 put in, `axes` of them so that the first of them is axis `from_end` of the result.

@@ -98,7 +98,7 @@ Handle binary_product(const Call& call, std::size_t k, const Handle& v) {
     const Shape& shape = call.output_shape();
     Handle full;
     const Array* source = v.array();
-    if (v.shape().suffix(v.shape().rank() - shape.rank()) != shape) {
+    if (!v.shape().ends_with(shape)) {
       full = spread<T>(v, shape).handle();
       source = full.array();
     }
@@ -200,6 +200,12 @@ template <class T>
 constexpr Primitive where_primitive{"where", where_product<T>, where_product<T>, rows_agree, true};
 
 }  // namespace
+
+void list_elementwise(std::vector<const Primitive*>& all) {
+  [&]<class... Op>(const std::tuple<Op...>*) { (all.push_back(&unary_primitive<Op, double>), ...); }(unary_list);
+  [&]<class... Op>(const std::tuple<Op...>*) { (all.push_back(&binary_primitive<Op, double>), ...); }(binary_list);
+  all.push_back(&where_primitive<double>);
+}
 
 template Tensor<bool> compare(Comparison, const Operand<float>&, const Operand<float>&);
 template Tensor<bool> compare(Comparison, const Operand<double>&, const Operand<double>&);

@@ -295,6 +295,12 @@ Tensor<std::int64_t> normalised(const Tensor<std::int64_t>& indices, std::int64_
 }
 
 }  // namespace
+
+void list_index(std::vector<const Primitive*>& all) {
+  all.insert(all.end(), {&slice_primitive<double>, &embed_primitive<double>, &take_primitive<double>, &put_primitive<double>,
+                         &take_along_primitive<double>, &put_along_primitive<double>, &concatenate_primitive<double>});
+}
+
 }  // namespace detail
 
 template <class T>

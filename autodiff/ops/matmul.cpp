@@ -89,6 +89,11 @@ Tensor<T> product(const Tensor<T>& a, bool transpose_a, const Tensor<T>& b, bool
 }
 
 }  // namespace
+
+void list_matmul(std::vector<const Primitive*>& all) {
+  all.insert(all.end(), {&matmul_primitive<double>});
+}
+
 }  // namespace detail
 
 template <Real T>

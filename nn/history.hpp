@@ -1,0 +1,28 @@
+#pragma once
+// What training reports: a column per loss and metric, a row per epoch.
+//
+//     nn::History h = model.fit(X, y, {.epochs = 100});
+//     h["loss"].back();  h.save_csv("h.csv");  h.plot("h.svg");
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "named.hpp"
+
+namespace tapegrad::nn {
+
+/// h[name] throws ValueError, listing the columns, for another name.
+class TAPEGRAD_EXPORT History : public Named<std::vector<double>> {
+ public:
+  /// Room for `epochs` rows, so that adding them allocates nothing.
+  void reserve(const Logs& logs, std::int64_t epochs);
+  void append(const Logs& logs);
+
+  /// "epoch" and the columns, numbers in full. Throws Error when the file cannot be written.
+  void save_csv(const std::string& path) const;
+  /// A picture of the columns, SVG or PNG by the name of the file; see plot_curves.
+  void plot(const std::string& path, const std::string& title = "") const;
+};
+
+}  // namespace tapegrad::nn

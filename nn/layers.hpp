@@ -1,0 +1,111 @@
+#pragma once
+// Layers: parameters and a function. Any struct with these two members is one, templates or not:
+//
+//     struct Scale {
+//       template <class T> nn::Params<T> init(const Shape& in, nn::Rng&) const { return {{"gamma", ones<T>({in.back()})}}; }
+//       template <class T> Tensor<T> operator()(const nn::Params<T>& p, const Tensor<T>& x, nn::Mode) const {
+//         return x * p.at("gamma");
+//       }
+//     };
+//
+// `in` is the shape of one example, x is (batch, in...). A layer without parameters may leave out init.
+
+#include <cstdint>
+#include <memory>
+#include <utility>
+
+#include "activations.hpp"
+#include "initializers.hpp"
+#include "named.hpp"
+
+namespace tapegrad::nn {
+
+/// What a layer is computed for.
+struct Mode {
+  bool training = false;
+};
+
+/// f(x W + b): (batch, n) -> (batch, units). Parameters "kernel" (n, units) and, with use_bias, "bias" (units).
+struct TAPEGRAD_EXPORT Dense {
+  std::int64_t units = 1;
+  Activation activation = {};
+  Initializer kernel_initializer = "glorot_uniform";
+  Initializer bias_initializer = "zeros";
+  bool use_bias = true;
+
+  /// Throws ValueError unless units >= 1, ShapeError unless an example is a vector.
+  template <class T>
+  Params<T> init(const Shape& in, Rng& rng) const;
+  template <class T>
+  Tensor<T> operator()(const Params<T>& p, const Tensor<T>& x, Mode mode) const {
+    return activation(logits(p, x, mode));
+  }
+  /// x W + b. A layer with `logits` and `activation` lets the model take the derivative between the two.
+  template <class T>
+  Tensor<T> logits(const Params<T>& p, const Tensor<T>& x, Mode mode) const;
+};
+
+/// (batch, ...) -> (batch, n).
+struct TAPEGRAD_EXPORT Flatten {
+  template <class T>
+  Tensor<T> operator()(const Params<T>& p, const Tensor<T>& x, Mode mode) const;
+};
+
+/// Any layer, for one number type.
+template <Real T>
+class Layer {
+ public:
+  template <class L>
+    requires requires(const L& layer, const Params<T>& p, const Tensor<T>& x) { layer(p, x, Mode{}); }
+  Layer(L layer) : layer_(std::make_shared<const Holder<L>>(std::move(layer))) {}
+
+  Params<T> init(const Shape& in, Rng& rng) const { return layer_->init(in, rng); }
+  Tensor<T> operator()(const Params<T>& p, const Tensor<T>& x, Mode mode) const { return layer_->call(p, x, mode); }
+  /// The layer up to its activation, which is linear for a layer that does not name one.
+  Tensor<T> logits(const Params<T>& p, const Tensor<T>& x, Mode mode) const { return layer_->logits(p, x, mode); }
+  const Activation& activation() const { return layer_->activation(); }
+
+ private:
+  struct Interface {
+    virtual ~Interface() = default;
+    virtual Params<T> init(const Shape& in, Rng& rng) const = 0;
+    virtual Tensor<T> call(const Params<T>& p, const Tensor<T>& x, Mode mode) const = 0;
+    virtual Tensor<T> logits(const Params<T>& p, const Tensor<T>& x, Mode mode) const = 0;
+    virtual const Activation& activation() const = 0;
+  };
+
+  template <class L>
+  struct Holder final : Interface {
+    explicit Holder(L l) : layer(std::move(l)) {}
+
+    static constexpr bool splits = requires(const L& l, const Params<T>& p, const Tensor<T>& x) {
+      l.logits(p, x, Mode{});
+      Activation(l.activation);
+    };
+
+    Params<T> init(const Shape& in, Rng& rng) const override {
+      if constexpr (requires { layer.template init<T>(in, rng); }) return layer.template init<T>(in, rng);
+      else if constexpr (requires { layer.init(in, rng); }) return layer.init(in, rng);
+      else return {};
+    }
+    Tensor<T> call(const Params<T>& p, const Tensor<T>& x, Mode mode) const override { return layer(p, x, mode); }
+    Tensor<T> logits(const Params<T>& p, const Tensor<T>& x, Mode mode) const override {
+      if constexpr (splits) return layer.logits(p, x, mode);
+      else return layer(p, x, mode);
+    }
+    const Activation& activation() const override {
+      if constexpr (splits) {
+        return layer.activation;
+      } else {
+        static const Activation linear;
+        return linear;
+      }
+    }
+
+    L layer;
+  };
+
+  std::shared_ptr<const Interface> layer_;
+};
+
+}  // namespace tapegrad::nn

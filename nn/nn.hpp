@@ -1,0 +1,15 @@
+#pragma once
+// Networks on top of the engine: layers, losses, training. Each header can also be included alone.
+
+#include "activations.hpp"
+#include "compare_output_delta.hpp"
+#include "data/csv.hpp"
+#include "history.hpp"
+#include "initializers.hpp"
+#include "layers.hpp"
+#include "losses.hpp"
+#include "metrics.hpp"
+#include "optimizers.hpp"
+#include "output_delta.hpp"
+#include "plot.hpp"
+#include "sequential.hpp"

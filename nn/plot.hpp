@@ -1,0 +1,29 @@
+#pragma once
+// Pictures, drawn by gnuplot, which must be installed: SVG or PNG by the name of the file.
+//
+//     nn::plot_curves({{"train", losses}, {"test", test_losses}}, "loss.svg", "Loss", "epoch");
+//     nn::heat_map(jacobian(f)(z).dense(), "jacobian.svg", "df/dz");
+//
+// Throws ValueError for another ending of the name, Error when gnuplot is missing or cannot write the file.
+
+#include <string>
+#include <vector>
+
+#include "../autodiff/tensor.hpp"
+
+namespace tapegrad::nn {
+
+struct Curve {
+  std::string name;
+  std::vector<double> values;
+};
+
+/// The values of each curve over 1, 2, ...
+TAPEGRAD_EXPORT void plot_curves(const std::vector<Curve>& curves, const std::string& path,
+                                 const std::string& title = "", const std::string& x_label = "");
+
+/// A matrix (m, n) in colours, row 0 on top. Throws ShapeError for another rank or an empty matrix.
+template <Real T>
+TAPEGRAD_EXPORT void heat_map(const Tensor<T>& matrix, const std::string& path, const std::string& title = "");
+
+}  // namespace tapegrad::nn

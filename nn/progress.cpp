@@ -1,0 +1,34 @@
+#include "progress.hpp"
+
+#include <unistd.h>
+
+#include <cstdio>
+#include <string>
+
+namespace tapegrad::nn::detail {
+
+Progress::Progress(int verbose, std::int64_t steps)
+    : lines_(verbose > 0), bar_(lines_ && isatty(STDOUT_FILENO)), steps_(steps) {}
+
+void Progress::draw(std::int64_t done) {
+  const Clock::time_point now = Clock::now();
+  if (now - drawn_ < std::chrono::milliseconds(100)) return;
+  drawn_ = now;
+  constexpr std::int64_t width = 30;
+  const auto filled = static_cast<std::size_t>(done * width / steps_);
+  const std::string bar = std::string(filled, '=') + std::string(width - filled, ' ');
+  std::printf("\r%lld/%lld [%s]", static_cast<long long>(done), static_cast<long long>(steps_), bar.c_str());
+  std::fflush(stdout);
+}
+
+void Progress::end_epoch(const Epoch& epoch) const {
+  if (!lines_) return;
+  if (bar_) std::printf("\r\033[K");
+  std::printf("Epoch %lld/%lld - %.3gs", static_cast<long long>(epoch.index + 1),
+              static_cast<long long>(epoch.epochs), epoch.seconds);
+  for (const auto& [name, value] : epoch.logs) std::printf(" - %s: %.4f", name.c_str(), value);
+  std::printf("\n");
+  std::fflush(stdout);
+}
+
+}  // namespace tapegrad::nn::detail

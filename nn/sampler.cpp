@@ -1,0 +1,80 @@
+#include "sampler.hpp"
+
+#include <algorithm>
+#include <string>
+
+namespace tapegrad::nn::detail {
+namespace {
+
+[[noreturn]] void refuse(const std::string& what, const Where& where) {
+  throw ValueError("fit" + to_string(where) + ": " + what);
+}
+
+}  // namespace
+
+Sampler::Sampler(std::int64_t examples, const FitOptions& options, const Where& where)
+    : source_(options.batches.handle() ? Source::list : options.steps_per_epoch ? Source::draw : Source::pass),
+      examples_(examples),
+      batch_size_(options.batch_size),
+      steps_(options.steps_per_epoch.value_or(0)),
+      shuffle_(options.shuffle),
+      rng_(options.seed) {
+  if (options.epochs < 0) refuse("epochs is " + std::to_string(options.epochs), where);
+  if (batch_size_ < 1) refuse("batch_size is " + std::to_string(batch_size_), where);
+  if (options.steps_per_epoch && steps_ < 1) refuse("steps_per_epoch is " + std::to_string(steps_), where);
+  const std::int64_t epochs = std::max<std::int64_t>(options.epochs, 1);
+  switch (source_) {
+    case Source::list: {
+      rows_ = options.batches;
+      const Shape& shape = rows_.shape();
+      if (shape.rank() != 2 || shape.count() == 0) {
+        throw ShapeError("fit" + to_string(where) + ": batches is " + to_string(shape) +
+                         "; it holds a row of indices for each step, (steps, batch)");
+      }
+      if (!options.steps_per_epoch) {
+        if (shape[0] % epochs != 0) {
+          refuse("the " + std::to_string(shape[0]) + " rows of batches do not divide into " + std::to_string(epochs) +
+                     " epochs; give steps_per_epoch",
+                 where);
+        }
+        steps_ = shape[0] / epochs;
+      }
+      if (shape[0] < steps_ * epochs) {
+        refuse("batches has " + std::to_string(shape[0]) + " rows, but " + std::to_string(epochs) + " epochs of " +
+                   std::to_string(steps_) + " steps need " + std::to_string(steps_ * epochs),
+               where);
+      }
+      for (std::int64_t row : rows_.elements_view()) {
+        if (row >= 0 && row < examples_) continue;
+        refuse("batches holds the index " + std::to_string(row) + ", but there are " + std::to_string(examples_) +
+                   " examples",
+               where);
+      }
+      break;
+    }
+    case Source::draw:
+      if (batch_size_ > examples_) {
+        refuse("batch_size is " + std::to_string(batch_size_) + ", but there are only " + std::to_string(examples_) +
+                   " examples to draw from",
+               where);
+      }
+      break;
+    case Source::pass: steps_ = (examples_ - 1) / batch_size_ + 1;
+  }
+}
+
+Tensor<std::int64_t> Sampler::next() {
+  const std::int64_t step = step_++;
+  switch (source_) {
+    case Source::list: return reshape(slice(rows_, 0, step, step + 1, 1, Where{}), {rows_.shape()[1]}, Where{});
+    case Source::draw: return rng_.choice(examples_, batch_size_);
+    case Source::pass: break;
+  }
+  const std::int64_t first = step % steps_ * batch_size_;
+  if (first == 0 && (shuffle_ || step == 0)) {
+    rows_ = shuffle_ ? rng_.permutation(examples_) : arange<std::int64_t>(0, static_cast<double>(examples_));
+  }
+  return slice(rows_, 0, first, first + batch_size_, 1, Where{});
+}
+
+}  // namespace tapegrad::nn::detail

@@ -1,0 +1,28 @@
+#pragma once
+// Which examples each training step sees.
+
+#include "../autodiff/random.hpp"
+#include "fit.hpp"
+
+namespace tapegrad::nn::detail {
+
+class Sampler {
+ public:
+  /// Throws ValueError or ShapeError when the options do not fit `examples`.
+  Sampler(std::int64_t examples, const FitOptions& options, const Where& where);
+
+  /// Per epoch.
+  std::int64_t steps() const { return steps_; }
+  /// Indices of the examples of the next step.
+  Tensor<std::int64_t> next();
+
+ private:
+  enum class Source { list, draw, pass } source_;
+  std::int64_t examples_, batch_size_, steps_;
+  bool shuffle_;
+  random::Generator rng_;
+  Tensor<std::int64_t> rows_;  // the user's list, or the order of this epoch
+  std::int64_t step_ = 0;
+};
+
+}  // namespace tapegrad::nn::detail
