@@ -87,10 +87,12 @@ T Tensor<T>::element(std::span<const std::int64_t> index) const {
 
 namespace {
 
-constexpr std::int64_t most_printed = 8, edge = 3;
+// Beyond this many elements only the ends of each axis are printed, as NumPy does.
+constexpr std::int64_t most_printed = 1000, edge = 3;
 
 template <class T>
-void print(std::ostream& out, const T* data, const Shape& shape, std::size_t axis, int indent) {
+void print(std::ostream& out, const T* data, const Shape& shape, std::size_t axis) {
+  const bool shorten = shape.count() > most_printed;
   if (axis == shape.rank()) {
     if constexpr (std::is_same_v<T, bool>) out << (*data ? "true" : "false");
     else out << *data;
@@ -101,14 +103,14 @@ void print(std::ostream& out, const T* data, const Shape& shape, std::size_t axi
   for (std::int64_t i = 0; i < shape[axis]; ++i) {
     if (i > 0) {
       out << (axis + 1 == shape.rank() ? ", " : ",\n");
-      if (axis + 1 < shape.rank()) out << std::string(static_cast<std::size_t>(indent), ' ');
+      if (axis + 1 < shape.rank()) out << std::string(axis + 1, ' ');
     }
-    if (shape[axis] > most_printed && i == edge) {
+    if (shorten && shape[axis] > 2 * edge && i == edge) {
       out << "...";
       i = shape[axis] - edge - 1;
       continue;
     }
-    print(out, data + i * block, shape, axis + 1, indent + 1);
+    print(out, data + i * block, shape, axis + 1);
   }
   out << ']';
 }
@@ -117,7 +119,7 @@ void print(std::ostream& out, const T* data, const Shape& shape, std::size_t axi
 
 template <class T>
 std::ostream& operator<<(std::ostream& out, const Tensor<T>& x) {
-  print(out, x.data(), x.shape(), 0, 1);
+  print(out, x.data(), x.shape(), 0);
   return out;
 }
 

@@ -247,7 +247,7 @@ class Operand {
   Where where_;
 };
 
-/// Elements in nested brackets, as NumPy prints them; the middle of a long axis is left out.
+/// Elements in nested brackets; beyond 1000 of them, only the ends of each axis.
 template <class T>
 TAPEGRAD_EXPORT std::ostream& operator<<(std::ostream& out, const Tensor<T>& x);
 

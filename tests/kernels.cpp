@@ -11,8 +11,6 @@
 #include <string>
 #include <vector>
 
-#include "../autodiff/kernels/blas.hpp"
-
 namespace {
 
 using namespace tapegrad::kernels;
@@ -105,8 +103,16 @@ std::vector<Extents> extents() {
       all.push_back({other, 4, n});
     }
   }
-  for (Extents e : {Extents{1, 70, 70}, {2, 33, 129}, {3, 65, 17}, {0, 3, 3}, {2, 1000, 1}, {1, 1025, 300},
-                    {1, 100003, 1}, {1, 33000, 2}, {2, 1, 513}, {5, 7, 0}}) {
+  for (Extents e : {Extents{1, 70, 70},
+                    {2, 33, 129},
+                    {3, 65, 17},
+                    {0, 3, 3},
+                    {2, 1000, 1},
+                    {1, 1025, 300},
+                    {1, 100003, 1},
+                    {1, 33000, 2},
+                    {2, 1, 513},
+                    {5, 7, 0}}) {
     all.push_back(e);
   }
   return all;
@@ -234,8 +240,7 @@ TEST_CASE_TEMPLATE("kernels: softmax, log_softmax, logsumexp", T, float, double)
             sums &= close(lse[r], cols == 0 ? m : m + log_sum, eps<T> * (4 + std::abs(m) + 2 * std::abs(log_sum)));
             for (int64_t c = 0; c < cols; ++c) {
               const Real d = row[c] - m, expected = std::exp(d - log_sum);
-              probabilities &=
-                  close(p[r * cols + c], expected, eps<T> * expected * (8 + std::abs(d)) + flushed<T>);
+              probabilities &= close(p[r * cols + c], expected, eps<T> * expected * (8 + std::abs(d)) + flushed<T>);
               logarithms &= close(log_p[r * cols + c], d - log_sum, eps<T> * (4 + std::abs(d) + 2 * std::abs(log_sum)));
             }
           }
@@ -355,47 +360,4 @@ TEST_CASE("kernels: the chosen table belongs to the named instruction set") {
   CHECK((name == "baseline" || name == "x86-64-v3"));
   CHECK((&kernels<float>() == &baseline_f32) == (name == "baseline"));
   CHECK((&kernels<double>() == &baseline_f64) == (name == "baseline"));
-}
-
-TEST_CASE_TEMPLATE("gemm: every shape, transposition and beta", T, float, double) {
-  for (int64_t m : {0, 1, 2, 7, 33}) {
-    for (int64_t n : {0, 1, 3, 10, 40}) {
-      for (int64_t k : {0, 1, 5, 64}) {
-        for (int variant = 0; variant < 12; ++variant) {
-          const bool ta = variant & 1, tb = variant & 2;
-          const T beta = static_cast<T>(variant / 4) / 2;
-          const auto a = input<T>(m * k), b = input<T>(k * n), old = input<T>(m * n);
-          auto c = old;
-          if (beta == 0) std::fill(c.begin(), c.end(), not_a_number<T>);
-          gemm(ta, tb, m, n, k, a.data(), b.data(), beta, c.data());
-          bool right = true;
-          for (int64_t i = 0; i < m; ++i) {
-            for (int64_t j = 0; j < n; ++j) {
-              const auto at = static_cast<std::size_t>(i * n + j);
-              Real expected = Real{beta} * old[at];
-              for (int64_t l = 0; l < k; ++l) {
-                expected += Real{a[static_cast<std::size_t>(ta ? l * m + i : i * k + l)]} *
-                            b[static_cast<std::size_t>(tb ? j * k + l : l * n + j)];
-              }
-              right &= close(c[at], expected, eps<T> * 9 * static_cast<Real>(k + 1));
-            }
-          }
-          CAPTURE(m);
-          CAPTURE(n);
-          CAPTURE(k);
-          CAPTURE(ta);
-          CAPTURE(tb);
-          CAPTURE(beta);
-          CHECK(right);
-        }
-      }
-    }
-  }
-}
-
-TEST_CASE("gemm: threads, and sizes beyond BLAS") {
-  CHECK(blas_threads() == 1);
-  CHECK_THROWS_AS(set_blas_threads(0), std::invalid_argument);
-  const float* none = nullptr;
-  CHECK_THROWS_AS(gemm(false, false, 1, int64_t{1} << 31, 1, none, none, 0.F, nullptr), std::length_error);
 }

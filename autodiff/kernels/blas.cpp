@@ -74,7 +74,8 @@ void gemm(bool transpose_a, bool transpose_b, std::int64_t m, std::int64_t n, st
 }
 
 void set_blas_threads(int count) {
-  if (count < 1) throw std::invalid_argument("set_num_threads: " + std::to_string(count) + ", but at least 1 is needed");
+  if (count < 1)
+    throw std::invalid_argument("set_num_threads: " + std::to_string(count) + ", but at least 1 is needed");
   default_to_one_thread();
   openblas_set_num_threads(count);
 }

@@ -28,8 +28,9 @@ bool choose_v3() {
   if (wanted.empty()) return cpu_has_v3();
   if (wanted == "baseline") return false;
   if (wanted != "x86-64-v3") {
-    throw std::invalid_argument("TAPEGRAD_ISA=" + std::string(wanted) +
-                                ": unknown. Use baseline or x86-64-v3, or leave it empty to take the best this CPU has.");
+    throw std::invalid_argument(
+        "TAPEGRAD_ISA=" + std::string(wanted) +
+        ": unknown. Use baseline or x86-64-v3, or leave it empty to take the best this CPU has.");
   }
   if (!cpu_has_v3()) {
     throw std::invalid_argument(
@@ -50,13 +51,17 @@ template <class T>
 const Kernels<T>& choose() {
   constexpr bool is_float = std::is_same_v<T, float>;
   const Kernels<T>* table;
-  if constexpr (is_float) table = &baseline_f32;
-  else table = &baseline_f64;
+  if constexpr (is_float)
+    table = &baseline_f32;
+  else
+    table = &baseline_f64;
   // A wrong TAPEGRAD_ISA throws in every build.
   if (use_v3()) {
 #ifndef TAPEGRAD_BASELINE_ONLY
-    if constexpr (is_float) table = &v3_f32;
-    else table = &v3_f64;
+    if constexpr (is_float)
+      table = &v3_f32;
+    else
+      table = &v3_f64;
 #endif
   }
   chosen<T>.store(table, std::memory_order_relaxed);

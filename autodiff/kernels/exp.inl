@@ -53,8 +53,8 @@ inline Batch<T> exp(const Batch<T>& x) {
   unroll<degree>([&](auto i) { q = xsimd::fma(q, r, Batch<T>(E::polynomial[degree - 1 - i])); });
   const Batch<T> y = xsimd::fma(r * r, q, r) + Batch<T>(T{1});
   const Bits power = (xsimd::bitwise_cast<Bits>(shifted) << E::mantissa) + xsimd::bitwise_cast<Bits>(Batch<T>(T{1}));
-  const Batch<T> result = xsimd::select(x > Batch<T>(E::highest), Batch<T>(infinity<T>),
-                                        y * xsimd::bitwise_cast<Batch<T>>(power));
+  const Batch<T> result =
+      xsimd::select(x > Batch<T>(E::highest), Batch<T>(infinity<T>), y * xsimd::bitwise_cast<Batch<T>>(power));
   return xsimd::select(x < Batch<T>(E::lowest), zero<T>(), result);
 }
 

@@ -34,7 +34,7 @@ inline void sum_rows(const T* x, std::int64_t rows, std::int64_t stride, Batch<T
 // y (inner) = sum of the rows of x (count, inner): tiles of columns, in each a block of rows at a time.
 template <class T>
 inline void sum_columns(const T* x, T* y, std::int64_t count, std::int64_t inner) {
-  constexpr std::int64_t W = width<T>, block = 8;  // rows
+  constexpr std::int64_t W = width<T>, block = 16;  // rows
   constexpr int tile = 128;                         // vectors: wide, so that memory is read nearly in order
   for (std::int64_t column = 0; column < inner; column += tile * W) {
     const int vectors = static_cast<int>(std::min<std::int64_t>(tile, (inner - column + W - 1) / W));

@@ -1,5 +1,5 @@
 #pragma once
-// SIMD vectors for the per-ISA files, and nothing else: the width follows the -march flags of the file that includes it.
+// SIMD vectors for the per-ISA files alone: their width follows the -march flags of the file that includes this.
 // Everything here and in the kernels has internal linkage, and every kernel is flattened, so that no inline function
 // remains that the linker could hand, compiled for AVX2, to code that must run without.
 
@@ -66,9 +66,8 @@ inline Batch<T> zero() {
 // f(0), ..., f(n - 1) without a loop, so that small arrays of vectors stay in registers.
 template <int n, class F>
 inline void unroll(F f) {
-  [&]<int... i>(std::integer_sequence<int, i...>) {
-    (f(std::integral_constant<int, i>{}), ...);
-  }(std::make_integer_sequence<int, n>{});
+  [&]<int... i>(std::integer_sequence<int, i...>) { (f(std::integral_constant<int, i>{}), ...); }
+  (std::make_integer_sequence<int, n>{});
 }
 
 // The lanes below n.

@@ -62,12 +62,18 @@ inline void softmax_wide(const T* x, T* y, std::int64_t rows, std::int64_t cols)
 template <class T>
 [[gnu::flatten]] void softmax(const T* x, T* y, std::int64_t rows, std::int64_t cols) {
   switch ((cols + width<T> - 1) / width<T>) {
-    case 0: return;
-    case 1: return softmax_narrow<1>(x, y, rows, cols);
-    case 2: return softmax_narrow<2>(x, y, rows, cols);
-    case 3: return softmax_narrow<3>(x, y, rows, cols);
-    case 4: return softmax_narrow<4>(x, y, rows, cols);
-    default: return softmax_wide(x, y, rows, cols);
+    case 0:
+      return;
+    case 1:
+      return softmax_narrow<1>(x, y, rows, cols);
+    case 2:
+      return softmax_narrow<2>(x, y, rows, cols);
+    case 3:
+      return softmax_narrow<3>(x, y, rows, cols);
+    case 4:
+      return softmax_narrow<4>(x, y, rows, cols);
+    default:
+      return softmax_wide(x, y, rows, cols);
   }
 }
 
@@ -141,12 +147,22 @@ template <class T>
                                       std::int64_t cols) {
   for (std::int64_t s = 0; s < seeds; ++s, g += rows * cols, out += rows * cols) {
     switch ((cols + width<T> - 1) / width<T>) {
-      case 0: return;
-      case 1: softmax_product_narrow<1>(y, g, out, rows, cols); break;
-      case 2: softmax_product_narrow<2>(y, g, out, rows, cols); break;
-      case 3: softmax_product_narrow<3>(y, g, out, rows, cols); break;
-      case 4: softmax_product_narrow<4>(y, g, out, rows, cols); break;
-      default: softmax_product_wide(y, g, out, rows, cols);
+      case 0:
+        return;
+      case 1:
+        softmax_product_narrow<1>(y, g, out, rows, cols);
+        break;
+      case 2:
+        softmax_product_narrow<2>(y, g, out, rows, cols);
+        break;
+      case 3:
+        softmax_product_narrow<3>(y, g, out, rows, cols);
+        break;
+      case 4:
+        softmax_product_narrow<4>(y, g, out, rows, cols);
+        break;
+      default:
+        softmax_product_wide(y, g, out, rows, cols);
     }
   }
 }

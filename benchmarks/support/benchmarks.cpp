@@ -1,0 +1,189 @@
+#include "benchmarks.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <iostream>
+#include <string_view>
+
+namespace tapegrad::benchmarks {
+namespace {
+
+// Before the user's flags, which win.
+constexpr const char* default_flags[] = {
+    "--benchmark_enable_random_interleaving=true",
+    "--benchmark_repetitions=9",
+    "--benchmark_min_time=0.02",
+};
+
+bool own_format = true;  // not Google Benchmark's own on standard output
+
+// One linear interpolation between order statistics, as NumPy's.
+double quantile(const std::vector<double>& sorted, double q) {
+  const double at = q * static_cast<double>(sorted.size() - 1);
+  const auto below = static_cast<std::size_t>(at);
+  const std::size_t above = std::min(below + 1, sorted.size() - 1);
+  return std::lerp(sorted[below], sorted[above], at - static_cast<double>(below));
+}
+
+std::string with_unit(double ns) {
+  constexpr std::pair<double, const char*> units[] = {{1e9, "s"}, {1e6, "ms"}, {1e3, "us"}};
+  double value = ns;
+  const char* unit = "ns";
+  for (const auto& [size, name] : units) {
+    if (ns < size) continue;
+    value = ns / size;
+    unit = name;
+    break;
+  }
+  char text[32];
+  std::snprintf(text, sizeof text, "%8.*f %-2s", value < 10 ? 2 : value < 100 ? 1 : 0, value, unit);
+  return text;
+}
+
+// Collects the repetitions, hands them on to a reporter of Google Benchmark where one is wanted, and prints the table.
+class Reporter : public benchmark::BenchmarkReporter {
+ public:
+  explicit Reporter(std::unique_ptr<benchmark::BenchmarkReporter> inner) : inner_(std::move(inner)) {}
+
+  bool ReportContext(const Context& context) override {
+    if (inner_) return inner_->ReportContext(context);
+    PrintBasicContext(&GetErrorStream(), context);
+    return true;
+  }
+
+  void ReportRuns(const std::vector<Run>& runs) override {
+    if (inner_) inner_->ReportRuns(runs);
+    for (const Run& run : runs) {
+      if (run.run_type != Run::RT_Iteration || run.error_occurred) continue;
+      // CPU time, of which other programs on the machine take nothing.
+      times_[run.run_name.str()].push_back(1e9 * run.cpu_accumulated_time / static_cast<double>(run.iterations));
+    }
+  }
+
+  void Finalize() override {
+    if (inner_) inner_->Finalize();
+  }
+
+  // In the order of registration, one block per case.
+  Medians print(const std::vector<std::string>& order, std::ostream& out) {
+    Medians medians;
+    for (auto& [name, times] : times_) {
+      std::sort(times.begin(), times.end());
+      medians.ns[name] = quantile(times, 0.5);
+    }
+    std::size_t width = 0;
+    for (const auto& [name, times] : times_) width = std::max(width, name.size() - name.rfind('/') - 1);
+    std::string last_case;
+    for (const std::string& name : order) {
+      const auto found = times_.find(name);
+      if (found == times_.end()) continue;
+      const std::string its_case = name.substr(0, name.rfind('/')), variant = name.substr(its_case.size() + 1);
+      if (its_case != std::exchange(last_case, its_case)) {
+        out << '\n' << its_case << std::string(width + 6 > its_case.size() ? width + 6 - its_case.size() : 1, ' ')
+            << "median   / hand   quartiles\n";
+      }
+      const std::vector<double>& times = found->second;
+      const double median = medians.ns[name];
+      out << "  " << variant << std::string(width - variant.size(), ' ') << with_unit(median);
+      const std::optional<double> ratio = medians.ratio(name, its_case + "/hand");
+      char text[64];
+      if (ratio) std::snprintf(text, sizeof text, "%9.2f", *ratio);
+      out << (ratio ? text : "         ");
+      std::snprintf(text, sizeof text, "   -%.0f %% +%.0f %%", 100 * (1 - quantile(times, 0.25) / median),
+                    100 * (quantile(times, 0.75) / median - 1));
+      out << text << '\n';
+    }
+    out.flush();
+    return medians;
+  }
+
+ private:
+  std::unique_ptr<benchmark::BenchmarkReporter> inner_;
+  std::map<std::string, std::vector<double>> times_;
+};
+
+std::vector<std::string>& registered() {
+  static std::vector<std::string> names;
+  return names;
+}
+
+}  // namespace
+
+void Case::add(const std::string& variant, std::function<void(benchmark::State&)> body) {
+  const std::string name = expected_->name + "/" + variant;
+  if (std::count(name.begin(), name.end(), '/') != 3) {
+    std::cerr << "benchmark " << name << ": a name is family/dtype/case/variant\n";
+    std::exit(1);
+  }
+  registered().push_back(name);
+  benchmark::RegisterBenchmark(name.c_str(), std::move(body));
+}
+
+void Case::append(std::vector<double>& all, std::span<const double> elements) {
+  all.insert(all.end(), elements.begin(), elements.end());
+}
+
+void Case::append(std::vector<double>& all, std::span<const float> elements) {
+  all.insert(all.end(), elements.begin(), elements.end());
+}
+
+void Case::require_equal(Expected& expected, const std::string& variant, const std::vector<double>& values,
+                         double tolerance) {
+  if (!expected.values) expected.values = expected.compute();
+  const std::vector<double>& wanted = *expected.values;
+  const std::string name = expected.name + "/" + variant;
+  if (values.size() != wanted.size()) {
+    std::cerr << name << ": " << values.size() << " numbers where the first variant gives " << wanted.size() << '\n';
+    std::exit(1);
+  }
+  double scale = 1;
+  for (double w : wanted) scale = std::max(scale, std::abs(w));
+  for (std::size_t i = 0; i < wanted.size(); ++i) {
+    const double error = std::abs(values[i] - wanted[i]);
+    if (error <= tolerance * scale) continue;  // and not NaN
+    std::cerr << name << ": element " << i << " is " << values[i] << " where the first variant gives " << wanted[i]
+              << "; the error " << error << " exceeds " << tolerance << " * " << scale << '\n';
+    std::exit(1);
+  }
+}
+
+std::optional<double> Medians::ratio(const std::string& numerator, const std::string& denominator) const {
+  const auto above = ns.find(numerator), below = ns.find(denominator);
+  if (above == ns.end() || below == ns.end()) return std::nullopt;
+  return above->second / below->second;
+}
+
+std::ostream& report_stream() { return own_format ? std::cout : std::cerr; }
+
+Medians run(int argc, char** argv) {
+  std::vector<std::string> arguments{argv[0]};
+  arguments.insert(arguments.end(), std::begin(default_flags), std::end(default_flags));
+  arguments.insert(arguments.end(), argv + 1, argv + argc);
+
+  // The table stands for the format "console"; others are printed as they are.
+  std::unique_ptr<benchmark::BenchmarkReporter> inner;
+  for (const std::string& argument : arguments) {
+    if (argument == "--benchmark_format=json") inner = std::make_unique<benchmark::JSONReporter>();
+    else if (argument.starts_with("--benchmark_format=") && !argument.ends_with("=console")) {
+      std::cerr << argument << ": this program prints a table, or with --benchmark_format=json JSON\n";
+      std::exit(1);
+    }
+  }
+  own_format = !inner;
+
+  std::vector<char*> pointers;
+  for (std::string& argument : arguments) pointers.push_back(argument.data());
+  int count = static_cast<int>(pointers.size());
+  benchmark::Initialize(&count, pointers.data());
+  if (benchmark::ReportUnrecognizedArguments(count, pointers.data())) std::exit(1);
+
+  Reporter reporter(std::move(inner));
+  benchmark::RunSpecifiedBenchmarks(&reporter);
+  Medians medians = reporter.print(registered(), report_stream());
+  benchmark::Shutdown();
+  return medians;
+}
+
+}  // namespace tapegrad::benchmarks

@@ -1,0 +1,101 @@
+// Activations: names, any callable, and the refusal of functions that mix the rows of a batch.
+
+#include <doctest/doctest.h>
+
+#include <cmath>
+#include <string>
+#include <tapegrad/autodiff.hpp>
+#include <tapegrad/nn.hpp>
+
+using namespace tapegrad;
+
+namespace {
+
+const Tensor<> z{{-1.5, 0.25, 2.0}, {0.5, -3.0, 1.0}};
+
+/// Notebook 001's softmax: the sum runs over the whole batch.
+auto whole_array_softmax = [](const auto& x) {
+  auto e = exp(x);
+  return e / sum(e);
+};
+
+std::string message_of(const auto& call) {
+  try {
+    call();
+  } catch (const Error& error) {
+    return error.what();
+  }
+  return "";
+}
+
+}  // namespace
+
+TEST_CASE("activations by name are the functions of the engine") {
+  CHECK(allclose(nn::Activation("linear")(z), z, 0, 0));
+  CHECK(allclose(nn::Activation("sigmoid")(z), sigmoid(z), 0, 0));
+  CHECK(allclose(nn::Activation("tanh")(z), tanh(z), 0, 0));
+  CHECK(allclose(nn::Activation("relu")(z), relu(z), 0, 0));
+  CHECK(allclose(nn::Activation("leaky_relu")(z), maximum(z, 0.01 * z), 1e-15, 0));
+  CHECK(allclose(nn::Activation("softmax")(z), softmax(z), 0, 0));
+  CHECK(allclose(nn::Activation("log_softmax")(z), log(softmax(z)), 1e-14, 0));
+  CHECK(nn::Activation("softmax")(astype<float>(z)).shape() == Shape{2, 3});
+}
+
+TEST_CASE("an unknown activation is refused with the names there are") {
+  CHECK_THROWS_AS(nn::Activation("RELU"), ValueError);
+  const std::string message = message_of([] { nn::Dense{3, "RELU"}; });
+  CHECK(message.find("\"RELU\"") != std::string::npos);
+  CHECK(message.find("leaky_relu") != std::string::npos);
+  CHECK(message.find("nn_activations.cpp:") != std::string::npos);
+}
+
+TEST_CASE("a callable serves the number types that it was written for") {
+  const nn::Activation both = [](const auto& x) { return x * x; };
+  CHECK(both(z)(0, 0) == 2.25);
+  CHECK(both(astype<float>(z))(0, 0) == 2.25F);
+  const nn::Activation only_float = [](const Tensor<float>& x) { return exp(x); };
+  CHECK(only_float(astype<float>(z))(0, 1) == doctest::Approx(std::exp(0.25)));
+  CHECK_THROWS_AS(only_float(z), ValueError);
+  CHECK(only_float.name() == "custom");
+}
+
+TEST_CASE("an activation that mixes rows is refused at the first batch, whatever its size") {
+  for (const Shape& shape : {Shape{1, 3}, Shape{2, 3}, Shape{3, 3}}) {
+    nn::Sequential<double> model({nn::Dense{4, "tanh"}, nn::Dense{3, whole_array_softmax}});
+    model.compile({.loss = "categorical_crossentropy"});
+    CHECK_THROWS_AS(model.train_on_batch(ones(shape), ones(shape)), RowMixingError);
+    CHECK_THROWS_AS(model.predict(ones(shape)), RowMixingError);
+  }
+  nn::Sequential<double> hidden({nn::Dense{4, [](const auto& x) { return x - mean(x, 0); }}, nn::Dense{3, "softmax"}});
+  hidden.compile({.loss = "categorical_crossentropy"});
+  const std::string message = message_of([&] { hidden.fit(z, softmax(z)); });
+  CHECK(message.find("nn_activations.cpp:") != std::string::npos);
+  CHECK(message.find("mixes_rows") != std::string::npos);
+  CHECK(message.find("-1, keep_dims") != std::string::npos);
+}
+
+TEST_CASE("an activation that was declared to mix rows is used, under every way of delta that can") {
+  for (const nn::OutputDelta way : {nn::OutputDelta::automatic, nn::OutputDelta::vjp, nn::OutputDelta::jacobian}) {
+    nn::Sequential<double> model({nn::Dense{3, nn::mixes_rows(whole_array_softmax)}}, 3);
+    model.compile({.loss = "categorical_crossentropy", .output_delta = way});
+    model.train_on_batch(z, softmax(z));
+    const Tensor<> expected = [] {
+      nn::Sequential<double> again({nn::Dense{3, nn::mixes_rows(whole_array_softmax)}}, 3);
+      again.build({3});
+      auto parameters = again.parameters();
+      auto loss = [](const TensorList<double>& p) {
+        return mean(nn::categorical_crossentropy(whole_array_softmax(matmul(z, p[0]) + p[1]), softmax(z)));
+      };
+      return parameters[0] - 0.01 * grad(loss)(parameters)[0];
+    }();
+    CHECK(allclose(model.parameters()[0], expected, 0, 1e-15));
+  }
+}
+
+TEST_CASE("rows that only constants mix are not mixed") {
+  // Each row is moved by the mean of a constant batch: nothing of another row of z comes in.
+  auto shifted = [](const auto& x) { return softmax(x - mean(stop_gradient(x))); };
+  nn::Sequential<double> model({nn::Dense{3, shifted}});
+  model.compile({.loss = "categorical_crossentropy", .output_delta = nn::OutputDelta::jacobian});
+  CHECK_NOTHROW(model.train_on_batch(z, softmax(z)));
+}

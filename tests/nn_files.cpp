@@ -1,0 +1,127 @@
+// CSV files, saved histories and pictures.
+
+#include <doctest/doctest.h>
+#include <unistd.h>
+#include <zlib.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <string>
+#include <tapegrad/autodiff.hpp>
+#include <tapegrad/nn.hpp>
+
+using namespace tapegrad;
+namespace fs = std::filesystem;
+
+namespace {
+
+/// A folder of this test's own.
+struct Folder {
+  fs::path path = fs::temp_directory_path() / ("tapegrad_nn_files_" + std::to_string(getpid()));
+  Folder() { fs::create_directories(path); }
+  ~Folder() { fs::remove_all(path); }
+  std::string file(const std::string& name) const { return (path / name).string(); }
+};
+
+std::string write(const std::string& path, const std::string& text) {
+  std::ofstream(path) << text;
+  return path;
+}
+
+std::string contents(const std::string& path) {
+  std::ifstream file(path);
+  return {std::istreambuf_iterator<char>(file), {}};
+}
+
+std::string refusal(const std::string& path) {
+  try {
+    nn::read_csv(path);
+  } catch (const ValueError& error) {
+    return error.what();
+  }
+  return "";
+}
+
+bool has_gnuplot() { return std::system("gnuplot --version >/dev/null 2>&1") == 0; }
+
+}  // namespace
+
+TEST_CASE("read_csv reads plain and gzip files") {
+  const Folder folder;
+  const std::string text = "1, -2.5e3,0\r\n\n 4,5 ,6.125\n";
+  const Tensor<> expected{{1, -2500, 0}, {4, 5, 6.125}};
+  CHECK(allclose(nn::read_csv(write(folder.file("a.csv"), text)), expected, 0, 0));
+  gzFile file = gzopen(folder.file("a.csv.gz").c_str(), "wb");
+  gzputs(file, text.c_str());
+  gzclose(file);
+  CHECK(allclose(nn::read_csv(folder.file("a.csv.gz")), expected, 0, 0));
+  CHECK(nn::read_csv(write(folder.file("empty.csv"), "\n")).shape() == Shape{0, 0});
+}
+
+TEST_CASE("read_csv names the place of what it refuses") {
+  const Folder folder;
+  const std::string path = folder.file("bad.csv");
+  CHECK(refusal(write(path, "1,2\n3,x4\n")).find("bad.csv, line 2, column 2: \"x4\"") != std::string::npos);
+  CHECK(refusal(write(path, "1,2\n\n3,4,5\n")).find("line 3: 3 columns, but the first row has 2") != std::string::npos);
+  CHECK(refusal(write(path, "1,,2\n")).find("line 1, column 2: \"\"") != std::string::npos);
+  CHECK(refusal(write(path, "1,2,\n")).find("column 3") != std::string::npos);
+  CHECK(refusal(write(path, "1,nan\n")).find("column 2") != std::string::npos);
+  CHECK(refusal(write(path, "1,1e999\n")).find("column 2") != std::string::npos);
+  CHECK(refusal(write(path, "a,b\n1,2\n")).find("line 1, column 1") != std::string::npos);
+  CHECK_THROWS_AS(nn::read_csv(folder.file("missing.csv")), Error);
+  gzFile file = gzopen(folder.file("cut.csv.gz").c_str(), "wb");
+  for (int i = 0; i < 1000; ++i) gzprintf(file, "%d,%d\n", i, i * i * 7919 % 1000);
+  gzclose(file);
+  fs::resize_file(folder.file("cut.csv.gz"), fs::file_size(folder.file("cut.csv.gz")) / 2);
+  CHECK_THROWS_AS(nn::read_csv(folder.file("cut.csv.gz")), Error);
+}
+
+TEST_CASE("a history is saved as CSV, in full") {
+  const Folder folder;
+  nn::History h;
+  const nn::Logs logs{{"loss", 1.0 / 3}, {"accuracy", 0.5}};
+  h.reserve(logs, 2);
+  h.append(logs);
+  h.append({{"loss", 0.25}, {"accuracy", 1}});
+  h.save_csv(folder.file("h.csv"));
+  CHECK(contents(folder.file("h.csv")) == "epoch,loss,accuracy\n1,0.33333333333333331,0.5\n2,0.25,1\n");
+  CHECK_THROWS_AS(h.save_csv(folder.file("no/such/folder.csv")), Error);
+}
+
+TEST_CASE("pictures") {
+  const Folder folder;
+  const Tensor<> J = jacobian([](const Tensor<>& z) { return softmax(z); })(Tensor<>{1, 2, 3}).dense();
+  CHECK_THROWS_AS(nn::heat_map(J, folder.file("a.pdf")), ValueError);
+  CHECK_THROWS_AS(nn::heat_map(Tensor<>{1, 2}, folder.file("a.svg")), ShapeError);
+  CHECK_THROWS_AS(nn::plot_curves({}, folder.file("a.svg")), ValueError);
+  CHECK_THROWS_AS(nn::plot_curves({{"a", {1}}}, folder.file("a\nb.svg")), ValueError);
+  if (!has_gnuplot()) {
+    CHECK_THROWS_AS(nn::heat_map(J, folder.file("a.svg")), Error);
+    return;
+  }
+  nn::heat_map(J, folder.file("J.svg"), "it's df/dz_1 `touch x`");
+  CHECK(contents(folder.file("J.svg")).find("</svg>") != std::string::npos);
+  nn::plot_curves({{"a_b's", {3, std::nan(""), 1}}, {"one", {2}}}, folder.file("curves.svg"), "title", "epoch");
+  CHECK(contents(folder.file("curves.svg")).find("a_b's") != std::string::npos);
+  nn::plot_curves({{"a", {3, 2, 1}}}, folder.file("curves.png"));
+  CHECK(contents(folder.file("curves.png")).substr(1, 3) == "PNG");
+  CHECK_THROWS_AS(nn::heat_map(J, folder.file("no/such/folder.svg")), Error);
+}
+
+TEST_CASE("the name of a picture is a name, whatever is in it") {
+  if (!has_gnuplot()) return;
+  const Folder folder;
+  const fs::path before = fs::current_path();
+  fs::current_path(folder.path);
+  for (const std::string name : {"|touch pwned;.svg", "a'; system('touch pwned'); '.svg", "$(touch pwned).svg",
+                                 "`touch pwned`.svg", "~.svg", "a\\'b\".svg"}) {
+    CAPTURE(name);
+    nn::plot_curves({{"a", {1, 2}}}, name);
+    CHECK(fs::exists(name));
+  }
+  CHECK_FALSE(fs::exists("pwned"));
+  fs::current_path(before);
+}

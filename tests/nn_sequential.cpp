@@ -1,0 +1,327 @@
+// Sequential: layers, training under every way of delta, its options, and what it refuses.
+
+#include <doctest/doctest.h>
+
+#include <cmath>
+#include <set>
+#include <string>
+#include <tapegrad/autodiff.hpp>
+#include <tapegrad/nn.hpp>
+
+using namespace tapegrad;
+using nn::OutputDelta;
+
+namespace {
+
+// The blocks of api.md, as they stand there.
+struct Scale {
+  template <class T>
+  nn::Params<T> init(const Shape& in, nn::Rng&) const {
+    return {{"gamma", ones<T>({in.back()})}};
+  }
+  template <class T>
+  Tensor<T> operator()(const nn::Params<T>& p, const Tensor<T>& x, nn::Mode) const {
+    return x * p.at("gamma");
+  }
+};
+
+const Tensor<> xor_inputs{{0, 0}, {0, 1}, {1, 0}, {1, 1}};
+const Tensor<> xor_targets{{1, 0}, {0, 1}, {0, 1}, {1, 0}};
+const Tensor<std::int64_t> xor_labels{0, 1, 1, 0};
+
+nn::Sequential<double> xor_model(OutputDelta way, const nn::Loss& loss, const nn::Activation& f = "softmax") {
+  nn::Sequential<double> model({nn::Dense{8, "tanh"}, nn::Dense{2, f}}, /*seed*/ 4);
+  model.compile({.optimizer = nn::SGD{.learning_rate = 0.5}, .loss = loss, .metrics = {"accuracy"},
+                 .output_delta = way});
+  return model;
+}
+
+/// Rows that name themselves.
+Tensor<> numbered(std::int64_t n) { return reshape(arange(static_cast<double>(n)), {n, 1}); }
+
+/// A loss that notes which rows it is asked for, without learning from them.
+nn::Loss recording_loss(std::vector<std::vector<double>>& seen) {
+  return [&seen](const Tensor<>& a, const Tensor<>& y) {
+    seen.emplace_back(y.data(), y.data() + y.size());
+    return mean(a - a, -1);
+  };
+}
+
+std::vector<std::vector<double>> batches_seen(const nn::FitOptions& options, std::int64_t n) {
+  std::vector<std::vector<double>> seen;
+  nn::Sequential<double> model({nn::Dense{1}});
+  model.compile({.loss = recording_loss(seen)});
+  model.fit(numbered(n), numbered(n), options);
+  return seen;
+}
+
+std::string message_of(const auto& call) {
+  try {
+    call();
+  } catch (const Error& error) {
+    return error.what();
+  }
+  return "";
+}
+
+}  // namespace
+
+TEST_CASE("a network learns XOR, on the same path under every way of delta") {
+  std::vector<Tensor<>> weights;
+  std::vector<double> losses;
+  for (OutputDelta way : {OutputDelta::automatic, OutputDelta::closed_form, OutputDelta::vjp, OutputDelta::jacobian}) {
+    nn::Sequential<double> model = xor_model(way, "categorical_crossentropy");
+    const nn::History h = model.fit(xor_inputs, xor_targets, {.epochs = 400, .batch_size = 4});
+    CHECK(h["accuracy"].back() == 1);
+    CHECK(h["loss"].back() < 0.05);
+    CHECK(h["loss"].size() == 400);
+    CHECK(model.evaluate(xor_inputs, xor_targets)["accuracy"] == 1);
+    weights.push_back(model.parameters()[0]);
+    losses.push_back(h["loss"].back());
+  }
+  for (std::size_t i = 1; i < weights.size(); ++i) {
+    CHECK(allclose(weights[i], weights[0], 0, 1e-12));
+    CHECK(losses[i] == doctest::Approx(losses[0]).epsilon(1e-12));
+  }
+}
+
+TEST_CASE("labels, one-hot targets, probabilities and logits give one path") {
+  auto train = [](nn::Sequential<double> model, const auto& y) {
+    model.fit(xor_inputs, y, {.epochs = 50, .batch_size = 2, .seed = 5});
+    return model.parameters()[0];
+  };
+  const OutputDelta any = OutputDelta::automatic;
+  const Tensor<> expected = train(xor_model(any, "categorical_crossentropy"), xor_targets);
+  CHECK(allclose(train(xor_model(any, nn::sparse_categorical_crossentropy), xor_labels), expected, 0, 1e-13));
+  CHECK(allclose(train(xor_model(any, "categorical_crossentropy_from_logits", "linear"), xor_targets), expected, 0,
+                 1e-13));
+  CHECK(allclose(train(xor_model(OutputDelta::vjp, "sparse_categorical_crossentropy_from_logits", "linear"),
+                       xor_labels), expected, 0, 1e-13));
+}
+
+TEST_CASE("a user's activation and loss train by the tape") {
+  auto tempered = [](const Tensor<float>& z) {
+    auto e = exp((z - max(z, -1, keep_dims)) / 0.7);
+    return e / sum(e, -1, keep_dims);
+  };
+  auto focal = [](const Tensor<float>& a, const Tensor<float>& y) { return -sum(y * square(1 - a) * log(a), -1); };
+  std::vector<Tensor<float>> weights;
+  for (OutputDelta way : {OutputDelta::automatic, OutputDelta::jacobian}) {
+    nn::Sequential<float> model({nn::Flatten{}, nn::Dense{8, [](const auto& x) { return x * sigmoid(x); }}, Scale{},
+                                 nn::Dense{.units = 2, .activation = tempered, .kernel_initializer = nn::normal(0.5)}},
+                                1);
+    model.compile({.optimizer = nn::SGD{.learning_rate = 0.5},
+                   .loss = focal,
+                   .metrics = {"accuracy"},
+                   .reduction = nn::Reduction::mean,
+                   .output_delta = way});
+    CHECK(model.output_delta_used() == (way == OutputDelta::automatic ? OutputDelta::vjp : OutputDelta::jacobian));
+    const nn::History h = model.fit(astype<float>(xor_inputs), astype<float>(xor_targets),
+                                    {.epochs = 1000, .batch_size = 4, .steps_per_epoch = {}, .shuffle = true, .seed = 1,
+                                     .verbose = 0, .callbacks = {[](nn::Epoch& e) {
+                                       if (e.logs["loss"] < 0.01) e.stop();
+                                     }}});
+    CHECK(h["loss"].back() < 0.01);
+    CHECK(h["loss"].size() < 1000);
+    CHECK(model.layer_parameters()[2].at("gamma").size() == 8);
+    weights.push_back(model.parameters()[0]);
+  }
+  CHECK(allclose(weights[0], weights[1], 1e-3, 1e-4));
+}
+
+TEST_CASE("the way of delta is chosen at compile, and can be asked for") {
+  CHECK(xor_model(OutputDelta::automatic, "categorical_crossentropy").output_delta_used() == OutputDelta::closed_form);
+  CHECK(xor_model(OutputDelta::automatic, "mse").output_delta_used() == OutputDelta::vjp);
+  CHECK(xor_model(OutputDelta::jacobian, "mse").output_delta_used() == OutputDelta::jacobian);
+  const std::string message = message_of([] { xor_model(OutputDelta::closed_form, "mse"); });
+  CHECK(message.find("softmax + categorical_crossentropy") != std::string::npos);
+}
+
+TEST_CASE("one step is w - rate * gradient, of the sum or of the mean") {
+  for (nn::Reduction reduction : {nn::Reduction::sum, nn::Reduction::mean}) {
+    for (OutputDelta way : {OutputDelta::vjp, OutputDelta::jacobian}) {
+      nn::Sequential<double> model({nn::Dense{3, "tanh"}, nn::Dense{2, "sigmoid"}}, 2);
+      model.compile({.optimizer = nn::SGD{.learning_rate = 0.3}, .loss = "mse", .reduction = reduction,
+                     .output_delta = way});
+      model.build({2});
+      const TensorList<double> before = model.parameters();
+      auto loss = [&](const TensorList<double>& p) {
+        const Tensor<> a = sigmoid(matmul(tanh(matmul(xor_inputs, p[0]) + p[1]), p[2]) + p[3]);
+        const Tensor<> c = nn::mse(a, xor_targets);
+        return reduction == nn::Reduction::sum ? sum(c) : mean(c);
+      };
+      const auto [value, g] = value_and_grad(loss)(before);
+      const nn::Logs logs = model.train_on_batch(xor_inputs, xor_targets);
+      // What is reported is the mean, whatever is differentiated.
+      CHECK(logs["loss"] == doctest::Approx(value.item() / (reduction == nn::Reduction::sum ? 4 : 1)).epsilon(1e-14));
+      const TensorList<double> after = model.parameters();
+      for (std::size_t k = 0; k < 4; ++k) CHECK(allclose(after[k], before[k] - 0.3 * g[k], 0, 1e-15));
+    }
+  }
+}
+
+TEST_CASE("a loss with a scalar result is taken as it is") {
+  nn::Sequential<double> model({nn::Dense{.units = 1, .kernel_initializer = "ones", .use_bias = false}});
+  model.compile({.optimizer = nn::SGD{.learning_rate = 1},
+                 .loss = [](const auto& a, const auto& y) { return sum(a * y); }});
+  model.train_on_batch(reshape(Tensor<>{1, 2}, {2, 1}), reshape(Tensor<>{10, 100}, {2, 1}));
+  CHECK(model.parameters()[0].item() == 1 - 210);
+}
+
+TEST_CASE("parameters come in the order of the layers, and can be set") {
+  nn::Sequential<double> model({nn::Dense{3, "relu"}, nn::Dense{.units = 2, .use_bias = false}}, 1);
+  CHECK_THROWS_AS(model.set_parameters({zeros({2, 3})}), ValueError);
+  model.build({2});
+  const TensorList<double> p = model.parameters();
+  REQUIRE(p.size() == 3);
+  CHECK(p[0].shape() == Shape{2, 3});
+  CHECK(p[1].shape() == Shape{3});
+  CHECK(p[2].shape() == Shape{3, 2});
+  const Tensor<> W = ones({2, 3}), b{1, 2, 3}, V = ones({3, 2});
+  model.set_parameters({W, b, V});
+  CHECK(model.predict(xor_inputs)(3, 0) == 12);
+  CHECK_THROWS_AS(model.set_parameters({W, b}), ShapeError);
+  CHECK_THROWS_AS(model.set_parameters({W, b, W}), ShapeError);
+  // Training leaves the user's tensors alone.
+  model.compile({.loss = "mse"});
+  model.train_on_batch(xor_inputs, xor_targets);
+  CHECK(allclose(W, ones({2, 3}), 0, 0));
+  CHECK(b(0) == 1);
+}
+
+TEST_CASE("the same seed gives the same network and the same path") {
+  auto train = [](std::uint64_t seed, std::uint64_t order) {
+    nn::Sequential<float> model({nn::Dense{5, "tanh"}, nn::Dense{2, "softmax"}}, seed);
+    model.compile({.loss = "categorical_crossentropy"});
+    model.fit(astype<float>(xor_inputs), astype<float>(xor_targets), {.epochs = 3, .batch_size = 1, .seed = order});
+    return model.parameters()[0];
+  };
+  CHECK(allclose(train(1, 1), train(1, 1), 0, 0));
+  CHECK_FALSE(allclose(train(1, 1), train(2, 1), 0, 1e-6));
+  CHECK_FALSE(allclose(train(1, 1), train(1, 2), 0, 1e-9));
+}
+
+TEST_CASE("an epoch runs through all examples once, in another order each time") {
+  const auto seen = batches_seen({.epochs = 2, .batch_size = 4}, 10);
+  REQUIRE(seen.size() == 6);
+  std::vector<double> orders[2];
+  for (std::size_t step = 0; step < 6; ++step) {
+    CHECK(seen[step].size() == (step % 3 == 2 ? 2 : 4));
+    orders[step / 3].insert(orders[step / 3].end(), seen[step].begin(), seen[step].end());
+  }
+  CHECK(std::set<double>(orders[0].begin(), orders[0].end()).size() == 10);
+  CHECK(std::set<double>(orders[1].begin(), orders[1].end()).size() == 10);
+  CHECK(orders[0] != orders[1]);
+  const auto in_order = batches_seen({.epochs = 2, .batch_size = 4, .shuffle = false}, 6);
+  CHECK(in_order == std::vector<std::vector<double>>{{0, 1, 2, 3}, {4, 5}, {0, 1, 2, 3}, {4, 5}});
+}
+
+TEST_CASE("with steps_per_epoch each step draws distinct examples") {
+  const auto seen = batches_seen({.epochs = 2, .batch_size = 8, .steps_per_epoch = 20, .seed = 3}, 10);
+  REQUIRE(seen.size() == 40);
+  std::set<double> all;
+  for (const auto& batch : seen) {
+    CHECK(std::set<double>(batch.begin(), batch.end()).size() == 8);
+    all.insert(batch.begin(), batch.end());
+  }
+  CHECK(all.size() == 10);
+  CHECK(seen[0] != seen[1]);
+}
+
+TEST_CASE("a given list of batches runs through all epochs") {
+  const Tensor<std::int64_t> batches({4, 2}, std::vector<std::int64_t>{3, 1, 0, 0, 2, 3, 1, 2});
+  const std::vector<std::vector<double>> expected{{3, 1}, {0, 0}, {2, 3}, {1, 2}};
+  CHECK(batches_seen({.epochs = 2, .batches = batches}, 4) == expected);
+  CHECK(batches_seen({.epochs = 1, .steps_per_epoch = 4, .batches = batches}, 4) == expected);
+  CHECK(batches_seen({.epochs = 1, .steps_per_epoch = 3, .batches = batches}, 4).size() == 3);
+}
+
+TEST_CASE("the schedule starts again at every epoch") {
+  std::vector<std::pair<std::int64_t, std::int64_t>> asked;
+  nn::Sequential<double> model({nn::Dense{2}});
+  model.compile({.optimizer = nn::SGD{.learning_rate = [&](std::int64_t epoch, std::int64_t step) {
+                   asked.emplace_back(epoch, step);
+                   return 0.1;
+                 }},
+                 .loss = "mse"});
+  model.fit(xor_inputs, xor_targets, {.epochs = 2, .batch_size = 2});
+  CHECK(asked == std::vector<std::pair<std::int64_t, std::int64_t>>{{0, 0}, {0, 1}, {1, 0}, {1, 1}});
+}
+
+TEST_CASE("callbacks see each epoch, and a wrong name of a log is refused") {
+  nn::Sequential<double> model = xor_model(OutputDelta::automatic, "categorical_crossentropy");
+  std::int64_t epochs = 0;
+  const nn::History h = model.fit(xor_inputs, xor_targets, {.epochs = 10, .callbacks = {[&](nn::Epoch& e) {
+                                    CHECK(e.index == epochs++);
+                                    CHECK(e.epochs == 10);
+                                    CHECK_THROWS_AS(e.logs["val_loss"], ValueError);
+                                    CHECK(model.predict(xor_inputs).shape() == Shape{4, 2});
+                                    if (e.index == 3) e.stop();
+                                  }}});
+  CHECK(epochs == 4);
+  CHECK(h["loss"].size() == 4);
+  CHECK_THROWS_AS(h["acc"], ValueError);
+  CHECK(message_of([&] { h["acc"]; }).find("accuracy") != std::string::npos);
+}
+
+TEST_CASE("a prediction can be differentiated by the input") {
+  nn::Sequential<double> model = xor_model(OutputDelta::automatic, "categorical_crossentropy");
+  model.build({2});
+  check_derivatives([&](const Tensor<>& x) { return model.predict(x); }, xor_inputs);
+}
+
+TEST_CASE("layers are refused what they cannot take") {
+  nn::Sequential<double> images({nn::Dense{2}});
+  CHECK(message_of([&] { images.predict(zeros({4, 3, 3})); }).find("Flatten") != std::string::npos);
+  nn::Sequential<double> flat({nn::Flatten{}, nn::Dense{2}});
+  CHECK(flat.predict(zeros({4, 3, 3})).shape() == Shape{4, 2});
+  CHECK_THROWS_AS(flat.predict(zeros({4, 10})), ShapeError);
+  nn::Sequential<double> none({nn::Dense{0}});
+  CHECK_THROWS_AS(none.predict(xor_inputs), ValueError);
+  nn::Sequential<double> empty;
+  CHECK_THROWS_AS(empty.predict(xor_inputs), ValueError);
+  CHECK_THROWS_AS(flat.predict(Tensor<>{1, 2}), ShapeError);
+}
+
+TEST_CASE("data that do not fit are refused, naming the line") {
+  nn::Sequential<double> model({nn::Dense{2, "softmax"}});
+  CHECK_THROWS_AS(model.fit(xor_inputs, xor_targets), ValueError);  // not compiled
+  CHECK_THROWS_AS(model.compile({}), ValueError);                   // no loss
+  model.compile({.loss = "categorical_crossentropy"});
+  const std::string message = message_of([&] { model.fit(xor_inputs, slice(xor_targets, 0, 0, 3)); });
+  CHECK(message.find("(4, 2)") != std::string::npos);
+  CHECK(message.find("(3, 2)") != std::string::npos);
+  CHECK(message.find("nn_sequential.cpp:") != std::string::npos);
+  CHECK_THROWS_AS(model.fit(xor_inputs, slice(xor_targets, 0, 0, 3)), ShapeError);
+  CHECK_THROWS_AS(model.evaluate(xor_inputs, slice(xor_targets, 0, 0, 3)), ShapeError);
+  CHECK_THROWS_AS(model.train_on_batch(xor_inputs, slice(xor_targets, 0, 0, 3)), ShapeError);
+  CHECK_THROWS_AS(model.fit(xor_inputs, zeros({4, 3})), ShapeError);
+  CHECK_THROWS_AS(model.fit(zeros({0, 2}), zeros({0, 2})), ShapeError);
+  CHECK_THROWS_AS(model.fit(xor_inputs, xor_labels), ValueError);  // labels go with the sparse loss
+  nn::Sequential<double> sparse({nn::Dense{2, "softmax"}});
+  sparse.compile({.loss = "sparse_categorical_crossentropy"});
+  CHECK_THROWS_AS(sparse.fit(xor_inputs, xor_targets), ValueError);
+  CHECK_THROWS_AS(sparse.fit(xor_inputs, Tensor<std::int64_t>{0, 1, 2, 0}), ValueError);
+  nn::Sequential<double> per_feature({nn::Dense{2}});
+  per_feature.compile({.loss = [](const auto& a, const auto& y) { return square(a - y); }});
+  CHECK_THROWS_AS(per_feature.fit(xor_inputs, xor_targets), ShapeError);
+  nn::Sequential<double> wild({nn::Dense{2}});
+  wild.compile({.optimizer = nn::SGD{.learning_rate = std::nan("")}, .loss = "mse"});
+  CHECK_THROWS_AS(wild.fit(xor_inputs, xor_targets), ValueError);
+}
+
+TEST_CASE("options that do not fit the data are refused") {
+  nn::Sequential<double> model({nn::Dense{2}});
+  model.compile({.loss = "mse"});
+  auto fit = [&](const nn::FitOptions& options) { model.fit(xor_inputs, xor_targets, options); };
+  CHECK_THROWS_AS(fit({.batch_size = 0}), ValueError);
+  CHECK_THROWS_AS(fit({.epochs = -1}), ValueError);
+  CHECK_THROWS_AS(fit({.batch_size = 2, .steps_per_epoch = 0}), ValueError);
+  CHECK_THROWS_AS(fit({.batch_size = 5, .steps_per_epoch = 1}), ValueError);
+  const Tensor<std::int64_t> batches({3, 1}, std::vector<std::int64_t>{0, 1, 2});
+  CHECK_THROWS_AS(fit({.epochs = 2, .batches = batches}), ValueError);
+  CHECK_THROWS_AS(fit({.epochs = 2, .steps_per_epoch = 2, .batches = batches}), ValueError);
+  CHECK_THROWS_AS(fit({.batches = Tensor<std::int64_t>{0, 1}}), ShapeError);
+  CHECK_THROWS_AS(fit({.batches = Tensor<std::int64_t>({1, 1}, std::vector<std::int64_t>{4})}), ValueError);
+  CHECK_THROWS_AS(fit({.batches = Tensor<std::int64_t>({1, 1}, std::vector<std::int64_t>{-1})}), ValueError);
+}
