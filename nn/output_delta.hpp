@@ -83,7 +83,9 @@ Tensor<T> delta_by_jacobian(const F& f, const C& c, const Tensor<T>& z, const Te
     return out;
   };
   auto transposed_times_slope = [&](const auto& J) {
-    return J.apply_transposed(grad([&](const Tensor<T>& prediction) { return total(c(prediction, y)); })(a));
+    // The value that was observed is off the tape: an outer derivative needs one that is on it.
+    const Tensor<T> at = z.traced() ? f(z) : a;
+    return J.apply_transposed(grad([&](const Tensor<T>& prediction) { return total(c(prediction, y)); })(at));
   };
   if (mixes_rows || z.rank() != 2) return transposed_times_slope(jacobian(observed)(z));
   return transposed_times_slope(batch_jacobian(observed)(z));

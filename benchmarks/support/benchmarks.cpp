@@ -74,26 +74,28 @@ class Reporter : public benchmark::BenchmarkReporter {
       medians.ns[name] = quantile(times, 0.5);
     }
     std::size_t width = 0;
-    for (const auto& [name, times] : times_) width = std::max(width, name.size() - name.rfind('/') - 1);
+    for (const auto& [name, times] : times_) {
+      const std::size_t end_of_case = name.rfind('/');
+      width = std::max({width, end_of_case, name.size() - end_of_case + 1});
+    }
+    const auto pad = [width](std::string text) { return text.append(width - text.size(), ' '); };
     std::string last_case;
     for (const std::string& name : order) {
       const auto found = times_.find(name);
       if (found == times_.end()) continue;
+      const std::vector<double>& times = found->second;
       const std::string its_case = name.substr(0, name.rfind('/')), variant = name.substr(its_case.size() + 1);
       if (its_case != std::exchange(last_case, its_case)) {
-        out << '\n' << its_case << std::string(width + 6 > its_case.size() ? width + 6 - its_case.size() : 1, ' ')
-            << "median   / hand   quartiles\n";
+        out << '\n' << pad(its_case) << "     median   / hand   quartiles\n";
       }
-      const std::vector<double>& times = found->second;
       const double median = medians.ns[name];
-      out << "  " << variant << std::string(width - variant.size(), ' ') << with_unit(median);
-      const std::optional<double> ratio = medians.ratio(name, its_case + "/hand");
-      char text[64];
-      if (ratio) std::snprintf(text, sizeof text, "%9.2f", *ratio);
-      out << (ratio ? text : "         ");
-      std::snprintf(text, sizeof text, "   -%.0f %% +%.0f %%", 100 * (1 - quantile(times, 0.25) / median),
+      out << pad("  " + variant) << with_unit(median);
+      char text[64] = "         ";
+      if (const auto ratio = medians.ratio(name, its_case + "/hand")) std::snprintf(text, sizeof text, "%9.2f", *ratio);
+      out << text;
+      std::snprintf(text, sizeof text, "   -%.0f %% +%.0f %%\n", 100 * (1 - quantile(times, 0.25) / median),
                     100 * (quantile(times, 0.75) / median - 1));
-      out << text << '\n';
+      out << text;
     }
     out.flush();
     return medians;
