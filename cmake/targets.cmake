@@ -23,10 +23,18 @@ endfunction()
 # Files named *_baseline.cpp and *_v3.cpp hold the SIMD loops. They are optimised in every build type, since
 # unoptimised SIMD code makes a debug build useless. Options of a source file come after all other flags, so that
 # these win over a user's own. No -ffast-math: infinities, NaN and the order of sums matter here. A product and a sum
-# are fused only where a kernel says so, else x*y - x*y might not be 0.
+# are fused only where a kernel says so, else x*y - x*y might not be 0. Without exceptions, of which kernels throw none,
+# g++ emits no weak reference to their personality routine. The sanitizer's checks of scopes make one function of a whole
+# inlined call tree take minutes.
 function(tapegrad_isa_sources)
   foreach(source IN LISTS ARGN)
     set(flags -O2 -fno-fast-math -fno-math-errno -fno-trapping-math -ffp-contract=off)
+    if(source MATCHES "/isa_[a-z0-9_]+\\.cpp$")
+      list(APPEND flags -fno-exceptions)
+    endif()
+    if(tapegrad_sanitized)
+      list(APPEND flags -fno-sanitize-address-use-after-scope)
+    endif()
     if(source MATCHES "_v3\\.cpp$")
       list(APPEND flags -march=x86-64-v3)
     endif()

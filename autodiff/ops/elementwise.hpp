@@ -243,12 +243,12 @@ struct Mul0 {
   }
 };
 
-// Equal arguments get half of the derivative each.
+// Equal arguments get half of the derivative each; a NaN on either side is the value.
 struct Maximum {
   static constexpr const char* name = "maximum";
   template <class V>
   static V value(const V& a, const V& b) {
-    return select(a != a, a, select(a > b, a, b));
+    return select(a == a, select(a > b, a, b), a);
   }
   template <class V>
   static V product_a(const V& v, const V& a, const V& b, const V&) {
@@ -264,7 +264,7 @@ struct Minimum {
   static constexpr const char* name = "minimum";
   template <class V>
   static V value(const V& a, const V& b) {
-    return select(a != a, a, select(a < b, a, b));
+    return select(a == a, select(a < b, a, b), a);
   }
   template <class V>
   static V product_a(const V& v, const V& a, const V& b, const V&) {
