@@ -4,6 +4,7 @@
 #include <spawn.h>
 #include <sys/wait.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cmath>
 #include <cstdio>
@@ -122,6 +123,15 @@ void heat_map(const Tensor<T>& matrix, const std::string& path, const std::strin
   const std::int64_t rows = matrix.shape()[0], columns = matrix.shape()[1];
   script << "set xrange [-0.5:" << static_cast<double>(columns) - 0.5 << "]\n"
          << "set yrange [" << static_cast<double>(rows) - 0.5 << ":-0.5]\n"
+         << "set size ratio -1\n"
+         // White is 0, so that the sign of an element can be seen.
+         << "set palette defined (-1 '#2166ac', 0 '#ffffff', 1 '#b2182b')\n";
+  double largest = 0;
+  for (T element : matrix.elements_view()) {
+    if (std::isfinite(element)) largest = std::max(largest, std::abs(static_cast<double>(element)));
+  }
+  if (largest == 0) largest = 1;
+  script << "set cbrange [" << -largest << ':' << largest << "]\n"
          << "$matrix << EOD\n";
   for (std::int64_t i = 0; i < rows; ++i) {
     for (std::int64_t j = 0; j < columns; ++j) {
@@ -130,7 +140,7 @@ void heat_map(const Tensor<T>& matrix, const std::string& path, const std::strin
     }
     script << '\n';
   }
-  script << "EOD\nplot $matrix matrix with image notitle\n";
+  script << "EOD\nplot $matrix matrix with image pixels notitle\n";
   run_gnuplot(script.str(), path);
 }
 template void heat_map(const Tensor<float>&, const std::string&, const std::string&);
