@@ -152,7 +152,7 @@ class Axes {
   constexpr Axes(int axis) : Axes({axis}) {}
   constexpr Axes(std::initializer_list<int> axes) : all_(false) {
     for (int axis : axes) {
-      if (count_ == Shape::max_rank) throw std::length_error("more than 8 axes");
+      if (count_ == Shape::max_rank) throw ShapeError("more than 8 axes");
       axes_[count_++] = axis;
     }
   }

@@ -4,9 +4,9 @@
 #include <array>
 #include <cstdint>
 #include <initializer_list>
-#include <stdexcept>
 #include <string>
 
+#include "error.hpp"
 #include "export.hpp"
 
 namespace tapegrad {
@@ -21,7 +21,7 @@ class Shape {
 
   constexpr Shape() = default;
   constexpr Shape(std::initializer_list<std::int64_t> sizes) : Shape(sizes.begin(), sizes.end()) {}
-  /// From any range of integers. Throws std::length_error beyond max_rank axes.
+  /// From any range of integers. Throws ShapeError beyond max_rank axes.
   template <class Iterator>
   constexpr Shape(Iterator first, Iterator last) {
     for (; first != last; ++first) push_back(static_cast<std::int64_t>(*first));
@@ -46,7 +46,7 @@ class Shape {
   constexpr const std::int64_t* end() const { return sizes_.data() + rank_; }
 
   constexpr void push_back(std::int64_t size) {
-    if (rank_ == max_rank) throw std::length_error("a tensor has at most 8 axes, seed axes included");
+    if (rank_ == max_rank) throw ShapeError("a tensor has at most 8 axes, seed axes included");
     sizes_[rank_++] = size;
   }
   /// The first `n` axes, and all but the first `n`.

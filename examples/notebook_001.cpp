@@ -44,7 +44,7 @@ Tensor<> jacobian_delta(const Tensor<>& z, const Tensor<>& a, const Tensor<>& y)
 
 void demonstrate_delta(tg::random::Generator& rng) {
   const Tensor<> z = rng.uniform<double>({10}), a = softmax(z);
-  const Tensor<> y = tg::one_hot(Tensor<std::int64_t>(std::int64_t{3}), 10);
+  const Tensor<> y = tg::one_hot(Tensor<std::int64_t>(3), 10);
   std::cout << "Softmax and cross-entropy: |J^T dC/da - (a - y)|\n" << abs(jacobian_delta(z, a, y) - (a - y)) << "\n\n";
 
   const Tensor<> v = rng.normal<double>({10});
@@ -61,7 +61,7 @@ void demonstrate_delta(tg::random::Generator& rng) {
 
 // The notebook's speed_test: the mean of 50 ratios of single calls, and the ratio of many calls to many.
 void speed_test(tg::random::Generator& rng) {
-  const Tensor<> y = tg::one_hot(Tensor<std::int64_t>(std::int64_t{3}), 10);
+  const Tensor<> y = tg::one_hot(Tensor<std::int64_t>(3), 10);
   Tensor<> numerical, analytical;
   double sum_of_ratios = 0;
   for (int i = 0; i < 50; ++i) {

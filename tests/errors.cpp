@@ -17,7 +17,7 @@ using doctest::Contains;
 
 // Runs `action`, which must throw an E whose message holds every one of `parts`.
 template <class E, class F>
-void check_refused(F action, const char* text, const std::vector<std::string>& parts) {
+void check_refused(F action, const std::string& text, const std::vector<std::string>& parts) {
   CAPTURE(text);
   std::string message;
   bool refused = false;
@@ -92,7 +92,7 @@ TEST_SUITE("errors") {
     REFUSED(ShapeError, concatenate({a, ones({3, 3})}, 1), "concatenate", "(2, 3)", "(3, 3)");
     REFUSED(ShapeError, concatenate(std::vector<X>{}, 0), "concatenate");
     REFUSED(ShapeError, take_along(a, Labels{0, 1}), "take_along", "(2, 3)", "(2)");
-    REFUSED(ShapeError, take_along(a, Labels({{0}, {1}, {2}})), "take_along", "(2, 3)", "(3, 1)");
+    REFUSED(ShapeError, take_along(a, Labels({3, 1}, std::vector<std::int64_t>{0, 1, 2})), "take_along", "(2, 3)", "(3, 1)");
     REFUSED(ShapeError, take_along(scalar, Labels{0}), "take_along", "()");
     REFUSED(ShapeError, reshape(a, {4, 2}), "reshape", "(2, 3)", "(4, 2)", "6 elements");
     REFUSED(ShapeError, reshape(a, {4, -1}), "reshape", "(2, 3)", "(4, -1)");
@@ -100,7 +100,7 @@ TEST_SUITE("errors") {
     REFUSED(ShapeError, reshape(a, {-2, -3}), "reshape", "(2, 3)", "(-2, -3)");
     REFUSED(ShapeError, reshape(nothing, {0, -1}), "reshape", "(0)", "(0, -1)");
     REFUSED(ShapeError, reshape(a, {}), "reshape", "(2, 3)", "()");
-    REFUSED(ShapeError, X({{1, 2}, {3}}), "Tensor", "2", "1");
+    REFUSED(ShapeError, X({{1, 2}, {3, 4, 5}}), "Tensor", "2", "3");
     REFUSED(ShapeError, X({2, 2}, std::vector<double>{1, 2, 3}), "Tensor", "3 values", "(2, 2)");
   }
 
@@ -187,8 +187,8 @@ TEST_SUITE("errors") {
     REFUSED(ValueError, take(a, Labels{-3}), "take", "-3", "size 2");
     REFUSED(ValueError, take(a, Labels{3}, -1), "take", "3", "size 3");
     REFUSED(ValueError, take(nothing, Labels{0}), "take", "size 0");
-    REFUSED(ValueError, take_along(a, Labels({{0}, {3}})), "take_along", "3", "size 3");
-    REFUSED(ValueError, take_along(a, Labels({{-4}, {0}})), "take_along", "-4", "size 3");
+    REFUSED(ValueError, take_along(a, Labels({2, 1}, std::vector<std::int64_t>{0, 3})), "take_along", "3", "size 3");
+    REFUSED(ValueError, take_along(a, Labels({2, 1}, std::vector<std::int64_t>{-4, 0})), "take_along", "-4", "size 3");
     REFUSED(ValueError, slice(a, 0, 0, 2, 0), "slice", "step 0");
     REFUSED(ValueError, slice(a, 0, 2, 0, -1), "slice", "step -1");
     REFUSED(ShapeError, a.item(), "item", "(2, 3)", "6");
@@ -326,22 +326,22 @@ TEST_SUITE("errors") {
     CHECK_THROWS_AS(broadcast_to(scalar, {huge, huge}), ShapeError);
     CHECK_THROWS_AS(X({std::int64_t{1} << 32, std::int64_t{1} << 32}, std::vector<double>{}), ShapeError);
     CHECK_THROWS_AS(reshape(a, {huge, huge, huge}), ShapeError);
-    CHECK(zeros({huge, huge, 0}).size() == 0);
+    CHECK_THROWS_AS(zeros({huge, huge, 0}), ShapeError);
     CHECK(sum(zeros({huge, 0})).item() == 0);
   }
 
   TEST_CASE("too many axes") {
     const X eight = ones({1, 1, 1, 1, 1, 1, 1, 1});
     CHECK(sum(eight).item() == 1);
-    CHECK_THROWS_WITH_AS(Shape({1, 1, 1, 1, 1, 1, 1, 1, 1}), Contains("8 axes"), std::length_error);
-    CHECK_THROWS_WITH_AS(one_hot(zeros<std::int64_t>({1, 1, 1, 1, 1, 1, 1, 1}), 2), Contains("8 axes"), std::length_error);
+    CHECK_THROWS_WITH_AS(Shape({1, 1, 1, 1, 1, 1, 1, 1, 1}), Contains("8 axes"), ShapeError);
+    CHECK_THROWS_WITH_AS(one_hot(zeros<std::int64_t>({1, 1, 1, 1, 1, 1, 1, 1}), 2), Contains("8 axes"), ShapeError);
     auto f = [](const X& z) { return square(z); };
-    CHECK_THROWS_WITH_AS(jacobian(f)(ones({1, 1, 1, 1, 1})), Contains("8 axes"), std::length_error);
+    CHECK_THROWS_WITH_AS(jacobian(f)(ones({1, 1, 1, 1, 1})), Contains("8 axes"), ShapeError);
     CHECK_THROWS_WITH_AS(hessian([](const X& z) { return sum(square(z)); })(ones({1, 1, 1, 1, 1})), Contains("8 axes"),
-                         std::length_error);
-    CHECK_THROWS_AS(vjp(f, eight).second(ones({1, 1, 1, 1, 1, 1, 1, 1, 1})), std::length_error);
-    CHECK_THROWS_AS(take(eight, Labels({{0}})), std::length_error);
-    CHECK_THROWS_AS(sum(eight, {0, 1, 2, 3, 4, 5, 6, 7, 0}), std::length_error);
+                         ShapeError);
+    CHECK_THROWS_AS(vjp(f, eight).second(ones({1, 1, 1, 1, 1, 1, 1, 1, 1})), ShapeError);
+    CHECK_THROWS_AS(take(eight, Labels({{0, 0}})), ShapeError);
+    CHECK_THROWS_AS(sum(eight, {0, 1, 2, 3, 4, 5, 6, 7, 0}), ShapeError);
     // The tape is usable afterwards.
     CHECK(grad([](const X& z) { return sum(square(z)); })(scalar).item() == 2);
     CHECK(jacobian(f)(ones({1, 1, 1, 1})).dense().rank() == 8);
@@ -421,7 +421,6 @@ TEST_SUITE("errors") {
         CAPTURE(mix.operation);
         CAPTURE(rows);
         const X Z = random::Generator(3).normal<double>({rows, 4});
-        const std::string operation = mix.operation == "concatenate" && rows == 1 ? "" : mix.operation;
         std::string message;
         try {
           static_cast<void>(batch_jacobian(mix.f)(Z));

@@ -1,9 +1,9 @@
+#include "../error.hpp"
 #include "blas.hpp"
 
 #include <cblas.h>
 
 #include <limits>
-#include <stdexcept>
 #include <string>
 
 namespace tapegrad::kernels {
@@ -34,7 +34,7 @@ void call_gemv(CBLAS_TRANSPOSE ta, blasint rows, blasint cols, const double* a, 
 
 blasint blas_size(std::int64_t size) {
   if (size > std::numeric_limits<blasint>::max()) {
-    throw std::length_error("gemm: a side of " + std::to_string(size) + " is beyond the " +
+    throw ShapeError("gemm: a side of " + std::to_string(size) + " is beyond the " +
                             std::to_string(std::numeric_limits<blasint>::max()) + " that this BLAS can address");
   }
   return static_cast<blasint>(size);
@@ -75,7 +75,7 @@ void gemm(bool transpose_a, bool transpose_b, std::int64_t m, std::int64_t n, st
 
 void set_blas_threads(int count) {
   if (count < 1)
-    throw std::invalid_argument("set_num_threads: " + std::to_string(count) + ", but at least 1 is needed");
+    throw ValueError("set_num_threads: " + std::to_string(count) + ", but at least 1 is needed");
   default_to_one_thread();
   openblas_set_num_threads(count);
 }

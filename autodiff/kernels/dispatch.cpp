@@ -1,11 +1,11 @@
 // Chooses the table of kernels once, at the first call.
 
 #include <cstdlib>
-#include <stdexcept>
 #include <string>
 #include <string_view>
 #include <type_traits>
 
+#include "../error.hpp"
 #include "kernels.hpp"
 
 namespace tapegrad::kernels {
@@ -28,12 +28,12 @@ bool choose_v3() {
   if (wanted.empty()) return cpu_has_v3();
   if (wanted == "baseline") return false;
   if (wanted != "x86-64-v3") {
-    throw std::invalid_argument(
+    throw ValueError(
         "TAPEGRAD_ISA=" + std::string(wanted) +
         ": unknown. Use baseline or x86-64-v3, or leave it empty to take the best this CPU has.");
   }
   if (!cpu_has_v3()) {
-    throw std::invalid_argument(
+    throw ValueError(
         "TAPEGRAD_ISA=x86-64-v3: this CPU or this build of tapegrad lacks it. Use baseline, or leave it empty.");
   }
   return true;
