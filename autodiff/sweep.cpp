@@ -25,11 +25,7 @@ Handle sum_down(Handle v, std::size_t seeds, const Shape& operand) {
   });
 }
 
-void accumulate(Handle& sum, Handle term) {
-  if (!sum) {
-    sum = std::move(term);
-    return;
-  }
+void add_term(Handle& sum, Handle term) {
   with_real(sum.array()->dtype, [&]<class T>(T) {
     if (!sum.traced() && !term.traced() && unique(sum.array())) {
       kernels::kernels<T>().add_to(sum.array()->as<T>(), term.array()->as<T>(), sum.shape().count());
@@ -37,6 +33,12 @@ void accumulate(Handle& sum, Handle term) {
       sum = (Tensor<T>(std::move(sum)) + Tensor<T>(std::move(term))).handle();
     }
   });
+}
+
+// The first term is the sum.
+inline void accumulate(Handle& sum, Handle term) {
+  if (!sum) sum = std::move(term);
+  else add_term(sum, std::move(term));
 }
 
 // A rule, once for all seeds or once for each.

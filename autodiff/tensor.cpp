@@ -5,15 +5,6 @@
 #include <string>
 
 namespace tapegrad {
-namespace detail {
-
-const Shape& Handle::shape() const {
-  static const Shape none{0};
-  return array_ ? array_->shape : none;
-}
-
-}  // namespace detail
-
 std::string to_string(const Shape& shape) {
   std::string text = "(";
   for (std::size_t i = 0; i < shape.rank(); ++i) text += (i ? ", " : "") + std::to_string(shape[i]);

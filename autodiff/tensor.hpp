@@ -53,6 +53,8 @@ struct Place {
   std::uint32_t record = 0;
 };
 
+inline constexpr Shape no_shape{0};
+
 /// What every tensor is, whatever its element type: an array and a place.
 class Handle {
  public:
@@ -77,7 +79,7 @@ class Handle {
   bool traced() const { return place_.scope != 0; }
   explicit operator bool() const { return array_ != nullptr; }
   /// (0) for a tensor without a value.
-  TAPEGRAD_EXPORT const Shape& shape() const;
+  const Shape& shape() const { return array_ ? array_->shape : no_shape; }
 
  private:
   Array* array_ = nullptr;

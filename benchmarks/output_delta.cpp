@@ -105,7 +105,8 @@ struct Known {
 
 template <class F, class C>
 void add_pair(const std::string& name, F f, C loss, const Known& known = {}) {
-  for (const auto [cols, rows] : known.sizes) {
+  for (const Size& size : known.sizes) {
+    const std::int64_t cols = size.cols, rows = size.rows;
     const tg::Shape shape = rows == 1 ? tg::Shape{cols} : tg::Shape{rows, cols};
     tg::random::Generator rng(static_cast<std::uint64_t>(cols + rows));
     const Tensor<> z = rng.normal<double>(shape);
@@ -186,7 +187,8 @@ int main(int argc, char** argv) {
     const std::string at = "delta/f64/n10_b1/";
     if (const auto ratio = medians.ratio(at + variant, at + "closed_form")) {
       char text[128];
-      std::snprintf(text, sizeof text, "\nn = 10: %s / closed form a - y = %.0f (in notebook 001: 1287)", variant, *ratio);
+      std::snprintf(text, sizeof text, "\nn = 10: %s / closed form a - y = %.0f (in notebook 001: 1287)", variant,
+                    *ratio);
       bm::report_stream() << text;
     }
   }

@@ -77,27 +77,29 @@ int main(int argc, char** argv) {
 
   bm::Case("overhead/f64/n10")
       .timed("hand", 0, chain_by_hand, per_op(chain_by_hand))
-      .timed("forward", 1e-12, [&] { return tg::vjp(chain, in.x).first; },
-             [&](benchmark::State& state) {
-               // Stopping the clock is seen by the chain as less than 1 ns per operation.
-               auto timed_chain = [&](const Tensor<>& x) {
-                 state.ResumeTiming();
-                 Tensor<> y = chain(x);
-                 state.PauseTiming();
-                 return y;
-               };
-               while (state.KeepRunningBatch(ops)) {
-                 state.PauseTiming();
-                 bm::keep(tg::vjp(timed_chain, in.x).first);
-                 state.ResumeTiming();
-               }
-             });
+      .timed(
+          "forward", 1e-12, [&] { return tg::vjp(chain, in.x).first; },
+          [&](benchmark::State& state) {
+            // Stopping the clock is seen by the chain as less than 1 ns per operation.
+            auto timed_chain = [&](const Tensor<>& x) {
+              state.ResumeTiming();
+              Tensor<> y = chain(x);
+              state.PauseTiming();
+              return y;
+            };
+            while (state.KeepRunningBatch(ops)) {
+              state.PauseTiming();
+              bm::keep(tg::vjp(timed_chain, in.x).first);
+              state.ResumeTiming();
+            }
+          });
   bm::Case("overhead/f64/n10")
       .timed("hand_backward", 0, gradient_by_hand, per_op(gradient_by_hand))
-      .timed("backward", 1e-12, [&] { return tg::vjp(chain, in.x).second(in.g); },
-             [&](benchmark::State& state) {
-               const auto [y, pullback] = tg::vjp(chain, in.x);
-               while (state.KeepRunningBatch(ops)) bm::keep(pullback(in.g));
-             });
+      .timed(
+          "backward", 1e-12, [&] { return tg::vjp(chain, in.x).second(in.g); },
+          [&](benchmark::State& state) {
+            const auto [y, pullback] = tg::vjp(chain, in.x);
+            while (state.KeepRunningBatch(ops)) bm::keep(pullback(in.g));
+          });
   bm::run(argc, argv);
 }

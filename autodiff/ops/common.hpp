@@ -105,6 +105,11 @@ class Loops {
   std::size_t count_ = 0;
 };
 
+/// The seed axes that v has in front of a value of shape `own`, then `other`.
+inline Shape seeded(const Handle& v, const Shape& own, const Shape& other) {
+  return v.shape().prefix(v.shape().rank() - own.rank()).concat(other);
+}
+
 /// Rows of a primitive whose operands broadcast: the operands' batch axes must agree.
 std::optional<BatchAxis> rows_agree(const Call& call, std::span<const BatchAxis> axes);
 

@@ -83,16 +83,14 @@ bool allclose(const Tensor<T>& a, const Tensor<T>& b, double rtol, double atol) 
 
 namespace {
 
+// Makes the functions above for every element type.
 template <class T>
-struct Instances {
-  [[gnu::used]] static constexpr std::tuple functions{
-      &full<T>, &zeros<T>, &ones<T>, &eye<T>,
-      static_cast<Tensor<T> (*)(double, double, double)>(&arange<T>)};
-};
-template struct Instances<float>;
-template struct Instances<double>;
-template struct Instances<std::int64_t>;
-template struct Instances<bool>;
+constexpr std::tuple functions(    &full<T>, &zeros<T>, &ones<T>, &eye<T>,
+    static_cast<Tensor<T> (*)(double, double, double)>(&arange<T>));
+[[gnu::used]] constexpr auto of_float = functions<float>;
+[[gnu::used]] constexpr auto of_double = functions<double>;
+[[gnu::used]] constexpr auto of_int64 = functions<std::int64_t>;
+[[gnu::used]] constexpr auto of_bool = functions<bool>;
 
 }  // namespace
 

@@ -391,16 +391,14 @@ Tensor<T> sort(const Tensor<T>& x, Where where) {
 
 namespace {
 
+// Makes the functions above for every element type.
 template <class T>
-struct Instances {
-  [[gnu::used]] static constexpr std::tuple functions{
-      &slice<T>, &take<T>, &take_along<T>,
-      static_cast<Tensor<T> (*)(std::span<const Tensor<T>>, int, Where)>(&concatenate<T>)};
-};
-template struct Instances<float>;
-template struct Instances<double>;
-template struct Instances<std::int64_t>;
-template struct Instances<bool>;
+constexpr std::tuple functions(    &slice<T>, &take<T>, &take_along<T>,
+    static_cast<Tensor<T> (*)(std::span<const Tensor<T>>, int, Where)>(&concatenate<T>));
+[[gnu::used]] constexpr auto of_float = functions<float>;
+[[gnu::used]] constexpr auto of_double = functions<double>;
+[[gnu::used]] constexpr auto of_int64 = functions<std::int64_t>;
+[[gnu::used]] constexpr auto of_bool = functions<bool>;
 
 }  // namespace
 

@@ -1,5 +1,7 @@
 // sum, max, cumsum: along a group of adjacent axes, counted from the end. Other sets of axes are reduced group by group.
 
+#include <algorithm>
+
 #include "../kernels/kernels.hpp"
 #include "common.hpp"
 
@@ -44,10 +46,8 @@ std::optional<BatchAxis> reduce_rows(const Call& call, std::span<const BatchAxis
 // v of the reduced shape, with its axes of size 1 back and repeated to the operand's.
 template <class T>
 Tensor<T> expand(const Call& call, const Tensor<T>& v, const Group& group) {
-  const Shape& shape = call.operand_shape(0);
-  const std::size_t seeds = v.rank() - call.output_shape().rank();
   const Tensor<T> w = group.keep ? v : insert_axes(v, group.from_end, group.axes);
-  return broadcast_to(w, v.shape().prefix(seeds).concat(shape));
+  return broadcast_to(w, seeded(v.handle(), call.output_shape(), call.operand_shape(0)));
 }
 
 // ------------------------------------------------------------------------------------------------ sum
@@ -66,38 +66,60 @@ constexpr Primitive sum_primitive{"sum", sum_pullback<T>, sum_pushforward<T>, re
 
 // ------------------------------------------------------------------------------------------------ max
 
-// True at the first of the largest elements of each group: where the derivative goes.
+// Where the derivative goes: the position of the first of the largest elements, or of the first NaN, of a group whose
+// elements are `stride` apart.
 template <class T>
-Tensor<bool> first_largest(const Array& x, const Array& y, const Group& group) {
-  Array* mask = allocate_like<bool>(x.shape);
+std::int64_t first_largest(const T* x, T largest, std::int64_t stride) {
+  std::int64_t c = 0;
+  if (largest == largest) {
+    while (x[c * stride] != largest) ++c;
+  } else {
+    while (x[c * stride] == x[c * stride]) ++c;
+  }
+  return c;
+}
+
+// body(group, position in x of its first largest element).
+template <class T, class Body>
+void for_each_largest(const Call& call, const Group& group, Body body) {
+  const Array &x = call.operand_array(0), &y = call.output_array();
   const AxisView view = around(x.shape, group.first(x.shape), group.axes);
-  bool* out = elements<bool>(mask);
   for (std::int64_t o = 0; o < view.outer; ++o) {
     for (std::int64_t i = 0; i < view.inner; ++i) {
-      const T largest = y.as<T>()[o * view.inner + i];
-      bool found = false;
-      for (std::int64_t c = 0; c < view.count; ++c) {
-        const std::int64_t at = (o * view.count + c) * view.inner + i;
-        const T element = x.as<T>()[at];
-        out[at] = !found && (element == largest || (element != element && largest != largest));
-        found = found || out[at];
-      }
+      const std::int64_t first = o * view.count * view.inner + i, at = o * view.inner + i;
+      body(at, first + view.inner * first_largest(x.as<T>() + first, y.as<T>()[at], view.inner));
     }
   }
-  return Tensor<bool>(Handle(mask));
 }
 
 template <class T>
+Tensor<bool> mask_of_largest(const Call& call, const Group& group) {
+  Tensor<bool> mask = full<bool>(call.operand_shape(0), false);
+  bool* out = mask.mutable_data();
+  for_each_largest<T>(call, group, [out](std::int64_t, std::int64_t position) { out[position] = true; });
+  return mask;
+}
+
+// The choice is piecewise constant, so only a traced v needs a rule that records.
+template <class T>
 Handle max_pullback(const Call& call, std::size_t, const Handle& v) {
   const Group group(call.attributes());
-  const Tensor<bool> mask = first_largest<T>(call.operand_array(0), call.output_array(), group);
-  return where(mask, expand(call, Tensor<T>(v), group), 0.0).handle();
+  if (v.traced()) return where(mask_of_largest<T>(call, group), expand(call, Tensor<T>(v), group), 0.0).handle();
+  const std::int64_t groups = call.output_shape().count(), size = call.operand_shape(0).count();
+  const std::int64_t seeds = groups == 0 ? 0 : v.shape().count() / groups;
+  Handle out(allocate_like<T>(seeded(v, call.output_shape(), call.operand_shape(0))));
+  T* to = elements<T>(out.array());
+  const T* from = v.array()->as<T>();
+  std::fill_n(to, out.shape().count(), T{0});
+  for_each_largest<T>(call, group, [=](std::int64_t at, std::int64_t position) {
+    for (std::int64_t s = 0; s < seeds; ++s) to[s * size + position] = from[s * groups + at];
+  });
+  return out;
 }
 template <class T>
 Handle max_pushforward(const Call& call, std::size_t, const Handle& v) {
   const Group group(call.attributes());
-  const Tensor<bool> mask = first_largest<T>(call.operand_array(0), call.output_array(), group);
-  return sum_group(where(mask, Tensor<T>(v), 0.0), group.from_end, group.axes, group.keep, call.where()).handle();
+  return sum_group(where(mask_of_largest<T>(call, group), Tensor<T>(v), 0.0), group.from_end, group.axes, group.keep, call.where()).handle();
 }
 template <class T>
 constexpr Primitive max_primitive{"max", max_pullback<T>, max_pushforward<T>, reduce_rows};

@@ -54,10 +54,6 @@ std::optional<BatchAxis> rows_agree(const Call&, std::span<const BatchAxis> axes
 
 namespace {
 
-Shape seeded(const Handle& v, const Shape& from, const Shape& to) {
-  return v.shape().prefix(v.shape().rank() - from.rank()).concat(to);
-}
-
 // ------------------------------------------------------------------------------------------------ reshape
 
 // The batch axis stays one where the elements before and after it do.
@@ -129,11 +125,13 @@ void copy_permuted(const T* x, T* y, const Shape& in, const Shape& out, const Or
     product *= in.from_end(i + 1);
   }
   for (std::size_t i = 0; i < rank; ++i) stride[i] = in_stride[static_cast<std::size_t>(order[i])];
-  const std::int64_t count = out.count();
+  // Where the last axis stays last, its rows are copied whole.
+  const std::size_t moving = order[0] == 0 ? 1 : 0;
+  const std::int64_t count = out.count(), run = moving ? out.from_end(1) : 1;
   std::int64_t from = 0;
-  for (std::int64_t at = 0; at < count; ++at) {
-    y[at] = x[from];
-    for (std::size_t i = 0; i < rank; ++i) {
+  for (std::int64_t at = 0; at < count; at += run) {
+    std::copy_n(x + from, run, y + at);
+    for (std::size_t i = moving; i < rank; ++i) {
       from += stride[i];
       if (++index[i] < out.from_end(i + 1)) break;
       from -= stride[i] * out.from_end(i + 1);
@@ -339,22 +337,20 @@ Tensor<To> astype(const Tensor<T>& x, Where where) {
 
 namespace {
 
+// Makes the functions above for every element type.
 template <class T>
-struct Instances {
-  [[gnu::used]] static constexpr std::tuple functions{
-      &reshape<T>,
-      static_cast<Tensor<T> (*)(const Tensor<T>&, Where)>(&transpose<T>),
-      static_cast<Tensor<T> (*)(const Tensor<T>&, std::initializer_list<int>, Where)>(&transpose<T>),
-      &broadcast_to<T>,
-      &astype<float, T>,
-      &astype<double, T>,
-      &astype<std::int64_t, T>,
-      &astype<bool, T>};
-};
-template struct Instances<float>;
-template struct Instances<double>;
-template struct Instances<std::int64_t>;
-template struct Instances<bool>;
+constexpr std::tuple functions(    &reshape<T>,
+    static_cast<Tensor<T> (*)(const Tensor<T>&, Where)>(&transpose<T>),
+    static_cast<Tensor<T> (*)(const Tensor<T>&, std::initializer_list<int>, Where)>(&transpose<T>),
+    &broadcast_to<T>,
+    &astype<float, T>,
+    &astype<double, T>,
+    &astype<std::int64_t, T>,
+    &astype<bool, T>);
+[[gnu::used]] constexpr auto of_float = functions<float>;
+[[gnu::used]] constexpr auto of_double = functions<double>;
+[[gnu::used]] constexpr auto of_int64 = functions<std::int64_t>;
+[[gnu::used]] constexpr auto of_bool = functions<bool>;
 
 }  // namespace
 }  // namespace tapegrad

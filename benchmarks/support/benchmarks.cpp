@@ -14,7 +14,7 @@ namespace {
 constexpr const char* default_flags[] = {
     "--benchmark_enable_random_interleaving=true",
     "--benchmark_repetitions=9",
-    "--benchmark_min_time=0.02",
+    "--benchmark_min_time=0.01",
 };
 
 bool own_format = true;  // not Google Benchmark's own on standard output
@@ -167,7 +167,8 @@ Medians run(int argc, char** argv) {
   // The table stands for the format "console"; others are printed as they are.
   std::unique_ptr<benchmark::BenchmarkReporter> inner;
   for (const std::string& argument : arguments) {
-    if (argument == "--benchmark_format=json") inner = std::make_unique<benchmark::JSONReporter>();
+    if (argument == "--benchmark_format=json")
+      inner = std::make_unique<benchmark::JSONReporter>();
     else if (argument.starts_with("--benchmark_format=") && !argument.ends_with("=console")) {
       std::cerr << argument << ": this program prints a table, or with --benchmark_format=json JSON\n";
       std::exit(1);

@@ -77,11 +77,11 @@ class Case {
       return all;
     };
     if (!expected_->compute) expected_->compute = values;
-    add(variant, [expected = expected_, variant, tolerance, values, loop, checked = false](
-                     benchmark::State& state) mutable {
-      if (!std::exchange(checked, true)) require_equal(*expected, variant, values(), tolerance);
-      loop(state);
-    });
+    add(variant,
+        [expected = expected_, variant, tolerance, values, loop, checked = false](benchmark::State& state) mutable {
+          if (!std::exchange(checked, true)) require_equal(*expected, variant, values(), tolerance);
+          loop(state);
+        });
     return *this;
   }
 

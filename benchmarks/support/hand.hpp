@@ -1,7 +1,7 @@
 #pragma once
 // What an expert writes by hand for one case, with the SIMD of the library's kernels and chosen at run time like them:
-// the floor that ratios refer to. As there, a loop's last vector spills up to `padding` bytes past the end of its output,
-// so that rows need no scalar tail.
+// the floor that ratios refer to. As there, a loop's last vector spills up to `padding` elements past the end of its
+// output, so that rows need no scalar tail.
 
 #include <cstdint>
 #include <vector>
@@ -38,6 +38,8 @@ extern const Hand hand_baseline;
 extern const Hand hand_v3;
 
 /// n elements, and room behind them for what spills.
-inline std::vector<double> padded(std::int64_t n) { return std::vector<double>(static_cast<std::size_t>(n) + Hand::padding); }
+inline std::vector<double> padded(std::int64_t n) {
+  return std::vector<double>(static_cast<std::size_t>(n) + Hand::padding);
+}
 
 }  // namespace tapegrad::benchmarks

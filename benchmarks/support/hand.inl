@@ -1,5 +1,6 @@
 #pragma once
 
+#include "../../autodiff/kernels/exp.inl"
 #include "../../autodiff/kernels/sum.inl"
 #include "hand.hpp"
 
@@ -12,6 +13,9 @@ using kernels::load;
 using kernels::store;
 using kernels::width;
 using Vector = Batch<double>;
+
+// Else g++ warns that they are not used, as long as no variant computes in float.
+static_assert(kernels::Exp<float>::polynomial.size() > 0);
 
 constexpr std::int64_t W = width<double>;
 
@@ -58,7 +62,7 @@ inline void softmax_narrow(const double* z, const double* y, double* delta, std:
     for (int v = 1; v < V; ++v) m = xsimd::max(m, a[v]);
     m = kernels::max_across(m);
     Vector sum(0.0);
-    for (int v = 0; v < V; ++v) sum += a[v] = xsimd::exp(a[v] - m);
+    for (int v = 0; v < V; ++v) sum += a[v] = kernels::exp(a[v] - m);
     const Vector scale = Vector(1.0) / kernels::sum_across(sum);
     for (int v = 0; v < V; ++v) a[v] = a[v] * scale;
     finish(a, y, delta, used);
@@ -90,7 +94,7 @@ struct ClosedNarrow {
 inline Vector softmax_unscaled(const double* z, double* delta, std::int64_t cols) {
   const Vector m = largest(z, cols);
   return Vector(1.0) / kernels::sum_terms<double>(cols, [=](std::int64_t i) {
-           const Vector e = xsimd::exp(load(z + i) - m);
+           const Vector e = kernels::exp(load(z + i) - m);
            store(delta + i, e);
            return e;
          });
@@ -100,11 +104,20 @@ template <class Finish>
 inline bool softmax_narrow_of(const double* z, const double* y, double* delta, std::int64_t rows, std::int64_t cols,
                               Finish finish) {
   switch ((cols + W - 1) / W) {
-    case 1: softmax_narrow<1>(z, y, delta, rows, cols, finish); return true;
-    case 2: softmax_narrow<2>(z, y, delta, rows, cols, finish); return true;
-    case 3: softmax_narrow<3>(z, y, delta, rows, cols, finish); return true;
-    case 4: softmax_narrow<4>(z, y, delta, rows, cols, finish); return true;
-    default: return false;
+    case 1:
+      softmax_narrow<1>(z, y, delta, rows, cols, finish);
+      return true;
+    case 2:
+      softmax_narrow<2>(z, y, delta, rows, cols, finish);
+      return true;
+    case 3:
+      softmax_narrow<3>(z, y, delta, rows, cols, finish);
+      return true;
+    case 4:
+      softmax_narrow<4>(z, y, delta, rows, cols, finish);
+      return true;
+    default:
+      return false;
   }
 }
 
@@ -134,7 +147,7 @@ template <class Slope>
   }
 }
 
-inline Vector sigmoid(const Vector& z) { return Vector(1.0) / (Vector(1.0) + xsimd::exp(-z)); }
+inline Vector sigmoid(const Vector& z) { return Vector(1.0) / (Vector(1.0) + kernels::exp(-z)); }
 
 template <class Of>
 inline void elementwise(std::int64_t n, Of of) {
