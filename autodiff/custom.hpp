@@ -43,9 +43,9 @@ class TAPEGRAD_EXPORT CustomFunction {
   Tensor<T> call(std::span<const Tensor<T>> x, Where where) const;
 
   template <class... More>
-  Tensor<T> operator()(const Tensor<T>& x, const More&... more) const {
-    const Tensor<T> operands[] = {x, more...};
-    return call(operands, {});
+  Tensor<T> operator()(const Operand<T>& x, const More&... more) const {
+    const Tensor<T> operands[] = {x.tensor(), more...};
+    return call(operands, x.where());
   }
 
  private:

@@ -1,5 +1,6 @@
 #include "memory.hpp"
 
+#include <algorithm>
 #include <bit>
 #include <cstdlib>
 #include <new>
@@ -22,8 +23,6 @@ namespace tapegrad {
 namespace detail {
 namespace {
 
-constexpr std::size_t alignment = 32;
-
 // Under the address sanitizer a cached block, and what lies behind the requested bytes, is out of bounds.
 void poison([[maybe_unused]] void* block, [[maybe_unused]] std::size_t bytes) {
 #ifdef TAPEGRAD_POISONS_BLOCKS
@@ -36,23 +35,34 @@ void unpoison([[maybe_unused]] void* block, [[maybe_unused]] std::size_t bytes) 
 #endif
 }
 
-// Size classes: multiples of 32 bytes up to 1 KiB, then four steps to each power of two.
-constexpr std::size_t fine_limit = 1024, fine_classes = fine_limit / alignment + 1;
-constexpr std::size_t class_count = fine_classes + 4 * 53;
+// Size classes: what fills malloc's chunks of 32, 64, ... 1024 bytes, of which it takes 8 itself; then four steps to each
+// power of two, at cache lines.
+constexpr std::size_t chunk = 32, chunk_header = 8, most_chunks = 32;
+constexpr std::size_t first_power = 10, class_count = most_chunks + 1 + 4 * 53;
 
 constexpr std::size_t class_of(std::size_t bytes) {
-  if (bytes <= fine_limit) return (bytes + alignment - 1) / alignment;
+  const std::size_t chunks = (bytes + chunk_header + chunk - 1) / chunk;  // at least one, also for no bytes
+  if (chunks <= most_chunks) return chunks;
+  bytes = std::max(bytes, (std::size_t{1} << first_power) + 1);
   const auto power = static_cast<std::size_t>(std::bit_width(bytes - 1)) - 1;  // 2^power < bytes <= 2^(power + 1)
   const std::size_t quarter = (bytes - 1 - (std::size_t{1} << power)) >> (power - 2);
-  return fine_classes + 4 * (power - 10) + quarter;
+  return most_chunks + 1 + 4 * (power - first_power) + quarter;
 }
 constexpr std::size_t class_bytes(std::size_t size_class) {
-  if (size_class < fine_classes) return size_class * alignment;
-  const std::size_t power = (size_class - fine_classes) / 4 + 10, quarter = (size_class - fine_classes) % 4;
-  return (std::size_t{1} << power) + (quarter + 1) * (std::size_t{1} << (power - 2));
+  if (size_class <= most_chunks) return size_class * chunk - chunk_header;
+  const std::size_t step = size_class - most_chunks - 1, power = step / 4 + first_power;
+  return (std::size_t{1} << power) + (step % 4 + 1) * (std::size_t{1} << (power - 2));
 }
-static_assert(class_bytes(class_of(1024)) == 1024 && class_bytes(class_of(1025)) == 1280 &&
-              class_bytes(class_of(2048)) == 2048 && class_bytes(class_of(2049)) == 2560);
+static_assert(class_bytes(class_of(216)) == 216 && class_bytes(class_of(217)) == 248);
+static_assert(class_bytes(class_of(1016)) == 1016 && class_bytes(class_of(1017)) == 1280);
+static_assert(class_bytes(class_of(2048)) == 2048 && class_bytes(class_of(2049)) == 2560);
+
+void* fresh_block(std::size_t size_class) {
+  const std::size_t bytes = class_bytes(size_class);
+  void* block = size_class <= most_chunks ? std::malloc(bytes) : std::aligned_alloc(64, bytes);
+  if (!block) throw std::bad_alloc();
+  return block;
+}
 
 // Free blocks of one thread, a list per size class. Trivial, so that it outlives every other thread-local object; the
 // guard's destructor empties it and turns later frees into plain ones.
@@ -90,13 +100,14 @@ thread_local PoolGuard guard;
 
 void* take(std::size_t size_class, std::size_t bytes) {
   if (Pool::Block* block = pool.free[size_class]) {
-    unpoison(block, bytes);
+    unpoison(block, sizeof(Pool::Block));
     pool.free[size_class] = block->next;
     pool.cached_bytes -= class_bytes(size_class);
+    poison(block, sizeof(Pool::Block));
+    unpoison(block, bytes);
     return block;
   }
-  void* fresh = std::aligned_alloc(alignment, class_bytes(size_class));
-  if (!fresh) throw std::bad_alloc();
+  void* fresh = fresh_block(size_class);
   poison(static_cast<std::byte*>(fresh) + bytes, class_bytes(size_class) - bytes);
   return fresh;
 }
@@ -112,6 +123,7 @@ void give_back(void* block, std::size_t size_class) noexcept {
     pool.guarded = true;
     static_cast<void>(&guard);  // made at first use, so that it is destroyed at thread exit
   }
+  unpoison(block, sizeof(Pool::Block));
   auto* head = static_cast<Pool::Block*>(block);
   head->next = pool.free[size_class];
   pool.free[size_class] = head;

@@ -33,7 +33,7 @@ inline constexpr Dtype dtype_of = [] {
 std::size_t size_of(Dtype dtype);
 
 /// Header of one block; the elements follow it, unless the array is another view of its owner's elements.
-struct alignas(32) Array {
+struct Array {
   std::atomic<std::uint32_t> references;
   std::uint16_t size_class;
   Dtype dtype;

@@ -130,19 +130,32 @@ void Recording::forward(std::span<const Handle> inputs, std::span<const Handle> 
 }
 
 void Recording::require_separate_rows(const Handle& output, const Shape& input, const Where& where) const {
+  if (!depends_on_inputs(output)) return;
   const Segment& s = segment_;
+  auto in_scope = [&s](std::uint32_t record) { return record != no_record && record >= s.begin; };
+  // Only what leads to the output can mix its rows.
+  std::vector<char, PoolAllocator<char>> needed(s.end - s.begin, 0);
+  needed[output.place().record - s.begin] = 1;
+  for (std::uint32_t i = s.end; i-- > s.begin + s.inputs;) {
+    if (!needed[i - s.begin]) continue;
+    const Call call(s, i);
+    for (std::size_t k = 0; k < call.operand_count(); ++k) {
+      if (in_scope(call.operands(k).record)) needed[call.operands(k).record - s.begin] = 1;
+    }
+  }
   std::vector<BatchAxis, PoolAllocator<BatchAxis>> table(s.end - s.begin, 0);
   for (std::uint32_t i = 0; i < s.inputs; ++i) {
     table[i] = static_cast<BatchAxis>(s.tape->record(s.begin + i).output->shape.rank());
   }
   std::vector<BatchAxis, PoolAllocator<BatchAxis>> axes;
   for (std::uint32_t i = s.begin + s.inputs; i < s.end; ++i) {
+    if (!needed[i - s.begin]) continue;
     const Call call(s, i);
     axes.clear();
     bool any = false;
     for (std::size_t k = 0; k < call.operand_count(); ++k) {
       const std::uint32_t from = call.operands(k).record;
-      axes.push_back(from == no_record || from < s.begin ? BatchAxis{0} : table[from - s.begin]);
+      axes.push_back(in_scope(from) ? table[from - s.begin] : BatchAxis{0});
       any = any || axes.back() != 0;
     }
     if (!any) continue;
@@ -155,7 +168,6 @@ void Recording::require_separate_rows(const Handle& output, const Shape& input, 
     }
     table[i - s.begin] = *axis;
   }
-  if (!depends_on_inputs(output)) return;
   const Shape& shape = output.shape();
   if (table[output.place().record - s.begin] != static_cast<BatchAxis>(shape.rank()) || shape.front() != input.front()) {
     throw RowMixingError("the function" + to_string(where) + " takes a batch of shape " + to_string(input) +

@@ -60,11 +60,10 @@ const Primitive identity{"identity", identity_rule, identity_rule, identity_rows
 
 }  // namespace
 
-bool Tape::open(std::uint64_t scope) const {
-  for (int d = depth_ - 1; d >= 0; --d) {
-    if (levels_[static_cast<std::size_t>(d)].scope == scope) return true;
-  }
-  return false;
+int Tape::depth_of(std::uint64_t scope) const {
+  int d = depth_ - 1;
+  while (d >= 0 && levels_[static_cast<std::size_t>(d)].scope != scope) --d;
+  return d;
 }
 
 void Tape::truncate(std::uint32_t records, std::uint32_t operands) {
@@ -85,8 +84,10 @@ Place append(const Primitive& primitive, Array* output, std::span<const Handle* 
   std::uint32_t levels = 0;
   for (const Handle* operand : operands) {
     if (!operand->traced()) continue;
-    if (!tape || !tape->open(operand->place().scope)) throw_not_open(operand->place(), primitive.name, where);
-    levels |= tape->record(operand->place().record).levels;
+    const int depth = tape ? tape->depth_of(operand->place().scope) : -1;
+    if (depth < 0) throw_not_open(operand->place(), primitive.name, where);
+    // A result lifted out of a closed scope no longer depends on that scope's arguments.
+    levels |= tape->record(operand->place().record).levels & levels_below(depth + 1);
   }
   const auto first_operand = static_cast<std::uint32_t>(tape->operands_.size());
   for (const Handle* operand : operands) {
@@ -98,7 +99,6 @@ Place append(const Primitive& primitive, Array* output, std::span<const Handle* 
     entry.record = constant ? no_record : operand->place().record;
   }
   Tape::Level& level = tape->levels_[static_cast<std::size_t>(tape->depth_ - 1)];
-  levels &= levels_below(tape->depth_);
   level.reached |= levels;
   // Nobody else knows the output yet: no atomic increment.
   output->references.store(output->references.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
@@ -138,8 +138,9 @@ Handle Scope::trace(const Handle& argument) {
   Tape::Level& level = tape_->levels_[static_cast<std::size_t>(depth - 1)];
   std::uint32_t outer = 0;
   if (argument.traced()) {
-    if (!tape_->open(argument.place().scope)) throw_not_open(argument.place(), "a derivative", {});
-    outer = tape_->record(argument.place().record).levels & levels_below(depth - 1);
+    const int own_depth = tape_->depth_of(argument.place().scope);
+    if (own_depth < 0) throw_not_open(argument.place(), "a derivative", {});
+    outer = tape_->record(argument.place().record).levels & levels_below(own_depth + 1);
   }
   const auto first_operand = static_cast<std::uint32_t>(tape_->operands_.size());
   if (argument.traced()) tape_->operands_.push() = {argument.array(), argument.place().record};
@@ -192,7 +193,7 @@ Recording::~Recording() {
   if (segment_.outer_scope == 0) {
     tape->truncate(0, 0);
     give_back_tape(tape);
-  } else if (!segment_.needed && tape == current_tape && tape->open(segment_.outer_scope) &&
+  } else if (!segment_.needed && tape == current_tape && tape->depth_of(segment_.outer_scope) >= 0 &&
              tape->size() == segment_.end) {
     tape->truncate(segment_.begin, segment_.begin_operands);
   }
@@ -200,7 +201,7 @@ Recording::~Recording() {
 
 void Recording::require_open() const {
   if (segment_.outer_scope == 0) return;
-  if (current_tape != segment_.tape || !current_tape->open(segment_.outer_scope)) {
+  if (current_tape != segment_.tape || current_tape->depth_of(segment_.outer_scope) < 0) {
     throw_not_open({segment_.outer_scope, 0}, "a pullback", {});
   }
 }

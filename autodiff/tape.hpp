@@ -135,7 +135,8 @@ class Tape {
     std::uint32_t reached;  // levels of all its records together
   };
 
-  bool open(std::uint64_t scope) const;
+  /// Depth of an open scope; -1 when it is not open.
+  int depth_of(std::uint64_t scope) const;
   void truncate(std::uint32_t records, std::uint32_t operands);
 
   std::array<Level, max_depth> levels_{};
@@ -197,6 +198,8 @@ class TAPEGRAD_EXPORT Scope {
 
   /// A fresh identity of an argument, or (empty handles included) of what it holds. Before any operation.
   Handle trace(const Handle& argument);
+  /// Number of arguments traced so far.
+  std::size_t inputs() const { return inputs_; }
   /// Records made from here on belong to the scope around this one.
   Recording close();
 

@@ -35,7 +35,7 @@ class Tensor;
 template <Real T>
 class Operand;
 
-namespace ops {
+namespace ops TAPEGRAD_EXPORT {
 struct Negate;
 struct Add;
 struct Subtract;
@@ -192,7 +192,9 @@ class Tensor : public detail::Operators<T> {
   std::int64_t size() const { return shape().count(); }
   /// Row-major elements; null when there are none.
   const T* data() const { return handle_ ? handle_.array()->template as<T>() : nullptr; }
-  std::span<const T> elements_view() const { return {data(), static_cast<std::size_t>(size())}; }
+  /// The elements as a span, which lives no longer than the tensor.
+  std::span<const T> elements_view() const& { return {data(), static_cast<std::size_t>(size())}; }
+  std::span<const T> elements_view() && = delete;
   /// The elements for writing; copied first when another handle shares them. Throws TapeError on a traced tensor: what
   /// is on a tape cannot change under it.
   T* mutable_data(Where where = Where::here());

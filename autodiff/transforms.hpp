@@ -50,12 +50,14 @@ struct Indices {
   static constexpr bool contains(std::size_t i) { return ((i == I) || ...); }
 };
 
-/// f of the arguments, those of `Selected` traced in `scope`.
+/// f of the arguments, those of `Selected` traced in `scope`; first[i] is the number of argument i's first input.
 template <class Selected, class F, class Tuple, std::size_t... All>
-auto call_traced(Scope& scope, F& f, const Tuple& arguments, std::index_sequence<All...>) {
+auto call_traced(Scope& scope, F& f, const Tuple& arguments, std::index_sequence<All...>,
+                 std::array<std::size_t, sizeof...(All)>* first = nullptr) {
   // Only what is differentiated is copied.
   auto prepare = [&]<std::size_t i>(std::integral_constant<std::size_t, i>) -> decltype(auto) {
     if constexpr (Selected::contains(i)) {
+      if (first) (*first)[i] = scope.inputs();
       auto copy = std::get<i>(arguments);
       trace_in_place(scope, copy);
       return copy;
@@ -79,7 +81,8 @@ template <std::size_t... I, class F, class... Args>
 auto value_and_gradients(F& f, const Where& where, const Args&... args) {
   const std::tuple<const Args&...> arguments(args...);
   Scope scope;
-  auto y = call_traced<Indices<I...>>(scope, f, arguments, std::index_sequence_for<Args...>{});
+  std::array<std::size_t, sizeof...(Args)> first{};
+  auto y = call_traced<Indices<I...>>(scope, f, arguments, std::index_sequence_for<Args...>{}, &first);
   using Y = std::remove_cvref_t<decltype(y)>;
   static_assert(is_real_tensor<Y>, "grad needs a function that returns a Tensor<float> or Tensor<double>");
   require_scalar(y.shape(), where);
@@ -87,20 +90,20 @@ auto value_and_gradients(F& f, const Where& where, const Args&... args) {
   const Handle output = y.handle(), seed = ones<typename Y::value_type>(y.shape()).handle();
   Handles gradients(recording.inputs());
   recording.reverse({&output, 1}, {&seed, 1}, gradients);
-  const Handle* next = gradients.data();
-  auto gradient_of = [&](auto copy) {
+  auto gradient_of = [&](std::size_t argument, auto copy) {
+    const Handle* next = gradients.data() + first[argument];
     replace_in_place(copy, next);
     return copy;
   };
   std::tuple<std::remove_cvref_t<std::tuple_element_t<I, std::tuple<Args...>>>...> all{
-      gradient_of(std::get<I>(arguments))...};
+      gradient_of(I, std::get<I>(arguments))...};
   return std::pair(Y(recording.lift(output)), one_or_tuple(std::move(all)));
 }
 
 }  // namespace detail
 
 /// (value, gradient) of a function with a scalar result, in one forward and one reverse sweep. Template arguments are
-/// the numbers of the arguments to differentiate, in increasing order, by default the first; several give a tuple.
+/// the numbers of the arguments to differentiate, by default the first; several give a tuple in their order.
 /// Throws TapeError when the result is not a scalar, naming jacobian.
 template <std::size_t... I, class F>
 auto value_and_grad(F f, Where where = Where::here()) {

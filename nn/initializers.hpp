@@ -2,7 +2,8 @@
 // Initial values of parameters.
 //
 //     nn::Dense{.units = 10, .kernel_initializer = nn::normal(0.01), .bias_initializer = "zeros"};
-//     nn::Dense{.units = 10, .kernel_initializer = [](const Shape& s, nn::Rng& rng) { return rng.uniform<double>(s); }};
+//     auto unit = [](const Shape& shape, nn::Rng& rng) { return rng.uniform<double>(shape); };
+//     nn::Dense{.units = 10, .kernel_initializer = unit};
 
 #include <functional>
 #include <string>

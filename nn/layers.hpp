@@ -2,8 +2,12 @@
 // Layers: parameters and a function. Any struct with these two members is one, templates or not:
 //
 //     struct Scale {
-//       template <class T> nn::Params<T> init(const Shape& in, nn::Rng&) const { return {{"gamma", ones<T>({in.back()})}}; }
-//       template <class T> Tensor<T> operator()(const nn::Params<T>& p, const Tensor<T>& x, nn::Mode) const {
+//       template <class T>
+//       nn::Params<T> init(const Shape& in, nn::Rng&) const {
+//         return {{"gamma", ones<T>({in.back()})}};
+//       }
+//       template <class T>
+//       Tensor<T> operator()(const nn::Params<T>& p, const Tensor<T>& x, nn::Mode) const {
 //         return x * p.at("gamma");
 //       }
 //     };

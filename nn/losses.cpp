@@ -103,12 +103,16 @@ template Tensor<float> MeanError::operator()(const Tensor<float>&, const Tensor<
 template Tensor<double> MeanError::operator()(const Tensor<double>&, const Tensor<double>&, Where) const;
 template Tensor<float> CategoricalCrossentropy::operator()(const Tensor<float>&, const Tensor<float>&, Where) const;
 template Tensor<double> CategoricalCrossentropy::operator()(const Tensor<double>&, const Tensor<double>&, Where) const;
-template Tensor<float> CategoricalCrossentropyFromLogits::operator()(const Tensor<float>&, const Tensor<float>&, Where) const;
-template Tensor<double> CategoricalCrossentropyFromLogits::operator()(const Tensor<double>&, const Tensor<double>&, Where) const;
+template Tensor<float> CategoricalCrossentropyFromLogits::operator()(const Tensor<float>&, const Tensor<float>&,
+                                                                     Where) const;
+template Tensor<double> CategoricalCrossentropyFromLogits::operator()(const Tensor<double>&, const Tensor<double>&,
+                                                                      Where) const;
 template Tensor<float> BinaryCrossentropy::operator()(const Tensor<float>&, const Tensor<float>&, Where) const;
 template Tensor<double> BinaryCrossentropy::operator()(const Tensor<double>&, const Tensor<double>&, Where) const;
-template Tensor<float> BinaryCrossentropyFromLogits::operator()(const Tensor<float>&, const Tensor<float>&, Where) const;
-template Tensor<double> BinaryCrossentropyFromLogits::operator()(const Tensor<double>&, const Tensor<double>&, Where) const;
+template Tensor<float> BinaryCrossentropyFromLogits::operator()(const Tensor<float>&, const Tensor<float>&,
+                                                                Where) const;
+template Tensor<double> BinaryCrossentropyFromLogits::operator()(const Tensor<double>&, const Tensor<double>&,
+                                                                 Where) const;
 template Tensor<float> SparseCategoricalCrossentropy::operator()(const Tensor<float>&,
                                                                  const Tensor<std::int64_t>&, Where) const;
 template Tensor<double> SparseCategoricalCrossentropy::operator()(const Tensor<double>&,

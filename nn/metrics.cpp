@@ -72,7 +72,9 @@ Metric::Metric(const char* name, Where where) : name_(name) {
 template <Real T, class Y>
 double Metric::operator()(const Tensor<T>& prediction, const Tensor<Y>& target) const {
   const auto& f = function_.get<Signature<T, Y>>();
-  if (!f) throw ValueError("the metric " + name_ + " does not take labels; one_hot(labels, classes) makes them numbers");
+  if (!f) {
+    throw ValueError("the metric " + name_ + " does not take labels; one_hot(labels, classes) makes them numbers");
+  }
   return f(prediction, target);
 }
 template TAPEGRAD_EXPORT double Metric::operator()(const Tensor<float>&, const Tensor<float>&) const;

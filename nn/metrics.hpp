@@ -12,8 +12,8 @@
 
 namespace tapegrad::nn {
 
-/// "accuracy": the fraction of rows of (batch, n) whose largest element stands where the target's does; with one column,
-/// whose probability is on the target's side of 0.5. Throws ShapeError when the shapes differ, or over no rows.
+/// "accuracy": the fraction of rows of (batch, n) whose largest element stands where the target's does; with one
+/// column, whose probability is on the target's side of 0.5. Throws ShapeError when the shapes differ, or over no rows.
 struct TAPEGRAD_EXPORT Accuracy {
   static constexpr const char* name = "accuracy";
   template <Real T>

@@ -56,7 +56,9 @@ double last_size(const Tensor<T>& z) {
 
 }  // namespace
 
-bool is_known_pair(std::string_view activation, std::string_view loss) { return find_pair(activation, loss) != nullptr; }
+bool is_known_pair(std::string_view activation, std::string_view loss) {
+  return find_pair(activation, loss) != nullptr;
+}
 
 void require_known_pair(std::string_view activation, std::string_view loss) {
   if (is_known_pair(activation, loss)) return;

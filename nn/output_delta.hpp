@@ -19,8 +19,8 @@
 
 namespace tapegrad::nn {
 
-/// How delta is found: the closed form of a known pair of activation and loss; one reverse sweep over C(f(z), y); or the
-/// Jacobian of f, row by row, times dC/da. `automatic` takes the closed form where there is one, else the sweep.
+/// How delta is found: the closed form of a known pair of activation and loss; one reverse sweep over C(f(z), y); or
+/// the Jacobian of f, row by row, times dC/da. `automatic` takes the closed form where there is one, else the sweep.
 enum class OutputDelta { automatic, closed_form, vjp, jacobian };
 /// "automatic", "closed_form", "vjp", "jacobian".
 TAPEGRAD_EXPORT std::string to_string(OutputDelta way);

@@ -19,7 +19,7 @@ inline constexpr bool gives<F, R(Args...)> = [] {
   }
 }();
 
-/// Overloads<Tensor<float>(...), Tensor<double>(...)>: a generic lambda fills both places, a lambda of Tensor<float> one.
+/// Overloads<Tensor<float>(...), Tensor<double>(...)>: a generic lambda fills both places, another its own.
 template <class... Signatures>
 class Overloads {
  public:

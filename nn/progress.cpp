@@ -26,7 +26,8 @@ void Progress::end_epoch(const Epoch& epoch) const {
   if (bar_) std::printf("\r\033[K");
   const bool milliseconds = epoch.seconds < 1;
   std::printf("Epoch %lld/%lld - %.1f %s", static_cast<long long>(epoch.index + 1),
-              static_cast<long long>(epoch.epochs), epoch.seconds * (milliseconds ? 1e3 : 1), milliseconds ? "ms" : "s");
+              static_cast<long long>(epoch.epochs), epoch.seconds * (milliseconds ? 1e3 : 1),
+              milliseconds ? "ms" : "s");
   for (const auto& [name, value] : epoch.logs) std::printf(" - %s: %.4f", name.c_str(), value);
   std::printf("\n");
   std::fflush(stdout);

@@ -52,8 +52,8 @@ class TAPEGRAD_EXPORT Sequential {
   template <TargetOf<T> Y>
   Logs train_on_batch(const Tensor<T>& x, const Tensor<Y>& y, Where where = Where::here());
   /// Trains, and gives loss and metrics of every epoch: means over its batches, each before its step. Throws ShapeError
-  /// when X and y differ in their number of rows, ValueError for options that do not fit the data, RowMixingError at the
-  /// first batch when an activation mixes rows and was not declared to (nn::mixes_rows).
+  /// when X and y differ in their number of rows, ValueError for options that do not fit the data, RowMixingError at
+  /// the first batch when an activation mixes rows and was not declared to (nn::mixes_rows).
   template <TargetOf<T> Y>
   History fit(const Tensor<T>& x, const Tensor<Y>& y, const FitOptions& options = {}, Where where = Where::here());
 

@@ -266,7 +266,7 @@ TEST_SUITE("errors") {
   }
 
   TEST_CASE("cotangents, tangents and vectors of the wrong shape") {
-    const auto [y, pullback] = vjp([](const X& z) { return sum(z, 0); }, a);
+    const auto pullback = vjp([](const X& z) { return sum(z, 0); }, a).second;
     REFUSED(ShapeError, pullback(ones({2})), "cotangent", "(2)", "(3)");
     REFUSED(ShapeError, pullback(scalar), "cotangent", "()", "(3)");
     REFUSED(ShapeError, pullback(ones({3, 1})), "cotangent", "(1)", "(3)");

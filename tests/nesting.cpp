@@ -218,7 +218,7 @@ TEST_SUITE("nesting") {
   TEST_CASE("a VJP differentiated by its cotangent at zero") {
     const X x{0.25, 4, 2.25};
     struct Case {
-      const char* name;
+      std::string name;
       X (*f)(const X&);
       X slope;
     };

@@ -73,7 +73,7 @@ TEST_CASE("read_csv names the place of what it refuses") {
   CHECK(refusal(write(path, "a,b\n1,2\n")).find("line 1, column 1") != std::string::npos);
   CHECK_THROWS_AS(nn::read_csv(folder.file("missing.csv")), Error);
   gzFile file = gzopen(folder.file("cut.csv.gz").c_str(), "wb");
-  for (int i = 0; i < 1000; ++i) gzprintf(file, "%d,%d\n", i, i * i * 7919 % 1000);
+  for (int i = 0; i < 1000; ++i) gzprintf(file, "%d,%d\n", i, i * 7919 % 1000);
   gzclose(file);
   fs::resize_file(folder.file("cut.csv.gz"), fs::file_size(folder.file("cut.csv.gz")) / 2);
   CHECK_THROWS_AS(nn::read_csv(folder.file("cut.csv.gz")), Error);

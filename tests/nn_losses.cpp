@@ -163,6 +163,11 @@ TEST_CASE("labels out of range and shapes that differ are refused") {
   CHECK_THROWS_AS(nn::categorical_crossentropy(a, zeros({1, 3})), ShapeError);
   CHECK_THROWS_AS(nn::binary_crossentropy_from_logits(a, zeros({2})), ShapeError);
   try {
+    nn::sparse_categorical_crossentropy(a, Tensor<std::int64_t>{0, 3});
+  } catch (const ValueError& error) {
+    CHECK(std::string(error.what()).find("label 3 is out of range 0..2") != std::string::npos);
+  }
+  try {
     nn::mse(a, zeros({2, 1}));
   } catch (const ShapeError& error) {
     const std::string message = error.what();

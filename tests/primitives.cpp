@@ -285,9 +285,9 @@ std::vector<Row<T>> table() {
 
   // ---------------------------------------------------------------------------------------------- number types
   using Other = std::conditional_t<std::is_same_v<T, float>, double, float>;
-  // Linear, so that a long step does no harm and hides the rounding to float.
+  // Linear, so that a long step does no harm; it drowns the rounding to float.
   add("astype", "there and back", anywhere<T>, unary_cases, [](const X& x) { return astype<T>(astype<Other>(x)) * 2; },
-      {.order = 3, .tolerance = 1e-5, .step = 0.25});
+      {.order = 3, .tolerance = 1e-5, .step = 0.05});
 
   // ---------------------------------------------------------------------------------------------- what rules share
   add("", "one value used by many operations", anywhere<T>, {{{2, 3}}, {{}}},
@@ -341,6 +341,24 @@ TEST_SUITE("primitives") {
     CHECK(allclose(jvp(f, x, Tensor<>{1, 1}).second, Tensor<>(2 * std::pow(1.5, 3) - 16), 1e-14, 0));
     CHECK(allclose(hessian(f)(x), Tensor<>({{4.5, 0}, {0, 8}}), 1e-14, 0));
     CHECK_FALSE(stop_gradient(x).traced());
+  }
+
+  // The table can only convert there and back, where a wrong sign would cancel.
+  TEST_CASE_TEMPLATE("astype passes adjoints and tangents on, converted", T, float, double) {
+    using Other = std::conditional_t<std::is_same_v<T, float>, double, float>;
+    const Tensor<T> x({{1.5, -2, 0.25}, {3, 0, -1}}), v({{1, 2, 3}, {-4, 5, 0.5}});
+    auto convert = [](const Tensor<T>& z) { return astype<Other>(z); };
+    const auto [y, pullback] = vjp(convert, x);
+    CHECK(allclose(y, astype<Other>(x), 0, 0));
+    CHECK(allclose(pullback(astype<Other>(v)), v, 0, 0));
+    CHECK(allclose(pullback(broadcast_to(astype<Other>(v), {2, 2, 3})), broadcast_to(v, {2, 2, 3}), 0, 0));
+    CHECK(allclose(jvp(convert, x, v).second, astype<Other>(v), 0, 0));
+    // Of its derivatives: (x, g) -> J^T g is linear in g and does not depend on x.
+    const auto again = vjp([&](const Tensor<T>& z, const Tensor<Other>& g) { return vjp(convert, z).second(g); }, x,
+                           astype<Other>(v));
+    const auto [dx, dg] = again.second(v);
+    CHECK(allclose(dx, zeros<T>({2, 3}), 0, 0));
+    CHECK(allclose(dg, astype<Other>(v), 0, 0));
   }
 
   TEST_CASE("mixed number types meet in astype") {

@@ -1,10 +1,13 @@
-#include "../error.hpp"
 #include "blas.hpp"
 
 #include <cblas.h>
 
 #include <limits>
 #include <string>
+#include <vector>
+
+#include "../error.hpp"
+#include "kernels.hpp"
 
 namespace tapegrad::kernels {
 namespace {
@@ -40,6 +43,30 @@ blasint blas_size(std::int64_t size) {
   return static_cast<blasint>(size);
 }
 
+// Up to here our own kernel multiplies. It must not be less: OpenBLAS has kernels for small products that take memory from
+// the heap at every call (those for AVX-512, up to 100^3 multiplications).
+constexpr std::int64_t most_small = 1'000'000;
+
+bool is_small(std::int64_t m, std::int64_t n, std::int64_t k) {
+  return m <= most_small && n <= most_small && k <= most_small && m * n <= most_small && m * n * k <= most_small;
+}
+
+template <class T>
+void multiply_small(bool transpose_a, bool transpose_b, std::int64_t m, std::int64_t n, std::int64_t k, const T* a,
+                    const T* b, T* c) {
+  if (!transpose_b) {
+    kernels<T>().gemm(transpose_a, m, n, k, a, b, c);
+    return;
+  }
+  thread_local std::vector<T> transposed;  // grows to the largest once
+  const auto size = static_cast<std::size_t>(n * k) + padding / sizeof(T);
+  if (transposed.size() < size) transposed.resize(size);
+  for (std::int64_t j = 0; j < n; ++j) {
+    for (std::int64_t p = 0; p < k; ++p) transposed[static_cast<std::size_t>(p * n + j)] = b[j * k + p];
+  }
+  kernels<T>().gemm(transpose_a, m, n, k, a, transposed.data(), c);
+}
+
 template <class T>
 void multiply(bool transpose_a, bool transpose_b, std::int64_t rows, std::int64_t cols, std::int64_t inner, const T* a,
               const T* b, T beta, T* c) {
@@ -56,6 +83,8 @@ void multiply(bool transpose_a, bool transpose_b, std::int64_t rows, std::int64_
     call_gemv(op(transpose_a), transpose_a ? k : m, lda, a, b, beta, c);
   } else if (m == 1) {  // c^T = op(b)^T a^T
     call_gemv(op(!transpose_b), transpose_b ? n : k, ldb, b, a, beta, c);
+  } else if (beta == 0 && is_small(rows, cols, inner)) {
+    multiply_small(transpose_a, transpose_b, rows, cols, inner, a, b, c);
   } else {
     call_gemm(op(transpose_a), op(transpose_b), m, n, k, a, lda, b, ldb, beta, c);
   }

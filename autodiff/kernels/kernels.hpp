@@ -2,7 +2,7 @@
 // Loops over contiguous memory, compiled once for baseline x86-64 and once for x86-64-v3 and chosen at run time.
 // Kernels know no tape and no tensor.
 //
-// Padding: every buffer may be read, and every output written, up to `padding` bytes past its end. A loop therefore
+// Padding: every buffer may be read, and every output written, up to `padding` bytes, one AVX2 vector, past its end. A loop therefore
 // needs no scalar tail: its last vector spills into the padding, or into the next row, which is written afterwards.
 // Where lanes are combined (sums, maxima) the spilled lanes are masked.
 
@@ -12,7 +12,7 @@
 
 namespace tapegrad::kernels {
 
-inline constexpr std::size_t padding = 64;
+inline constexpr std::size_t padding = 32;
 
 /// An operand of an elementwise loop over rows and columns: element (i, j) is data[i * row + j], or data[i * row] for
 /// every j when it does not step.
@@ -58,6 +58,9 @@ struct Kernels {
   void (*logsumexp)(const T* x, T* y, std::int64_t rows, std::int64_t cols);  // y (rows)
   // out = y * (g - <g, y>) for each row: J^T g = J g of softmax. g and out (seeds, rows, cols), y (rows, cols).
   void (*softmax_product)(const T* y, const T* g, T* out, std::int64_t seeds, std::int64_t rows, std::int64_t cols);
+
+  // c (m, n) = op(a) b, row-major, op(a) (m, k), b (k, n); for sizes that stay in the cache. c may not spill.
+  void (*gemm)(bool transpose_a, std::int64_t m, std::int64_t n, std::int64_t k, const T* a, const T* b, T* c);
 
   void (*add_to)(T* y, const T* x, std::int64_t n);               // y += x
   void (*axpy)(T* y, double a, const T* x, std::int64_t n);       // y += a * x

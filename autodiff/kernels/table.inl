@@ -1,6 +1,7 @@
 #pragma once
 
 #include "elementwise.inl"
+#include "gemm.inl"
 #include "kernels.hpp"
 #include "reduce.inl"
 #include "softmax.inl"
@@ -19,6 +20,7 @@ inline constexpr Kernels<T> table = {
     .log_softmax = log_softmax<T>,
     .logsumexp = logsumexp<T>,
     .softmax_product = softmax_product<T>,
+    .gemm = gemm<T>,
     .add_to = add_to<T>,
     .axpy = axpy<T>,
 };

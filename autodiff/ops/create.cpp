@@ -57,6 +57,7 @@ Tensor<T> linspace(double start, double stop, std::int64_t count, Where where) {
 
 template <Real T>
 Tensor<T> one_hot(const Tensor<std::int64_t>& labels, std::int64_t classes, Where where) {
+  detail::value_of(labels, "one_hot", where);
   Tensor<T> result = zeros<T>(labels.shape().concat({classes}));
   T* out = result.mutable_data();
   for (std::int64_t i = 0; i < labels.size(); ++i) {
@@ -76,7 +77,7 @@ bool allclose(const Tensor<T>& a, const Tensor<T>& b, double rtol, double atol) 
   if (a.shape() != b.shape()) return false;
   for (std::int64_t i = 0; i < a.size(); ++i) {
     const double x = a.data()[i], y = b.data()[i];
-    if (x != y && !(std::abs(x - y) <= atol + rtol * std::abs(y))) return false;
+    if (x != y && !(std::isfinite(x) && std::isfinite(y) && std::abs(x - y) <= atol + rtol * std::abs(y))) return false;
   }
   return true;
 }

@@ -12,7 +12,11 @@
 #include <numbers>
 #include <tuple>
 
-namespace tapegrad::ops {
+#include "../export.hpp"
+
+namespace tapegrad {
+// Exported, since the primitives of the library's interface are named by these types.
+namespace ops TAPEGRAD_EXPORT {
 
 /// A number of V's element type.
 template <class V>
@@ -226,7 +230,7 @@ struct Divide {
   }
 };
 
-// a * b, but 0 where a is 0 and b is not finite. Its slopes are taken the same way.
+// a * b, but 0 where one of them is 0 and the other is not finite. Its slopes are taken the same way.
 struct Mul0 {
   static constexpr const char* name = "mul0";
   template <class V>
@@ -280,4 +284,5 @@ struct Minimum {
 using Unary = std::tuple<Negate, Exp, Log, Log1p, Tanh, Sigmoid, Relu, LeakyRelu, Abs, Sqrt, Square, Erf, Pow>;
 using Binary = std::tuple<Add, Subtract, Multiply, Divide, Mul0, Maximum, Minimum>;
 
-}  // namespace tapegrad::ops
+}  // namespace ops
+}  // namespace tapegrad

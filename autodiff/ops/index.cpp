@@ -327,7 +327,8 @@ Tensor<T> take(const Tensor<T>& x, const Tensor<std::int64_t>& indices, int axis
 
 template <class T>
 Tensor<T> take_along(const Tensor<T>& x, const Tensor<std::int64_t>& indices, Where where) {
-  const Shape &shape = detail::value_of(x, "take_along", where).shape, &wanted = indices.shape();
+  const Shape &shape = detail::value_of(x, "take_along", where).shape,
+              &wanted = detail::value_of(indices, "take_along", where).shape;
   if (shape.rank() == 0 || wanted.rank() != shape.rank() ||
       wanted.prefix(shape.rank() - 1) != shape.prefix(shape.rank() - 1)) {
     throw ShapeError("take_along" + to_string(where) + ": indices of shape " + to_string(wanted) +
@@ -382,8 +383,11 @@ Tensor<T> sort(const Tensor<T>& x, Where where) {
     const T* row = x.data() + r * cols;
     std::int64_t* index = order.mutable_data() + r * cols;
     std::iota(index, index + cols, std::int64_t{0});
-    std::stable_sort(index, index + cols, [row](std::int64_t i, std::int64_t j) {
-      return row[i] < row[j] || (row[i] == row[i] && row[j] != row[j]);
+    // Ties by position: as stable as std::stable_sort, which would take memory from the heap.
+    std::sort(index, index + cols, [row](std::int64_t i, std::int64_t j) {
+      const bool i_is_number = row[i] == row[i], j_is_number = row[j] == row[j];
+      if (i_is_number && j_is_number && row[i] != row[j]) return row[i] < row[j];
+      return i_is_number != j_is_number ? i_is_number : i < j;
     });
   }
   return detail::take_rows(x, *order.handle().array(), where);

@@ -170,19 +170,45 @@ Tensor<T> cumsum_along(const Tensor<T>& x, std::size_t from_end, bool reverse, c
 
 // ------------------------------------------------------------------------------------------------ any axes
 
+using Marks = std::array<bool, Shape::max_rank>;
+
+// Which axes of a shape are meant.
+Marks marked(const Shape& shape, const Axes& axes, const char* name, const Where& where) {
+  Marks marks{};
+  if (axes.all()) marks.fill(true);
+  for (int axis : axes) {
+    bool& mark = marks[normalise_axis(axis, shape.rank(), name, shape, where)];
+    if (mark) {
+      throw ShapeError(std::string(name) + to_string(where) + ": axis " + std::to_string(axis) + " is given twice");
+    }
+    mark = true;
+  }
+  return marks;
+}
+
+// Number of elements that one element of the result is made of; not 0.
+template <class T>
+std::int64_t reduced_count(const Tensor<T>& x, const Axes& axes, const char* name, const Where& where) {
+  const Shape& shape = value_of(x, name, where).shape;
+  const Marks marks = marked(shape, axes, name, where);
+  std::int64_t count = 1;
+  for (std::size_t i = 0; i < shape.rank(); ++i) {
+    if (marks[i]) count *= shape[i];
+  }
+  if (count == 0) {
+    throw ShapeError(std::string(name) + to_string(where) + ": no elements to reduce in a tensor of shape " +
+                     to_string(shape));
+  }
+  return count;
+}
+
 // Reduces each run of adjacent axes with `reduce`, the last first.
 template <class T, class Reduce>
 Tensor<T> by_groups(const Tensor<T>& x, const Axes& axes, KeepDims keep, const char* name, const Where& where,
                     Reduce reduce) {
   const Shape shape = value_of(x, name, where).shape;
   const std::size_t rank = shape.rank();
-  std::array<bool, Shape::max_rank> reduced{};
-  if (axes.all()) reduced.fill(true);
-  for (int axis : axes) {
-    bool& mark = reduced[normalise_axis(axis, rank, name, shape, where)];
-    if (mark) throw ShapeError(std::string(name) + to_string(where) + ": axis " + std::to_string(axis) + " is given twice");
-    mark = true;
-  }
+  const Marks reduced = marked(shape, axes, name, where);
   Tensor<T> result = x;
   std::size_t runs = 0;
   for (std::size_t i = 0; i < rank; ++i) runs += reduced[i] && (i == 0 || !reduced[i - 1]);
@@ -206,20 +232,6 @@ Tensor<T> by_groups(const Tensor<T>& x, const Axes& axes, KeepDims keep, const c
     result = reshape(result, out, where);
   }
   return result;
-}
-
-std::int64_t reduced_count(const Shape& shape, const Axes& axes, const char* name, const Where& where) {
-  if (axes.all()) return shape.count();
-  std::int64_t n = 1;
-  for (int axis : axes) n *= shape[normalise_axis(axis, shape.rank(), name, shape, where)];
-  return n;
-}
-
-void require_some(std::int64_t count, const Shape& shape, const char* name, const Where& where) {
-  if (count == 0) {
-    throw ShapeError(std::string(name) + to_string(where) + ": no elements to reduce in a tensor of shape " +
-                     to_string(shape));
-  }
 }
 
 }  // namespace
@@ -275,14 +287,13 @@ Tensor<T> sum(const Tensor<T>& x, Axes axes, KeepDims keep, Where where) {
 
 template <Real T>
 Tensor<T> mean(const Tensor<T>& x, Axes axes, KeepDims keep, Where where) {
-  const std::int64_t n = detail::reduced_count(x.shape(), axes, "mean", where);
-  detail::require_some(n, x.shape(), "mean", where);
+  const std::int64_t n = detail::reduced_count(x, axes, "mean", where);
   return detail::binary<ops::Divide>(sum(x, axes, keep, where), Tensor<T>(n), where);
 }
 
 template <Real T>
 Tensor<T> max(const Tensor<T>& x, Axes axes, KeepDims keep, Where where) {
-  detail::require_some(detail::reduced_count(x.shape(), axes, "max", where), x.shape(), "max", where);
+  detail::reduced_count(x, axes, "max", where);
   return detail::by_groups(x, axes, keep, "max", where,
                            [&](const Tensor<T>& y, std::size_t from_end, std::size_t count, bool kept) {
                              return detail::max_group(y, from_end, count, kept, where);
@@ -291,7 +302,7 @@ Tensor<T> max(const Tensor<T>& x, Axes axes, KeepDims keep, Where where) {
 
 template <Real T>
 Tensor<T> min(const Tensor<T>& x, Axes axes, KeepDims keep, Where where) {
-  detail::require_some(detail::reduced_count(x.shape(), axes, "min", where), x.shape(), "min", where);
+  detail::reduced_count(x, axes, "min", where);
   return detail::unary<ops::Negate>(max(detail::unary<ops::Negate>(x, where), axes, keep, where), where);
 }
 
@@ -299,7 +310,7 @@ template <Real T>
 Tensor<std::int64_t> argmax(const Tensor<T>& x, int axis, Where where) {
   const detail::Array& in = detail::value_of(x, "argmax", where);
   const std::size_t at = detail::normalise_axis(axis, in.shape.rank(), "argmax", in.shape, where);
-  detail::require_some(in.shape[at], in.shape, "argmax", where);
+  detail::reduced_count(x, axis, "argmax", where);
   const detail::AxisView view = detail::around(in.shape, at);
   detail::Array* out = detail::allocate_like<std::int64_t>(in.shape.prefix(at).concat(in.shape.suffix(at + 1)));
   for (std::int64_t o = 0; o < view.outer; ++o) {

@@ -1,0 +1,233 @@
+// A steady-state training step makes no heap allocation. A program of its own: it counts every allocation of the process.
+#include <doctest/doctest.h>
+
+#include <array>
+#include <atomic>
+#include <cerrno>
+#include <cstdlib>
+#include <string>
+#include <tapegrad/autodiff.hpp>
+#include <tuple>
+
+// ------------------------------------------------------------------------------------------------ the hook
+
+extern "C" {
+void* __libc_malloc(std::size_t bytes);
+void* __libc_calloc(std::size_t count, std::size_t bytes);
+void* __libc_realloc(void* block, std::size_t bytes);
+void* __libc_memalign(std::size_t alignment, std::size_t bytes);
+void __libc_free(void* block);
+}
+
+namespace {
+std::atomic<long> allocations{0}, frees{0};
+void count() { allocations.fetch_add(1, std::memory_order_relaxed); }
+}  // namespace
+
+extern "C" {
+void* malloc(std::size_t bytes) noexcept {
+  count();
+  return __libc_malloc(bytes);
+}
+void* calloc(std::size_t number, std::size_t bytes) noexcept {
+  count();
+  return __libc_calloc(number, bytes);
+}
+void* realloc(void* block, std::size_t bytes) noexcept {
+  count();
+  return __libc_realloc(block, bytes);
+}
+void* memalign(std::size_t alignment, std::size_t bytes) noexcept {
+  count();
+  return __libc_memalign(alignment, bytes);
+}
+void* aligned_alloc(std::size_t alignment, std::size_t bytes) noexcept {
+  count();
+  return __libc_memalign(alignment, bytes);
+}
+int posix_memalign(void** block, std::size_t alignment, std::size_t bytes) noexcept {
+  count();
+  *block = __libc_memalign(alignment, bytes);
+  return *block ? 0 : ENOMEM;
+}
+void free(void* block) noexcept {
+  if (block) frees.fetch_add(1, std::memory_order_relaxed);
+  __libc_free(block);
+}
+}
+
+namespace {
+
+using namespace tapegrad;
+
+struct Count {
+  long allocations, frees;
+};
+
+// What `steps` calls of step allocate and free, after ten calls to warm up.
+template <class Step>
+Count count_in(Step step, int steps = 200) {
+  for (int i = 0; i < 10; ++i) step();
+  const long before = allocations.load(), freed = frees.load();
+  for (int i = 0; i < steps; ++i) step();
+  return {allocations.load() - before, frees.load() - freed};
+}
+#define CHECK_NO_ALLOCATION(step)                         \
+  do {                                                    \
+    const Count counted = count_in(step);                 \
+    CHECK(counted.allocations == 0);                      \
+    CHECK(counted.frees == 0);                            \
+  } while (false)
+
+// Plain gradient descent, in place where nobody else holds the parameter.
+template <Real T>
+void descend(Tensor<T>& parameter, const Tensor<T>& gradient, T rate) {
+  T* p = parameter.mutable_data();
+  const T* g = gradient.data();
+  for (std::int64_t i = 0; i < parameter.size(); ++i) p[i] -= rate * g[i];
+}
+
+template <Real T>
+struct Mlp {
+  Tensor<T> W0, b0, W1, b1;
+  auto tensors() { return std::tie(W0, b0, W1, b1); }
+};
+
+template <Real T>
+struct Problem {
+  Tensor<T> X, y, W0, b0, W1, b1;
+  Problem() {
+    random::Generator rng(1);
+    X = rng.normal<T>({32, 20});
+    y = one_hot<T>(Tensor<std::int64_t>({32}, std::vector<std::int64_t>(32, 3)), 10);
+    W0 = rng.normal<T>({20, 16}, 0, 0.3);
+    b0 = zeros<T>({16});
+    W1 = rng.normal<T>({16, 10}, 0, 0.3);
+    b1 = zeros<T>({10});
+  }
+  // By hand, so that max, exp, sum and a division are on the tape too.
+  static Tensor<T> loss(const Tensor<T>& W0, const Tensor<T>& b0, const Tensor<T>& W1, const Tensor<T>& b1,
+                        const Tensor<T>& X, const Tensor<T>& y) {
+    const Tensor<T> z = matmul(tanh(matmul(X, W0) + b0), W1) + b1;
+    const Tensor<T> e = exp(z - max(z, -1, keep_dims));
+    return mean(-sum(y * log(e / sum(e, -1, keep_dims)), -1));
+  }
+};
+
+TEST_SUITE("allocation") {
+  TEST_CASE("the hook counts") {
+    const long before = allocations.load();
+    auto* p = new std::array<char, 100>;
+    asm volatile("" : : "r"(p) : "memory");
+    delete p;
+    void* q = std::aligned_alloc(64, 128);
+    asm volatile("" : : "r"(q) : "memory");
+    std::free(q);
+    void* r = nullptr;
+    CHECK(posix_memalign(&r, 64, 64) == 0);
+    r = std::realloc(r, 256);
+    std::free(r);
+    CHECK(allocations.load() - before >= 4);
+    CHECK(count_in([] { std::free(std::malloc(10)); }, 5).frees <= 5);
+  }
+
+  TEST_CASE_TEMPLATE("value_and_grad and an update, of a struct", T, float, double) {
+    const Problem<T> p;
+    Mlp<T> net{p.W0, p.b0, p.W1, p.b1};
+    auto loss = [](const Mlp<T>& n, const Tensor<T>& X, const Tensor<T>& y) {
+      return Problem<T>::loss(n.W0, n.b0, n.W1, n.b1, X, y);
+    };
+    T first = 0, last = 0;
+    auto step = [&] {
+      auto [value, gradient] = value_and_grad(loss)(net, p.X, p.y);
+      descend(net.W0, gradient.W0, T(0.1));
+      descend(net.b0, gradient.b0, T(0.1));
+      descend(net.W1, gradient.W1, T(0.1));
+      descend(net.b1, gradient.b1, T(0.1));
+      if (first == 0) first = value.item();
+      last = value.item();
+    };
+    CHECK_NO_ALLOCATION(step);
+    CHECK(last < T(0.2) * first);
+    CHECK(allclose(p.b0, zeros<T>({16})));  // the first update copied what was shared
+  }
+
+  TEST_CASE_TEMPLATE("value_and_grad and an update, of an array", T, float, double) {
+    const Problem<T> p;
+    std::array<Tensor<T>, 4> net{p.W0, p.b0, p.W1, p.b1};
+    auto loss = [](const std::array<Tensor<T>, 4>& n, const Tensor<T>& X, const Tensor<T>& y) {
+      return Problem<T>::loss(n[0], n[1], n[2], n[3], X, y);
+    };
+    auto step = [&] {
+      auto [value, gradient] = value_and_grad(loss)(net, p.X, p.y);
+      for (std::size_t i = 0; i < 4; ++i) descend(net[i], gradient[i], T(0.1));
+    };
+    CHECK_NO_ALLOCATION(step);
+  }
+
+  TEST_CASE_TEMPLATE("value_and_grad and an update, of a TensorList", T, float, double) {
+    const Problem<T> p;
+    TensorList<T> net{p.W0, p.b0, p.W1, p.b1};
+    auto loss = [](const TensorList<T>& n, const Tensor<T>& X, const Tensor<T>& y) {
+      return Problem<T>::loss(n[0], n[1], n[2], n[3], X, y);
+    };
+    auto step = [&] {
+      auto [value, gradient] = value_and_grad(loss)(net, p.X, p.y);
+      for (std::size_t i = 0; i < net.size(); ++i) descend(net[i], gradient[i], T(0.1));
+    };
+    CHECK_NO_ALLOCATION(step);
+  }
+
+  TEST_CASE_TEMPLATE("several arguments, and the parameters replaced by fresh tensors", T, float, double) {
+    const Problem<T> p;
+    std::tuple net{p.W0, p.b0, p.W1, p.b1};
+    auto step = [&] {
+      auto& [W0, b0, W1, b1] = net;
+      auto [dW0, db0, dW1, db1] = grad<0, 1, 2, 3>(Problem<T>::loss)(W0, b0, W1, b1, p.X, p.y);
+      net = {W0 - 0.1 * dW0, b0 - 0.1 * db0, W1 - 0.1 * dW1, b1 - 0.1 * db1};
+    };
+    CHECK_NO_ALLOCATION(step);
+  }
+
+  TEST_CASE_TEMPLATE("batches of changing rows, and every other kind of operation", T, float, double) {
+    const Problem<T> p;
+    const Tensor<std::int64_t> labels({32}, std::vector<std::int64_t>(32, 3));
+    Tensor<T> W = p.W0;
+    int k = 0;
+    auto step = [&] {
+      const std::int64_t rows = 20 + 4 * (k++ % 4);
+      const Tensor<T> X = slice(p.X, 0, 0, rows);
+      const Tensor<std::int64_t> y = reshape(slice(labels, 0, 0, rows), {rows, 1});
+      auto loss = [&](const Tensor<T>& w) {
+        const Tensor<T> z = matmul(X, w);
+        const Tensor<T> gated = where(z > 0, z, leaky_relu(z)) + cumsum(z) + transpose(sort(transpose(z)));
+        const Tensor<T> joined = concatenate({gated, sqrt(abs(z) + 1), pow(sigmoid(z), 2)}, 1);
+        return -mean(take_along(log_softmax(joined), y)) + sum(square(softmax(z))) + mean(logsumexp(erf(z)));
+      };
+      const auto [value, gradient] = value_and_grad(loss)(W);
+      descend(W, gradient, T(0.01));
+    };
+    CHECK_NO_ALLOCATION(step);
+  }
+
+  TEST_CASE_TEMPLATE("vjp, jvp, jacobian, batch_jacobian, hvp", T, float, double) {
+    const Problem<T> p;
+    const Tensor<T> z = matmul(p.X, matmul(p.W0, p.W1)), one = reshape(slice(z, 0, 0, 1), {10});
+    auto f = [](const Tensor<T>& x) { return softmax(x); };
+    auto by_vjp = [&] {
+      const auto [a, pullback] = vjp(f, z);
+      const Tensor<T> delta = pullback(-p.y / a);
+    };
+    CHECK_NO_ALLOCATION(by_vjp);
+    CHECK_NO_ALLOCATION([&] { const auto both = jvp(f, z, p.y); });
+    CHECK_NO_ALLOCATION([&] { const Tensor<T> delta = jacobian(f)(one).apply_transposed(one); });
+    CHECK_NO_ALLOCATION([&] { const Tensor<T> delta = batch_jacobian(f)(z).apply_transposed(p.y); });
+    auto loss = [](const Tensor<T>& x) { return sum(square(softmax(x))); };
+    CHECK_NO_ALLOCATION([&] { const Tensor<T> hv = hvp(loss)(one, one); });
+    CHECK_NO_ALLOCATION([&] { const Tensor<T> H = hessian(loss)(one); });
+  }
+
+  // The same of the nn layer: one step of Sequential::train_on_batch, and one epoch's steps of fit, belong here.
+}
+
+}  // namespace

@@ -1,0 +1,119 @@
+// Long chains and long runs: linear time, bounded memory, no recursion. A program of its own: it measures its process.
+#include <doctest/doctest.h>
+
+#include <chrono>
+#include <cmath>
+#include <fstream>
+#include <string>
+#include <tapegrad/autodiff.hpp>
+#include <tuple>
+
+namespace {
+
+using namespace tapegrad;
+using X = Tensor<>;
+
+// A line of /proc/self/status, in MB.
+double status(const std::string& key) {
+  std::ifstream in("/proc/self/status");
+  for (std::string line; std::getline(in, line);) {
+    if (line.rfind(key + ":", 0) == 0) return std::stod(line.substr(key.size() + 1)) / 1024;
+  }
+  return 0;
+}
+
+// x -> a chain of `operations` operations x * a, x + b in turn, on 10-vectors.
+struct Chain {
+  int operations;
+  X a, b;
+  X operator()(X x) const {
+    for (int i = 0; i < operations / 2; ++i) x = x * a + b;
+    return sum(x);
+  }
+};
+
+// Seconds of one forward and backward, and a check of what came out.
+double run(int operations) {
+  const Chain chain{operations, full({10}, 1 - 1e-6), full({10}, 1e-6)};
+  const X x = linspace(0.5, 2, 10);
+  const auto start = std::chrono::steady_clock::now();
+  const auto [value, gradient] = value_and_grad(chain)(x);
+  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  // x -> 1 + (x - 1) (1 - 1e-6)^n, whose derivative is the same in every element.
+  const double slope = std::pow(1 - 1e-6, operations / 2);
+  CHECK(allclose(gradient, full({10}, slope), 1e-9, 0));
+  double expected = 0;
+  for (int i = 0; i < 10; ++i) expected += 1 + (x(i) - 1) * slope;
+  CHECK(std::abs(value.item() - expected) < 1e-8);
+  return seconds;
+}
+
+TEST_SUITE("memory") {
+  // First, since the peak is that of the whole process.
+  TEST_CASE("a chain of 1,000,000 operations: linear time, under 400 MB") {
+    const double short_time = std::min(run(100'000), run(100'000));
+    const double long_time = run(1'000'000);
+    CAPTURE(short_time);
+    CAPTURE(long_time);
+    CHECK(long_time <= 3 * 10 * short_time);
+    const double peak = status("VmHWM");
+    CAPTURE(peak);
+    CHECK(peak > 0);
+    CHECK(peak < 400);
+  }
+
+  TEST_CASE("a second chain takes no more memory, and the pool gives its blocks back") {
+    const double before = status("VmRSS");
+    run(1'000'000);
+    CHECK(status("VmRSS") <= before + 8);
+    release_cached_memory();
+    run(10);
+  }
+
+  TEST_CASE("a chain in forward mode, and one that is differentiated twice") {
+    const Chain chain{200'000, full({10}, 1 - 1e-6), full({10}, 1e-6)};
+    const X x = linspace(0.5, 2, 10);
+    CHECK(jvp(chain, x, ones({10})).second.item() == doctest::Approx(10 * std::pow(1 - 1e-6, 100'000)));
+    const Chain shorter{20'000, chain.a, chain.b};
+    auto squared = [&](const X& z) { return square(shorter(z)); };
+    const double slope = std::pow(1 - 1e-6, 10'000);
+    CHECK(allclose(hvp(squared)(x, ones({10})), full({10}, 20 * slope * slope), 1e-9, 0));
+  }
+
+  TEST_CASE("a value_and_grad loop holds its memory: step 10,000 against step 1,000") {
+    struct Net {
+      Tensor<float> W0, b0, W1, b1;
+      auto tensors() { return std::tie(W0, b0, W1, b1); }
+    };
+    random::Generator rng(1);
+    Net net{rng.normal<float>({64, 32}, 0, 0.1), zeros<float>({32}), rng.normal<float>({32, 10}, 0, 0.1), zeros<float>({10})};
+    const Tensor<float> data = rng.normal<float>({400, 64});
+    const Tensor<float> targets = softmax(rng.normal<float>({400, 10}, 0, 3));
+    double at_1000 = 0;
+    float last = 0;
+    for (int step = 1; step <= 10'000; ++step) {
+      const std::int64_t from = 10 * (step % 40), rows = step % 7 == 0 ? 5 : 10;
+      const Tensor<float> x = slice(data, 0, from, from + rows), y = slice(targets, 0, from, from + rows);
+      auto loss = [&](const Net& n) {
+        return -sum(y * log_softmax(matmul(sigmoid(matmul(x, n.W0) + n.b0), n.W1) + n.b1));
+      };
+      auto [value, gradient] = value_and_grad(loss)(net);
+      net = {net.W0 - 0.01 * gradient.W0, net.b0 - 0.01 * gradient.b0, net.W1 - 0.01 * gradient.W1,
+             net.b1 - 0.01 * gradient.b1};
+      if (step % 100 == 0) {  // second derivatives, an exception, a Jacobian: nothing of them stays
+        static_cast<void>(hvp([&](const Tensor<float>& b) {
+          return -sum(y * log_softmax(matmul(sigmoid(matmul(x, net.W0)), net.W1) + b));
+        })(net.b1, net.b1));
+        CHECK_THROWS_AS(grad([&](const Tensor<float>& b) { return matmul(x, net.W0) + b; })(net.b0), TapeError);
+        static_cast<void>(batch_jacobian([](const Tensor<float>& z) { return softmax(z); })(y));
+      }
+      if (step == 1000) at_1000 = status("VmRSS");
+      last = value.item();
+    }
+    CHECK(std::isfinite(last));
+    CAPTURE(at_1000);
+    CHECK(status("VmRSS") <= at_1000 + 1);
+  }
+}
+
+}  // namespace
