@@ -61,10 +61,11 @@ void multiply_small(bool transpose_a, bool transpose_b, std::int64_t m, std::int
   thread_local std::vector<T> transposed;  // grows to the largest once
   const auto size = static_cast<std::size_t>(n * k) + padding / sizeof(T);
   if (transposed.size() < size) transposed.resize(size);
+  T* to = transposed.data();
   for (std::int64_t j = 0; j < n; ++j) {
-    for (std::int64_t p = 0; p < k; ++p) transposed[static_cast<std::size_t>(p * n + j)] = b[j * k + p];
+    for (std::int64_t p = 0; p < k; ++p) to[p * n + j] = b[j * k + p];
   }
-  kernels<T>().gemm(transpose_a, m, n, k, a, transposed.data(), c);
+  kernels<T>().gemm(transpose_a, m, n, k, a, to, c);
 }
 
 template <class T>

@@ -24,21 +24,20 @@ inline void store_first(T* c, const Batch<T>& v, std::int64_t count) {
 template <class T, int rows, int vectors>
 inline void gemm_tile(std::int64_t k, std::int64_t n, std::int64_t cols, const T* a, std::int64_t row,
                       std::int64_t step, const T* b, T* c) {
+  // Unrolled by hand: g++ leaves the sums in memory otherwise.
   Batch<T> sum[rows][vectors];
-  for (auto& in_row : sum) {
-    for (Batch<T>& v : in_row) v = zero<T>();
-  }
+  unroll<rows>([&](auto i) { unroll<vectors>([&](auto v) { sum[i][v] = zero<T>(); }); });
   for (std::int64_t p = 0; p < k; ++p, a += step, b += n) {
     Batch<T> bp[vectors];
-    for (int v = 0; v < vectors; ++v) bp[v] = load(b + v * width<T>);
-    for (int i = 0; i < rows; ++i) {
+    unroll<vectors>([&](auto v) { bp[v] = load(b + v * width<T>); });
+    unroll<rows>([&](auto i) {
       const Batch<T> ai(a[i * row]);
-      for (int v = 0; v < vectors; ++v) sum[i][v] = xsimd::fma(ai, bp[v], sum[i][v]);
-    }
+      unroll<vectors>([&](auto v) { sum[i][v] = xsimd::fma(ai, bp[v], sum[i][v]); });
+    });
   }
-  for (int i = 0; i < rows; ++i) {
-    for (int v = 0; v < vectors; ++v) store_first(c + i * n + v * width<T>, sum[i][v], cols - v * width<T>);
-  }
+  unroll<rows>([&](auto i) {
+    unroll<vectors>([&](auto v) { store_first(c + i * n + v * width<T>, sum[i][v], cols - v * width<T>); });
+  });
 }
 
 template <class T, int rows>
