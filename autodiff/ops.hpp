@@ -125,8 +125,8 @@ template <Real T>
 Tensor<T> minimum(double a, const Tensor<T>& b, Where where = Where::here()) {
   return minimum(b, Operand<T>(Tensor<T>(a), where));
 }
-/// a * d, but 0 where one of them is 0 and the other is not finite: a chain rule through an infinite slope that nothing
-/// asks for.
+/// a * d, but 0 where a is 0 and d is not finite, or d is 0 and a infinite: a chain rule through an infinite slope that
+/// nothing asks for. A NaN in a stays.
 template <Real T>
 Tensor<T> mul0(const Tensor<T>& a, const Tensor<T>& d, Where where = Where::here()) {
   return detail::binary<ops::Mul0>(a, d, where);

@@ -52,7 +52,8 @@ TEST_SUITE("memory") {
   // First, since the peak is that of the whole process.
   TEST_CASE("a chain of 1,000,000 operations: linear time, under 400 MB") {
     const double short_time = std::min(run(100'000), run(100'000));
-    const double long_time = run(1'000'000);
+    // Twice: the first run also waits for fresh pages.
+    const double long_time = std::min(run(1'000'000), run(1'000'000));
     CAPTURE(short_time);
     CAPTURE(long_time);
     CHECK(long_time <= 3 * 10 * short_time);

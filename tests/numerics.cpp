@@ -125,6 +125,7 @@ TEST_SUITE("numerics") {
         {"pow -1", [](const V& z) { return pow(z, -1); }, -1.0 / 16},
         {"pow 0.3", [](const V& z) { return pow(z, 0.3); }, 0.3 * std::pow(4.0, -0.7)},
         {"mul0", [](const V& z) { return mul0(V{0, 1}, log(z)); }, 0.25},
+        {"mul0 of both", [](const V& z) { return mul0(z, 1 / z); }, 0},
     };
     const V x{0, 4};
     const double tolerance = std::is_same_v<T, float> ? 1e-6 : 1e-14;
@@ -154,6 +155,7 @@ TEST_SUITE("numerics") {
   TEST_CASE("mul0") {
     const double big = inf<double>, bad = not_a_number<double>;
     check_equal(mul0(X{0, 0, 2, 0, 2, -0.0}, X{big, bad, 3, 5, big, -big}), X{0, 0, 6, 0, big, 0});
+    check_equal(mul0(X{big, -big, 1}, X{0, 0, 0}), zeros({3}));
     CHECK(std::isnan(mul0(X(2.0), X(bad)).item()));
     CHECK(std::isnan(mul0(X(bad), X(0.0)).item()));
     // Finite products are not touched, at any length.
@@ -317,9 +319,9 @@ TEST_SUITE("numerics") {
     CHECK(worst(tanh_, tanh_exact, -30, 30) <= 4);
     auto erf_ = [](const V& x) { return erf(x); };
     auto erf_exact = [](L x) { return std::erf(x); };
-    CHECK(worst(erf_, erf_exact, -0.1, 0.1) <= 4);
-    CHECK(worst(erf_, erf_exact, -1, 1) <= 4);
-    CHECK(worst(erf_, erf_exact, -6, 6) <= 4);
+    CHECK(worst(erf_, erf_exact, -0.1, 0.1) <= 5);
+    CHECK(worst(erf_, erf_exact, -1, 1) <= 5);
+    CHECK(worst(erf_, erf_exact, -6, 6) <= 5);
     CHECK(worst([](const V& x) { return log1p(x); }, [](L x) { return std::log1p(x); }, -0.5, 0.5) <= 4);
     CHECK(worst([](const V& x) { return log1p(x); }, [](L x) { return std::log1p(x); }, -1e-8, 1e-8) <= 4);
     CHECK(worst([](const V& x) { return sqrt(x); }, [](L x) { return std::sqrt(x); }, 0, 1e10) <= 0.51);
@@ -503,7 +505,7 @@ TEST_SUITE("numerics") {
     CHECK(printed(arange(2000)) == "[0, 1, 2, ..., 1997, 1998, 1999]");
     CHECK(printed(zeros({2, 1000})) == "[[0, 0, 0, ..., 0, 0, 0],\n [0, 0, 0, ..., 0, 0, 0]]");
     CHECK(printed(X{inf<double>, -inf<double>}) == "[inf, -inf]");
-    CHECK(printed(zeros({1000000, 1000})).size() < 1000);
+    CHECK(printed(zeros({2000, 1000})).size() < 1000);
     CHECK(to_string(Shape{32, 10}) == "(32, 10)");
     CHECK(to_string(Shape{}) == "()");
     const auto J = jacobian([](const X& z) { return square(z); })(X{1, 2});

@@ -308,7 +308,8 @@ void check_table() {
       std::string label = row.primitive + (row.what.empty() ? "" : " " + row.what) + " of";
       for (std::size_t k = 0; k < shapes.size(); ++k) {
         at.push_back(row.sample(shapes[k], k, rng));
-        label += " " + to_string(shapes[k]);
+        label += ' ';
+        label += to_string(shapes[k]);
       }
       CAPTURE(label);
       CHECK_NOTHROW(check_derivatives<T>(row.function, at, row.options));

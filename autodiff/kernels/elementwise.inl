@@ -18,7 +18,7 @@ template <class T, class A>
 static inline batch<T, A> mul0(const batch<T, A>& a, const batch<T, A>& d) {
   const batch<T, A> product = a * d, zero(T(0));
   // With ==: in xsimd 8.1 a NaN is not != anything under AVX.
-  return select(product == product, product, select((a == zero) | (d == zero), zero, product));
+  return select(product == product, product, select((a == zero) | ((d == zero) & (a == a)), zero, product));
 }
 
 // Before xsimd's own exp, which is slower, and erf, which is 70 ulp off for doubles.

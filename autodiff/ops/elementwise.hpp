@@ -230,7 +230,7 @@ struct Divide {
   }
 };
 
-// a * b, but 0 where one of them is 0 and the other is not finite. Its slopes are taken the same way.
+// a * b, but 0 where a is 0 and b is not finite, or b is 0 and a infinite. Its slopes are taken the same way.
 struct Mul0 {
   static constexpr const char* name = "mul0";
   template <class V>
