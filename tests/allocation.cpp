@@ -7,6 +7,7 @@
 #include <cstdlib>
 #include <string>
 #include <tapegrad/autodiff.hpp>
+#include <tapegrad/nn.hpp>
 #include <tuple>
 
 // ------------------------------------------------------------------------------------------------ the hook
@@ -227,7 +228,34 @@ TEST_SUITE("allocation") {
     CHECK_NO_ALLOCATION([&] { const Tensor<T> H = hessian(loss)(one); });
   }
 
-  // The same of the nn layer: one step of Sequential::train_on_batch, and one epoch's steps of fit, belong here.
+  TEST_CASE_TEMPLATE("fit, under every output delta", T, float, double) {
+    random::Generator rng(1);
+    const Tensor<T> X = rng.normal<T>({200, 20});
+    const Tensor<T> y = one_hot<T>(argmax(slice(X, 1, 0, 10)), 10);
+    auto softsign = [](const auto& z) { return z / (1 + abs(z)); };
+    auto quartic = [](const auto& a, const auto& t) { return sum(square(square(a - t)), -1); };
+    auto count_fit = [&](nn::Layer<T> output, nn::Loss loss, nn::OutputDelta delta) {
+      nn::Sequential<T> model({nn::Dense{16, "tanh"}, output});
+      model.compile({.optimizer = nn::SGD{.learning_rate = nn::inverse_time_decay(0.01, 0.01)}, .loss = loss,
+                     .metrics = {"accuracy"}, .output_delta = delta});
+      std::array<Count, 6> after{};
+      model.fit(X, y, {.epochs = 6, .batch_size = 10, .callbacks = {[&](nn::Epoch& e) {
+        after[static_cast<std::size_t>(e.index)] = {allocations.load(), frees.load()};
+      }}});
+      // Two whole epochs of 20 steps, once the first have warmed up.
+      CHECK(after[5].allocations - after[3].allocations == 0);
+      CHECK(after[5].frees - after[3].frees == 0);
+    };
+    for (const nn::OutputDelta delta :
+         {nn::OutputDelta::closed_form, nn::OutputDelta::vjp, nn::OutputDelta::jacobian}) {
+      CAPTURE(to_string(delta));
+      count_fit(nn::Dense{10, "softmax"}, "categorical_crossentropy", delta);
+    }
+    for (const nn::OutputDelta delta : {nn::OutputDelta::vjp, nn::OutputDelta::jacobian}) {
+      CAPTURE(to_string(delta));
+      count_fit(nn::Dense{10, softsign}, quartic, delta);
+    }
+  }
 }
 
 }  // namespace
