@@ -23,9 +23,9 @@ struct Rule {
 
   std::string name = "custom";
   /// f(x...); called with plain values.
-  std::function<Tensor<T>(Operands x)> value;
+  std::function<Tensor<T>(Operands x)> value = {};
   /// J_k^T g: g has the shape of y = f(x...), the result that of x[k].
-  std::function<Tensor<T>(std::size_t k, const Tensor<T>& g, const Tensor<T>& y, Operands x)> pullback;
+  std::function<Tensor<T>(std::size_t k, const Tensor<T>& g, const Tensor<T>& y, Operands x)> pullback = {};
   /// J_k v: v has the shape of x[k], the result that of y. Needed only for forward sweeps (jvp, hvp, some Jacobians).
   std::function<Tensor<T>(std::size_t k, const Tensor<T>& v, const Tensor<T>& y, Operands x)> pushforward = {};
   /// The rules take any number of leading seed axes at once; otherwise they are called once per seed.

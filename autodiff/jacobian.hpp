@@ -95,7 +95,7 @@ template <class F>
 auto batch_jacobian(F f, JacobianOptions options = {}, Where where = Where::here()) {
   return [f = std::move(f), options, where]<Real T>(const Tensor<T>& x) {
     detail::require_batch(x, where);
-    detail::Scope scope;
+    detail::Scope scope(where);
     Tensor<T> y = f(Tensor<T>(scope.trace(x.handle())));
     const detail::Recording recording = scope.close();
     return detail::dense_batch_jacobian(recording, x, y, options, where);
@@ -107,7 +107,7 @@ auto batch_jacobian(F f, JacobianOptions options = {}, Where where = Where::here
 template <class F, Real T>
 void require_separate_rows(F&& f, const Tensor<T>& x, Where where = Where::here()) {
   detail::require_batch(x, where);
-  detail::Scope scope;
+  detail::Scope scope(where);
   const Tensor<T> y = f(Tensor<T>(scope.trace(x.handle())));
   scope.close().require_separate_rows(y.handle(), x.shape(), where);
 }

@@ -4,6 +4,7 @@
 #include <array>
 #include <cstdint>
 #include <initializer_list>
+#include <limits>
 #include <string>
 
 #include "error.hpp"
@@ -29,10 +30,12 @@ class Shape {
 
   constexpr std::size_t rank() const { return rank_; }
   constexpr bool empty() const { return rank_ == 0; }
-  /// Number of elements: the product of the sizes; 1 for a scalar.
+  /// Number of elements: the product of the sizes; 1 for a scalar. The largest integer where that overflows.
   constexpr std::int64_t count() const {
     std::int64_t n = 1;
-    for (std::int64_t size : *this) n *= size;
+    for (std::int64_t size : *this) {
+      if (__builtin_mul_overflow(n, size, &n)) n = std::numeric_limits<std::int64_t>::max();
+    }
     return n;
   }
 

@@ -116,9 +116,9 @@ Place append(const Primitive& primitive, Array* output, std::span<const Handle* 
   return {level.scope, index};
 }
 
-Scope::Scope() : tape_(current_tape) {
+Scope::Scope(const Where& where) : tape_(current_tape), where_(where) {
   if (!tape_) tape_ = current_tape = acquire_tape();
-  if (tape_->depth_ == max_depth) throw TapeError("derivatives are nested more than 32 deep");
+  if (tape_->depth_ == max_depth) throw TapeError("a derivative" + to_string(where) + ": derivatives are nested more than 32 deep");
   tape_->levels_[static_cast<std::size_t>(tape_->depth_++)] = {
       fresh_scope(), tape_->size(), static_cast<std::uint32_t>(tape_->operands_.size()), 0};
 }
@@ -134,12 +134,16 @@ Scope::~Scope() {
 }
 
 Handle Scope::trace(const Handle& argument) {
+  if (!argument) {
+    throw ValueError("a derivative" + to_string(where_) +
+                     ": an argument has no value; it was default-constructed or moved from");
+  }
   const int depth = tape_->depth_;
   Tape::Level& level = tape_->levels_[static_cast<std::size_t>(depth - 1)];
   std::uint32_t outer = 0;
   if (argument.traced()) {
     const int own_depth = tape_->depth_of(argument.place().scope);
-    if (own_depth < 0) throw_not_open(argument.place(), "a derivative", {});
+    if (own_depth < 0) throw_not_open(argument.place(), "a derivative", where_);
     outer = tape_->record(argument.place().record).levels & levels_below(own_depth + 1);
   }
   const auto first_operand = static_cast<std::uint32_t>(tape_->operands_.size());

@@ -192,7 +192,8 @@ class TAPEGRAD_EXPORT Recording {
 /// An open scope on this thread. Left by an exception, it takes its records with it.
 class TAPEGRAD_EXPORT Scope {
  public:
-  Scope();
+  /// `where`: the user's line, for errors.
+  explicit Scope(const Where& where = {});
   Scope(const Scope&) = delete;
   ~Scope();
 
@@ -205,6 +206,7 @@ class TAPEGRAD_EXPORT Scope {
 
  private:
   Tape* tape_;
+  Where where_;
   std::uint32_t inputs_ = 0;
 };
 

@@ -176,7 +176,8 @@ class Tensor : public detail::Operators<T> {
   /// A vector of the given elements.
   Tensor(std::initializer_list<T> values)
       : Tensor(Shape{static_cast<std::int64_t>(values.size())}, std::span<const T>(values.begin(), values.size())) {}
-  /// A matrix by its rows. Throws ShapeError when their lengths differ.
+  /// A matrix by its rows; a single column is made by reshape, since {{1}, {2}} also reads as a vector. Throws ShapeError
+  /// when the lengths differ.
   Tensor(std::initializer_list<std::initializer_list<T>> rows, Where where = Where::here());
   /// A copy of `values`, row-major. Throws ShapeError when their number is not that of the shape.
   Tensor(const Shape& shape, std::span<const T> values, Where where = Where::here());
@@ -194,7 +195,7 @@ class Tensor : public detail::Operators<T> {
   const T* data() const { return handle_ ? handle_.array()->template as<T>() : nullptr; }
   /// The elements as a span, which lives no longer than the tensor.
   std::span<const T> elements_view() const& { return {data(), static_cast<std::size_t>(size())}; }
-  std::span<const T> elements_view() && = delete;
+  std::span<const T> elements_view() const&& = delete;
   /// The elements for writing; copied first when another handle shares them. Throws TapeError on a traced tensor: what
   /// is on a tape cannot change under it.
   T* mutable_data(Where where = Where::here());
@@ -216,7 +217,7 @@ class Tensor : public detail::Operators<T> {
     return Bridge::view(*this);
   }
   template <class Bridge = detail::Xtensor>
-  auto array() && = delete;
+  auto array() const&& = delete;
 
   const detail::Handle& handle() const& { return handle_; }
   detail::Handle handle() && { return std::move(handle_); }

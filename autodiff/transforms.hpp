@@ -36,6 +36,13 @@ void trace_in_place(Scope& scope, P& argument) {
   for_each_tensor(argument, [&]<class T>(Tensor<T>& x) { x = Tensor<T>(scope.trace(x.handle())); });
 }
 
+template <class P>
+Handles handles_of(P& p) {
+  Handles handles;
+  for_each_tensor(p, [&](const auto& x) { handles.push_back(x.handle()); });
+  return handles;
+}
+
 /// The argument's tensors, replaced by the next of `values`; zeros of the tensor's own shape for an empty handle.
 template <class P>
 void replace_in_place(P& argument, const Handle*& values) {
@@ -80,7 +87,7 @@ auto one_or_tuple(std::tuple<First, Rest...>&& t) {
 template <std::size_t... I, class F, class... Args>
 auto value_and_gradients(F& f, const Where& where, const Args&... args) {
   const std::tuple<const Args&...> arguments(args...);
-  Scope scope;
+  Scope scope(where);
   std::array<std::size_t, sizeof...(Args)> first{};
   auto y = call_traced<Indices<I...>>(scope, f, arguments, std::index_sequence_for<Args...>{}, &first);
   using Y = std::remove_cvref_t<decltype(y)>;
@@ -186,15 +193,13 @@ auto vjp(F&& f, const Args&... args) {
   return std::pair(std::move(value), Pullback<Y, Args...>(std::move(recording), y, args...));
 }
 
-/// (f(x), J v). `v` holds tensors as x does, of the same shapes.
+/// (f(x), J v). `v` holds tensors as x does, of the same shapes; f may return a tensor or anything that holds tensors.
 template <class F, class P>
 auto jvp(F&& f, const P& x, const std::type_identity_t<P>& v, Where where = Where::here()) {
-  detail::Scope scope;
-  P traced = x;
-  detail::Handles tangents;
+  detail::Scope scope(where);
+  P traced = x, direction = v;
   detail::trace_in_place(scope, traced);
-  P direction = v;
-  detail::for_each_tensor(direction, [&](const auto& t) { tangents.push_back(t.handle()); });
+  const detail::Handles tangents = detail::handles_of(direction);
   std::size_t k = 0;
   detail::for_each_tensor(traced, [&](const auto& t) {
     if (k < tangents.size()) detail::require_same_shape("a tangent", tangents[k].shape(), t.shape(), where);
@@ -202,13 +207,16 @@ auto jvp(F&& f, const P& x, const std::type_identity_t<P>& v, Where where = Wher
   });
   if (k != tangents.size()) throw ShapeError("jvp" + to_string(where) + ": x and v hold different numbers of tensors");
   auto y = f(std::as_const(traced));
-  using Y = std::remove_cvref_t<decltype(y)>;
-  static_assert(detail::is_real_tensor<Y>, "jvp needs a function that returns one Tensor<float> or Tensor<double>");
+  const detail::Handles outputs = detail::handles_of(y);
   const detail::Recording recording = scope.close();
-  const detail::Handle output = y.handle();
-  detail::Handle tangent;
-  recording.forward(tangents, {&output, 1}, {&tangent, 1});
-  return std::pair(Y(recording.lift(output)), tangent ? Y(tangent) : zeros<typename Y::value_type>(y.shape()));
+  detail::Handles results(outputs.size());
+  recording.forward(tangents, outputs, results);
+  auto value = y, tangent = y;
+  k = 0;
+  detail::for_each_tensor(value, [&]<class T>(Tensor<T>& t) { t = Tensor<T>(recording.lift(outputs[k++])); });
+  const detail::Handle* next = results.data();
+  detail::replace_in_place(tangent, next);
+  return std::pair(std::move(value), std::move(tangent));
 }
 
 /// Hessian times vector of a function with a scalar result, forward over reverse: the price of a few gradients
