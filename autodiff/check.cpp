@@ -164,7 +164,10 @@ class Checker {
   void require_close(const Tensor<T>& a, const Tensor<T>& b, double tolerance, const std::string& what) {
     require(a.shape() == b.shape(), what + ": shapes " + to_string(a.shape()) + " and " + to_string(b.shape()));
     double scale = 1;
-    for (std::int64_t i = 0; i < b.size(); ++i) scale = std::max(scale, std::abs(static_cast<double>(b.data()[i])));
+    for (std::int64_t i = 0; i < b.size(); ++i) {
+      const double size = std::abs(static_cast<double>(b.data()[i]));
+      if (std::isfinite(size)) scale = std::max(scale, size);
+    }
     for (std::int64_t i = 0; i < a.size(); ++i) {
       const double x = a.data()[i], y = b.data()[i];
       if (x != y && !(std::abs(x - y) <= tolerance * scale)) {

@@ -89,6 +89,10 @@ Tensor<T> CustomFunction<T>::call(std::span<const Tensor<T>> x, Where where) con
   }
   const Tensor<T> y = object.rule.value(plain);
   if (!y.handle()) throw ValueError(object.rule.name + to_string(where) + ": the rule's value returned nothing");
+  if (y.traced()) {
+    throw TapeError(object.rule.name + to_string(where) +
+                    ": the rule's value depends on a traced tensor that is not an operand; pass it as one");
+  }
   // An own array, since the value may be one of the operands.
   Array* out = view(y.handle().array(), y.shape());
   return Tensor<T>(record(object.primitive, out, operands, where, {.constant = rule_.handle().array()}));

@@ -3,8 +3,8 @@
 //
 //     auto cube = custom<double>({.name = "cube",
 //         .value = [](auto x) { return x[0] * x[0] * x[0]; },
-//         .pullback = [](std::size_t, auto& g, auto& y, auto x) { return g * 3 * square(x[0]); },
-//         .pushforward = [](std::size_t, auto& v, auto& y, auto x) { return v * 3 * square(x[0]); }});
+//         .pullback = [](std::size_t, auto& g, auto&, auto x) { return g * 3 * square(x[0]); },
+//         .pushforward = [](std::size_t, auto& v, auto&, auto x) { return v * 3 * square(x[0]); }});
 //     Tensor<> y = cube(x);
 
 #include <functional>

@@ -83,6 +83,9 @@ auto jacobian(F f, JacobianOptions options = {}) {
     const std::tuple<const Args&...> arguments(args...);
     detail::Scope scope;
     auto y = detail::call_traced<detail::Indices<I>>(scope, f, arguments, std::index_sequence_for<Args...>{});
+    static_assert(std::is_same_v<std::remove_cvref_t<decltype(y)>,
+                                 std::remove_cvref_t<std::tuple_element_t<I, std::tuple<Args...>>>>,
+                  "jacobian needs a function that gives a tensor of its argument's own type; use vjp across types");
     const detail::Recording recording = scope.close();
     return detail::dense_jacobian(recording, std::get<I>(arguments), y, options);
   };
@@ -102,11 +105,11 @@ auto batch_jacobian(F f, JacobianOptions options = {}, Where where = Where::here
   };
 }
 
-/// Throws RowMixingError, as batch_jacobian does, unless f takes each row of x (batch, n) to a row of its result by
+/// Throws RowMixingError, as batch_jacobian does, unless f takes each x[b] of x (batch, ...) to element b of its result by
 /// itself.
 template <class F, Real T>
 void require_separate_rows(F&& f, const Tensor<T>& x, Where where = Where::here()) {
-  detail::require_batch(x, where);
+  if (x.rank() == 0) throw ShapeError("require_separate_rows" + to_string(where) + ": a scalar has no rows");
   detail::Scope scope(where);
   const Tensor<T> y = f(Tensor<T>(scope.trace(x.handle())));
   scope.close().require_separate_rows(y.handle(), x.shape(), where);

@@ -76,7 +76,7 @@ struct Pool {
 };
 constexpr std::size_t most_cached_bytes = std::size_t{1} << 30;
 
-[[gnu::tls_model("initial-exec")]] thread_local constinit Pool pool{};
+thread_local constinit Pool pool{};
 
 void empty_pool() {
   for (Pool::Block*& head : pool.free) {
@@ -164,7 +164,12 @@ std::size_t bytes_of(Dtype dtype, const Shape& shape) {
 Array* allocate(Dtype dtype, const Shape& shape) {
   const std::size_t bytes = bytes_of(dtype, shape) + sizeof(Array) + kernels::padding;
   const std::size_t size_class = class_of(bytes);
-  void* block = take(size_class, bytes);
+  void* block = nullptr;
+  try {
+    block = take(size_class, bytes);
+  } catch (const std::bad_alloc&) {
+    throw Error("out of memory: a tensor of shape " + to_string(shape) + " needs " + std::to_string(bytes) + " bytes");
+  }
   auto* data = static_cast<std::byte*>(block) + sizeof(Array);
   return new (block) Array{{1}, static_cast<std::uint16_t>(size_class), dtype, nullptr, data, shape};
 }

@@ -53,7 +53,7 @@ struct TAPEGRAD_EXPORT Object {
 };
 
 /// A fresh array with one reference, its elements unset, with kernels::padding bytes behind them.
-/// Throws std::bad_alloc; ShapeError for a negative size or a byte count beyond 2^62.
+/// Throws Error when memory is out, ShapeError for a negative size or more than 2^61 bytes.
 TAPEGRAD_EXPORT Array* allocate(Dtype dtype, const Shape& shape);
 /// Another shape over the same elements.
 TAPEGRAD_EXPORT Array* view(Array* array, const Shape& shape);

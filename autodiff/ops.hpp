@@ -231,7 +231,7 @@ TAPEGRAD_EXPORT Tensor<T> take(const Tensor<T>& x, const Tensor<std::int64_t>& i
 template <class T>
 TAPEGRAD_EXPORT Tensor<T> take_along(const Tensor<T>& x, const Tensor<std::int64_t>& indices,
                                      Where where = Where::here());
-/// Tensors one after the other along an axis that exists, or (stack) along a new one.
+/// Tensors one after the other along an axis that they have; scalars and new axes by reshape.
 template <class T>
 TAPEGRAD_EXPORT Tensor<T> concatenate(std::span<const Tensor<T>> parts, int axis = 0, Where where = Where::here());
 template <class T>

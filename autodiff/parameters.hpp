@@ -56,12 +56,5 @@ void for_each_tensor(P& p, Visit&& visit) {
   }
 }
 
-template <class P>
-std::size_t count_tensors(P& p) {
-  std::size_t n = 0;
-  for_each_tensor(p, [&](auto&) { ++n; });
-  return n;
-}
-
 }  // namespace detail
 }  // namespace tapegrad

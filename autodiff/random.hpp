@@ -1,5 +1,6 @@
 #pragma once
-// Seeded random numbers: the same seed gives the same numbers on every machine and for every thread count.
+// Seeded random numbers: the same seed gives the same numbers for every thread count, and (but for the last bits of
+// normal(), which uses the logarithm of the C library) on every machine.
 //
 //     random::Generator rng(42);
 //     Tensor<> w = rng.normal<double>({784, 128}, 0, 0.01);

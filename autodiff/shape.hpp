@@ -4,6 +4,7 @@
 #include <array>
 #include <cstdint>
 #include <initializer_list>
+#include <iosfwd>
 #include <limits>
 #include <string>
 
@@ -80,5 +81,6 @@ class Shape {
 
 /// "(32, 10)"; "()" for a scalar.
 TAPEGRAD_EXPORT std::string to_string(const Shape& shape);
+TAPEGRAD_EXPORT std::ostream& operator<<(std::ostream& out, const Shape& shape);
 
 }  // namespace tapegrad

@@ -18,10 +18,10 @@ decltype(auto) with_real(Dtype dtype, F&& f) {
 }
 
 // v summed down to the operand's shape behind v's seed axes.
-Handle sum_down(Handle v, std::size_t seeds, const Shape& operand) {
+Handle sum_down(Handle v, std::size_t seeds, const Shape& operand, const Where& where) {
   if (v.shape().rank() == seeds + operand.rank() && v.shape().ends_with(operand)) return v;
   return with_real(v.array()->dtype, [&]<class T>(T) {
-    return sum_to(Tensor<T>(v), v.shape().prefix(seeds).concat(operand), seeds).handle();
+    return sum_to(Tensor<T>(v), v.shape().prefix(seeds).concat(operand), seeds, where).handle();
   });
 }
 
@@ -44,12 +44,13 @@ inline void accumulate(Handle& sum, Handle term) {
 // A rule, once for all seeds or once for each.
 using RuleFunction = Handle (*)(const Call&, std::size_t, const Handle&);
 Handle apply(RuleFunction rule, bool single_seed, const Call& call, std::size_t k, const Handle& v,
-             std::size_t own_rank) {
+             std::size_t own_rank, const Shape& result_shape) {
   const std::size_t seeds = v.shape().rank() - own_rank;
   if (!single_seed || seeds == 0) return rule(call, k, v);
   return with_real(v.array()->dtype, [&]<class T>(T) {
     const Shape prefix = v.shape().prefix(seeds), own = v.shape().suffix(seeds);
     const std::int64_t count = prefix.count();
+    if (count == 0) return zeros<T>(prefix.concat(result_shape)).handle();
     const Tensor<T> flat = reshape(Tensor<T>(v), Shape{count}.concat(own));
     std::vector<Tensor<T>> results;
     for (std::int64_t s = 0; s < count; ++s) {
@@ -64,9 +65,9 @@ Handle apply(RuleFunction rule, bool single_seed, const Call& call, std::size_t 
 
 }  // namespace
 
-void Recording::reverse(std::span<const Handle> outputs, std::span<const Handle> adjoints,
-                        std::span<Handle> inputs) const {
-  require_open();
+void Recording::reverse(std::span<const Handle> outputs, std::span<const Handle> adjoints, std::span<Handle> inputs,
+                        const Where& where) const {
+  require_open(where);
   const Segment& s = segment_;
   Table table(s.end - s.begin);
   for (std::size_t i = 0; i < outputs.size(); ++i) {
@@ -83,16 +84,16 @@ void Recording::reverse(std::span<const Handle> outputs, std::span<const Handle>
       const std::uint32_t from = call.operands(k).record;
       if (from == no_record || from < s.begin || (s.tape->record(from).levels & s.level) == 0) continue;
       const std::size_t own_rank = call.output_shape().rank();
-      Handle term = apply(primitive.pullback, primitive.single_seed, call, k, adjoint, own_rank);
-      accumulate(table[from - s.begin], sum_down(std::move(term), adjoint.shape().rank() - own_rank, call.operand_shape(k)));
+      Handle term = apply(primitive.pullback, primitive.single_seed, call, k, adjoint, own_rank, call.operand_shape(k));
+      accumulate(table[from - s.begin], sum_down(std::move(term), adjoint.shape().rank() - own_rank, call.operand_shape(k), call.where()));
     }
   }
   for (std::size_t i = 0; i < inputs.size(); ++i) inputs[i] = std::move(table[i]);
 }
 
-void Recording::forward(std::span<const Handle> inputs, std::span<const Handle> outputs,
-                        std::span<Handle> tangents) const {
-  require_open();
+void Recording::forward(std::span<const Handle> inputs, std::span<const Handle> outputs, std::span<Handle> tangents,
+                        const Where& where) const {
+  require_open(where);
   const Segment& s = segment_;
   Table table(s.end - s.begin);
   for (std::size_t i = 0; i < inputs.size(); ++i) table[i] = inputs[i];
@@ -114,7 +115,7 @@ void Recording::forward(std::span<const Handle> inputs, std::span<const Handle> 
           tangent = insert_axes(Tensor<T>(tangent), output.rank(), output.rank() - own_rank).handle();
           own_rank = output.rank();
         }
-        return apply(primitive.pushforward, primitive.single_seed, call, k, tangent, own_rank);
+        return apply(primitive.pushforward, primitive.single_seed, call, k, tangent, own_rank, output);
       });
       const Shape full = prefix.concat(output);
       if (term.shape() != full) {

@@ -15,7 +15,7 @@ std::atomic<std::uint64_t> thread_numbers{1};
 thread_local std::uint64_t next_scope = 0;
 [[gnu::tls_model("initial-exec")]] thread_local constinit Tape* current_tape = nullptr;
 
-// Tapes without records, kept for their memory. A pointer, so that it may be used while the thread is torn down.
+// Tapes without records, kept for their memory.
 struct Spares {
   std::vector<std::unique_ptr<Tape>> tapes;
   ~Spares();
@@ -37,8 +37,9 @@ Tape* acquire_tape() {
 }
 
 void give_back_tape(Tape* tape) {
+  constexpr std::size_t most_spares = 4;
   std::unique_ptr<Tape> owned(tape);
-  if (!spares_gone) spares.tapes.push_back(std::move(owned));
+  if (!spares_gone && spares.tapes.size() < most_spares) spares.tapes.push_back(std::move(owned));
 }
 
 constexpr std::uint32_t levels_below(int depth) {
@@ -76,6 +77,24 @@ void Tape::truncate(std::uint32_t records, std::uint32_t operands) {
   }
   operands_.truncate(operands);
   records_.truncate(records);
+  // A tape of a hundred thousand records keeps its memory for the next; a longer one gives the rest back.
+  constexpr std::size_t most_chunks = 100;
+  if (records == 0) {
+    records_.shrink(most_chunks);
+    operands_.shrink(2 * most_chunks);
+  }
+}
+
+void Tape::empty(std::uint32_t begin, std::uint32_t end) {
+  for (std::uint32_t i = begin; i < end; ++i) {
+    Record& record = records_[i];
+    for (std::uint32_t k = 0; k < record.operand_count; ++k) {
+      RecordOperand& entry = operands_[record.first_operand + k];
+      if (entry.record == no_record) release(std::exchange(entry.array, nullptr));
+    }
+    release(std::exchange(record.output, nullptr));
+    release(std::exchange(record.attributes.constant, nullptr));
+  }
 }
 
 Place append(const Primitive& primitive, Array* output, std::span<const Handle* const> operands,
@@ -109,9 +128,10 @@ Place append(const Primitive& primitive, Array* output, std::span<const Handle* 
   record.primitive = &primitive;
   record.output = output;
   record.attributes = attributes;
-  record.where = where;
+  record.file = where.file;
+  record.line = static_cast<std::uint32_t>(where.line);
   record.first_operand = first_operand;
-  record.operand_count = static_cast<std::uint16_t>(operands.size());
+  record.operand_count = static_cast<std::uint32_t>(operands.size());
   record.levels = levels;
   return {level.scope, index};
 }
@@ -152,8 +172,14 @@ Handle Scope::trace(const Handle& argument) {
   const std::uint32_t own = std::uint32_t{1} << (depth - 1);
   level.reached |= outer | own;
   const std::uint32_t index = tape_->size();
-  tape_->records_.push() = {&identity, argument.array(), {}, {}, first_operand, argument.traced() ? std::uint16_t{1} : std::uint16_t{0},
-                            outer | own};
+  tape_->records_.push() = {.primitive = &identity,
+                            .output = argument.array(),
+                            .attributes = {},
+                            .file = "",
+                            .line = 0,
+                            .levels = outer | own,
+                            .first_operand = first_operand,
+                            .operand_count = argument.traced() ? 1U : 0U};
   ++inputs_;
   return share(argument.array(), {level.scope, index});
 }
@@ -197,16 +223,17 @@ Recording::~Recording() {
   if (segment_.outer_scope == 0) {
     tape->truncate(0, 0);
     give_back_tape(tape);
-  } else if (!segment_.needed && tape == current_tape && tape->depth_of(segment_.outer_scope) >= 0 &&
-             tape->size() == segment_.end) {
-    tape->truncate(segment_.begin, segment_.begin_operands);
+  } else if (!segment_.needed && tape == current_tape && tape->depth_of(segment_.outer_scope) >= 0) {
+    const bool last = tape->size() == segment_.end && tape->depth_of(segment_.outer_scope) == tape->depth_ - 1;
+    if (last) tape->truncate(segment_.begin, segment_.begin_operands);
+    else tape->empty(segment_.begin, segment_.end);
   }
 }
 
-void Recording::require_open() const {
+void Recording::require_open(const Where& where) const {
   if (segment_.outer_scope == 0) return;
   if (current_tape != segment_.tape || current_tape->depth_of(segment_.outer_scope) < 0) {
-    throw_not_open({segment_.outer_scope, 0}, "a pullback", {});
+    throw_not_open({segment_.outer_scope, 0}, "a pullback", where);
   }
 }
 

@@ -9,6 +9,7 @@
 #include <array>
 #include <cstdint>
 #include <memory>
+#include <new>
 #include <span>
 #include <vector>
 
@@ -36,10 +37,10 @@ struct Record {
   const Primitive* primitive;
   Array* output;
   Attributes attributes;
-  Where where;
-  std::uint32_t first_operand;
-  std::uint16_t operand_count;
+  const char* file;  // of the call, and its line
+  std::uint32_t line;
   std::uint32_t levels;  // bit d: depends on an argument of the scope at depth d
+  std::uint32_t first_operand, operand_count;
 };
 
 struct RecordOperand {
@@ -51,17 +52,26 @@ struct RecordOperand {
 template <class E>
 class Chunks {
  public:
-  E& operator[](std::size_t i) const { return chunks_[i / chunk][i % chunk]; }
+  E& operator[](std::size_t i) const { return *std::launder(reinterpret_cast<E*>(&chunks_[i / chunk][i % chunk])); }
   std::size_t size() const { return size_; }
   E& push() {
-    if (size_ == chunks_.size() * chunk) chunks_.push_back(std::make_unique_for_overwrite<E[]>(chunk));
-    return (*this)[size_++];
+    if (size_ == chunks_.size() * chunk) chunks_.push_back(std::make_unique_for_overwrite<Raw[]>(chunk));
+    const std::size_t i = size_++;
+    return *new (&chunks_[i / chunk][i % chunk]) E;
   }
   void truncate(std::size_t size) { size_ = size; }
+  /// Gives back the memory of all but the first `keep` chunks; empty only.
+  void shrink(std::size_t keep) {
+    if (chunks_.size() > keep) chunks_.resize(keep);
+  }
 
  private:
-  static constexpr std::size_t chunk = 4096;
-  std::vector<std::unique_ptr<E[]>> chunks_;
+  static_assert(std::is_trivially_destructible_v<E>);
+  static constexpr std::size_t chunk = 1024;
+  struct Raw {
+    alignas(E) std::byte bytes[sizeof(E)];
+  };
+  std::vector<std::unique_ptr<Raw[]>> chunks_;
   std::size_t size_ = 0;
 };
 
@@ -91,7 +101,7 @@ class Call {
   const Shape& operand_shape(std::size_t k) const { return operand_array(k).shape; }
   const Shape& output_shape() const { return output_array().shape; }
   const Attributes& attributes() const { return record_.attributes; }
-  const Where& where() const { return record_.where; }
+  Where where() const { return {record_.file, static_cast<int>(record_.line)}; }
   /// True when the rule itself must be recorded, whatever it is applied to.
   bool traced() const { return (record_.levels & segment_.outer_levels) != 0; }
 
@@ -138,6 +148,8 @@ class Tape {
   /// Depth of an open scope; -1 when it is not open.
   int depth_of(std::uint64_t scope) const;
   void truncate(std::uint32_t records, std::uint32_t operands);
+  /// Lets go of what the records of a closed scope hold, in the middle of the tape.
+  void empty(std::uint32_t begin, std::uint32_t end);
 
   std::array<Level, max_depth> levels_{};
   int depth_ = 0;
@@ -174,9 +186,11 @@ class TAPEGRAD_EXPORT Recording {
 
   /// Adjoints of the inputs from those of the outputs: sum over i of J_i^T adjoints[i]. An adjoint may carry leading
   /// seed axes. Inputs that no output depends on get an empty handle.
-  void reverse(std::span<const Handle> outputs, std::span<const Handle> adjoints, std::span<Handle> inputs) const;
+  void reverse(std::span<const Handle> outputs, std::span<const Handle> adjoints, std::span<Handle> inputs,
+               const Where& where = {}) const;
   /// Tangents of the outputs from those of the inputs; empty handles stand for zero on both sides.
-  void forward(std::span<const Handle> inputs, std::span<const Handle> outputs, std::span<Handle> tangents) const;
+  void forward(std::span<const Handle> inputs, std::span<const Handle> outputs, std::span<Handle> tangents,
+               const Where& where = {}) const;
 
   /// Proves from the recorded axes, whatever their sizes, that element b of the input's first axis reaches only element
   /// b of the output's. Throws RowMixingError naming the operation that mixes them and its line.
@@ -184,7 +198,7 @@ class TAPEGRAD_EXPORT Recording {
 
  private:
   friend class Scope;
-  void require_open() const;
+  void require_open(const Where& where) const;
 
   Segment segment_;
 };

@@ -11,6 +11,8 @@ std::string to_string(const Shape& shape) {
   return text + ")";
 }
 
+std::ostream& operator<<(std::ostream& out, const Shape& shape) { return out << to_string(shape); }
+
 template <class T>
 Tensor<T>::Tensor(const Shape& shape, std::span<const T> values, Where where) {
   if (shape.count() != static_cast<std::int64_t>(values.size())) {

@@ -4,7 +4,7 @@
 //
 //     auto f = [](const Tensor<>& w, const Tensor<>& x) { return sum(square(tanh(x * w))); };
 //     Tensor<> dw = grad(f)(w, x);                       // with respect to the first argument
-//     auto [dx] = grad<1>(f)(w, x);  ->  Tensor<> dx = grad<1>(f)(w, x);
+//     Tensor<> dx = grad<1>(f)(w, x);                    // with respect to the second
 //     auto [c, g] = value_and_grad(f)(w, x);
 //     auto [y, pullback] = vjp(f, w);   auto [y2, dy] = jvp(f, w, v);
 //
@@ -142,6 +142,10 @@ class Pullback {
       : state_(std::allocate_shared<State>(detail::PoolAllocator<State>{}, std::move(recording), output.handle(),
                                            std::tuple<Args...>(args...))) {}
 
+  // Copied where it would be moved, so that none is ever empty.
+  Pullback(const Pullback&) = default;
+  Pullback& operator=(const Pullback&) = default;
+
   /// `g`: shape of the output, behind any number of seed axes, which the result then has too. Differentiable in g, and
   /// in the arguments where they lead to an outer derivative. Throws ShapeError, or TapeError when the scope around the
   /// vjp has closed.
@@ -152,7 +156,7 @@ class Pullback {
     detail::require_same_shape("a cotangent", given.suffix(seeds), shape, where);
     detail::Handles gradients(state_->recording.inputs());
     const detail::Handle adjoint = g.handle();
-    state_->recording.reverse({&state_->output, 1}, {&adjoint, 1}, gradients);
+    state_->recording.reverse({&state_->output, 1}, {&adjoint, 1}, gradients, where);
     const detail::Handle* next = gradients.data();
     auto gradient_of = [&](auto copy) {
       detail::for_each_tensor(copy, [&]<class T>(Tensor<T>& x) {

@@ -31,6 +31,7 @@ const std::vector<Known>& known_activations() {
 }  // namespace
 
 Activation::Activation(const char* name, Where where) {
+  if (!name) name = "";
   detail::PoolVector<std::string_view> names;
   for (const Known& known : known_activations()) {
     if (known.name == name) {

@@ -12,7 +12,8 @@
 //       }
 //     };
 //
-// `in` is the shape of one example, x is (batch, in...). A layer without parameters may leave out init.
+// `in` is the shape of one example, x is (batch, in...). A layer without parameters may leave out init. Outside training
+// it treats each row of a batch by itself.
 
 #include <cstdint>
 #include <memory>
@@ -62,6 +63,9 @@ class Layer {
   template <class L>
     requires requires(const L& layer, const Params<T>& p, const Tensor<T>& x) { layer(p, x, Mode{}); }
   Layer(L layer) : layer_(std::make_shared<const Holder<L>>(std::move(layer))) {}
+  // Copied where it would be moved, so that none is ever empty.
+  Layer(const Layer&) = default;
+  Layer& operator=(const Layer&) = default;
 
   Params<T> init(const Shape& in, Rng& rng) const { return layer_->init(in, rng); }
   Tensor<T> operator()(const Params<T>& p, const Tensor<T>& x, Mode mode) const { return layer_->call(p, x, mode); }

@@ -130,6 +130,7 @@ namespace {
 template <class Builtin>
 struct WithoutLine {
   static constexpr const char* name = Builtin::name;
+  using Tag = detail::BuiltinLoss;
   template <Real T, class Y>
     requires std::is_invocable_v<Builtin, const Tensor<T>&, const Tensor<Y>&>
   Tensor<T> operator()(const Tensor<T>& prediction, const Tensor<Y>& target) const {
@@ -160,6 +161,7 @@ const char* type_name() {
 }  // namespace
 
 Loss::Loss(const char* name, Where where) {
+  if (!name) name = "";
   detail::PoolVector<std::string_view> names;
   for (const Loss& known : known_losses()) {
     if (known.name() == name) {

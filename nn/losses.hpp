@@ -15,6 +15,14 @@
 #include "overloads.hpp"
 
 namespace tapegrad::nn {
+namespace detail {
+
+/// Marks the library's own losses: a user's type that happens to have a name is not one of them.
+struct BuiltinLoss {};
+template <class F>
+inline constexpr bool is_builtin_loss = requires { requires std::is_same_v<typename F::Tag, BuiltinLoss>; };
+
+}  // namespace detail
 
 // The built-in losses are called like functions and passed like values. a and y are (..., n), the result is (...).
 // Throws ShapeError, naming both shapes, when they differ.
@@ -26,6 +34,7 @@ namespace tapegrad::nn {
 /// "mse": mean_j (a_j - y_j)^2.
 struct TAPEGRAD_EXPORT MeanSquaredError {
   static constexpr const char* name = "mse";
+  using Tag = detail::BuiltinLoss;
   template <Real T>
   Tensor<T> operator()(const Tensor<T>& a, const Tensor<T>& y, Where where = Where::here()) const;
 };
@@ -34,6 +43,7 @@ inline constexpr MeanSquaredError mse;
 /// "mean_error": mean_j (y_j - a_j), whose gradient is -1/n whatever y is. Notebook 001 calls it MSE.
 struct TAPEGRAD_EXPORT MeanError {
   static constexpr const char* name = "mean_error";
+  using Tag = detail::BuiltinLoss;
   template <Real T>
   Tensor<T> operator()(const Tensor<T>& a, const Tensor<T>& y, Where where = Where::here()) const;
 };
@@ -42,6 +52,7 @@ inline constexpr MeanError mean_error;
 /// "categorical_crossentropy": -sum_j y_j log a_j, of probabilities a.
 struct TAPEGRAD_EXPORT CategoricalCrossentropy {
   static constexpr const char* name = "categorical_crossentropy";
+  using Tag = detail::BuiltinLoss;
   template <Real T>
   Tensor<T> operator()(const Tensor<T>& a, const Tensor<T>& y, Where where = Where::here()) const;
 };
@@ -50,6 +61,7 @@ inline constexpr CategoricalCrossentropy categorical_crossentropy;
 /// "categorical_crossentropy_from_logits": -sum_j y_j log_softmax(z)_j, finite for every finite z.
 struct TAPEGRAD_EXPORT CategoricalCrossentropyFromLogits {
   static constexpr const char* name = "categorical_crossentropy_from_logits";
+  using Tag = detail::BuiltinLoss;
   template <Real T>
   Tensor<T> operator()(const Tensor<T>& z, const Tensor<T>& y, Where where = Where::here()) const;
 };
@@ -58,6 +70,7 @@ inline constexpr CategoricalCrossentropyFromLogits categorical_crossentropy_from
 /// "sparse_categorical_crossentropy": -log a_label; labels are (...). Throws ValueError for a label outside 0..n-1.
 struct TAPEGRAD_EXPORT SparseCategoricalCrossentropy {
   static constexpr const char* name = "sparse_categorical_crossentropy";
+  using Tag = detail::BuiltinLoss;
   template <Real T>
   Tensor<T> operator()(const Tensor<T>& a, const Tensor<std::int64_t>& labels, Where where = Where::here()) const;
 };
@@ -66,6 +79,7 @@ inline constexpr SparseCategoricalCrossentropy sparse_categorical_crossentropy;
 /// "sparse_categorical_crossentropy_from_logits": -log_softmax(z)_label. Throws ValueError for a label outside 0..n-1.
 struct TAPEGRAD_EXPORT SparseCategoricalCrossentropyFromLogits {
   static constexpr const char* name = "sparse_categorical_crossentropy_from_logits";
+  using Tag = detail::BuiltinLoss;
   template <Real T>
   Tensor<T> operator()(const Tensor<T>& z, const Tensor<std::int64_t>& labels, Where where = Where::here()) const;
 };
@@ -74,6 +88,7 @@ inline constexpr SparseCategoricalCrossentropyFromLogits sparse_categorical_cros
 /// "binary_crossentropy": -mean_j (y_j log a_j + (1 - y_j) log(1 - a_j)), of probabilities a.
 struct TAPEGRAD_EXPORT BinaryCrossentropy {
   static constexpr const char* name = "binary_crossentropy";
+  using Tag = detail::BuiltinLoss;
   template <Real T>
   Tensor<T> operator()(const Tensor<T>& a, const Tensor<T>& y, Where where = Where::here()) const;
 };
@@ -83,6 +98,7 @@ inline constexpr BinaryCrossentropy binary_crossentropy;
 /// finite z.
 struct TAPEGRAD_EXPORT BinaryCrossentropyFromLogits {
   static constexpr const char* name = "binary_crossentropy_from_logits";
+  using Tag = detail::BuiltinLoss;
   template <Real T>
   Tensor<T> operator()(const Tensor<T>& z, const Tensor<T>& y, Where where = Where::here()) const;
 };
@@ -110,7 +126,7 @@ class TAPEGRAD_EXPORT Loss {
   template <class F>
     requires(accepts<F>)
   Loss(const F& f) : name_("custom") {
-    if constexpr (requires { F::name; }) name_ = F::name;
+    if constexpr (detail::is_builtin_loss<F>) name_ = F::name;
     if constexpr (OfNumbers::accepts<F>) of_numbers_ = OfNumbers(f);
     else of_labels_ = OfLabels(f);
   }

@@ -14,9 +14,10 @@ namespace {
                    "; it takes (batch, n) with batch > 0, and a target of the same shape or one label per row");
 }
 
-/// The class that a row of probabilities stands for.
+/// The class that a row of probabilities stands for; none, -1, when there is a NaN among them.
 template <class T>
 std::int64_t decide(const T* row, std::int64_t columns) {
+  if (std::any_of(row, row + columns, [](T p) { return p != p; })) return -1;
   if (columns == 1) return *row > T(0.5) ? 1 : 0;
   return std::max_element(row, row + columns) - row;
 }
@@ -55,6 +56,12 @@ double Accuracy::operator()(const Tensor<T>& prediction, const Tensor<std::int64
   if (shape.rank() != 2 || shape.count() == 0 || !(labels.shape() == shape.prefix(1))) {
     throw_shapes(shape, labels.shape());
   }
+  const std::int64_t classes = std::max<std::int64_t>(shape[1], 2);
+  for (std::int64_t label : labels.elements_view()) {
+    if (label < 0 || label >= classes) {
+      throw ValueError("accuracy: label " + std::to_string(label) + " is out of range 0.." + std::to_string(classes - 1));
+    }
+  }
   return fraction_right(prediction, [&](std::int64_t i) { return labels.data()[i]; });
 }
 
@@ -63,10 +70,10 @@ template double Accuracy::operator()(const Tensor<double>&, const Tensor<double>
 template double Accuracy::operator()(const Tensor<float>&, const Tensor<std::int64_t>&) const;
 template double Accuracy::operator()(const Tensor<double>&, const Tensor<std::int64_t>&) const;
 
-Metric::Metric(const char* name, Where where) : name_(name) {
+Metric::Metric(const char* name, Where where) : name_(name ? name : "") {
   if (name_ == Accuracy::name) function_ = decltype(function_)(accuracy);
   else if (name_ == MeanSquaredError::name) function_ = decltype(function_)(MeanSquare{});
-  else detail::throw_unknown("metric", name, {Accuracy::name, MeanSquaredError::name}, where);
+  else detail::throw_unknown("metric", name_, {Accuracy::name, MeanSquaredError::name}, where);
 }
 
 template <Real T, class Y>

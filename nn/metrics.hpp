@@ -1,5 +1,5 @@
 #pragma once
-// Metrics: numbers to read, not to differentiate; by name, or any function of (prediction, target) that gives a double.
+// Metrics: numbers to read, not to differentiate; by name.
 //
 //     nn::accuracy(a, y);
 //     model.compile({.loss = "mse", .metrics = {"mse", "accuracy"}});

@@ -14,6 +14,10 @@ void subtract_scaled(T* __restrict w, const T* __restrict gradient, std::int64_t
 
 }  // namespace
 
+void LearningRate::require_schedule() const {
+  if (!schedule_) throw ValueError("a learning rate needs a number or a function of (epoch, step), not an empty one");
+}
+
 double LearningRate::at(std::int64_t epoch, std::int64_t step) const {
   const double rate = schedule_ ? schedule_(epoch, step) : rate_;
   if (!std::isfinite(rate) || rate < 0) {

@@ -23,12 +23,17 @@ class TAPEGRAD_EXPORT LearningRate {
   LearningRate(double rate) : rate_(rate) {}
   template <class F>
     requires std::is_invocable_r_v<double, F&, std::int64_t, std::int64_t>
-  LearningRate(F schedule) : schedule_(std::move(schedule)) {}
+  LearningRate(F schedule) : schedule_(std::move(schedule)) {
+    require_schedule();
+  }
 
   /// Throws ValueError when the rate is negative or not finite.
   double at(std::int64_t epoch, std::int64_t step) const;
 
  private:
+  /// Throws ValueError for an empty std::function.
+  void require_schedule() const;
+
   double rate_ = 0;
   std::function<double(std::int64_t, std::int64_t)> schedule_;
 };
@@ -55,6 +60,9 @@ class TAPEGRAD_EXPORT Optimizer {
       rule.update(v, std::as_const(v), 0.1);
     }
   Optimizer(Rule rule) : rule_(std::make_shared<const Holder<Rule>>(std::move(rule))) {}
+  // Copied where it would be moved, so that none is ever without its rule.
+  Optimizer(const Optimizer&) = default;
+  Optimizer& operator=(const Optimizer&) = default;
 
   /// Updates every tensor of `params`; in place where no other handle shares its elements. `gradients` holds tensors of
   /// the same shapes in the same order. Throws ShapeError when it does not, ValueError for a learning rate that is

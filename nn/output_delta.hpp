@@ -53,8 +53,8 @@ const F& as_function(const F& f, Builtin*) {
 
 template <class F>
 std::string_view name_of(const F& f) {
-  if constexpr (requires { f.name(); }) return f.name();
-  else if constexpr (requires { F::name; }) return F::name;
+  if constexpr (std::is_same_v<F, Activation> || std::is_same_v<F, Loss>) return f.name();
+  else if constexpr (is_builtin_loss<F>) return F::name;
   else return "custom";
 }
 

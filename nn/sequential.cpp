@@ -2,19 +2,29 @@
 
 #include <algorithm>
 
+#include "../autodiff/jacobian.hpp"
 #include "../autodiff/transforms.hpp"
 #include "progress.hpp"
 #include "sampler.hpp"
 
 namespace tapegrad::nn {
+namespace {
+
+template <Real T>
+void require_plain(const Tensor<T>& x, const char* what, const Where& where) {
+  if (!x.traced()) return;
+  throw TapeError(std::string(what) + to_string(where) +
+                  ": a tensor is on a tape, and the derivative would stop here; pass stop_gradient(x)");
+}
+
+}  // namespace
 
 // ---------------------------------------------------------------------------------------------- what it is made of
 
 template <Real T>
 void Sequential<T>::add(Layer<T> layer) {
+  if (!parameters_.empty()) throw ValueError("add: the model is built, and its parameters would be lost; add layers first");
   layers_.push_back(std::move(layer));
-  parameters_.clear();  // to be made again, for all layers
-  rows_checked_ = false;
 }
 
 template <Real T>
@@ -39,6 +49,10 @@ OutputDelta Sequential<T>::output_delta_used() const {
 template <Real T>
 void Sequential<T>::build(const Shape& example, Where where) {
   if (layers_.empty()) throw ValueError("the model has no layers" + to_string(where));
+  if (!parameters_.empty()) {
+    throw ValueError("build" + to_string(where) + ": the model has parameters already, for examples of shape " +
+                     to_string(example_));
+  }
   Parameters made;
   // A layer need not tell the shape of its output: it is asked with a batch of one.
   Tensor<T> x = zeros<T>(Shape{1}.concat(example));
@@ -51,6 +65,7 @@ void Sequential<T>::build(const Shape& example, Where where) {
     }
   }
   parameters_ = std::move(made);
+  example_ = example;
 }
 
 template <Real T>
@@ -77,9 +92,10 @@ void Sequential<T>::set_parameters(const TensorList<T>& values, Where where) {
     throw ShapeError("set_parameters" + to_string(where) + ": parameter " + std::to_string(k) + " is " +
                      to_string(present[k].shape()) + ", not " + to_string(values[k].shape()));
   }
+  for (const Tensor<T>& value : values) require_plain(value, "set_parameters", where);
   std::size_t k = 0;
   for (Params<T>& layer : parameters_) {
-    for (auto& [name, tensor] : layer) tensor = stop_gradient(values[k++]);
+    for (auto& [name, tensor] : layer) tensor = values[k++];
   }
 }
 
@@ -98,9 +114,15 @@ template <Real T>
 void Sequential<T>::prepare(const Tensor<T>& x, const Where& where) {
   if (x.rank() < 2) throw ShapeError("a batch is (examples, ...), not " + to_string(x.shape()) + to_string(where));
   if (parameters_.empty()) build(x.shape().suffix(1), where);
+  if (!(x.shape().suffix(1) == example_)) {
+    throw ShapeError("the model was built for examples of shape " + to_string(example_) + ", and X is " +
+                     to_string(x.shape()) + to_string(where));
+  }
   if (rows_checked_) return;
   Tensor<T> value = stop_gradient(slice(x, 0, 0, 2, 1, where));
   for (std::size_t i = 0; i < layers_.size(); ++i) {
+    tapegrad::require_separate_rows(
+        [&](const Tensor<T>& traced) { return layers_[i].logits(parameters_[i], traced, Mode{}); }, value, where);
     layers_[i].activation().require_separate_rows(layers_[i].logits(parameters_[i], value, Mode{}));
     value = layers_[i](parameters_[i], value, Mode{});
   }
@@ -197,6 +219,8 @@ Logs Sequential<T>::evaluate(const Tensor<T>& x, const Tensor<Y>& y, Where where
 template <Real T>
 template <TargetOf<T> Y>
 Logs Sequential<T>::train_on_batch(const Tensor<T>& x, const Tensor<Y>& y, Where where) {
+  require_plain(x, "train_on_batch", where);
+  if constexpr (Real<Y>) require_plain(y, "train_on_batch", where);
   prepare(x, y, where);
   Logs logs = empty_logs();
   step(x, y, logs);
@@ -207,6 +231,8 @@ Logs Sequential<T>::train_on_batch(const Tensor<T>& x, const Tensor<Y>& y, Where
 template <Real T>
 template <TargetOf<T> Y>
 History Sequential<T>::fit(const Tensor<T>& x, const Tensor<Y>& y, const FitOptions& options, Where where) {
+  require_plain(x, "fit", where);
+  if constexpr (Real<Y>) require_plain(y, "fit", where);
   prepare(x, y, where);
   detail::Sampler sampler(x.shape()[0], options, where);
   detail::Progress progress(options.verbose, sampler.steps());

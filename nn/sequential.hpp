@@ -21,11 +21,15 @@ namespace tapegrad::nn {
 template <class Y, class T>
 concept TargetOf = std::is_same_v<Y, T> || std::is_same_v<Y, std::int64_t>;
 
+/// Layers in a row, with their parameters. Not to be trained or built by several threads at once; copies are independent.
+/// Throws TapeError for traced data in training, which is not differentiated, and RowMixingError for a layer that mixes
+/// the rows of a batch outside training.
 template <Real T>
 class TAPEGRAD_EXPORT Sequential {
  public:
   explicit Sequential(std::initializer_list<Layer<T>> layers = {}, std::uint64_t seed = 0)
       : layers_(layers), rng_(seed) {}
+  /// Throws ValueError once the model is built: its parameters would be lost.
   void add(Layer<T> layer);
 
   /// Throws ValueError when closed_form is asked for and the pair of activation and loss has none.
@@ -33,12 +37,14 @@ class TAPEGRAD_EXPORT Sequential {
   /// The way that delta of the output layer is found: never automatic.
   OutputDelta output_delta_used() const;
 
-  /// Makes the parameters for examples of this shape, without the batch axis. The first batch does it otherwise.
+  /// Makes the parameters for examples of this shape, without the batch axis. The first batch does it otherwise. Throws
+  /// ValueError when the model has parameters already.
   void build(const Shape& example, Where where = Where::here());
   /// All parameters, in the order of the layers: kernel, bias, kernel, bias, ... They share elements with the model
   /// until it takes its next step.
   TensorList<T> parameters() const;
-  /// Throws ShapeError when the number or a shape differs, ValueError before build.
+  /// Throws ShapeError when the number or a shape differs, ValueError before build, TapeError for a traced value: a model
+  /// is differentiated by its input only; for derivatives by parameters write a function of them.
   void set_parameters(const TensorList<T>& values, Where where = Where::here());
   /// The parameters of each layer, by name.
   const detail::PoolVector<Params<T>>& layer_parameters() const { return parameters_; }
@@ -74,6 +80,7 @@ class TAPEGRAD_EXPORT Sequential {
   std::vector<Layer<T>> layers_;
   Rng rng_;
   Parameters parameters_;  // of each layer, once built
+  Shape example_;          // what they were built for
   CompileOptions options_;
   bool rows_checked_ = false;
 };

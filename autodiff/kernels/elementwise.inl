@@ -36,12 +36,14 @@ static inline batch<double, A> erf(const batch<double, A>& x) {
   return tapegrad::kernels::erf(x);
 }
 
-// Whole exponents up to 64 by repeated squaring, one half by sqrt.
+// Small whole exponents by repeated squaring, one half by sqrt, others by the C library, element by element: xsimd's pow
+// is off by up to a thousand ulp.
 template <class T, class A>
 static inline batch<T, A> power(const batch<T, A>& x, T p) {
   const T magnitude = p < 0 ? -p : p;
-  if (p == T(0.5)) return sqrt(x);
-  if (magnitude <= T(64) && magnitude == static_cast<T>(static_cast<int>(magnitude))) {
+  const batch<T, A> zero(T(0)), infinite(std::numeric_limits<T>::infinity());
+  if (p == T(0.5)) return select(x == -infinite, infinite, sqrt(x) + zero);
+  if (magnitude <= T(4) && magnitude == static_cast<T>(static_cast<int>(magnitude))) {
     batch<T, A> result(T(1)), square = x;
     for (int n = static_cast<int>(magnitude); n > 0; n /= 2) {
       if (n % 2 == 1) result = result * square;
@@ -49,7 +51,10 @@ static inline batch<T, A> power(const batch<T, A>& x, T p) {
     }
     return p < 0 ? batch<T, A>(T(1)) / result : result;
   }
-  return pow(x, batch<T, A>(p));
+  T lanes[batch<T, A>::size];
+  x.store_unaligned(lanes);
+  for (T& lane : lanes) lane = std::pow(lane, p);
+  return batch<T, A>::load_unaligned(lanes);
 }
 
 }  // namespace xsimd

@@ -23,8 +23,8 @@ struct Source {
   bool steps;
 };
 
-/// out (rows, cols) from its sources; p is the primitive's constant. The last source always steps, and so does the
-/// first of a product.
+/// out (rows, cols) from its sources; p is the primitive's constant. At least one source steps; of a product, v and y
+/// always do.
 template <class T>
 using ElementwiseKernel = void (*)(std::int64_t rows, std::int64_t cols, const Source<T>* in, T p, T* out);
 

@@ -134,6 +134,6 @@ template <class T>
 Tensor<T> swap_axes(const Tensor<T>& x, std::size_t from_end, std::size_t other_from_end, const Where& where);
 /// v summed over the axes that broadcasting added or repeated, to `shape`; both begin with the same `seeds` axes.
 template <Real T>
-Tensor<T> sum_to(const Tensor<T>& v, const Shape& shape, std::size_t seeds);
+Tensor<T> sum_to(const Tensor<T>& v, const Shape& shape, std::size_t seeds, const Where& where);
 
 }  // namespace tapegrad::detail

@@ -46,6 +46,10 @@ Tensor<T> arange(double start, double stop, double step) {
 
 template <Real T>
 Tensor<T> linspace(double start, double stop, std::int64_t count, Where where) {
+  if (!std::isfinite(start) || !std::isfinite(stop)) {
+    throw ValueError("linspace" + to_string(where) + ": from " + std::to_string(start) + " to " + std::to_string(stop) +
+                     "; the ends must be finite");
+  }
   if (count < 0) throw ValueError("linspace" + to_string(where) + ": " + std::to_string(count) + " points");
   detail::Array* out = detail::allocate_like<T>({count});
   for (std::int64_t i = 0; i < count; ++i) {

@@ -2,7 +2,6 @@
 // back into zeros, and is a primitive too.
 
 #include <algorithm>
-#include <cstring>
 #include <numeric>
 
 #include "common.hpp"

@@ -1,6 +1,8 @@
 // Matrix products. One primitive, product(op(a), op(b)) with op(x) = x or its transpose, is closed under derivatives:
 // for C = A B, dA = dC B^T and dB = A^T dC (Giles, Collected matrix derivative results, 2008).
 
+#include <algorithm>
+
 #include "../kernels/blas.hpp"
 #include "common.hpp"
 
@@ -64,6 +66,14 @@ Tensor<T> product(const Tensor<T>& a, bool transpose_a, const Tensor<T>& b, bool
                      n = y.shape.from_end(transpose_b ? 2 : 1);
   if (k != y.shape.from_end(transpose_b ? 1 : 2)) throw_inner(x.shape, transpose_a, y.shape, transpose_b, where);
   const Shape batch_a = x.shape.prefix(x.shape.rank() - 2), batch_b = y.shape.prefix(y.shape.rank() - 2);
+  for (std::size_t back = 1; back <= std::min(batch_a.rank(), batch_b.rank()); ++back) {
+    const std::int64_t size_a = batch_a.from_end(back), size_b = batch_b.from_end(back);
+    if (size_a != size_b && size_a != 1 && size_b != 1) {
+      throw ShapeError("matmul" + to_string(where) + ": the batches of " + to_string(x.shape) + " x " +
+                       to_string(y.shape) + " do not broadcast: sizes " + std::to_string(size_a) + " and " +
+                       std::to_string(size_b) + " of axis -" + std::to_string(back + 2));
+    }
+  }
   const Shape batch = batch_a == batch_b ? batch_a : broadcast(batch_a, batch_b, "matmul", where);
   Array* out = allocate_like<T>(batch.concat({m, n}));
   T* c = elements<T>(out);

@@ -251,19 +251,19 @@ Tensor<T> sum_group(const Tensor<T>& x, std::size_t from_end, std::size_t axes, 
 }
 
 template <Real T>
-Tensor<T> sum_to(const Tensor<T>& v, const Shape& shape, std::size_t seeds) {
+Tensor<T> sum_to(const Tensor<T>& v, const Shape& shape, std::size_t seeds, const Where& where) {
   if (v.shape() == shape) return v;
   // Axes that broadcasting put between the seed axes and the operand's own.
   const std::size_t added = v.rank() - shape.rank();
   Tensor<T> result = v;
-  if (added > 0) result = sum_group(result, v.rank() - seeds, added, false, {});
+  if (added > 0) result = sum_group(result, v.rank() - seeds, added, false, where);
   for (std::size_t back = 1; back <= shape.rank() - seeds; ++back) {
     if (shape.from_end(back) == 1 && result.shape().from_end(back) != 1) {
       std::size_t first = back;
       while (first < shape.rank() - seeds && shape.from_end(first + 1) == 1 && result.shape().from_end(first + 1) != 1) {
         ++first;
       }
-      result = sum_group(result, first, first - back + 1, true, {});
+      result = sum_group(result, first, first - back + 1, true, where);
       back = first;
     }
   }
@@ -272,8 +272,8 @@ Tensor<T> sum_to(const Tensor<T>& v, const Shape& shape, std::size_t seeds) {
 
 template Tensor<float> sum_group(const Tensor<float>&, std::size_t, std::size_t, bool, const Where&);
 template Tensor<double> sum_group(const Tensor<double>&, std::size_t, std::size_t, bool, const Where&);
-template Tensor<float> sum_to(const Tensor<float>&, const Shape&, std::size_t);
-template Tensor<double> sum_to(const Tensor<double>&, const Shape&, std::size_t);
+template Tensor<float> sum_to(const Tensor<float>&, const Shape&, std::size_t, const Where&);
+template Tensor<double> sum_to(const Tensor<double>&, const Shape&, std::size_t, const Where&);
 
 }  // namespace detail
 

@@ -1,7 +1,6 @@
 // reshape, transpose, broadcast_to, astype: the same elements, elsewhere or as another type.
 
 #include <algorithm>
-#include <cstring>
 
 #include "common.hpp"
 
@@ -325,6 +324,14 @@ Tensor<To> astype(const Tensor<T>& x, Where where) {
   } else {
     const Array& in = value_of(x, "astype", where);
     Array* out = allocate_like<To>(in.shape);
+    if constexpr (Real<T> && std::is_same_v<To, std::int64_t>) {
+      // Beyond these a conversion is undefined.
+      for (T value : x.elements_view()) {
+        if (value >= T(-0x1p63) && value < T(0x1p63)) continue;
+        destroy(out);
+        throw ValueError("astype" + to_string(where) + ": " + std::to_string(value) + " is no 64-bit integer");
+      }
+    }
     std::transform(in.as<T>(), in.as<T>() + in.shape.count(), elements<To>(out),
                    [](T value) { return static_cast<To>(value); });
     if constexpr (Real<To> && Real<T>) {
