@@ -45,8 +45,8 @@ class Checker {
     auto on_list = [&f](const List<T>& x) { return f(x); };
 
     const Tensor<T> forward = jvp(on_list, at, v).second;
-    require(forward.shape() == y.shape(), "the tangent has shape " + to_string(forward.shape()) + ", the value " +
-                                              to_string(y.shape()));
+    require(forward.shape() == y.shape(),
+            "the tangent has shape " + to_string(forward.shape()) + ", the value " + to_string(y.shape()));
     const Tensor<T> difference = central_difference(f, at, v);
     require_close(forward, difference, difference_tolerance(), "J v differs from a central difference");
 
@@ -107,7 +107,9 @@ class Checker {
   // (x..., u) -> J(x)^T u for each argument, and (x, v) -> J(x) v, checked one order lower.
   void check_again(const TensorFunction<T>& f, const List<T>& at, const Shape& shape, int order) {
     const std::size_t n = at.size();
-    auto first = [n](std::span<const Tensor<T>> all) { return List<T>(all.begin(), all.begin() + static_cast<std::ptrdiff_t>(n)); };
+    auto first = [n](std::span<const Tensor<T>> all) {
+      return List<T>(all.begin(), all.begin() + static_cast<std::ptrdiff_t>(n));
+    };
     auto on_list = [&f](const List<T>& x) { return f(x); };
     List<T> with_u = at;
     with_u.push_back(direction(shape));
@@ -178,7 +180,9 @@ class Checker {
   }
 
   void require(bool holds, const std::string& what) const {
-    if (!holds) throw CheckError("check_derivatives, derivative of order " + std::to_string(options_.order - order_ + 1) + ": " + what);
+    if (!holds)
+      throw CheckError("check_derivatives, derivative of order " + std::to_string(options_.order - order_ + 1) + ": " +
+                       what);
   }
 
   static std::string text(double x) {

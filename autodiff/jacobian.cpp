@@ -9,10 +9,14 @@ namespace tapegrad {
 
 std::string to_string(Structure structure) {
   switch (structure) {
-    case Structure::zero: return "zero";
-    case Structure::diagonal: return "diagonal";
-    case Structure::diagonal_plus_low_rank: return "diagonal plus low rank";
-    case Structure::dense: break;
+    case Structure::zero:
+      return "zero";
+    case Structure::diagonal:
+      return "diagonal";
+    case Structure::diagonal_plus_low_rank:
+      return "diagonal plus low rank";
+    case Structure::dense:
+      break;
   }
   return "dense";
 }
@@ -51,7 +55,8 @@ std::int64_t Jacobian<T>::rank() const {
 
 template <Real T>
 std::string Jacobian<T>::explain() const {
-  const std::string way = used_ == Sweep::forward ? "forward, one tangent per input" : "reverse, one adjoint per output";
+  const std::string way =
+      used_ == Sweep::forward ? "forward, one tangent per input" : "reverse, one adjoint per output";
   std::string text = "Jacobian of " + to_string(input_) + " -> " + to_string(output_) + ": dense";
   if (batched_) {
     text += ", " + std::to_string(dense_.shape()[0]) + " blocks (" + std::to_string(dense_.shape()[1]) + ", " +

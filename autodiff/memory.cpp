@@ -35,8 +35,8 @@ void unpoison([[maybe_unused]] void* block, [[maybe_unused]] std::size_t bytes) 
 #endif
 }
 
-// Size classes: what fills malloc's chunks of 32, 64, ... 1024 bytes, of which it takes 8 itself; then four steps to each
-// power of two, at cache lines.
+// Size classes: what fills malloc's chunks of 32, 64, ... 1024 bytes, of which it takes 8 itself; then four steps to
+// each power of two, at cache lines.
 constexpr std::size_t chunk = 32, chunk_header = 8, most_chunks = 32;
 constexpr std::size_t first_power = 10, class_count = most_chunks + 1 + 4 * 53;
 
@@ -135,11 +135,16 @@ void give_back(void* block, std::size_t size_class) noexcept {
 
 std::size_t size_of(Dtype dtype) {
   switch (dtype) {
-    case Dtype::f32: return sizeof(float);
-    case Dtype::f64: return sizeof(double);
-    case Dtype::i64: return sizeof(std::int64_t);
-    case Dtype::boolean: return sizeof(bool);
-    case Dtype::object: return 0;
+    case Dtype::f32:
+      return sizeof(float);
+    case Dtype::f64:
+      return sizeof(double);
+    case Dtype::i64:
+      return sizeof(std::int64_t);
+    case Dtype::boolean:
+      return sizeof(bool);
+    case Dtype::object:
+      return 0;
   }
   return 0;
 }
@@ -152,8 +157,10 @@ std::size_t bytes_of(Dtype dtype, const Shape& shape) {
   bool empty = false;
   for (std::int64_t size : shape) {
     if (size < 0) throw ShapeError("a tensor of shape " + to_string(shape) + ": sizes must not be negative");
-    if (size == 0) empty = true;
-    else if (__builtin_mul_overflow(bytes, static_cast<std::uint64_t>(size), &bytes) || bytes > most) bytes = most;
+    if (size == 0)
+      empty = true;
+    else if (__builtin_mul_overflow(bytes, static_cast<std::uint64_t>(size), &bytes) || bytes > most)
+      bytes = most;
   }
   if (bytes >= most) throw ShapeError("a tensor of shape " + to_string(shape) + " does not fit in memory");
   return empty ? 0 : bytes;

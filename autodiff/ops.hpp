@@ -50,6 +50,7 @@ TAPEGRAD_EXPORT Tensor<T> one_hot(const Tensor<std::int64_t>& labels, std::int64
 
 // ------------------------------------------------------------------------------------------------- elementwise
 
+/// e^x; inf above 709.4 (float: 88.37), 0 below -708.39 (float: -87.3), where results would be subnormal.
 template <Real T>
 Tensor<T> exp(const Tensor<T>& x, Where where = Where::here()) {
   return detail::unary<ops::Exp>(x, where);
@@ -64,6 +65,7 @@ template <Real T>
 Tensor<T> log1p(const Tensor<T>& x, Where where = Where::here()) {
   return detail::unary<ops::Log1p>(x, where);
 }
+/// Hyperbolic tangent.
 template <Real T>
 Tensor<T> tanh(const Tensor<T>& x, Where where = Where::here()) {
   return detail::unary<ops::Tanh>(x, where);
@@ -93,6 +95,7 @@ template <Real T>
 Tensor<T> sqrt(const Tensor<T>& x, Where where = Where::here()) {
   return detail::unary<ops::Sqrt>(x, where);
 }
+/// x * x.
 template <Real T>
 Tensor<T> square(const Tensor<T>& x, Where where = Where::here()) {
   return detail::unary<ops::Square>(x, where);
@@ -215,6 +218,7 @@ template <class T>
 TAPEGRAD_EXPORT Tensor<T> transpose(const Tensor<T>& x, Where where = Where::here());
 template <class T>
 TAPEGRAD_EXPORT Tensor<T> transpose(const Tensor<T>& x, std::initializer_list<int> axes, Where where = Where::here());
+/// x repeated along axes of size 1, and along new axes in front. Throws ShapeError when x does not broadcast to `shape`.
 template <class T>
 TAPEGRAD_EXPORT Tensor<T> broadcast_to(const Tensor<T>& x, const Shape& shape, Where where = Where::here());
 /// Elements start, start + step, ... before stop along one axis, as Python's x[start:stop:step] with step >= 1:

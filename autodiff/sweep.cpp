@@ -37,8 +37,10 @@ void add_term(Handle& sum, Handle term) {
 
 // The first term is the sum.
 inline void accumulate(Handle& sum, Handle term) {
-  if (!sum) sum = std::move(term);
-  else add_term(sum, std::move(term));
+  if (!sum)
+    sum = std::move(term);
+  else
+    add_term(sum, std::move(term));
 }
 
 // A rule, once for all seeds or once for each.
@@ -85,7 +87,8 @@ void Recording::reverse(std::span<const Handle> outputs, std::span<const Handle>
       if (from == no_record || from < s.begin || (s.tape->record(from).levels & s.level) == 0) continue;
       const std::size_t own_rank = call.output_shape().rank();
       Handle term = apply(primitive.pullback, primitive.single_seed, call, k, adjoint, own_rank, call.operand_shape(k));
-      accumulate(table[from - s.begin], sum_down(std::move(term), adjoint.shape().rank() - own_rank, call.operand_shape(k), call.where()));
+      accumulate(table[from - s.begin],
+                 sum_down(std::move(term), adjoint.shape().rank() - own_rank, call.operand_shape(k), call.where()));
     }
   }
   for (std::size_t i = 0; i < inputs.size(); ++i) inputs[i] = std::move(table[i]);
@@ -119,8 +122,7 @@ void Recording::forward(std::span<const Handle> inputs, std::span<const Handle> 
       });
       const Shape full = prefix.concat(output);
       if (term.shape() != full) {
-        term = with_real(term.array()->dtype,
-                         [&]<class T>(T) { return broadcast_to(Tensor<T>(term), full).handle(); });
+        term = with_real(term.array()->dtype, [&]<class T>(T) { return broadcast_to(Tensor<T>(term), full).handle(); });
       }
       accumulate(table[i - s.begin], std::move(term));
     }
@@ -170,7 +172,8 @@ void Recording::require_separate_rows(const Handle& output, const Shape& input, 
     table[i - s.begin] = *axis;
   }
   const Shape& shape = output.shape();
-  if (table[output.place().record - s.begin] != static_cast<BatchAxis>(shape.rank()) || shape.front() != input.front()) {
+  if (table[output.place().record - s.begin] != static_cast<BatchAxis>(shape.rank()) ||
+      shape.front() != input.front()) {
     throw RowMixingError("the function" + to_string(where) + " takes a batch of shape " + to_string(input) +
                          " to shape " + to_string(shape) + ", whose first axis is not that batch");
   }

@@ -42,9 +42,7 @@ void give_back_tape(Tape* tape) {
   if (!spares_gone && spares.tapes.size() < most_spares) spares.tapes.push_back(std::move(owned));
 }
 
-constexpr std::uint32_t levels_below(int depth) {
-  return static_cast<std::uint32_t>((std::uint64_t{1} << depth) - 1);
-}
+constexpr std::uint32_t levels_below(int depth) { return static_cast<std::uint32_t>((std::uint64_t{1} << depth) - 1); }
 
 [[noreturn]] void throw_not_open(const Place& place, const char* operation, const Where& where) {
   const bool own = place.scope >> thread_shift == next_scope >> thread_shift;
@@ -138,9 +136,10 @@ Place append(const Primitive& primitive, Array* output, std::span<const Handle* 
 
 Scope::Scope(const Where& where) : tape_(current_tape), where_(where) {
   if (!tape_) tape_ = current_tape = acquire_tape();
-  if (tape_->depth_ == max_depth) throw TapeError("a derivative" + to_string(where) + ": derivatives are nested more than 32 deep");
-  tape_->levels_[static_cast<std::size_t>(tape_->depth_++)] = {
-      fresh_scope(), tape_->size(), static_cast<std::uint32_t>(tape_->operands_.size()), 0};
+  if (tape_->depth_ == max_depth)
+    throw TapeError("a derivative" + to_string(where) + ": derivatives are nested more than 32 deep");
+  tape_->levels_[static_cast<std::size_t>(tape_->depth_++)] = {fresh_scope(), tape_->size(),
+                                                               static_cast<std::uint32_t>(tape_->operands_.size()), 0};
 }
 
 Scope::~Scope() {
@@ -225,8 +224,10 @@ Recording::~Recording() {
     give_back_tape(tape);
   } else if (!segment_.needed && tape == current_tape && tape->depth_of(segment_.outer_scope) >= 0) {
     const bool last = tape->size() == segment_.end && tape->depth_of(segment_.outer_scope) == tape->depth_ - 1;
-    if (last) tape->truncate(segment_.begin, segment_.begin_operands);
-    else tape->empty(segment_.begin, segment_.end);
+    if (last)
+      tape->truncate(segment_.begin, segment_.begin_operands);
+    else
+      tape->empty(segment_.begin, segment_.end);
   }
 }
 
@@ -250,8 +251,7 @@ Handle Recording::lift(const Handle& output) const {
 }
 
 Handle Call::handle(Array* array, std::uint32_t record) const {
-  const bool leads_out =
-      record != no_record && (segment_.tape->record(record).levels & segment_.outer_levels) != 0;
+  const bool leads_out = record != no_record && (segment_.tape->record(record).levels & segment_.outer_levels) != 0;
   return share(array, leads_out ? Place{segment_.outer_scope, record} : Place{});
 }
 

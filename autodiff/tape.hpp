@@ -164,8 +164,8 @@ inline const RecordOperand& Call::operands(std::size_t k) const {
   return segment_.tape->operand(record_.first_operand + static_cast<std::uint32_t>(k));
 }
 
-/// Appends a record to the tape that the operands stand on, with a fresh output; at least one of them is traced. Throws TapeError when an
-/// operand's scope has closed or belongs to another thread.
+/// Appends a record to the tape that the operands stand on, with a fresh output; at least one of them is traced. Throws
+/// TapeError when an operand's scope has closed or belongs to another thread.
 Place append(const Primitive& primitive, Array* output, std::span<const Handle* const> operands,
              const Attributes& attributes, const Where& where);
 

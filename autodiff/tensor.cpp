@@ -32,8 +32,8 @@ Tensor<T>::Tensor(std::initializer_list<std::initializer_list<T>> rows, Where wh
                        std::to_string(row.size()) + " values in one matrix");
     }
   }
-  handle_ = detail::Handle(detail::allocate(
-      detail::dtype_of<T>, {static_cast<std::int64_t>(rows.size()), static_cast<std::int64_t>(cols)}));
+  handle_ = detail::Handle(
+      detail::allocate(detail::dtype_of<T>, {static_cast<std::int64_t>(rows.size()), static_cast<std::int64_t>(cols)}));
   T* out = elements();
   for (const auto& row : rows) out = std::copy(row.begin(), row.end(), out);
 }
@@ -72,8 +72,9 @@ T Tensor<T>::element(std::span<const std::int64_t> index) const {
     at = at * size + j;
   }
   if (!valid) {
-    throw ShapeError("element " + to_string(Shape(index.begin(), index.begin() + std::min(index.size(), Shape::max_rank))) +
-                     " of a tensor of shape " + to_string(shape()) + " does not exist; give an index in range for each axis");
+    throw ShapeError(
+        "element " + to_string(Shape(index.begin(), index.begin() + std::min(index.size(), Shape::max_rank))) +
+        " of a tensor of shape " + to_string(shape()) + " does not exist; give an index in range for each axis");
   }
   return data()[at];
 }
@@ -87,8 +88,10 @@ template <class T>
 void print(std::ostream& out, const T* data, const Shape& shape, std::size_t axis) {
   const bool shorten = shape.count() > most_printed;
   if (axis == shape.rank()) {
-    if constexpr (std::is_same_v<T, bool>) out << (*data ? "true" : "false");
-    else out << *data;
+    if constexpr (std::is_same_v<T, bool>)
+      out << (*data ? "true" : "false");
+    else
+      out << *data;
     return;
   }
   const std::int64_t block = shape.suffix(axis + 1).count();

@@ -75,8 +75,12 @@ void speed_test(tg::random::Generator& rng) {
   std::vector<double> ratios;
   double general = 0, closed = 0;
   for (int i = 0; i < 9; ++i) {
-    general = seconds_of([&] { for (int k = 0; k < calls; ++k) numerical = jacobian_delta(z, a, y); });
-    closed = seconds_of([&] { for (int k = 0; k < calls; ++k) analytical = a - y; });
+    general = seconds_of([&] {
+      for (int k = 0; k < calls; ++k) numerical = jacobian_delta(z, a, y);
+    });
+    closed = seconds_of([&] {
+      for (int k = 0; k < calls; ++k) analytical = a - y;
+    });
     ratios.push_back(general / closed);
   }
   std::printf("Time of J^T dC/da over that of a - y, n = 10       notebook 1287 (Python autograd)\n");
@@ -108,10 +112,14 @@ struct Run {
 
 Run train(const Data& data, const Tensor<std::int64_t>& batches, std::int64_t epochs, nn::OutputDelta delta,
           std::uint64_t seed, bool print) {
-  nn::Sequential<double> model({nn::Dense{.units = 64, .activation = "sigmoid",
-                                          .kernel_initializer = nn::normal(0.01), .bias_initializer = nn::normal(0.01)},
-                                nn::Dense{.units = 10, .activation = "softmax",
-                                          .kernel_initializer = nn::normal(0.01), .bias_initializer = nn::normal(0.01)}},
+  nn::Sequential<double> model({nn::Dense{.units = 64,
+                                          .activation = "sigmoid",
+                                          .kernel_initializer = nn::normal(0.01),
+                                          .bias_initializer = nn::normal(0.01)},
+                                nn::Dense{.units = 10,
+                                          .activation = "softmax",
+                                          .kernel_initializer = nn::normal(0.01),
+                                          .bias_initializer = nn::normal(0.01)}},
                                seed);
   model.compile({.optimizer = nn::SGD{.learning_rate = nn::inverse_time_decay(0.01, 0.01)},
                  .loss = "categorical_crossentropy",
@@ -167,7 +175,9 @@ int main(int argc, char** argv) try {
       "trained on the digits under each way of taking it. Takes a few seconds.");
   app.add_option("--epochs", epochs, "epochs of 50 batches of 10")->check(CLI::Range(1, 100000))->capture_default_str();
   app.add_option("--seed", seed, "of weights, batches and the split")->capture_default_str();
-  app.add_option("--digits", digits, "table of 64 features and a label")->check(CLI::ExistingFile)->capture_default_str();
+  app.add_option("--digits", digits, "table of 64 features and a label")
+      ->check(CLI::ExistingFile)
+      ->capture_default_str();
   app.add_option("--output", folder, "folder for the pictures")->check(CLI::ExistingDirectory)->capture_default_str();
   CLI11_PARSE(app, argc, argv);
 

@@ -46,8 +46,7 @@ template <Real T>
 double Accuracy::operator()(const Tensor<T>& prediction, const Tensor<T>& target) const {
   const Shape& shape = prediction.shape();
   if (shape.rank() != 2 || !(shape == target.shape()) || shape.count() == 0) throw_shapes(shape, target.shape());
-  return fraction_right(prediction,
-                        [&](std::int64_t i) { return decide(target.data() + i * shape[1], shape[1]); });
+  return fraction_right(prediction, [&](std::int64_t i) { return decide(target.data() + i * shape[1], shape[1]); });
 }
 
 template <Real T>
@@ -59,7 +58,8 @@ double Accuracy::operator()(const Tensor<T>& prediction, const Tensor<std::int64
   const std::int64_t classes = std::max<std::int64_t>(shape[1], 2);
   for (std::int64_t label : labels.elements_view()) {
     if (label < 0 || label >= classes) {
-      throw ValueError("accuracy: label " + std::to_string(label) + " is out of range 0.." + std::to_string(classes - 1));
+      throw ValueError("accuracy: label " + std::to_string(label) + " is out of range 0.." +
+                       std::to_string(classes - 1));
     }
   }
   return fraction_right(prediction, [&](std::int64_t i) { return labels.data()[i]; });
@@ -71,9 +71,12 @@ template double Accuracy::operator()(const Tensor<float>&, const Tensor<std::int
 template double Accuracy::operator()(const Tensor<double>&, const Tensor<std::int64_t>&) const;
 
 Metric::Metric(const char* name, Where where) : name_(name ? name : "") {
-  if (name_ == Accuracy::name) function_ = decltype(function_)(accuracy);
-  else if (name_ == MeanSquaredError::name) function_ = decltype(function_)(MeanSquare{});
-  else detail::throw_unknown("metric", name_, {Accuracy::name, MeanSquaredError::name}, where);
+  if (name_ == Accuracy::name)
+    function_ = decltype(function_)(accuracy);
+  else if (name_ == MeanSquaredError::name)
+    function_ = decltype(function_)(MeanSquare{});
+  else
+    detail::throw_unknown("metric", name_, {Accuracy::name, MeanSquaredError::name}, where);
 }
 
 template <Real T, class Y>

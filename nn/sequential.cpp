@@ -23,7 +23,9 @@ void require_plain(const Tensor<T>& x, const char* what, const Where& where) {
 
 template <Real T>
 void Sequential<T>::add(Layer<T> layer) {
-  if (!parameters_.empty()) throw ValueError("add: the model is built, and its parameters would be lost; add layers first");
+  if (!parameters_.empty()) {
+    throw ValueError("add: the model is built, and its parameters would be lost; add all layers first");
+  }
   layers_.push_back(std::move(layer));
 }
 

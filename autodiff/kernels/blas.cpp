@@ -38,13 +38,13 @@ void call_gemv(CBLAS_TRANSPOSE ta, blasint rows, blasint cols, const double* a, 
 blasint blas_size(std::int64_t size) {
   if (size > std::numeric_limits<blasint>::max()) {
     throw ShapeError("gemm: a side of " + std::to_string(size) + " is beyond the " +
-                            std::to_string(std::numeric_limits<blasint>::max()) + " that this BLAS can address");
+                     std::to_string(std::numeric_limits<blasint>::max()) + " that this BLAS can address");
   }
   return static_cast<blasint>(size);
 }
 
-// Up to here our own kernel multiplies. It must not be less: OpenBLAS has kernels for small products that take memory from
-// the heap at every call (those for AVX-512, up to 100^3 multiplications).
+// Up to here our own kernel multiplies. It must not be less: OpenBLAS has kernels for small products that take memory
+// from the heap at every call (those for AVX-512, up to 100^3 multiplications).
 constexpr std::int64_t most_small = 1'000'000;
 
 bool is_small(std::int64_t m, std::int64_t n, std::int64_t k) {
@@ -104,8 +104,7 @@ void gemm(bool transpose_a, bool transpose_b, std::int64_t m, std::int64_t n, st
 }
 
 void set_blas_threads(int count) {
-  if (count < 1)
-    throw ValueError("set_num_threads: " + std::to_string(count) + ", but at least 1 is needed");
+  if (count < 1) throw ValueError("set_num_threads: " + std::to_string(count) + ", but at least 1 is needed");
   default_to_one_thread();
   openblas_set_num_threads(count);
 }

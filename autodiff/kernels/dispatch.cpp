@@ -28,9 +28,8 @@ bool choose_v3() {
   if (wanted.empty()) return cpu_has_v3();
   if (wanted == "baseline") return false;
   if (wanted != "x86-64-v3") {
-    throw ValueError(
-        "TAPEGRAD_ISA=" + std::string(wanted) +
-        ": unknown. Use baseline or x86-64-v3, or leave it empty to take the best this CPU has.");
+    throw ValueError("TAPEGRAD_ISA=" + std::string(wanted) +
+                     ": unknown. Use baseline or x86-64-v3, or leave it empty to take the best this CPU has.");
   }
   if (!cpu_has_v3()) {
     throw ValueError(

@@ -2,9 +2,9 @@
 // Loops over contiguous memory, compiled once for baseline x86-64 and once for x86-64-v3 and chosen at run time.
 // Kernels know no tape and no tensor.
 //
-// Padding: every buffer may be read, and every output written, up to `padding` bytes, one AVX2 vector, past its end. A loop therefore
-// needs no scalar tail: its last vector spills into the padding, or into the next row, which is written afterwards.
-// Where lanes are combined (sums, maxima) the spilled lanes are masked.
+// Padding: every buffer may be read, and every output written, up to `padding` bytes, one AVX2 vector, past its end. A
+// loop therefore needs no scalar tail: its last vector spills into the padding, or into the next row, which is written
+// afterwards. Where lanes are combined (sums, maxima) the spilled lanes are masked.
 
 #include <atomic>
 #include <cstddef>

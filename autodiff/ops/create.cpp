@@ -90,8 +90,8 @@ namespace {
 
 // Makes the functions above for every element type.
 template <class T>
-constexpr std::tuple functions(    &full<T>, &zeros<T>, &ones<T>, &eye<T>,
-    static_cast<Tensor<T> (*)(double, double, double)>(&arange<T>));
+constexpr std::tuple functions(&full<T>, &zeros<T>, &ones<T>, &eye<T>,
+                               static_cast<Tensor<T> (*)(double, double, double)>(&arange<T>));
 [[gnu::used]] constexpr auto of_float = functions<float>;
 [[gnu::used]] constexpr auto of_double = functions<double>;
 [[gnu::used]] constexpr auto of_int64 = functions<std::int64_t>;

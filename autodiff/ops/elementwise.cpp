@@ -31,7 +31,9 @@ inline constexpr std::size_t index_in<Op, std::tuple<All...>> = [] {
 }();
 
 template <class Op>
-concept Passes = requires { Op::passes; };
+concept Passes = requires {
+  Op::passes;
+};
 
 template <std::size_t K, class T>
 void run(kernels::ElementwiseKernel<T> kernel, T p, const Shape& out_shape, T* out,
@@ -76,8 +78,10 @@ Handle unary_product(const Call& call, std::size_t, const Handle& v) {
     const T p = static_cast<T>(call.attributes().scalar);
     if (v.traced() || call.traced()) {
       const Tensor<T> vt(v), x = call.operand<T>(0), y = call.output<T>();
-      if constexpr (requires { Op::product(vt, x, y, p); }) return Op::product(vt, x, y, p).handle();
-      else return Op::product(vt, x, y).handle();
+      if constexpr (requires { Op::product(vt, x, y, p); })
+        return Op::product(vt, x, y, p).handle();
+      else
+        return Op::product(vt, x, y).handle();
     }
     Handle out(allocate_like<T>(v.shape()));
     run<3, T>(kernels::kernels<T>().unary[index_in<Op, ops::Unary>].product, p, v.shape(), elements<T>(out.array()),
@@ -150,8 +154,8 @@ template <class Op, Real T>
 Tensor<T> binary(const Tensor<T>& a, const Tensor<T>& b, const Where& where) {
   const Array &x = value_of(a, Op::name, where), &y = value_of(b, Op::name, where);
   Array* out = allocate_like<T>(x.shape == y.shape ? x.shape : broadcast(x.shape, y.shape, Op::name, where));
-  run<2, T>(kernels::kernels<T>().binary[index_in<Op, ops::Binary>].value, T{}, out->shape, elements<T>(out),
-            {&x, &y}, 0);
+  run<2, T>(kernels::kernels<T>().binary[index_in<Op, ops::Binary>].value, T{}, out->shape, elements<T>(out), {&x, &y},
+            0);
   return Tensor<T>(record(binary_primitive<Op, T>, out, {&a.handle(), &b.handle()}, where));
 }
 
@@ -178,10 +182,14 @@ template <Real T>
 Tensor<bool> compare(Comparison comparison, const Operand<T>& a, const Operand<T>& b) {
   const Where& where = a.where();
   switch (comparison) {
-    case Comparison::less: return map<bool>(a.tensor(), b.tensor(), "<", where, [](T x, T y) { return x < y; });
-    case Comparison::less_equal: return map<bool>(a.tensor(), b.tensor(), "<=", where, [](T x, T y) { return x <= y; });
-    case Comparison::equal: return map<bool>(a.tensor(), b.tensor(), "==", where, [](T x, T y) { return x == y; });
-    case Comparison::not_equal: break;
+    case Comparison::less:
+      return map<bool>(a.tensor(), b.tensor(), "<", where, [](T x, T y) { return x < y; });
+    case Comparison::less_equal:
+      return map<bool>(a.tensor(), b.tensor(), "<=", where, [](T x, T y) { return x <= y; });
+    case Comparison::equal:
+      return map<bool>(a.tensor(), b.tensor(), "==", where, [](T x, T y) { return x == y; });
+    case Comparison::not_equal:
+      break;
   }
   return map<bool>(a.tensor(), b.tensor(), "!=", where, [](T x, T y) { return x != y; });
 }
@@ -233,8 +241,8 @@ Tensor<T> where(const Tensor<bool>& mask, const Tensor<T>& a, const std::type_id
       }
     });
   }
-  return Tensor<T>(record(where_primitive<T>, out, {&a.handle(), &b.handle()}, line,
-                          {.constant = mask.handle().array()}));
+  return Tensor<T>(
+      record(where_primitive<T>, out, {&a.handle(), &b.handle()}, line, {.constant = mask.handle().array()}));
 }
 
 template Tensor<float> where(const Tensor<bool>&, const Tensor<float>&, const Operand<float>&);

@@ -49,26 +49,24 @@ Handle embed_again(const Call& call, const Handle& v, std::int64_t size) {
 }
 
 template <class T>
-constexpr Primitive slice_primitive{
-    "slice",
-    [](const Call& call, std::size_t, const Handle& v) {
-      return embed_again<T>(call, v, call.operand_shape(0).from_end(axis_of(call)));
-    },
-    [](const Call& call, std::size_t, const Handle& v) {
-      return slice_again<T>(call, v, call.output_shape().from_end(axis_of(call)));
-    },
-    other_axes_rows};
+constexpr Primitive slice_primitive{"slice",
+                                    [](const Call& call, std::size_t, const Handle& v) {
+                                      return embed_again<T>(call, v, call.operand_shape(0).from_end(axis_of(call)));
+                                    },
+                                    [](const Call& call, std::size_t, const Handle& v) {
+                                      return slice_again<T>(call, v, call.output_shape().from_end(axis_of(call)));
+                                    },
+                                    other_axes_rows};
 
 template <class T>
-constexpr Primitive embed_primitive{
-    "embed",
-    [](const Call& call, std::size_t, const Handle& v) {
-      return slice_again<T>(call, v, call.operand_shape(0).from_end(axis_of(call)));
-    },
-    [](const Call& call, std::size_t, const Handle& v) {
-      return embed_again<T>(call, v, call.output_shape().from_end(axis_of(call)));
-    },
-    other_axes_rows};
+constexpr Primitive embed_primitive{"embed",
+                                    [](const Call& call, std::size_t, const Handle& v) {
+                                      return slice_again<T>(call, v, call.operand_shape(0).from_end(axis_of(call)));
+                                    },
+                                    [](const Call& call, std::size_t, const Handle& v) {
+                                      return embed_again<T>(call, v, call.output_shape().from_end(axis_of(call)));
+                                    },
+                                    other_axes_rows};
 
 Tensor<std::int64_t> bounds_of(std::int64_t start, std::int64_t step) { return {start, step}; }
 
@@ -138,8 +136,7 @@ Handle put_again(const Call& call, const Handle& v, const Shape& target) {
 }
 template <class T>
 constexpr Primitive take_primitive{
-    "take",
-    [](const Call& call, std::size_t, const Handle& v) { return put_again<T>(call, v, call.operand_shape(0)); },
+    "take", [](const Call& call, std::size_t, const Handle& v) { return put_again<T>(call, v, call.operand_shape(0)); },
     take_again<T>, other_axes_rows};
 template <class T>
 constexpr Primitive put_primitive{
@@ -187,7 +184,7 @@ Tensor<T> put_flat(const Tensor<T>& x, const Array& indices, std::size_t from_en
   return Tensor<T>(record(put_primitive<T>, out, {&x.handle()}, where, indexed(from_end, indices)));
 }
 
-// ------------------------------------------------------------------------------------------------ take_along, put_along
+// ------------------------------------------------------------------------------------------------ take_along, put
 
 // The same with an own row of (checked) indices for each row of the last axis; the rows of indices repeat over seeds.
 template <class T>
@@ -217,9 +214,7 @@ constexpr Primitive put_along_primitive{
 struct IndexRows {
   std::int64_t rows, own, count;  // rows of x, rows of indices, indices in a row
   IndexRows(const Shape& x, const Shape& indices)
-      : rows(x.prefix(x.rank() - 1).count()),
-        own(indices.prefix(indices.rank() - 1).count()),
-        count(indices.back()) {}
+      : rows(x.prefix(x.rank() - 1).count()), own(indices.prefix(indices.rank() - 1).count()), count(indices.back()) {}
 };
 
 template <class T>
@@ -264,13 +259,13 @@ template <class T>
 constexpr Primitive concatenate_primitive{
     "concatenate",
     [](const Call& call, std::size_t k, const Handle& v) {
-      return slice_along(Tensor<T>(v), axis_of(call), offset_of(call, k), 1, call.operand_shape(k).from_end(axis_of(call)),
-                         call.where())
+      return slice_along(Tensor<T>(v), axis_of(call), offset_of(call, k), 1,
+                         call.operand_shape(k).from_end(axis_of(call)), call.where())
           .handle();
     },
     [](const Call& call, std::size_t k, const Handle& v) {
-      return embed_along(Tensor<T>(v), axis_of(call), offset_of(call, k), 1, call.output_shape().from_end(axis_of(call)),
-                         call.where())
+      return embed_along(Tensor<T>(v), axis_of(call), offset_of(call, k), 1,
+                         call.output_shape().from_end(axis_of(call)), call.where())
           .handle();
     },
     other_axes_rows};
@@ -296,8 +291,9 @@ Tensor<std::int64_t> normalised(const Tensor<std::int64_t>& indices, std::int64_
 }  // namespace
 
 void list_index(std::vector<const Primitive*>& all) {
-  all.insert(all.end(), {&slice_primitive<double>, &embed_primitive<double>, &take_primitive<double>, &put_primitive<double>,
-                         &take_along_primitive<double>, &put_along_primitive<double>, &concatenate_primitive<double>});
+  all.insert(all.end(),
+             {&slice_primitive<double>, &embed_primitive<double>, &take_primitive<double>, &put_primitive<double>,
+              &take_along_primitive<double>, &put_along_primitive<double>, &concatenate_primitive<double>});
 }
 
 }  // namespace detail
@@ -396,8 +392,8 @@ namespace {
 
 // Makes the functions above for every element type.
 template <class T>
-constexpr std::tuple functions(    &slice<T>, &take<T>, &take_along<T>,
-    static_cast<Tensor<T> (*)(std::span<const Tensor<T>>, int, Where)>(&concatenate<T>));
+constexpr std::tuple functions(&slice<T>, &take<T>, &take_along<T>,
+                               static_cast<Tensor<T> (*)(std::span<const Tensor<T>>, int, Where)>(&concatenate<T>));
 [[gnu::used]] constexpr auto of_float = functions<float>;
 [[gnu::used]] constexpr auto of_double = functions<double>;
 [[gnu::used]] constexpr auto of_int64 = functions<std::int64_t>;

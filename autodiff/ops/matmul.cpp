@@ -94,15 +94,13 @@ Tensor<T> product(const Tensor<T>& a, bool transpose_a, const Tensor<T>& b, bool
       }
     });
   }
-  return Tensor<T>(record(matmul_primitive<T>, out, {&a.handle(), &b.handle()}, where,
-                          {.axes = {transpose_a, transpose_b}}));
+  return Tensor<T>(
+      record(matmul_primitive<T>, out, {&a.handle(), &b.handle()}, where, {.axes = {transpose_a, transpose_b}}));
 }
 
 }  // namespace
 
-void list_matmul(std::vector<const Primitive*>& all) {
-  all.insert(all.end(), {&matmul_primitive<double>});
-}
+void list_matmul(std::vector<const Primitive*>& all) { all.insert(all.end(), {&matmul_primitive<double>}); }
 
 }  // namespace detail
 

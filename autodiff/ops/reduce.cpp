@@ -1,4 +1,5 @@
-// sum, max, cumsum: along a group of adjacent axes, counted from the end. Other sets of axes are reduced group by group.
+// sum, max, cumsum: along a group of adjacent axes, counted from the end. Other sets of axes are reduced group by
+// group.
 
 #include <algorithm>
 
@@ -119,7 +120,9 @@ Handle max_pullback(const Call& call, std::size_t, const Handle& v) {
 template <class T>
 Handle max_pushforward(const Call& call, std::size_t, const Handle& v) {
   const Group group(call.attributes());
-  return sum_group(where(mask_of_largest<T>(call, group), Tensor<T>(v), 0.0), group.from_end, group.axes, group.keep, call.where()).handle();
+  return sum_group(where(mask_of_largest<T>(call, group), Tensor<T>(v), 0.0), group.from_end, group.axes, group.keep,
+                   call.where())
+      .handle();
 }
 template <class T>
 constexpr Primitive max_primitive{"max", max_pullback<T>, max_pushforward<T>, reduce_rows};
@@ -164,8 +167,8 @@ Tensor<T> cumsum_along(const Tensor<T>& x, std::size_t from_end, bool reverse, c
   const AxisView view = around(in.shape, in.shape.rank() - from_end);
   Array* out = allocate_like<T>(in.shape);
   kernels::kernels<T>().cumsum(in.as<T>(), elements<T>(out), view.outer, view.count, view.inner, reverse);
-  return Tensor<T>(record(cumsum_primitive<T>, out, {&x.handle()}, where,
-                          {.axes = {static_cast<std::int8_t>(from_end), reverse}}));
+  return Tensor<T>(
+      record(cumsum_primitive<T>, out, {&x.handle()}, where, {.axes = {static_cast<std::int8_t>(from_end), reverse}}));
 }
 
 // ------------------------------------------------------------------------------------------------ any axes
@@ -260,7 +263,8 @@ Tensor<T> sum_to(const Tensor<T>& v, const Shape& shape, std::size_t seeds, cons
   for (std::size_t back = 1; back <= shape.rank() - seeds; ++back) {
     if (shape.from_end(back) == 1 && result.shape().from_end(back) != 1) {
       std::size_t first = back;
-      while (first < shape.rank() - seeds && shape.from_end(first + 1) == 1 && result.shape().from_end(first + 1) != 1) {
+      while (first < shape.rank() - seeds && shape.from_end(first + 1) == 1 &&
+             result.shape().from_end(first + 1) != 1) {
         ++first;
       }
       result = sum_group(result, first, first - back + 1, true, where);

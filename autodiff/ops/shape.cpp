@@ -85,14 +85,16 @@ constexpr Primitive reshape_primitive{
 template <class T>
 Tensor<T> reshaped(const Tensor<T>& x, const Shape& shape, const Where& where) {
   Array* out = view(x.handle().array(), shape);
-  if constexpr (Real<T>) return Tensor<T>(record(reshape_primitive<T>, out, {&x.handle()}, where));
-  else return Tensor<T>(Handle(out));
+  if constexpr (Real<T>)
+    return Tensor<T>(record(reshape_primitive<T>, out, {&x.handle()}, where));
+  else
+    return Tensor<T>(Handle(out));
 }
 
 // ------------------------------------------------------------------------------------------------ transpose
 
-// order[i]: the axis of x, counted from the end less one, that becomes axis i of the result, counted likewise. Seed axes
-// stay in front.
+// order[i]: the axis of x, counted from the end less one, that becomes axis i of the result, counted likewise. Seed
+// axes stay in front.
 using Order = std::array<std::int8_t, Shape::max_rank>;
 
 template <class T>
@@ -244,8 +246,10 @@ Tensor<T> reshape(const Tensor<T>& x, const Shape& shape, Where where) {
   std::int64_t known = 1;
   bool valid = true;
   for (std::size_t i = 0; i < to.rank(); ++i) {
-    if (to[i] == -1 && open == to.rank()) open = i;
-    else if (to[i] < 0 || __builtin_mul_overflow(known, to[i], &known)) valid = false;
+    if (to[i] == -1 && open == to.rank())
+      open = i;
+    else if (to[i] < 0 || __builtin_mul_overflow(known, to[i], &known))
+      valid = false;
   }
   if (valid && open < to.rank()) {
     valid = known != 0 && from.count() % known == 0;
@@ -307,13 +311,17 @@ Tensor<T> broadcast_to(const Tensor<T>& x, const Shape& shape, Where where) {
       for (std::int64_t i = 0; i < loops.rows(); ++i) {
         const T* from = in.as<T>() + offset[0] + i * loops.row_stride(0);
         T* to = elements<T>(out) + at + i * loops.cols();
-        if (loops.steps(0)) std::copy_n(from, loops.cols(), to);
-        else std::fill_n(to, loops.cols(), *from);
+        if (loops.steps(0))
+          std::copy_n(from, loops.cols(), to);
+        else
+          std::fill_n(to, loops.cols(), *from);
       }
     });
   }
-  if constexpr (Real<T>) return Tensor<T>(record(broadcast_primitive, out, {&x.handle()}, where));
-  else return Tensor<T>(Handle(out));
+  if constexpr (Real<T>)
+    return Tensor<T>(record(broadcast_primitive, out, {&x.handle()}, where));
+  else
+    return Tensor<T>(Handle(out));
 }
 
 template <class To, class T>
@@ -346,14 +354,10 @@ namespace {
 
 // Makes the functions above for every element type.
 template <class T>
-constexpr std::tuple functions(    &reshape<T>,
-    static_cast<Tensor<T> (*)(const Tensor<T>&, Where)>(&transpose<T>),
-    static_cast<Tensor<T> (*)(const Tensor<T>&, std::initializer_list<int>, Where)>(&transpose<T>),
-    &broadcast_to<T>,
-    &astype<float, T>,
-    &astype<double, T>,
-    &astype<std::int64_t, T>,
-    &astype<bool, T>);
+constexpr std::tuple functions(
+    &reshape<T>, static_cast<Tensor<T> (*)(const Tensor<T>&, Where)>(&transpose<T>),
+    static_cast<Tensor<T> (*)(const Tensor<T>&, std::initializer_list<int>, Where)>(&transpose<T>), &broadcast_to<T>,
+    &astype<float, T>, &astype<double, T>, &astype<std::int64_t, T>, &astype<bool, T>);
 [[gnu::used]] constexpr auto of_float = functions<float>;
 [[gnu::used]] constexpr auto of_double = functions<double>;
 [[gnu::used]] constexpr auto of_int64 = functions<std::int64_t>;

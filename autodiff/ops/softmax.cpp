@@ -93,8 +93,8 @@ Tensor<T> logsumexp_last(const Tensor<T>& x, bool keep, const Where& where) {
   if (keep) shape.push_back(1);
   Array* out = allocate_like<T>(shape);
   kernels::kernels<T>().logsumexp(in.as<T>(), elements<T>(out), shape.count(), in.shape.back());
-  return Tensor<T>(record(logsumexp_primitive<T>, out, {&x.handle()}, where,
-                          {.axes = {static_cast<std::int8_t>(keep)}}));
+  return Tensor<T>(
+      record(logsumexp_primitive<T>, out, {&x.handle()}, where, {.axes = {static_cast<std::int8_t>(keep)}}));
 }
 
 // ------------------------------------------------------------------------------------------------ any axis
