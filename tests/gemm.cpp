@@ -1,5 +1,6 @@
 // The BLAS seam against three loops in long double.
 #include "../autodiff/kernels/blas.hpp"
+#include "../autodiff/kernels/kernels.hpp"
 
 #include <doctest/doctest.h>
 
@@ -22,7 +23,8 @@ template <class T>
 std::vector<T> input(int64_t n) {
   static std::mt19937 engine(7);
   std::uniform_real_distribution<T> uniform(-3, 3);
-  std::vector<T> x(static_cast<std::size_t>(n));
+  // With the padding that every buffer of the library has.
+  std::vector<T> x(static_cast<std::size_t>(n) + padding / sizeof(T));
   for (T& v : x) v = uniform(engine);
   return x;
 }
