@@ -73,7 +73,7 @@ T Tensor<T>::element(std::span<const std::int64_t> index) const {
   }
   if (!valid) {
     throw ShapeError(
-        "element " + to_string(Shape(index.begin(), index.begin() + std::min(index.size(), Shape::max_rank))) +
+        "element " + to_string(Shape(index.data(), index.data() + std::min(index.size(), Shape::max_rank))) +
         " of a tensor of shape " + to_string(shape()) + " does not exist; give an index in range for each axis");
   }
   return data()[at];
