@@ -332,25 +332,22 @@ TEST_CASE_TEMPLATE("kernels: softmax_product is y (g - <g, y>), for each seed", 
   }
 }
 
-TEST_CASE_TEMPLATE("kernels: add_to and axpy write nothing beyond n", T, float, double) {
+TEST_CASE_TEMPLATE("kernels: add_to writes nothing beyond n", T, float, double) {
   for (const Table<T>& table : tables<T>()) {
     for (int64_t n = 0; n <= 200; n += n < 70 ? 1 : 13) {
       CAPTURE(table.name);
       CAPTURE(n);
       const auto x = input<T>(n), old = input<T>(n);
-      Output<T> sum(n), scaled(n);
+      Output<T> sum(n);
       std::copy_n(old.begin(), n, sum.data());
-      std::copy_n(old.begin(), n, scaled.data());
       table.kernels->add_to(sum.data(), x.data(), n);
-      table.kernels->axpy(scaled.data(), -0.25, x.data(), n);
       bool right = true;
       for (std::size_t i = 0; i < static_cast<std::size_t>(n); ++i) {
         const auto j = static_cast<int64_t>(i);
         right &= sum[j] == old[i] + x[i];
-        right &= close(scaled[j], old[i] - Real{x[i]} / 4, eps<T> * 4);
       }
       CHECK(right);
-      CHECK((sum[n] == T{-7} && scaled[n] == T{-7} && sum.guard_intact() && scaled.guard_intact()));
+      CHECK((sum[n] == T{-7} && sum.guard_intact()));
     }
   }
 }

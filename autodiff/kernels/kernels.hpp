@@ -62,8 +62,7 @@ struct Kernels {
   // c (m, n) = op(a) b, row-major, op(a) (m, k), b (k, n); for sizes that stay in the cache. c may not spill.
   void (*gemm)(bool transpose_a, std::int64_t m, std::int64_t n, std::int64_t k, const T* a, const T* b, T* c);
 
-  void (*add_to)(T* y, const T* x, std::int64_t n);               // y += x
-  void (*axpy)(T* y, double a, const T* x, std::int64_t n);       // y += a * x
+  void (*add_to)(T* y, const T* x, std::int64_t n);  // y += x
 };
 
 // The table for this CPU, or the one that TAPEGRAD_ISA=baseline forces; null until the first call.

@@ -157,30 +157,19 @@ template <class T>
   }
 }
 
-// y += a x. y may be a part of something larger, so the lanes beyond n keep their bits.
-template <class T, class Update>
-inline void update(T* y, const T* x, std::int64_t n, Update next) {
+// y may be a part of something larger, so the lanes beyond n keep their bits.
+template <class T>
+[[gnu::flatten]] void add_to(T* y, const T* x, std::int64_t n) {
   constexpr std::int64_t W = width<T>;
   std::int64_t i = 0;
   for (; i + 4 * W <= n; i += 4 * W) {
-    for (std::int64_t k = i; k < i + 4 * W; k += W) store(y + k, next(load(y + k), load(x + k)));
+    for (std::int64_t k = i; k < i + 4 * W; k += W) store(y + k, load(y + k) + load(x + k));
   }
-  for (; i + W <= n; i += W) store(y + i, next(load(y + i), load(x + i)));
+  for (; i + W <= n; i += W) store(y + i, load(y + i) + load(x + i));
   if (i < n) {
     const Batch<T> old = load(y + i);
-    store(y + i, xsimd::select(first_lanes<T>(n - i), next(old, load(x + i)), old));
+    store(y + i, xsimd::select(first_lanes<T>(n - i), old + load(x + i), old));
   }
-}
-
-template <class T>
-[[gnu::flatten]] void add_to(T* y, const T* x, std::int64_t n) {
-  update(y, x, n, [](const Batch<T>& old, const Batch<T>& v) { return old + v; });
-}
-
-template <class T>
-[[gnu::flatten]] void axpy(T* y, double a, const T* x, std::int64_t n) {
-  const Batch<T> factor(static_cast<T>(a));
-  update(y, x, n, [factor](const Batch<T>& old, const Batch<T>& v) { return xsimd::fma(factor, v, old); });
 }
 
 }  // namespace

@@ -22,7 +22,6 @@ inline constexpr Kernels<T> table = {
     .softmax_product = softmax_product<T>,
     .gemm = gemm<T>,
     .add_to = add_to<T>,
-    .axpy = axpy<T>,
 };
 
 }  // namespace
