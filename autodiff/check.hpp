@@ -33,19 +33,21 @@ TAPEGRAD_EXPORT void check_derivatives(const TensorFunction<T>& f, std::vector<T
 
 /// The same of a function of one or several tensors; options first.
 template <class F, Real T, class... More>
-  requires(std::is_same_v<Tensor<T>, More> && ...) && std::is_invocable_v<F&, const Tensor<T>&, const More&...>
-void check_derivatives(const CheckOptions& options, F&& f, const Tensor<T>& x, const More&... more) {
+requires(std::is_same_v<Tensor<T>, More>&&...) &&
+    std::is_invocable_v<F&, const Tensor<T>&, const More&...> void check_derivatives(const CheckOptions& options, F&& f,
+                                                                                     const Tensor<T>& x,
+                                                                                     const More&... more) {
   check_derivatives<T>(
       [&f](std::span<const Tensor<T>> at) {
-        return [&]<std::size_t... I>(std::index_sequence<I...>) {
-          return Tensor<T>(f(at[I]...));
-        }(std::make_index_sequence<1 + sizeof...(More)>{});
+        return [&]<std::size_t... I>(std::index_sequence<I...>) { return Tensor<T>(f(at[I]...)); }
+        (std::make_index_sequence<1 + sizeof...(More)>{});
       },
       {x, more...}, options);
 }
 template <class F, Real T, class... More>
-  requires(std::is_same_v<Tensor<T>, More> && ...) && std::is_invocable_v<F&, const Tensor<T>&, const More&...>
-void check_derivatives(F&& f, const Tensor<T>& x, const More&... more) {
+requires(std::is_same_v<Tensor<T>, More>&&...) &&
+    std::is_invocable_v<F&, const Tensor<T>&, const More&...> void check_derivatives(F&& f, const Tensor<T>& x,
+                                                                                     const More&... more) {
   check_derivatives(CheckOptions{}, f, x, more...);
 }
 

@@ -29,10 +29,6 @@ template <Real T>
 Handle apply_rule(const Call& call, std::size_t k, const Handle& v, bool forward) {
   const RuleObject<T>& object = rule_of<T>(call.attributes().constant);
   const auto& function = forward ? object.rule.pushforward : object.rule.pullback;
-  if (!function) {
-    throw ValueError(object.rule.name + to_string(call.where()) +
-                     ": the rule has no pushforward, which forward sweeps (jvp, hvp, some Jacobians) need");
-  }
   std::vector<Tensor<T>, PoolAllocator<Tensor<T>>> operands;
   for (std::size_t i = 0; i < call.operand_count(); ++i) operands.push_back(call.operand<T>(i));
   const Tensor<T> result = function(k, Tensor<T>(v), call.output<T>(), operands);
@@ -70,7 +66,7 @@ CustomFunction<T>::CustomFunction(Rule<T> rule) {
   auto object = std::make_unique<detail::RuleObject<T>>(std::move(rule));
   object->primitive = {.name = object->rule.name.c_str(),
                        .pullback = detail::custom_pullback<T>,
-                       .pushforward = detail::custom_pushforward<T>,
+                       .pushforward = object->rule.pushforward ? detail::custom_pushforward<T> : nullptr,
                        .rows = detail::custom_rows<T>,
                        .single_seed = !object->rule.batched};
   rule_ = Tensor<T>(detail::Handle(detail::allocate_object(std::move(object))));

@@ -1,59 +1,83 @@
 #pragma once
-// Full Jacobians and Hessians.
+// Full Jacobians and Hessians, and what is known of their form.
 //
-//     auto f = [](const Tensor<>& z) { return softmax(z); };
-//     auto J = jacobian(f)(z);             // J.dense(): output shape, then input shape: dense()(i, j) = df_i / dz_j
-//     Tensor<> delta = J.apply_transposed(g);   // J^T g, not J g: they differ where J is not symmetric
-//     auto B = batch_jacobian(f)(Z);       // (batch, n) -> (batch, m): blocks (batch, m, n)
+//     auto f = [](const Tensor<>& z) { auto e = exp(z); return e / sum(e, -1, keep_dims); };   // softmax, by hand
+//     auto J = jacobian(f)(z);
+//     J.structure() == Structure::diagonal_plus_low_rank;  J.rank() == 1;        // found, not told
+//     Tensor<> delta = J.apply_transposed(g);   // J^T g, in O(n); not J g: they differ where J is not symmetric
+//     J.dense();                                // output shape, then input shape: (i, j) = df_i / dz_j
+//     auto B = batch_jacobian(f)(Z);            // (batch, n) -> (batch, m): blocks (batch, m, n)
+//     jacobian(g)(y) * J;                       // the chain rule
+//
+// Where the recorded operations keep a structure (structure.hpp says how it is found), the matrix is never formed until
+// dense() is asked for. Where they lose it, the whole matrix is swept at once.
 
 #include <iosfwd>
+#include <optional>
 #include <string>
 
+#include "structure.hpp"
 #include "transforms.hpp"
 
 namespace tapegrad {
 
-/// What is known of a Jacobian's form.
-enum class Structure { zero, diagonal, diagonal_plus_low_rank, dense };
+/// What is known of a Jacobian's form, of each block where it has several. `diagonal`: a sum of diagonals, the main one
+/// or, after concatenate and slice, others. `constant`: one matrix, shared by all blocks, that does not depend on the
+/// point.
+enum class Structure { zero, diagonal, low_rank, diagonal_plus_low_rank, constant, dense };
 /// "diagonal plus low rank", ...
 TAPEGRAD_EXPORT std::string to_string(Structure structure);
 
-/// Which way a dense Jacobian is swept; `automatic` takes the one with fewer seeds.
+/// How a Jacobian is found: `automatic` carries structure through the records and sweeps only where there is none, with
+/// the fewer seeds; the others sweep.
 enum class Sweep { automatic, forward, reverse };
 
 struct JacobianOptions {
   Sweep sweep = Sweep::automatic;
 };
 
-/// The derivative of one tensor by another at a point: a linear map, with its matrix on demand. Traced when the point is
-/// on a tape, so that it can be differentiated again.
-template <Real T>
+/// The derivative of one tensor by another at a point: a linear map, with its matrix on demand. Traced when the point
+/// is on a tape, so that it can be differentiated again.
+template <Real T = double>
 class TAPEGRAD_EXPORT Jacobian {
  public:
+  /// In terms.
+  Jacobian(detail::Structured structured, Shape output, Shape input, bool batched);
   /// Of the elements dense (output..., input...), or, when `batched`, blocks (batch, m, n).
   Jacobian(Tensor<T> dense, Shape output, Shape input, bool batched, Sweep used);
 
-  /// J v: v and the result have the shapes of input and output. Throws ShapeError.
-  Tensor<T> apply(const Tensor<T>& v, Where where = Where::here()) const;
+  /// J v: v and the result have the shapes of input and output. O(n rank) where there is structure. Throws ShapeError.
+  Tensor<T> apply(const Tensor<T>& v, Where where = Where::here()) const { return applied(v, false, where); }
   /// J^T g: g and the result have the shapes of output and input. Throws ShapeError.
-  Tensor<T> apply_transposed(const Tensor<T>& g, Where where = Where::here()) const;
-  /// Output shape then input shape, or (batch, m, n).
-  const Tensor<T>& dense() const { return dense_; }
+  Tensor<T> apply_transposed(const Tensor<T>& g, Where where = Where::here()) const { return applied(g, true, where); }
+  /// Output shape then input shape, or (batch, m, n). Where there is structure each call writes it anew.
+  Tensor<T> dense() const;
+  /// The elements J(i, i): shape of the input. Throws ShapeError, saying what J is, where the blocks are not square.
+  Tensor<T> diagonal(Where where = Where::here()) const;
 
-  Structure structure() const { return Structure::dense; }
-  /// An upper bound of the rank, of each block when batched.
+  Structure structure() const;
+  /// Rank-one terms beside the diagonal. Where the structure is constant or dense: min(m, n).
   std::int64_t rank() const;
   const Shape& output_shape() const { return output_; }
   const Shape& input_shape() const { return input_; }
   bool batched() const { return batched_; }
-  /// In words: the shapes, the form that was found and how it was computed.
+  /// In words: the shapes, the form that was found, and what that makes of apply and dense.
   std::string explain() const;
 
+  /// The chain rule: the Jacobian of outer(inner(x)). Diagonals and low rank stay so. Throws ShapeError unless the
+  /// shape between agrees, and both have blocks or neither has.
+  friend Jacobian operator*(const Jacobian& outer, const Jacobian& inner) { return composed(outer, inner); }
+
  private:
-  Tensor<T> dense_;
+  detail::Blocks blocks() const;
+  Tensor<T> applied(const Tensor<T>& v, bool transposed, const Where& where) const;
+  static Jacobian composed(const Jacobian& outer, const Jacobian& inner);
+
+  std::optional<detail::Structured> structured_;
+  Tensor<T> dense_;  // where there is no structure
   Shape output_, input_;
   bool batched_;
-  Sweep used_;
+  Sweep used_ = Sweep::automatic;
 };
 
 template <Real T>
@@ -64,35 +88,65 @@ extern template class Jacobian<double>;
 
 namespace detail {
 
-/// Sweeps a recorded function for its whole Jacobian.
 template <Real T>
-TAPEGRAD_EXPORT Jacobian<T> dense_jacobian(const Recording& recording, const Tensor<T>& x, const Tensor<T>& y,
-                                           const JacobianOptions& options);
+using Jacobians = std::vector<Jacobian<T>, PoolAllocator<Jacobian<T>>>;
+
+/// By inputs number `first` to `first + x.size() - 1` of the recording.
 template <Real T>
-TAPEGRAD_EXPORT Jacobian<T> dense_batch_jacobian(const Recording& recording, const Tensor<T>& x, const Tensor<T>& y,
-                                                 const JacobianOptions& options, const Where& where);
+TAPEGRAD_EXPORT Jacobians<T> jacobians(const Recording& recording, std::size_t first, const TensorList<T>& x,
+                                       const Tensor<T>& y, const JacobianOptions& options);
+template <Real T>
+TAPEGRAD_EXPORT Jacobian<T> blocks_jacobian(const Recording& recording, const Tensor<T>& x, const Tensor<T>& y,
+                                            const JacobianOptions& options, const Where& where);
 template <Real T>
 TAPEGRAD_EXPORT void require_batch(const Tensor<T>& x, const Where& where);
 
+/// Jacobian of y by an argument that is a tensor, or the list of those by the tensors that it holds.
+template <Real T, class P>
+auto jacobian_by(const Recording& recording, std::size_t first, const P& argument, const Tensor<T>& y,
+                 const JacobianOptions& options) {
+  TensorList<T> x;
+  auto copy = argument;
+  for_each_tensor(copy, [&x]<class U>(const Tensor<U>& tensor) {
+    static_assert(std::is_same_v<T, U>, "jacobian needs a function that gives a tensor of its arguments' own type");
+    x.push_back(tensor);
+  });
+  Jacobians<T> all = jacobians(recording, first, x, y, options);
+  if constexpr (is_real_tensor<P>)
+    return std::move(all.front());
+  else
+    return std::vector<Jacobian<T>>(std::make_move_iterator(all.begin()), std::make_move_iterator(all.end()));
+}
+
+template <std::size_t... I, class F, class... Args>
+auto jacobian_of(F& f, const JacobianOptions& options, const Where& where, const Args&... args) {
+  const std::tuple<const Args&...> arguments(args...);
+  Scope scope(where);
+  std::array<std::size_t, sizeof...(Args)> first{};
+  auto y = call_traced<Indices<I...>>(scope, f, arguments, std::index_sequence_for<Args...>{}, &first);
+  static_assert(is_real_tensor<std::remove_cvref_t<decltype(y)>>,
+                "jacobian needs a function that gives a Tensor<float> or Tensor<double>");
+  const Recording recording = scope.close();
+  return one_or_tuple(std::tuple(jacobian_by(recording, first[I], std::get<I>(arguments), y, options)...));
+}
+
 }  // namespace detail
 
-/// The Jacobian of f, a tensor of a tensor, by its argument number I.
-template <std::size_t I = 0, class F>
-auto jacobian(F f, JacobianOptions options = {}) {
-  return [f = std::move(f), options]<class... Args>(const Args&... args) {
-    const std::tuple<const Args&...> arguments(args...);
-    detail::Scope scope;
-    auto y = detail::call_traced<detail::Indices<I>>(scope, f, arguments, std::index_sequence_for<Args...>{});
-    static_assert(std::is_same_v<std::remove_cvref_t<decltype(y)>,
-                                 std::remove_cvref_t<std::tuple_element_t<I, std::tuple<Args...>>>>,
-                  "jacobian needs a function that gives a tensor of its argument's own type; use vjp across types");
-    const detail::Recording recording = scope.close();
-    return detail::dense_jacobian(recording, std::get<I>(arguments), y, options);
+/// The Jacobian of f, a tensor of its arguments. Template arguments are the numbers of the arguments to differentiate,
+/// by default the first; several give a tuple in their order. By an argument that holds several tensors (parameters.hpp
+/// lists which) it is a vector of Jacobians, in the order of its tensors.
+template <std::size_t... I, class F>
+auto jacobian(F f, JacobianOptions options = {}, Where where = Where::here()) {
+  return [f = std::move(f), options, where](const auto&... args) {
+    if constexpr (sizeof...(I) == 0)
+      return detail::jacobian_of<0>(f, options, where, args...);
+    else
+      return detail::jacobian_of<I...>(f, options, where, args...);
   };
 }
 
-/// The Jacobians of a function that takes each row of (batch, n) to a row of (batch, m) by itself, for all rows with the
-/// seeds of one. That rows do not mix is proved from what was recorded; throws RowMixingError naming the operation and
+/// The Jacobians of a function that takes each row of (batch, n) to a row of (batch, m) by itself, for all rows at the
+/// cost of one. That rows do not mix is proved from what was recorded; throws RowMixingError naming the operation and
 /// line that mixes them.
 template <class F>
 auto batch_jacobian(F f, JacobianOptions options = {}, Where where = Where::here()) {
@@ -101,12 +155,12 @@ auto batch_jacobian(F f, JacobianOptions options = {}, Where where = Where::here
     detail::Scope scope(where);
     Tensor<T> y = f(Tensor<T>(scope.trace(x.handle())));
     const detail::Recording recording = scope.close();
-    return detail::dense_batch_jacobian(recording, x, y, options, where);
+    return detail::blocks_jacobian(recording, x, y, options, where);
   };
 }
 
-/// Throws RowMixingError, as batch_jacobian does, unless f takes each x[b] of x (batch, ...) to element b of its result by
-/// itself.
+/// Throws RowMixingError, as batch_jacobian does, unless f takes each x[b] of x (batch, ...) to element b of its result
+/// by itself.
 template <class F, Real T>
 void require_separate_rows(F&& f, const Tensor<T>& x, Where where = Where::here()) {
   if (x.rank() == 0) throw ShapeError("require_separate_rows" + to_string(where) + ": a scalar has no rows");
@@ -118,9 +172,8 @@ void require_separate_rows(F&& f, const Tensor<T>& x, Where where = Where::here(
 /// Second derivatives of a function with a scalar result: (input..., input...).
 template <class F>
 auto hessian(F f, Where where = Where::here()) {
-  return [f = std::move(f), where]<Real T>(const Tensor<T>& x) {
-    return Tensor<T>(jacobian(grad(f, where))(x).dense());
-  };
+  return
+      [f = std::move(f), where]<Real T>(const Tensor<T>& x) { return jacobian(grad(f, where), {}, where)(x).dense(); };
 }
 
 }  // namespace tapegrad

@@ -21,9 +21,12 @@ enum class Dtype : std::uint8_t { f32, f64, i64, boolean, object };
 
 template <class T>
 inline constexpr Dtype dtype_of = [] {
-  if constexpr (std::is_same_v<T, float>) return Dtype::f32;
-  else if constexpr (std::is_same_v<T, double>) return Dtype::f64;
-  else if constexpr (std::is_same_v<T, std::int64_t>) return Dtype::i64;
+  if constexpr (std::is_same_v<T, float>)
+    return Dtype::f32;
+  else if constexpr (std::is_same_v<T, double>)
+    return Dtype::f64;
+  else if constexpr (std::is_same_v<T, std::int64_t>)
+    return Dtype::i64;
   else {
     static_assert(std::is_same_v<T, bool>, "a tensor holds float, double, std::int64_t or bool");
     return Dtype::boolean;

@@ -218,7 +218,8 @@ template <class T>
 TAPEGRAD_EXPORT Tensor<T> transpose(const Tensor<T>& x, Where where = Where::here());
 template <class T>
 TAPEGRAD_EXPORT Tensor<T> transpose(const Tensor<T>& x, std::initializer_list<int> axes, Where where = Where::here());
-/// x repeated along axes of size 1, and along new axes in front. Throws ShapeError when x does not broadcast to `shape`.
+/// x repeated along axes of size 1, and along new axes in front. Throws ShapeError when x does not broadcast to
+/// `shape`.
 template <class T>
 TAPEGRAD_EXPORT Tensor<T> broadcast_to(const Tensor<T>& x, const Shape& shape, Where where = Where::here());
 /// Elements start, start + step, ... before stop along one axis, as Python's x[start:stop:step] with step >= 1:

@@ -26,9 +26,13 @@ template <Real T>
 inline constexpr bool is_real_tensor<Tensor<T>> = true;
 
 template <class P>
-concept HasTensors = requires(P& p) { p.tensors(); };
+concept HasTensors = requires(P& p) {
+  p.tensors();
+};
 template <class P>
-concept TupleLike = requires { std::tuple_size<P>::value; };
+concept TupleLike = requires {
+  std::tuple_size<P>::value;
+};
 template <class P>
 concept Range = requires(P& p) {
   p.begin();
@@ -45,7 +49,10 @@ void for_each_tensor(P& p, Visit&& visit) {
     std::apply([&](auto&... tensor) { (for_each_tensor(tensor, visit), ...); }, p.tensors());
   } else if constexpr (Range<P>) {
     for (auto& element : p) for_each_tensor(element, visit);
-  } else if constexpr (requires(P& pair) { pair.first; pair.second; }) {
+  } else if constexpr (requires(P & pair) {
+                         pair.first;
+                         pair.second;
+                       }) {
     for_each_tensor(p.second, visit);  // the name and the tensor of a map's element
   } else if constexpr (TupleLike<Plain>) {
     std::apply([&](auto&... element) { (for_each_tensor(element, visit), ...); }, p);

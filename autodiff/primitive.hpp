@@ -5,12 +5,10 @@
 #include <optional>
 #include <span>
 
+#include "structure.hpp"
 #include "tape.hpp"
 
 namespace tapegrad::detail {
-
-/// Where the batch axis of a tensor is, counted from its end; 0 when it has none, because it depends on no row.
-using BatchAxis = std::int8_t;
 
 /// A primitive for one number type. Rules are linear in `v`, answer for one operand, and may be given any number of
 /// seed axes in front of v's own: axes are counted from the end. They mention no broadcasting: the sweep sums an
@@ -20,7 +18,8 @@ struct Primitive {
   /// J_k^T v: v has the output's shape behind its seed axes, the result a shape that sums to operand k's.
   Handle (*pullback)(const Call& call, std::size_t k, const Handle& v);
   /// J_k v: v has operand k's shape behind its seed axes (with axes of size 1 between them, up to the output's rank,
-  /// where the primitive broadcasts); the result has a shape that spreads to the output's.
+  /// where the primitive broadcasts); the result has a shape that spreads to the output's. Null where only the pullback
+  /// is known.
   Handle (*pushforward)(const Call& call, std::size_t k, const Handle& v);
   /// The batch axis of the output given those of the operands, or nothing when rows mix.
   std::optional<BatchAxis> (*rows)(const Call& call, std::span<const BatchAxis> operands);
@@ -28,6 +27,8 @@ struct Primitive {
   bool broadcasts = false;
   /// Rules take one seed at a time.
   bool single_seed = false;
+  /// Adds the terms of J_k diag(d); false, or no rule, where they have no structure.
+  bool (*carry)(const Carried& carried) = nullptr;
 };
 
 /// Every primitive there is, as made for double: the test table is compared with it.

@@ -11,30 +11,6 @@ namespace {
 
 using Table = std::vector<Handle, PoolAllocator<Handle>>;
 
-template <class F>
-decltype(auto) with_real(Dtype dtype, F&& f) {
-  if (dtype == Dtype::f32) return f(float{});
-  return f(double{});
-}
-
-// v summed down to the operand's shape behind v's seed axes.
-Handle sum_down(Handle v, std::size_t seeds, const Shape& operand, const Where& where) {
-  if (v.shape().rank() == seeds + operand.rank() && v.shape().ends_with(operand)) return v;
-  return with_real(v.array()->dtype, [&]<class T>(T) {
-    return sum_to(Tensor<T>(v), v.shape().prefix(seeds).concat(operand), seeds, where).handle();
-  });
-}
-
-void add_term(Handle& sum, Handle term) {
-  with_real(sum.array()->dtype, [&]<class T>(T) {
-    if (!sum.traced() && !term.traced() && unique(sum.array())) {
-      kernels::kernels<T>().add_to(sum.array()->as<T>(), term.array()->as<T>(), sum.shape().count());
-    } else {
-      sum = (Tensor<T>(std::move(sum)) + Tensor<T>(std::move(term))).handle();
-    }
-  });
-}
-
 // The first term is the sum.
 inline void accumulate(Handle& sum, Handle term) {
   if (!sum)
@@ -67,6 +43,44 @@ Handle apply(RuleFunction rule, bool single_seed, const Call& call, std::size_t 
 
 }  // namespace
 
+Handle sum_down(Handle v, std::size_t seeds, const Shape& operand, const Where& where) {
+  if (v.shape().rank() == seeds + operand.rank() && v.shape().ends_with(operand)) return v;
+  return with_real(v.array()->dtype, [&]<class T>(T) {
+    return sum_to(Tensor<T>(v), v.shape().prefix(seeds).concat(operand), seeds, where).handle();
+  });
+}
+
+void add_term(Handle& sum, Handle term) {
+  with_real(sum.array()->dtype, [&]<class T>(T) {
+    if (!sum.traced() && !term.traced() && unique(sum.array())) {
+      kernels::kernels<T>().add_to(sum.array()->as<T>(), term.array()->as<T>(), sum.shape().count());
+    } else {
+      sum = (Tensor<T>(std::move(sum)) + Tensor<T>(std::move(term))).handle();
+    }
+  });
+}
+
+Handle pushed(const Call& call, std::size_t k, Handle tangent) {
+  const Primitive& primitive = call.primitive();
+  if (!primitive.pushforward) {
+    throw ValueError(std::string(primitive.name) + to_string(call.where()) +
+                     ": the rule has no pushforward, which forward sweeps (jvp, hvp, some Jacobians) need");
+  }
+  const Shape& output = call.output_shape();
+  std::size_t own_rank = call.operand_shape(k).rank();
+  const std::size_t seeds = tangent.shape().rank() - own_rank;
+  return with_real(call.output_array().dtype, [&]<class T>(T) {
+    const Shape full = tangent.shape().prefix(seeds).concat(output);
+    if (primitive.broadcasts && own_rank < output.rank()) {
+      // Between seed axes and value axes, so that no seed axis meets an axis of the other operand.
+      tangent = insert_axes(Tensor<T>(tangent), output.rank(), output.rank() - own_rank).handle();
+      own_rank = output.rank();
+    }
+    Handle term = apply(primitive.pushforward, primitive.single_seed, call, k, tangent, own_rank, output);
+    return term.shape() == full ? term : broadcast_to(Tensor<T>(term), full).handle();
+  });
+}
+
 void Recording::reverse(std::span<const Handle> outputs, std::span<const Handle> adjoints, std::span<Handle> inputs,
                         const Where& where) const {
   require_open(where);
@@ -84,7 +98,7 @@ void Recording::reverse(std::span<const Handle> outputs, std::span<const Handle>
     const Primitive& primitive = *s.tape->record(i).primitive;
     for (std::size_t k = 0; k < call.operand_count(); ++k) {
       const std::uint32_t from = call.operands(k).record;
-      if (from == no_record || from < s.begin || (s.tape->record(from).levels & s.level) == 0) continue;
+      if (!call.depends(k)) continue;
       const std::size_t own_rank = call.output_shape().rank();
       Handle term = apply(primitive.pullback, primitive.single_seed, call, k, adjoint, own_rank, call.operand_shape(k));
       accumulate(table[from - s.begin],
@@ -103,27 +117,10 @@ void Recording::forward(std::span<const Handle> inputs, std::span<const Handle> 
   for (std::uint32_t i = s.begin + s.inputs; i < s.end; ++i) {
     if ((s.tape->record(i).levels & s.level) == 0) continue;
     const Call call(s, i);
-    const Primitive& primitive = *s.tape->record(i).primitive;
-    const Shape& output = call.output_shape();
     for (std::size_t k = 0; k < call.operand_count(); ++k) {
       const std::uint32_t from = call.operands(k).record;
       if (from == no_record || from < s.begin || !table[from - s.begin]) continue;
-      Handle tangent = table[from - s.begin];
-      std::size_t own_rank = call.operand_shape(k).rank();
-      const std::size_t seeds = tangent.shape().rank() - own_rank;
-      const Shape prefix = tangent.shape().prefix(seeds);
-      Handle term = with_real(tangent.array()->dtype, [&]<class T>(T) {
-        if (primitive.broadcasts && own_rank < output.rank()) {
-          // Between seed axes and value axes, so that no seed axis meets an axis of the other operand.
-          tangent = insert_axes(Tensor<T>(tangent), output.rank(), output.rank() - own_rank).handle();
-          own_rank = output.rank();
-        }
-        return apply(primitive.pushforward, primitive.single_seed, call, k, tangent, own_rank, output);
-      });
-      const Shape full = prefix.concat(output);
-      if (term.shape() != full) {
-        term = with_real(term.array()->dtype, [&]<class T>(T) { return broadcast_to(Tensor<T>(term), full).handle(); });
-      }
+      Handle term = pushed(call, k, table[from - s.begin]);
       accumulate(table[i - s.begin], std::move(term));
     }
   }
@@ -132,33 +129,40 @@ void Recording::forward(std::span<const Handle> inputs, std::span<const Handle> 
   }
 }
 
-void Recording::require_separate_rows(const Handle& output, const Shape& input, const Where& where) const {
-  if (!depends_on_inputs(output)) return;
+Recording::LastUses Recording::last_uses(const Handle& output) const {
   const Segment& s = segment_;
-  auto in_scope = [&s](std::uint32_t record) { return record != no_record && record >= s.begin; };
-  // Only what leads to the output can mix its rows.
-  std::vector<char, PoolAllocator<char>> needed(s.end - s.begin, 0);
-  needed[output.place().record - s.begin] = 1;
-  for (std::uint32_t i = s.end; i-- > s.begin + s.inputs;) {
-    if (!needed[i - s.begin]) continue;
-    const Call call(s, i);
+  LastUses last(s.end - s.begin, 0);
+  const std::uint32_t end = output.place().record - s.begin;
+  last[end] = end;
+  for (std::uint32_t i = end; i >= s.inputs && i > 0; --i) {
+    if (last[i] == 0) continue;
+    const Call call(s, s.begin + i);
     for (std::size_t k = 0; k < call.operand_count(); ++k) {
-      if (in_scope(call.operands(k).record)) needed[call.operands(k).record - s.begin] = 1;
+      const std::uint32_t from = call.operands(k).record;
+      if (from != no_record && from >= s.begin && last[from - s.begin] == 0) last[from - s.begin] = i;
     }
   }
-  std::vector<BatchAxis, PoolAllocator<BatchAxis>> table(s.end - s.begin, 0);
+  return last;
+}
+
+BatchAxes Recording::require_separate_rows(const Handle& output, const Shape& input, const Where& where) const {
+  const Segment& s = segment_;
+  BatchAxes table(s.end - s.begin, 0);
+  if (!depends_on_inputs(output)) return table;
+  // Only what leads to the output can mix its rows.
+  const LastUses last = last_uses(output);
   for (std::uint32_t i = 0; i < s.inputs; ++i) {
     table[i] = static_cast<BatchAxis>(s.tape->record(s.begin + i).output->shape.rank());
   }
-  std::vector<BatchAxis, PoolAllocator<BatchAxis>> axes;
+  BatchAxes axes;
   for (std::uint32_t i = s.begin + s.inputs; i < s.end; ++i) {
-    if (!needed[i - s.begin]) continue;
+    if (last[i - s.begin] == 0) continue;
     const Call call(s, i);
     axes.clear();
     bool any = false;
     for (std::size_t k = 0; k < call.operand_count(); ++k) {
       const std::uint32_t from = call.operands(k).record;
-      axes.push_back(in_scope(from) ? table[from - s.begin] : BatchAxis{0});
+      axes.push_back(from != no_record && from >= s.begin ? table[from - s.begin] : BatchAxis{0});
       any = any || axes.back() != 0;
     }
     if (!any) continue;
@@ -177,6 +181,7 @@ void Recording::require_separate_rows(const Handle& output, const Shape& input, 
     throw RowMixingError("the function" + to_string(where) + " takes a batch of shape " + to_string(input) +
                          " to shape " + to_string(shape) + ", whose first axis is not that batch");
   }
+  return table;
 }
 
 }  // namespace tapegrad::detail

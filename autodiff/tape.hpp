@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <memory>
 #include <new>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -18,6 +19,11 @@
 namespace tapegrad::detail {
 
 struct Primitive;
+struct Structured;
+
+/// Where the batch axis of a tensor is, counted from its end; 0 when it has none, because it depends on no row.
+using BatchAxis = std::int8_t;
+using BatchAxes = std::vector<BatchAxis, PoolAllocator<BatchAxis>>;
 
 inline constexpr std::uint32_t no_record = ~std::uint32_t{0};
 /// Nesting depth of scopes; a record keeps one bit for each.
@@ -25,9 +31,9 @@ inline constexpr int max_depth = 32;
 
 /// What a rule needs besides operands and output.
 struct Attributes {
-  double scalar = 0;                    // an exponent, a slope
-  std::array<std::int8_t, 8> axes{};    // counted from the end: 1 is the last
-  Array* constant = nullptr;            // indices, a mask, a user's rule; the record keeps it alive
+  double scalar = 0;                  // an exponent, a slope
+  std::array<std::int8_t, 8> axes{};  // counted from the end: 1 is the last
+  Array* constant = nullptr;          // indices, a mask, a user's rule; the record keeps it alive
 };
 
 inline constexpr Attributes no_attributes;
@@ -95,6 +101,7 @@ class Call {
  public:
   inline Call(const Segment& segment, std::uint32_t index);
 
+  const Primitive& primitive() const { return *record_.primitive; }
   std::size_t operand_count() const { return record_.operand_count; }
   const Array& operand_array(std::size_t k) const { return *operands(k).array; }
   const Array& output_array() const { return *record_.output; }
@@ -102,6 +109,8 @@ class Call {
   const Shape& output_shape() const { return output_array().shape; }
   const Attributes& attributes() const { return record_.attributes; }
   Where where() const { return {record_.file, static_cast<int>(record_.line)}; }
+  /// True when operand k depends on the arguments of the scope that is swept.
+  inline bool depends(std::size_t k) const;
   /// True when the rule itself must be recorded, whatever it is applied to.
   bool traced() const { return (record_.levels & segment_.outer_levels) != 0; }
 
@@ -164,6 +173,11 @@ inline const RecordOperand& Call::operands(std::size_t k) const {
   return segment_.tape->operand(record_.first_operand + static_cast<std::uint32_t>(k));
 }
 
+inline bool Call::depends(std::size_t k) const {
+  const std::uint32_t from = operands(k).record;
+  return from != no_record && from >= segment_.begin && (segment_.tape->record(from).levels & segment_.level) != 0;
+}
+
 /// Appends a record to the tape that the operands stand on, with a fresh output; at least one of them is traced. Throws
 /// TapeError when an operand's scope has closed or belongs to another thread.
 Place append(const Primitive& primitive, Array* output, std::span<const Handle* const> operands,
@@ -193,12 +207,22 @@ class TAPEGRAD_EXPORT Recording {
                const Where& where = {}) const;
 
   /// Proves from the recorded axes, whatever their sizes, that element b of the input's first axis reaches only element
-  /// b of the output's. Throws RowMixingError naming the operation that mixes them and its line.
-  void require_separate_rows(const Handle& output, const Shape& input, const Where& where) const;
+  /// b of the output's. Throws RowMixingError naming the operation that mixes them and its line. Gives the batch axis
+  /// of every record that leads to the output.
+  BatchAxes require_separate_rows(const Handle& output, const Shape& input, const Where& where) const;
+
+  /// The Jacobian of the output by one of the inputs, in terms; by blocks, where the batch axes are given. Nothing
+  /// where a sweep costs less.
+  template <Real T>
+  std::optional<Structured> structure(const Handle& output, std::size_t input, std::span<const BatchAxis> axes) const;
 
  private:
   friend class Scope;
+  using LastUses = std::vector<std::uint32_t, PoolAllocator<std::uint32_t>>;
   void require_open(const Where& where) const;
+  /// For each record the number, in the scope, of the last record that leads to the output and uses it; the output's
+  /// own for itself, 0 for what does not lead there.
+  LastUses last_uses(const Handle& output) const;
 
   Segment segment_;
 };

@@ -41,7 +41,7 @@ struct Add;
 struct Subtract;
 struct Multiply;
 struct Divide;
-}  // namespace ops
+}  // namespace TAPEGRAD_EXPORT
 
 namespace detail {
 
@@ -133,16 +133,10 @@ struct Operators {
   friend Tensor<T>& operator/=(Tensor<T>& a, const Operand<T>& b) { return a = of<ops::Divide>({a, b.where()}, b); }
   friend Mask<T> operator<(const Operand<T>& a, const Operand<T>& b) { return compare(Comparison::less, a, b); }
   friend Mask<T> operator>(const Operand<T>& a, const Operand<T>& b) { return compare(Comparison::less, b, a); }
-  friend Mask<T> operator<=(const Operand<T>& a, const Operand<T>& b) {
-    return compare(Comparison::less_equal, a, b);
-  }
-  friend Mask<T> operator>=(const Operand<T>& a, const Operand<T>& b) {
-    return compare(Comparison::less_equal, b, a);
-  }
+  friend Mask<T> operator<=(const Operand<T>& a, const Operand<T>& b) { return compare(Comparison::less_equal, a, b); }
+  friend Mask<T> operator>=(const Operand<T>& a, const Operand<T>& b) { return compare(Comparison::less_equal, b, a); }
   friend Mask<T> operator==(const Operand<T>& a, const Operand<T>& b) { return compare(Comparison::equal, a, b); }
-  friend Mask<T> operator!=(const Operand<T>& a, const Operand<T>& b) {
-    return compare(Comparison::not_equal, a, b);
-  }
+  friend Mask<T> operator!=(const Operand<T>& a, const Operand<T>& b) { return compare(Comparison::not_equal, a, b); }
 
  private:
   template <class Op>
@@ -171,13 +165,12 @@ class Tensor : public detail::Operators<T> {
   /// A scalar, of shape ().
   Tensor(T value) : handle_(detail::allocate(detail::dtype_of<T>, Shape{})) { *elements() = value; }
   template <class U>
-    requires std::is_arithmetic_v<U>
-  Tensor(U value) : Tensor(static_cast<T>(value)) {}
+  requires std::is_arithmetic_v<U> Tensor(U value) : Tensor(static_cast<T>(value)) {}
   /// A vector of the given elements.
   Tensor(std::initializer_list<T> values)
       : Tensor(Shape{static_cast<std::int64_t>(values.size())}, std::span<const T>(values.begin(), values.size())) {}
-  /// A matrix by its rows; a single column is made by reshape, since {{1}, {2}} also reads as a vector. Throws ShapeError
-  /// when the lengths differ.
+  /// A matrix by its rows; a single column is made by reshape, since {{1}, {2}} also reads as a vector. Throws
+  /// ShapeError when the lengths differ.
   Tensor(std::initializer_list<std::initializer_list<T>> rows, Where where = Where::here());
   /// A copy of `values`, row-major. Throws ShapeError when their number is not that of the shape.
   Tensor(const Shape& shape, std::span<const T> values, Where where = Where::here());
@@ -204,8 +197,7 @@ class Tensor : public detail::Operators<T> {
   T item(Where where = Where::here()) const;
   /// One element, an index per axis; negative indices count from the end. Throws ShapeError out of range.
   template <class... Index>
-    requires(std::is_integral_v<Index> && ...)
-  T operator()(Index... index) const {
+  requires(std::is_integral_v<Index>&&...) T operator()(Index... index) const {
     const std::int64_t at[sizeof...(Index) + 1] = {static_cast<std::int64_t>(index)...};
     return element({at, sizeof...(Index)});
   }

@@ -80,8 +80,10 @@ auto call_traced(Scope& scope, F& f, const Tuple& arguments, std::index_sequence
 /// One: the thing itself; several: a tuple.
 template <class First, class... Rest>
 auto one_or_tuple(std::tuple<First, Rest...>&& t) {
-  if constexpr (sizeof...(Rest) == 0) return std::get<0>(std::move(t));
-  else return std::move(t);
+  if constexpr (sizeof...(Rest) == 0)
+    return std::get<0>(std::move(t));
+  else
+    return std::move(t);
 }
 
 template <std::size_t... I, class F, class... Args>
@@ -115,8 +117,10 @@ auto value_and_gradients(F& f, const Where& where, const Args&... args) {
 template <std::size_t... I, class F>
 auto value_and_grad(F f, Where where = Where::here()) {
   return [f = std::move(f), where](const auto&... args) {
-    if constexpr (sizeof...(I) == 0) return detail::value_and_gradients<0>(f, where, args...);
-    else return detail::value_and_gradients<I...>(f, where, args...);
+    if constexpr (sizeof...(I) == 0)
+      return detail::value_and_gradients<0>(f, where, args...);
+    else
+      return detail::value_and_gradients<I...>(f, where, args...);
   };
 }
 
@@ -189,7 +193,8 @@ auto vjp(F&& f, const Args&... args) {
   using All = std::index_sequence_for<Args...>;
   auto y = [&]<std::size_t... I>(std::index_sequence<I...> all) {
     return detail::call_traced<detail::Indices<I...>>(scope, f, arguments, all);
-  }(All{});
+  }
+  (All{});
   using Y = std::remove_cvref_t<decltype(y)>;
   static_assert(detail::is_real_tensor<Y>, "vjp needs a function that returns one Tensor<float> or Tensor<double>");
   detail::Recording recording = scope.close();

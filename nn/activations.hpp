@@ -31,8 +31,7 @@ class TAPEGRAD_EXPORT Activation {
   Activation(const std::string& name, Where where = Where::here()) : Activation(name.c_str(), where) {}
   /// A function of tensors; its derivatives come from the tape.
   template <class F>
-    requires(Function::accepts<F>)
-  Activation(const F& f) : name_("custom"), function_(f), built_in_(false) {}
+  requires(Function::accepts<F>) Activation(const F& f) : name_("custom"), function_(f), built_in_(false) {}
 
   /// Throws ValueError when the function was not written for this number type.
   template <Real T>

@@ -12,9 +12,12 @@ namespace {
 
 std::string readable_time(double seconds) {
   const char* unit = " s";
-  if (seconds < 1e-6) seconds *= 1e9, unit = " ns";
-  else if (seconds < 1e-3) seconds *= 1e6, unit = " us";
-  else if (seconds < 1) seconds *= 1e3, unit = " ms";
+  if (seconds < 1e-6)
+    seconds *= 1e9, unit = " ns";
+  else if (seconds < 1e-3)
+    seconds *= 1e6, unit = " us";
+  else if (seconds < 1)
+    seconds *= 1e3, unit = " ms";
   std::ostringstream out;
   out << std::setprecision(3) << seconds << unit;
   return out.str();

@@ -8,10 +8,14 @@ namespace tapegrad::nn {
 
 Initializer::Initializer(const char* name, Where where) {
   const std::string_view given = name;
-  if (given == "zeros") *this = constant(0);
-  else if (given == "ones") *this = constant(1);
-  else if (given == "glorot_uniform") *this = glorot_uniform();
-  else detail::throw_unknown("initializer", given, {"zeros", "ones", "glorot_uniform"}, where);
+  if (given == "zeros")
+    *this = constant(0);
+  else if (given == "ones")
+    *this = constant(1);
+  else if (given == "glorot_uniform")
+    *this = glorot_uniform();
+  else
+    detail::throw_unknown("initializer", given, {"zeros", "ones", "glorot_uniform"}, where);
 }
 
 template <Real T>
@@ -20,8 +24,10 @@ Tensor<T> Initializer::make(const Shape& shape, Rng& rng) const {
   if (!(values.shape() == shape)) {
     throw ShapeError("an initializer was asked for " + to_string(shape) + " and gave " + to_string(values.shape()));
   }
-  if constexpr (std::is_same_v<T, double>) return values;
-  else return astype<T>(values);
+  if constexpr (std::is_same_v<T, double>)
+    return values;
+  else
+    return astype<T>(values);
 }
 template TAPEGRAD_EXPORT Tensor<float> Initializer::make(const Shape&, Rng&) const;
 template TAPEGRAD_EXPORT Tensor<double> Initializer::make(const Shape&, Rng&) const;
@@ -32,12 +38,10 @@ Initializer constant(double value) {
 
 Initializer normal(double standard_deviation, Where where) {
   if (!std::isfinite(standard_deviation) || standard_deviation < 0) {
-    throw ValueError("normal" + to_string(where) + ": the standard deviation is " +
-                     std::to_string(standard_deviation));
+    throw ValueError("normal" + to_string(where) + ": the standard deviation is " + std::to_string(standard_deviation));
   }
-  return [standard_deviation](const Shape& shape, Rng& rng) {
-    return rng.normal<double>(shape, 0, standard_deviation);
-  };
+  return
+      [standard_deviation](const Shape& shape, Rng& rng) { return rng.normal<double>(shape, 0, standard_deviation); };
 }
 
 Initializer glorot_uniform() {

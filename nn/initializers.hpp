@@ -24,8 +24,7 @@ class TAPEGRAD_EXPORT Initializer {
   Initializer(const std::string& name, Where where = Where::here()) : Initializer(name.c_str(), where) {}
   /// A function (const Shape&, Rng&) -> Tensor<double> of that shape.
   template <class F>
-    requires std::is_invocable_r_v<Tensor<double>, F&, const Shape&, Rng&>
-  Initializer(F f) : f_(std::move(f)) {}
+  requires std::is_invocable_r_v<Tensor<double>, F&, const Shape&, Rng&> Initializer(F f) : f_(std::move(f)) {}
 
   /// Throws ShapeError when the function gives another shape.
   template <Real T>

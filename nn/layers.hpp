@@ -12,8 +12,8 @@
 //       }
 //     };
 //
-// `in` is the shape of one example, x is (batch, in...). A layer without parameters may leave out init. Outside training
-// it treats each row of a batch by itself.
+// `in` is the shape of one example, x is (batch, in...). A layer without parameters may leave out init. Outside
+// training it treats each row of a batch by itself.
 
 #include <cstdint>
 #include <memory>
@@ -61,7 +61,7 @@ template <Real T>
 class Layer {
  public:
   template <class L>
-    requires requires(const L& layer, const Params<T>& p, const Tensor<T>& x) { layer(p, x, Mode{}); }
+  requires requires(const L& layer, const Params<T>& p, const Tensor<T>& x) { layer(p, x, Mode{}); }
   Layer(L layer) : layer_(std::make_shared<const Holder<L>>(std::move(layer))) {}
   // Copied where it would be moved, so that none is ever empty.
   Layer(const Layer&) = default;
@@ -92,14 +92,19 @@ class Layer {
     };
 
     Params<T> init(const Shape& in, Rng& rng) const override {
-      if constexpr (requires { layer.template init<T>(in, rng); }) return layer.template init<T>(in, rng);
-      else if constexpr (requires { layer.init(in, rng); }) return layer.init(in, rng);
-      else return {};
+      if constexpr (requires { layer.template init<T>(in, rng); })
+        return layer.template init<T>(in, rng);
+      else if constexpr (requires { layer.init(in, rng); })
+        return layer.init(in, rng);
+      else
+        return {};
     }
     Tensor<T> call(const Params<T>& p, const Tensor<T>& x, Mode mode) const override { return layer(p, x, mode); }
     Tensor<T> logits(const Params<T>& p, const Tensor<T>& x, Mode mode) const override {
-      if constexpr (splits) return layer.logits(p, x, mode);
-      else return layer(p, x, mode);
+      if constexpr (splits)
+        return layer.logits(p, x, mode);
+      else
+        return layer(p, x, mode);
     }
     const Activation& activation() const override {
       if constexpr (splits) {

@@ -113,10 +113,10 @@ template Tensor<float> BinaryCrossentropyFromLogits::operator()(const Tensor<flo
                                                                 Where) const;
 template Tensor<double> BinaryCrossentropyFromLogits::operator()(const Tensor<double>&, const Tensor<double>&,
                                                                  Where) const;
-template Tensor<float> SparseCategoricalCrossentropy::operator()(const Tensor<float>&,
-                                                                 const Tensor<std::int64_t>&, Where) const;
-template Tensor<double> SparseCategoricalCrossentropy::operator()(const Tensor<double>&,
-                                                                  const Tensor<std::int64_t>&, Where) const;
+template Tensor<float> SparseCategoricalCrossentropy::operator()(const Tensor<float>&, const Tensor<std::int64_t>&,
+                                                                 Where) const;
+template Tensor<double> SparseCategoricalCrossentropy::operator()(const Tensor<double>&, const Tensor<std::int64_t>&,
+                                                                  Where) const;
 template Tensor<float> SparseCategoricalCrossentropyFromLogits::operator()(const Tensor<float>&,
                                                                            const Tensor<std::int64_t>&, Where) const;
 template Tensor<double> SparseCategoricalCrossentropyFromLogits::operator()(const Tensor<double>&,
@@ -132,8 +132,8 @@ struct WithoutLine {
   static constexpr const char* name = Builtin::name;
   using Tag = detail::BuiltinLoss;
   template <Real T, class Y>
-    requires std::is_invocable_v<Builtin, const Tensor<T>&, const Tensor<Y>&>
-  Tensor<T> operator()(const Tensor<T>& prediction, const Tensor<Y>& target) const {
+  requires std::is_invocable_v < Builtin, const Tensor<T>
+  &, const Tensor<Y>& > Tensor<T> operator()(const Tensor<T>& prediction, const Tensor<Y>& target) const {
     return Builtin{}(prediction, target, Where{});
   }
 };
@@ -153,9 +153,12 @@ const std::vector<Loss>& known_losses() {
 
 template <class T>
 const char* type_name() {
-  if constexpr (std::is_same_v<T, float>) return "Tensor<float>";
-  else if constexpr (std::is_same_v<T, double>) return "Tensor<double>";
-  else return "Tensor<std::int64_t>";
+  if constexpr (std::is_same_v<T, float>)
+    return "Tensor<float>";
+  else if constexpr (std::is_same_v<T, double>)
+    return "Tensor<double>";
+  else
+    return "Tensor<std::int64_t>";
 }
 
 }  // namespace
@@ -176,9 +179,12 @@ Loss::Loss(const char* name, Where where) {
 template <Real T, class Y>
 Tensor<T> Loss::operator()(const Tensor<T>& prediction, const Tensor<Y>& target) const {
   const auto& f = [this]() -> const auto& {
-    if constexpr (std::is_same_v<Y, std::int64_t>) return of_labels_.get<Signature<T, Y>>();
-    else return of_numbers_.get<Signature<T, Y>>();
-  }();
+    if constexpr (std::is_same_v<Y, std::int64_t>)
+      return of_labels_.get<Signature<T, Y>>();
+    else
+      return of_numbers_.get<Signature<T, Y>>();
+  }
+  ();
   if (!f) {
     if (name_.empty()) throw ValueError("no loss is set");
     throw ValueError("the loss " + name_ + " does not take a prediction of " + type_name<T>() + " with a target of " +

@@ -20,7 +20,9 @@ namespace detail {
 /// Marks the library's own losses: a user's type that happens to have a name is not one of them.
 struct BuiltinLoss {};
 template <class F>
-inline constexpr bool is_builtin_loss = requires { requires std::is_same_v<typename F::Tag, BuiltinLoss>; };
+inline constexpr bool is_builtin_loss = requires {
+  requires std::is_same_v<typename F::Tag, BuiltinLoss>;
+};
 
 }  // namespace detail
 
@@ -113,8 +115,10 @@ class TAPEGRAD_EXPORT Loss {
   using OfLabels = detail::Overloads<Signature<float, std::int64_t>, Signature<double, std::int64_t>>;
   template <class F>
   static constexpr bool accepts = [] {
-    if constexpr (OfNumbers::accepts<F>) return true;
-    else return OfLabels::accepts<F>;
+    if constexpr (OfNumbers::accepts<F>)
+      return true;
+    else
+      return OfLabels::accepts<F>;
   }();
 
   /// None yet: a model cannot be trained with it.
@@ -124,11 +128,12 @@ class TAPEGRAD_EXPORT Loss {
   Loss(const std::string& name, Where where = Where::here()) : Loss(name.c_str(), where) {}
   /// A built-in loss, or a function of (prediction, target).
   template <class F>
-    requires(accepts<F>)
-  Loss(const F& f) : name_("custom") {
+  requires(accepts<F>) Loss(const F& f) : name_("custom") {
     if constexpr (detail::is_builtin_loss<F>) name_ = F::name;
-    if constexpr (OfNumbers::accepts<F>) of_numbers_ = OfNumbers(f);
-    else of_labels_ = OfLabels(f);
+    if constexpr (OfNumbers::accepts<F>)
+      of_numbers_ = OfNumbers(f);
+    else
+      of_labels_ = OfLabels(f);
   }
 
   /// Throws ValueError when the function was not written for these types. Y is T or std::int64_t.

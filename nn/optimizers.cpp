@@ -21,8 +21,8 @@ void LearningRate::require_schedule() const {
 double LearningRate::at(std::int64_t epoch, std::int64_t step) const {
   const double rate = schedule_ ? schedule_(epoch, step) : rate_;
   if (!std::isfinite(rate) || rate < 0) {
-    throw ValueError("the learning rate is " + std::to_string(rate) + " in epoch " + std::to_string(epoch) +
-                     ", step " + std::to_string(step) + "; it must be finite and not negative");
+    throw ValueError("the learning rate is " + std::to_string(rate) + " in epoch " + std::to_string(epoch) + ", step " +
+                     std::to_string(step) + "; it must be finite and not negative");
   }
   return rate;
 }

@@ -22,8 +22,8 @@ class TAPEGRAD_EXPORT LearningRate {
  public:
   LearningRate(double rate) : rate_(rate) {}
   template <class F>
-    requires std::is_invocable_r_v<double, F&, std::int64_t, std::int64_t>
-  LearningRate(F schedule) : schedule_(std::move(schedule)) {
+  requires std::is_invocable_r_v<double, F&, std::int64_t, std::int64_t> LearningRate(F schedule)
+      : schedule_(std::move(schedule)) {
     require_schedule();
   }
 
@@ -54,11 +54,11 @@ class TAPEGRAD_EXPORT Optimizer {
  public:
   /// A rule has a learning_rate and update(w, gradient, rate) for Tensor<float> and Tensor<double>.
   template <class Rule>
-    requires requires(const Rule& rule, Tensor<float>& w, Tensor<double>& v) {
-      rule.learning_rate.at(0, 0);
-      rule.update(w, std::as_const(w), 0.1);
-      rule.update(v, std::as_const(v), 0.1);
-    }
+  requires requires(const Rule& rule, Tensor<float>& w, Tensor<double>& v) {
+    rule.learning_rate.at(0, 0);
+    rule.update(w, std::as_const(w), 0.1);
+    rule.update(v, std::as_const(v), 0.1);
+  }
   Optimizer(Rule rule) : rule_(std::make_shared<const Holder<Rule>>(std::move(rule))) {}
   // Copied where it would be moved, so that none is ever without its rule.
   Optimizer(const Optimizer&) = default;

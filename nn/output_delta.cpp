@@ -6,10 +6,14 @@ namespace tapegrad::nn {
 
 std::string to_string(OutputDelta way) {
   switch (way) {
-    case OutputDelta::automatic: return "automatic";
-    case OutputDelta::closed_form: return "closed_form";
-    case OutputDelta::vjp: return "vjp";
-    case OutputDelta::jacobian: return "jacobian";
+    case OutputDelta::automatic:
+      return "automatic";
+    case OutputDelta::closed_form:
+      return "closed_form";
+    case OutputDelta::vjp:
+      return "vjp";
+    case OutputDelta::jacobian:
+      return "jacobian";
   }
   return "";
 }
@@ -112,7 +116,8 @@ OutputHead<T> closed_form_head(std::string_view activation, std::string_view los
         head.loss = mean_error(z, y, Where{});
         head.delta = full<T>(z.shape(), static_cast<T>(-scale / last_size(z)));
         return head;
-      case Form::sparse: Loss(std::string(loss))(z, y);  // throws: this loss takes labels
+      case Form::sparse:
+        Loss(std::string(loss))(z, y);  // throws: this loss takes labels
     }
   }
   if (scale != 1) head.delta = head.delta * scale;

@@ -46,22 +46,24 @@ TAPEGRAD_EXPORT OutputHead<T> closed_form_head(std::string_view activation, std:
 inline Activation as_function(std::string_view name, Activation*) { return Activation(std::string(name)); }
 inline Loss as_function(std::string_view name, Loss*) { return Loss(std::string(name)); }
 template <class F, class Builtin>
-  requires(!std::is_convertible_v<const F&, std::string_view>)
-const F& as_function(const F& f, Builtin*) {
-  return f;
-}
+requires(!std::is_convertible_v<const F&, std::string_view>) const F& as_function(const F& f, Builtin*) { return f; }
 
 template <class F>
 std::string_view name_of(const F& f) {
-  if constexpr (std::is_same_v<F, Activation> || std::is_same_v<F, Loss>) return f.name();
-  else if constexpr (is_builtin_loss<F>) return F::name;
-  else return "custom";
+  if constexpr (std::is_same_v<F, Activation> || std::is_same_v<F, Loss>)
+    return f.name();
+  else if constexpr (is_builtin_loss<F>)
+    return F::name;
+  else
+    return "custom";
 }
 
 template <class F>
 bool may_mix_rows(const F& f) {
-  if constexpr (requires { f.may_mix_rows(); }) return f.may_mix_rows();
-  else return false;
+  if constexpr (requires { f.may_mix_rows(); })
+    return f.may_mix_rows();
+  else
+    return false;
 }
 
 template <Real T>
@@ -107,10 +109,12 @@ Tensor<T> output_delta(const F& f, const C& c, const Tensor<T>& z, const Tensor<
     way = detail::is_known_pair(f_name, c_name) ? OutputDelta::closed_form : OutputDelta::vjp;
   }
   switch (way) {
-    case OutputDelta::closed_form: return detail::closed_form_head(f_name, c_name, z, y).delta;
+    case OutputDelta::closed_form:
+      return detail::closed_form_head(f_name, c_name, z, y).delta;
     case OutputDelta::jacobian:
       return detail::delta_by_jacobian(activation, loss, z, y, detail::may_mix_rows(activation));
-    default: return detail::delta_by_sweep(activation, loss, z, y);
+    default:
+      return detail::delta_by_sweep(activation, loss, z, y);
   }
 }
 

@@ -28,7 +28,7 @@ class Overloads {
 
   Overloads() = default;
   template <class F>
-    requires accepts<F>
+  requires accepts<F>
   explicit Overloads(const F& f) {
     auto fill = [&]<class Signature>(std::function<Signature>& place) {
       if constexpr (gives<F, Signature>) place = f;

@@ -42,9 +42,12 @@ std::ostringstream begin_script(const std::string& path, const std::string& titl
   std::ostringstream script;
   script.imbue(std::locale::classic());
   script.precision(9);
-  if (path.ends_with(".svg")) script << "set terminal svg size 800,500 background 'white'\n";
-  else if (path.ends_with(".png")) script << "set terminal pngcairo size 800,500\n";
-  else throw ValueError("a picture is .svg or .png, not " + path);
+  if (path.ends_with(".svg"))
+    script << "set terminal svg size 800,500 background 'white'\n";
+  else if (path.ends_with(".png"))
+    script << "set terminal pngcairo size 800,500\n";
+  else
+    throw ValueError("a picture is .svg or .png, not " + path);
   // A leading '|' would be a command to gnuplot, and '~' a home.
   script << "set output " << quoted(path.front() == '/' ? path : "./" + path) << '\n';
   if (!title.empty()) script << "set title " << quoted(title) << " noenhanced\n";
@@ -52,8 +55,10 @@ std::ostringstream begin_script(const std::string& path, const std::string& titl
 }
 
 void put(std::ostream& out, double value) {
-  if (std::isfinite(value)) out << value;
-  else out << "NaN";
+  if (std::isfinite(value))
+    out << value;
+  else
+    out << "NaN";
 }
 
 /// No shell: the script is gnuplot's standard input.

@@ -13,7 +13,9 @@ namespace {
 }  // namespace
 
 Sampler::Sampler(std::int64_t examples, const FitOptions& options, const Where& where)
-    : source_(options.batches.handle() ? Source::list : options.steps_per_epoch ? Source::draw : Source::pass),
+    : source_(options.batches.handle()  ? Source::list
+              : options.steps_per_epoch ? Source::draw
+                                        : Source::pass),
       examples_(examples),
       batch_size_(options.batch_size),
       steps_(options.steps_per_epoch.value_or(0)),
@@ -59,16 +61,20 @@ Sampler::Sampler(std::int64_t examples, const FitOptions& options, const Where& 
                where);
       }
       break;
-    case Source::pass: steps_ = (examples_ - 1) / batch_size_ + 1;
+    case Source::pass:
+      steps_ = (examples_ - 1) / batch_size_ + 1;
   }
 }
 
 Tensor<std::int64_t> Sampler::next() {
   const std::int64_t step = step_++;
   switch (source_) {
-    case Source::list: return reshape(slice(rows_, 0, step, step + 1, 1, Where{}), {rows_.shape()[1]}, Where{});
-    case Source::draw: return rng_.choice(examples_, batch_size_);
-    case Source::pass: break;
+    case Source::list:
+      return reshape(slice(rows_, 0, step, step + 1, 1, Where{}), {rows_.shape()[1]}, Where{});
+    case Source::draw:
+      return rng_.choice(examples_, batch_size_);
+    case Source::pass:
+      break;
   }
   const std::int64_t first = step % steps_ * batch_size_;
   if (first == 0 && (shuffle_ || step == 0)) {

@@ -43,8 +43,11 @@ OutputDelta Sequential<T>::output_delta_used() const {
   switch (options_.output_delta) {
     case OutputDelta::automatic:
       return detail::is_known_pair(activation, loss) ? OutputDelta::closed_form : OutputDelta::vjp;
-    case OutputDelta::closed_form: detail::require_known_pair(activation, loss); return OutputDelta::closed_form;
-    default: return options_.output_delta;
+    case OutputDelta::closed_form:
+      detail::require_known_pair(activation, loss);
+      return OutputDelta::closed_form;
+    default:
+      return options_.output_delta;
   }
 }
 

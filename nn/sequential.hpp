@@ -21,9 +21,9 @@ namespace tapegrad::nn {
 template <class Y, class T>
 concept TargetOf = std::is_same_v<Y, T> || std::is_same_v<Y, std::int64_t>;
 
-/// Layers in a row, with their parameters. Not to be trained or built by several threads at once; copies are independent.
-/// Throws TapeError for traced data in training, which is not differentiated, and RowMixingError for a layer that mixes
-/// the rows of a batch outside training.
+/// Layers in a row, with their parameters. Not to be trained or built by several threads at once; copies are
+/// independent. Throws TapeError for traced data in training, which is not differentiated, and RowMixingError for a
+/// layer that mixes the rows of a batch outside training.
 template <Real T>
 class TAPEGRAD_EXPORT Sequential {
  public:
@@ -43,8 +43,8 @@ class TAPEGRAD_EXPORT Sequential {
   /// All parameters, in the order of the layers: kernel, bias, kernel, bias, ... They share elements with the model
   /// until it takes its next step.
   TensorList<T> parameters() const;
-  /// Throws ShapeError when the number or a shape differs, ValueError before build, TapeError for a traced value: a model
-  /// is differentiated by its input only; for derivatives by parameters write a function of them.
+  /// Throws ShapeError when the number or a shape differs, ValueError before build, TapeError for a traced value: a
+  /// model is differentiated by its input only; for derivatives by parameters write a function of them.
   void set_parameters(const TensorList<T>& values, Where where = Where::here());
   /// The parameters of each layer, by name.
   const detail::PoolVector<Params<T>>& layer_parameters() const { return parameters_; }

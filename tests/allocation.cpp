@@ -1,4 +1,5 @@
-// A steady-state training step makes no heap allocation. A program of its own: it counts every allocation of the process.
+// A steady-state training step makes no heap allocation. A program of its own: it counts every allocation of the
+// process.
 #include <doctest/doctest.h>
 
 #include <array>
@@ -73,11 +74,11 @@ Count count_in(Step step, int steps = 200) {
   for (int i = 0; i < steps; ++i) step();
   return {allocations.load() - before, frees.load() - freed};
 }
-#define CHECK_NO_ALLOCATION(step)                         \
-  do {                                                    \
-    const Count counted = count_in(step);                 \
-    CHECK(counted.allocations == 0);                      \
-    CHECK(counted.frees == 0);                            \
+#define CHECK_NO_ALLOCATION(step)         \
+  do {                                    \
+    const Count counted = count_in(step); \
+    CHECK(counted.allocations == 0);      \
+    CHECK(counted.frees == 0);            \
   } while (false)
 
 // Plain gradient descent, in place where nobody else holds the parameter.
@@ -236,12 +237,17 @@ TEST_SUITE("allocation") {
     auto quartic = [](const auto& a, const auto& t) { return sum(square(square(a - t)), -1); };
     auto count_fit = [&](nn::Layer<T> output, nn::Loss loss, nn::OutputDelta delta) {
       nn::Sequential<T> model({nn::Dense{16, "tanh"}, output});
-      model.compile({.optimizer = nn::SGD{.learning_rate = nn::inverse_time_decay(0.01, 0.01)}, .loss = loss,
-                     .metrics = {"accuracy"}, .output_delta = delta});
+      model.compile({.optimizer = nn::SGD{.learning_rate = nn::inverse_time_decay(0.01, 0.01)},
+                     .loss = loss,
+                     .metrics = {"accuracy"},
+                     .output_delta = delta});
       std::array<Count, 6> after{};
-      model.fit(X, y, {.epochs = 6, .batch_size = 10, .callbacks = {[&](nn::Epoch& e) {
-        after[static_cast<std::size_t>(e.index)] = {allocations.load(), frees.load()};
-      }}});
+      model.fit(X, y,
+                {.epochs = 6,
+                 .batch_size = 10,
+                 .callbacks = {[&](nn::Epoch& e) {
+                   after[static_cast<std::size_t>(e.index)] = {allocations.load(), frees.load()};
+                 }}});
       // Two whole epochs of 20 steps, once the first have warmed up.
       CHECK(after[5].allocations - after[3].allocations == 0);
       CHECK(after[5].frees - after[3].frees == 0);

@@ -26,14 +26,10 @@ Rule<double> cube_rule() {
 Rule<double> product_rule() {
   return {.name = "product",
           .value = [](Operands at) { return matmul(at[0], at[1]); },
-          .pullback =
-              [](std::size_t k, const X& g, const X&, Operands at) {
-                return k == 0 ? matmul(g, transpose(at[1])) : matmul(transpose(at[0]), g);
-              },
-          .pushforward =
-              [](std::size_t k, const X& v, const X&, Operands at) {
-                return k == 0 ? matmul(v, at[1]) : matmul(at[0], v);
-              }};
+          .pullback = [](std::size_t k, const X& g, const X&,
+                         Operands at) { return k == 0 ? matmul(g, transpose(at[1])) : matmul(transpose(at[0]), g); },
+          .pushforward = [](std::size_t k, const X& v, const X&,
+                            Operands at) { return k == 0 ? matmul(v, at[1]) : matmul(at[0], v); }};
 }
 
 // y(i, j) = x(i, j) + b(j)
@@ -41,18 +37,17 @@ Rule<double> bias_rule() {
   return {.name = "bias",
           .value = [](Operands at) { return at[0] + at[1]; },
           .pullback = [](std::size_t k, const X& g, const X&, Operands) { return k == 0 ? g : sum(g, 0); },
-          .pushforward =
-              [](std::size_t k, const X& v, const X& y, Operands) { return k == 0 ? v : broadcast_to(v, y.shape()); }};
+          .pushforward = [](std::size_t k, const X& v, const X& y,
+                            Operands) { return k == 0 ? v : broadcast_to(v, y.shape()); }};
 }
 
 // y = x / sum(x)
 Rule<double> normalise_rule() {
-  return {.name = "normalise",
-          .value = [](Operands at) { return at[0] / sum(at[0]); },
-          .pullback = [](std::size_t, const X& g, const X& y, Operands at) { return (g - sum(g * y)) / sum(at[0]); },
-          .pushforward = [](std::size_t, const X& v, const X& y, Operands at) {
-            return (v - y * sum(v)) / sum(at[0]);
-          }};
+  return {
+      .name = "normalise",
+      .value = [](Operands at) { return at[0] / sum(at[0]); },
+      .pullback = [](std::size_t, const X& g, const X& y, Operands at) { return (g - sum(g * y)) / sum(at[0]); },
+      .pushforward = [](std::size_t, const X& v, const X& y, Operands at) { return (v - y * sum(v)) / sum(at[0]); }};
 }
 
 void check(const Rule<double>& rule, std::vector<X> at, CheckOptions options = {}) {
@@ -84,7 +79,8 @@ TEST_SUITE("check") {
     batched.batched = true;
     check(batched, {x}, third);
     check_derivatives([](const X& a, const X& b) { return matmul(tanh(a), b); }, A, B);
-    check_derivatives({.order = 1}, [](const Tensor<float>& a) { return sum(exp(a)); }, Tensor<float>{0.5F, 1});
+    check_derivatives(
+        {.order = 1}, [](const Tensor<float>& a) { return sum(exp(a)); }, Tensor<float>{0.5F, 1});
   }
 
   TEST_CASE("a wrong sign") {
@@ -209,10 +205,12 @@ TEST_SUITE("check") {
   TEST_CASE("in float") {
     using F = Tensor<float>;
     auto rule = [](double factor) {
-      return custom<float>({.name = "square",
-                            .value = [](std::span<const F> at) { return at[0] * at[0]; },
-                            .pullback = [=](std::size_t, const F& g, const F&, std::span<const F> at) { return g * factor * at[0]; },
-                            .pushforward = [=](std::size_t, const F& v, const F&, std::span<const F> at) { return v * factor * at[0]; }});
+      return custom<float>(
+          {.name = "square",
+           .value = [](std::span<const F> at) { return at[0] * at[0]; },
+           .pullback = [=](std::size_t, const F& g, const F&, std::span<const F> at) { return g * factor * at[0]; },
+           .pushforward = [=](std::size_t, const F& v, const F&,
+                              std::span<const F> at) { return v * factor * at[0]; }});
     };
     const F at{0.5F, -1.5F};
     CHECK_NOTHROW(check_derivatives(rule(2), at));
@@ -223,10 +221,11 @@ TEST_SUITE("check") {
 
 TEST_SUITE("custom") {
   TEST_CASE("the example of custom.hpp") {
-    auto cube = custom<double>({.name = "cube",
-                                .value = [](auto at) { return at[0] * at[0] * at[0]; },
-                                .pullback = [](std::size_t, auto& g, auto&, auto at) { return g * 3 * square(at[0]); },
-                                .pushforward = [](std::size_t, auto& v, auto&, auto at) { return v * 3 * square(at[0]); }});
+    auto cube =
+        custom<double>({.name = "cube",
+                        .value = [](auto at) { return at[0] * at[0] * at[0]; },
+                        .pullback = [](std::size_t, auto& g, auto&, auto at) { return g * 3 * square(at[0]); },
+                        .pushforward = [](std::size_t, auto& v, auto&, auto at) { return v * 3 * square(at[0]); }});
     CHECK(allclose(cube(x), x * x * x, 1e-15, 0));
     check_derivatives({.order = 3}, cube, x);
     CHECK(allclose(hessian([&](const X& z) { return sum(cube(z)); })(X{2, -1}), X({{12, 0}, {0, -6}}), 1e-14, 0));
@@ -255,10 +254,11 @@ TEST_SUITE("custom") {
   TEST_CASE("the value of a rule is called with plain tensors, and an identity is an own record") {
     bool traced = false;
     auto same = custom<double>({.name = "same",
-                                .value = [&](Operands at) {
-                                  traced = traced || at[0].traced();
-                                  return at[0];
-                                },
+                                .value =
+                                    [&](Operands at) {
+                                      traced = traced || at[0].traced();
+                                      return at[0];
+                                    },
                                 .pullback = [](std::size_t, const X& g, const X&, Operands) { return g * 5; }});
     CHECK(allclose(grad([&](const X& z) { return sum(same(z) * z); })(x), 6 * x, 1e-14, 0));
     CHECK_FALSE(traced);

@@ -34,8 +34,8 @@ void check_refused(F action, const std::string& text, const std::vector<std::str
   for (const std::string& part : parts) CHECK_MESSAGE(message.find(part) != std::string::npos, "missing: " << part);
 }
 // On one line, which the message must name.
-#define REFUSED(E, expression, ...)                                                              \
-  check_refused<E>([&] { static_cast<void>(expression); }, #expression,                          \
+#define REFUSED(E, expression, ...)                                     \
+  check_refused<E>([&] { static_cast<void>(expression); }, #expression, \
                    {std::string("errors.cpp:") + std::to_string(__LINE__) __VA_OPT__(, ) __VA_ARGS__})
 // Where no line can be known.
 #define REFUSED_SOMEWHERE(E, expression, ...) \
@@ -92,7 +92,8 @@ TEST_SUITE("errors") {
     REFUSED(ShapeError, concatenate({a, ones({3, 3})}, 1), "concatenate", "(2, 3)", "(3, 3)");
     REFUSED(ShapeError, concatenate(std::vector<X>{}, 0), "concatenate");
     REFUSED(ShapeError, take_along(a, Labels{0, 1}), "take_along", "(2, 3)", "(2)");
-    REFUSED(ShapeError, take_along(a, Labels({3, 1}, std::vector<std::int64_t>{0, 1, 2})), "take_along", "(2, 3)", "(3, 1)");
+    REFUSED(ShapeError, take_along(a, Labels({3, 1}, std::vector<std::int64_t>{0, 1, 2})), "take_along", "(2, 3)",
+            "(3, 1)");
     REFUSED(ShapeError, take_along(scalar, Labels{0}), "take_along", "()");
     REFUSED(ShapeError, reshape(a, {4, 2}), "reshape", "(2, 3)", "(4, 2)", "6 elements");
     REFUSED(ShapeError, reshape(a, {4, -1}), "reshape", "(2, 3)", "(4, -1)");
@@ -386,7 +387,10 @@ TEST_SUITE("errors") {
         {"sum", [](const X& z) { return exp(z) / sum(exp(z)); }},
         {"sum", [](const X& z) { return z - mean(z); }},
         {"sum", [](const X& z) { return z - mean(z, 0); }},
-        {"sum", [](const X& z) { return z * sum(z, {0, 1}, keep_dims); }},
+        {"sum",
+         [](const X& z) {
+           return z * sum(z, {0, 1}, keep_dims);
+         }},
         {"sum", [](const X& z) { return z * sum(z, 0, keep_dims); }},
         {"sum", [](const X& z) { return z * sum(transpose(z), -1); }},
         {"max", [](const X& z) { return z - max(z); }},
@@ -398,10 +402,19 @@ TEST_SUITE("errors") {
         {"logsumexp", [](const X& z) { return z - logsumexp(z, 0); }},
         {"reshape", [](const X& z) { return columns(z * sum(reshape(z, {-1}), -1), 2); }},
         {"reshape", [](const X& z) { return reshape(sort(reshape(z, {-1})), z.shape()); }},
-        {"reshape", [](const X& z) { return reshape(softmax(reshape(z, {z.shape()[0] * 2, 2})), z.shape()); }},
-        {"reshape", [](const X& z) { return reshape(reshape(z, {z.shape()[0] * 2, 2}), z.shape()); }},
+        {"reshape",
+         [](const X& z) {
+           return reshape(softmax(reshape(z, {z.shape()[0] * 2, 2})), z.shape());
+         }},
+        {"reshape",
+         [](const X& z) {
+           return reshape(reshape(z, {z.shape()[0] * 2, 2}), z.shape());
+         }},
         {"matmul", [](const X& z) { return matmul(matmul(z, transpose(z)), z); }},
-        {"matmul", [](const X& z) { return matmul(ones({z.shape()[0], z.shape()[0]}), z); }},
+        {"matmul",
+         [](const X& z) {
+           return matmul(ones({z.shape()[0], z.shape()[0]}), z);
+         }},
         {"matmul", [](const X& z) { return z + matmul(ones({z.shape()[0]}), z); }},
         {"take_along", [](const X& z) { return transpose(sort(transpose(z))); }},
         {"take_along",
@@ -410,11 +423,23 @@ TEST_SUITE("errors") {
          }},
         {"take", [](const X& z) { return take(z, zeros<std::int64_t>({z.shape()[0]})); }},
         {"slice", [](const X& z) { return z * slice(z, 0, 0, 1); }},
-        {"concatenate", [](const X& z) { return slice(concatenate({z, z}, 0), 0, 0, z.shape()[0]); }},
-        {"concatenate", [](const X& z) { return concatenate({ones({1, 4}), slice(z, 0, 0, z.shape()[0] - 1)}, 0); }},
+        {"concatenate",
+         [](const X& z) {
+           return slice(concatenate({z, z}, 0), 0, 0, z.shape()[0]);
+         }},
+        {"concatenate",
+         [](const X& z) {
+           return concatenate({ones({1, 4}), slice(z, 0, 0, z.shape()[0] - 1)}, 0);
+         }},
         // Two batch axes that meet.
-        {"multiply", [](const X& z) { return sum(reshape(z, {z.shape()[0], 1, 4}) * z, 1); }},
-        {"where", [](const X& z) { return sum(where(z > 0, reshape(z, {z.shape()[0], 1, 4}), z), 1); }},
+        {"multiply",
+         [](const X& z) {
+           return sum(reshape(z, {z.shape()[0], 1, 4}) * z, 1);
+         }},
+        {"where",
+         [](const X& z) {
+           return sum(where(z > 0, reshape(z, {z.shape()[0], 1, 4}), z), 1);
+         }},
     };
     for (const RowFunction& mix : mixing) {
       for (std::int64_t rows : {1, 4, 64}) {
@@ -455,30 +480,57 @@ TEST_SUITE("errors") {
   TEST_CASE("rows that stay apart are not refused, whatever the sizes") {
     const X W = random::Generator(5).normal<double>({4, 4});
     const std::vector<RowFunction> apart = {
-        {"softmax by hand", [](const X& z) { const X e = exp(z - max(z, -1, keep_dims)); return e / sum(e, -1, keep_dims); }},
-        {"mean and variance", [](const X& z) { const X c = z - mean(z, 1, keep_dims); return c / sqrt(mean(square(c), -1, keep_dims) + 1); }},
-        {"a layer", [&](const X& z) { return tanh(matmul(z, W) + take(W, Labels(Shape{}, std::vector<std::int64_t>{0}))); }},
+        {"softmax by hand",
+         [](const X& z) {
+           const X e = exp(z - max(z, -1, keep_dims));
+           return e / sum(e, -1, keep_dims);
+         }},
+        {"mean and variance",
+         [](const X& z) {
+           const X c = z - mean(z, 1, keep_dims);
+           return c / sqrt(mean(square(c), -1, keep_dims) + 1);
+         }},
+        {"a layer",
+         [&](const X& z) { return tanh(matmul(z, W) + take(W, Labels(Shape{}, std::vector<std::int64_t>{0}))); }},
         {"weights of the batch's own", [&](const X& z) { return z * ones(z.shape()) + cumsum(ones(z.shape()), 0); }},
         {"transposed twice", [](const X& z) { return transpose(softmax(transpose(z), 0)); }},
         {"softmax over the axis that was the last", [](const X& z) { return transpose(softmax(transpose(z), -2)); }},
         {"a left product of a transpose", [&](const X& z) { return transpose(matmul(W, transpose(z))); }},
-        {"split and joined", [](const X& z) { return concatenate({columns(z, 2), slice(z, 1, 2, 4, 1) * 3}, 1); }},
-        {"reshaped within the row", [](const X& z) { return reshape(softmax(reshape(z, {z.shape()[0], 2, 2})), z.shape()); }},
-        {"a matrix for each row", [](const X& z) {
+        {"split and joined",
+         [](const X& z) {
+           return concatenate({columns(z, 2), slice(z, 1, 2, 4, 1) * 3}, 1);
+         }},
+        {"reshaped within the row",
+         [](const X& z) {
+           return reshape(softmax(reshape(z, {z.shape()[0], 2, 2})), z.shape());
+         }},
+        {"a matrix for each row",
+         [](const X& z) {
            const X M = reshape(z, {z.shape()[0], 2, 2});
            return reshape(matmul(M, M), z.shape());
          }},
-        {"an outer product in each row", [](const X& z) {
+        {"an outer product in each row",
+         [](const X& z) {
            const X column = reshape(z, {z.shape()[0], 4, 1}), row = reshape(z, {z.shape()[0], 1, 4});
            return reshape(matmul(column, row), {z.shape()[0], 16});
          }},
         {"sorted", [](const X& z) { return sort(z); }},
-        {"logsumexp", [](const X& z) { return z - logsumexp(z, -1, keep_dims) + reshape(logsumexp(z), {z.shape()[0], 1}); }},
-        {"chosen columns", [](const X& z) { return take(z, Labels{3, 0, 3}, 1); }},
-        {"one label per row", [](const X& z) { return take_along(z, zeros<std::int64_t>({z.shape()[0], 1})); }},
+        {"logsumexp",
+         [](const X& z) {
+           return z - logsumexp(z, -1, keep_dims) + reshape(logsumexp(z), {z.shape()[0], 1});
+         }},
+        {"chosen columns",
+         [](const X& z) {
+           return take(z, Labels{3, 0, 3}, 1);
+         }},
+        {"one label per row",
+         [](const X& z) {
+           return take_along(z, zeros<std::int64_t>({z.shape()[0], 1}));
+         }},
         {"where", [](const X& z) { return where(z > 0, z, exp(z) - 1); }},
         {"a constant", [](const X& z) { return ones(z.shape()); }},
-        {"an inner derivative", [](const X& z) { return jvp([](const X& x) { return softmax(x); }, z, ones(z.shape())).second; }},
+        {"an inner derivative",
+         [](const X& z) { return jvp([](const X& x) { return softmax(x); }, z, ones(z.shape())).second; }},
         // A value that only leads elsewhere mixes nothing.
         {"a mean to look at", [](const X& z) { return mean(z).item() > 100 ? z : tanh(z); }},
         {"elementwise_grad", [](const X& z) { return elementwise_grad([](const X& x) { return tanh(x); })(z); }},

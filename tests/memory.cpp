@@ -93,7 +93,8 @@ TEST_SUITE("memory") {
       auto tensors() { return std::tie(W0, b0, W1, b1); }
     };
     random::Generator rng(1);
-    Net net{rng.normal<float>({64, 32}, 0, 0.1), zeros<float>({32}), rng.normal<float>({32, 10}, 0, 0.1), zeros<float>({10})};
+    Net net{rng.normal<float>({64, 32}, 0, 0.1), zeros<float>({32}), rng.normal<float>({32, 10}, 0, 0.1),
+            zeros<float>({10})};
     const Tensor<float> data = rng.normal<float>({400, 64});
     const Tensor<float> targets = softmax(rng.normal<float>({400, 10}, 0, 3));
     double at_1000 = 0;

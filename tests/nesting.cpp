@@ -48,7 +48,8 @@ TEST_SUITE("nesting") {
   }
 
   TEST_CASE("second and third derivatives of a composed scalar") {
-    // f = sin-free composition: tanh(x^2): f' = 2x s, s = 1 - t^2; f'' = 2s - 8x^2 t s; f''' = -24 x t s - 16 x^3 s (1 - 3t^2)
+    // f = sin-free composition: tanh(x^2): f' = 2x s, s = 1 - t^2; f'' = 2s - 8x^2 t s; f''' = -24 x t s - 16 x^3 s (1
+    // - 3t^2)
     auto f = [](const X& x) { return tanh(square(x)); };
     for (double at : {-0.8, 0.3, 1.2}) {
       const double t = std::tanh(at * at), s = 1 - t * t;
@@ -104,18 +105,14 @@ TEST_SUITE("nesting") {
   TEST_CASE("three levels") {
     // f(x) = d/dy [ y * d/dz (x y z^2)|z=2 ]|y=3 = d/dy (4 x y^2)|3 = 24 x; df/dx = 24
     auto f = [](const X& x) {
-      return grad([&](const X& y) {
-        return y * grad([&](const X& z) { return x * y * square(z); })(X(2.0));
-      })(X(3.0));
+      return grad([&](const X& y) { return y * grad([&](const X& z) { return x * y * square(z); })(X(2.0)); })(X(3.0));
     };
     CHECK(f(X(5.0)).item() == Approx(120));
     CHECK(grad(f)(X(5.0)).item() == Approx(24));
     CHECK(grad([&](const X& x) { return x * f(x); })(X(5.0)).item() == Approx(240));
     // With z at y: d/dz (x y z^2)|z=y = 2 x y^2, y times it 2 x y^3, its derivative 6 x y^2 = 54 x.
     auto g = [](const X& x) {
-      return grad([&](const X& y) {
-        return y * grad([&](const X& z) { return x * y * square(z); })(y);
-      })(X(3.0));
+      return grad([&](const X& y) { return y * grad([&](const X& z) { return x * y * square(z); })(y); })(X(3.0));
     };
     CHECK(grad(g)(X(5.0)).item() == Approx(54));
     // Middle level forward.
@@ -130,8 +127,8 @@ TEST_SUITE("nesting") {
   TEST_CASE("values of an inner level are used in a sibling level") {
     // Two siblings at one depth: what the first returned is a constant to the second.
     auto f = [](const X& x) {
-      const X a = grad([&](const X& y) { return x * square(y); })(x);              // 2 x^2
-      const X b = grad([&](const X& y) { return a * y * y * y; })(X(2.0));         // 12 a
+      const X a = grad([&](const X& y) { return x * square(y); })(x);                 // 2 x^2
+      const X b = grad([&](const X& y) { return a * y * y * y; })(X(2.0));            // 12 a
       const X c = jvp([&](const X& y) { return a * b * y; }, X(1.0), X(1.0)).second;  // a b = 12 a^2 = 48 x^4
       return c;
     };
@@ -207,11 +204,14 @@ TEST_SUITE("nesting") {
     check_close(grad([&](const X& x) { return sum(jacobian(f)(x).apply_transposed(g) * g); })(z), expected(), 1e-13);
     check_close(grad([&](const X& x) { return sum(jacobian(f)(x).apply(g) * g); })(z), expected(), 1e-13);
     check_close(grad([&](const X& x) { return sum(jvp(f, x, g).second * g); })(z), expected(), 1e-13);
-    check_close(grad([&](const X& x) { return sum(batch_jacobian(f)(reshape(x, {1, 3})).apply(reshape(g, {1, 3})) * g); })(z),
+    check_close(grad([&](const X& x) {
+                  return sum(batch_jacobian(f)(reshape(x, {1, 3})).apply(reshape(g, {1, 3})) * g);
+                })(z),
                 expected(), 1e-13);
     for (Sweep sweep : {Sweep::forward, Sweep::reverse}) {
       const JacobianOptions options{.sweep = sweep};
-      check_close(grad([&](const X& x) { return sum(matmul(jacobian(f, options)(x).dense(), g) * g); })(z), expected(), 1e-13);
+      check_close(grad([&](const X& x) { return sum(matmul(jacobian(f, options)(x).dense(), g) * g); })(z), expected(),
+                  1e-13);
     }
   }
 
@@ -222,15 +222,15 @@ TEST_SUITE("nesting") {
       X (*f)(const X&);
       X slope;
     };
-    for (const Case& c : {Case{"sqrt", [](const X& z) { return sqrt(z); }, vector_of({1, 0.25, 1 / 3.0})},
-                          Case{"log", [](const X& z) { return log(z); }, 1 / x},
-                          Case{"divide", [](const X& z) { return 2 / z; }, -2 / square(x)},
-                          Case{"pow", [](const X& z) { return pow(z, 1.5); }, 1.5 * sqrt(x)},
-                          Case{"log1p", [](const X& z) { return log1p(z); }, 1 / (1 + x)},
-                          Case{"multiply", [](const X& z) { return z * z; }, 2 * x},
-                          Case{"mul0", [](const X& z) { return mul0(z, z); }, 2 * x},
-                          Case{"max and where", [](const X& z) { return where(z > 1, maximum(z, 3), z); },
-                               vector_of({1, 1, 0})}}) {
+    for (const Case& c :
+         {Case{"sqrt", [](const X& z) { return sqrt(z); }, vector_of({1, 0.25, 1 / 3.0})},
+          Case{"log", [](const X& z) { return log(z); }, 1 / x},
+          Case{"divide", [](const X& z) { return 2 / z; }, -2 / square(x)},
+          Case{"pow", [](const X& z) { return pow(z, 1.5); }, 1.5 * sqrt(x)},
+          Case{"log1p", [](const X& z) { return log1p(z); }, 1 / (1 + x)},
+          Case{"multiply", [](const X& z) { return z * z; }, 2 * x},
+          Case{"mul0", [](const X& z) { return mul0(z, z); }, 2 * x},
+          Case{"max and where", [](const X& z) { return where(z > 1, maximum(z, 3), z); }, vector_of({1, 1, 0})}}) {
       CAPTURE(c.name);
       const auto [y, pullback] = vjp(c.f, x);
       const auto& J_transposed = pullback;
@@ -239,7 +239,8 @@ TEST_SUITE("nesting") {
       check_close(jvp([&](const X& g) { return J_transposed(g); }, zeros({3}), ones({3})).second, c.slope, 1e-13);
       check_close(jacobian([&](const X& g) { return J_transposed(g); })(zeros({3})).dense(), eye(3) * c.slope, 1e-13);
       // J^T g with its own recording, differentiated by g and by x: the second is g f''(x) = 0.
-      const auto [dx, dg] = grad<0, 1>([&](const X& z, const X& g) { return sum(vjp(c.f, z).second(g)); })(x, zeros({3}));
+      const auto [dx, dg] =
+          grad<0, 1>([&](const X& z, const X& g) { return sum(vjp(c.f, z).second(g)); })(x, zeros({3}));
       check_close(dg, c.slope, 1e-13);
       check_close(dx, zeros({3}), 0);
       // Forward by the double-vjp trick.
@@ -325,10 +326,13 @@ TEST_SUITE("nesting") {
   TEST_CASE("a handle of an inner scope is stale in the outer one, unless it was returned") {
     auto f = [](const X& x) {
       X kept;
-      const X returned = vjp([&](const X& y) {
-                           kept = y * x;
-                           return y * y * x;
-                         }, x).first;
+      const X returned = vjp(
+                             [&](const X& y) {
+                               kept = y * x;
+                               return y * y * x;
+                             },
+                             x)
+                             .first;
       CHECK_THROWS_AS(static_cast<void>(kept * 2), TapeError);
       CHECK(kept.item() == 4);
       return returned * stop_gradient(kept);
@@ -383,7 +387,7 @@ TEST_SUITE("nesting") {
       const auto [y, pullback_] = vjp([](const X& z) { return z * z * z; }, x);
       const auto& pullback = pullback_;
       const X inside = grad([&](const X& g) { return pullback(g) * x; })(X(1.0));  // 3 x^3
-      return y + pullback(x) + inside;                                           // x^3 + 3 x^3 + 3 x^3
+      return y + pullback(x) + inside;                                             // x^3 + 3 x^3 + 3 x^3
     };
     CHECK(f(X(2.0)).item() == Approx(56));
     CHECK(grad(f)(X(2.0)).item() == Approx(84));
@@ -420,16 +424,19 @@ TEST_SUITE("nesting") {
     auto loss = [](const X& p, const X& q) { return sum(square(p) * q); };
     const X da = 2 * a * b, db = square(a);
 
-    const std::vector<X> by_vector = grad([&](const std::vector<X>& p) { return loss(p[0], p[1]); })(std::vector<X>{a, b});
+    const std::vector<X> by_vector =
+        grad([&](const std::vector<X>& p) { return loss(p[0], p[1]); })(std::vector<X>{a, b});
     check_close(by_vector[0], da, 0);
     check_close(by_vector[1], db, 0);
-    const std::array<X, 2> by_array = grad([&](const std::array<X, 2>& p) { return loss(p[0], p[1]); })(std::array<X, 2>{a, b});
+    const std::array<X, 2> by_array =
+        grad([&](const std::array<X, 2>& p) { return loss(p[0], p[1]); })(std::array<X, 2>{a, b});
     check_close(by_array[1], db, 0);
     using Map = std::map<std::string, X>;
     const Map by_map = grad([&](const Map& p) { return loss(p.at("W"), p.at("b")); })(Map{{"W", a}, {"b", b}});
     check_close(by_map.at("W"), da, 0);
     check_close(by_map.at("b"), db, 0);
-    const auto [ta, tb] = grad([&](const std::tuple<X, X>& p) { return loss(std::get<0>(p), std::get<1>(p)); })(std::tuple(a, b));
+    const auto [ta, tb] =
+        grad([&](const std::tuple<X, X>& p) { return loss(std::get<0>(p), std::get<1>(p)); })(std::tuple(a, b));
     check_close(ta, da, 0);
     check_close(tb, db, 0);
     const auto by_list = grad([&](const TensorList<double>& p) { return loss(p[0], p[1]); })(TensorList<double>{a, b});
@@ -467,7 +474,8 @@ TEST_SUITE("nesting") {
     check_close(vjp(of_layer, point).second(ones({2})).b, a, 0);
     check_close(jvp(of_layer, point, direction).second, b, 0);
     CHECK(grad([](const std::vector<X>&) { return X(1.0); })(std::vector<X>{}).empty());
-    CHECK_THROWS_AS(jvp([](const std::vector<X>& p) { return p[0]; }, std::vector<X>{a, b}, std::vector<X>{a}), ShapeError);
+    CHECK_THROWS_AS(jvp([](const std::vector<X>& p) { return p[0]; }, std::vector<X>{a, b}, std::vector<X>{a}),
+                    ShapeError);
     CHECK_THROWS_AS(jvp([](const X& p) { return p; }, a, X{1, 2, 3}), ShapeError);
   }
 
@@ -509,7 +517,8 @@ TEST_SUITE("nesting") {
       CHECK_FALSE(other.traced());
       return sum(pow(take(x, labels), power) * other);
     };
-    check_close(grad(g)(vector_of({1, 2, 3}), Tensor<std::int64_t>{2, 2}, 2, vector_of({1, 10})), vector_of({0, 0, 66}), 0);
+    check_close(grad(g)(vector_of({1, 2, 3}), Tensor<std::int64_t>{2, 2}, 2, vector_of({1, 10})), vector_of({0, 0, 66}),
+                0);
   }
 
   TEST_CASE("unused, returned and constant") {
@@ -534,7 +543,8 @@ TEST_SUITE("nesting") {
     check_close(vjp([](const X&) { return X({{1, 2}}); }, x).second(X({{1, 1}})), zeros({3}), 0);
     check_close(jacobian([](const X& z) { return z; })(x).dense(), eye(3), 0);
     CHECK(jacobian([](const X&) { return X({{1, 2}}); })(x).dense().shape() == Shape{1, 2, 3});
-    check_close(batch_jacobian([](const X& Z) { return Z; })(X({{1, 2}, {3, 4}})).dense(), broadcast_to(eye(2), {2, 2, 2}), 0);
+    check_close(batch_jacobian([](const X& Z) { return Z; })(X({{1, 2}, {3, 4}})).dense(),
+                broadcast_to(eye(2), {2, 2, 2}), 0);
     check_close(batch_jacobian([](const X&) { return X({{1, 2, 3}}); })(X({{1, 2}})).dense(), zeros({1, 3, 2}), 0);
     check_close(hessian([](const X& z) { return sum(z); })(x), zeros({3, 3}), 0);
     check_close(hvp([](const X& z) { return sum(z); })(x, x), zeros({3}), 0);
@@ -543,7 +553,9 @@ TEST_SUITE("nesting") {
     CHECK_FALSE(y.traced());
     CHECK_FALSE(dsame.traced());
     // An outer value returned from an inner function is constant there, and itself outside.
-    auto f = [](const X& a) { return vjp([&](const X&) { return a * 3; }, a).first * grad([&](const X&) { return a; })(a); };
+    auto f = [](const X& a) {
+      return vjp([&](const X&) { return a * 3; }, a).first * grad([&](const X&) { return a; })(a);
+    };
     CHECK(grad(f)(X(2.0)).item() == 0);
     auto g = [](const X& a) { return vjp([&](const X&) { return a; }, a).first * a; };
     CHECK(grad(g)(X(2.0)).item() == 4);

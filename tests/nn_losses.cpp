@@ -70,21 +70,23 @@ TEST_CASE("losses are their formulas") {
                  3 * mean_over_columns(a, y, [](double p, double t) { return -t * std::log(p); }), 1e-15));
   CHECK(allclose(nn::sparse_categorical_crossentropy(a, labels),
                  by_rows(a, [&](std::int64_t i) { return -std::log(a(i, labels(i))); }), 1e-15));
-  CHECK(allclose(nn::binary_crossentropy(a, y), mean_over_columns(a, y, [](double p, double t) {
-                   return -t * std::log(p) - (1 - t) * std::log(1 - p);
-                 }), 1e-14));
+  CHECK(allclose(
+      nn::binary_crossentropy(a, y),
+      mean_over_columns(a, y, [](double p, double t) { return -t * std::log(p) - (1 - t) * std::log(1 - p); }), 1e-14));
 }
 
 TEST_CASE("losses from logits are those of the probabilities") {
   const Tensor<> a = softmax(logits);
-  CHECK(allclose(nn::categorical_crossentropy_from_logits(logits, targets),
-                 nn::categorical_crossentropy(a, targets), 1e-14));
+  CHECK(allclose(nn::categorical_crossentropy_from_logits(logits, targets), nn::categorical_crossentropy(a, targets),
+                 1e-14));
   CHECK(allclose(nn::sparse_categorical_crossentropy_from_logits(logits, labels),
                  nn::sparse_categorical_crossentropy(a, labels), 1e-14));
   CHECK(allclose(nn::binary_crossentropy_from_logits(logits, targets),
-                 mean_over_columns(logits, targets, [](double z, double t) {
-                   return -t * std::log(logistic(z)) - (1 - t) * std::log(1 - logistic(z));
-                 }), 1e-14));
+                 mean_over_columns(logits, targets,
+                                   [](double z, double t) {
+                                     return -t * std::log(logistic(z)) - (1 - t) * std::log(1 - logistic(z));
+                                   }),
+                 1e-14));
 }
 
 TEST_CASE("losses of one example have no batch axis") {

@@ -70,9 +70,8 @@ TEST_CASE("a learning rate that is negative or not finite is refused when it is 
     nn::Optimizer opt = nn::SGD{.learning_rate = rate};
     CHECK_THROWS_AS(opt.step(w, {1, 1}), ValueError);
   }
-  nn::Optimizer late = nn::SGD{.learning_rate = [](std::int64_t, std::int64_t step) {
-    return 1.0 / static_cast<double>(1 - step);
-  }};
+  nn::Optimizer late =
+      nn::SGD{.learning_rate = [](std::int64_t, std::int64_t step) { return 1.0 / static_cast<double>(1 - step); }};
   late.step(w, {1, 1});
   CHECK_THROWS_AS(late.step(w, {1, 1}), ValueError);
   CHECK(w(0) == 0);

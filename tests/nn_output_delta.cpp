@@ -143,8 +143,8 @@ TEST_CASE("delta of logits of +-1e4 is finite under every way") {
   const Tensor<> extreme{{1e4, -1e4, 0.0, 1e4}};
   const Tensor<> y{{0, 1, 0, 0}};
   for (OutputDelta way : {OutputDelta::closed_form, OutputDelta::vjp, OutputDelta::jacobian}) {
-    for (const auto& [f, c] : {std::pair("softmax", "categorical_crossentropy"),
-                               std::pair("sigmoid", "binary_crossentropy")}) {
+    for (const auto& [f, c] :
+         {std::pair("softmax", "categorical_crossentropy"), std::pair("sigmoid", "binary_crossentropy")}) {
       const Tensor<> delta = nn::output_delta(f, c, extreme, y, way);
       for (double value : delta.elements_view()) CHECK(std::isfinite(value));
     }
@@ -169,9 +169,9 @@ TEST_CASE("delta can itself be differentiated") {
 
 TEST_CASE("the comparison finds a wrong closed form, and times each way") {
   auto softmax_of = [](const auto& x) { return softmax(x); };
-  const nn::DeltaReport report = nn::compare_output_delta(
-      softmax_of, "categorical_crossentropy", z, one_hot_targets,
-      [](const auto&, const auto& a, const auto& y) { return a - y; });
+  const nn::DeltaReport report =
+      nn::compare_output_delta(softmax_of, "categorical_crossentropy", z, one_hot_targets,
+                               [](const auto&, const auto& a, const auto& y) { return a - y; });
   REQUIRE(report.rows.size() == 4);
   for (const auto& row : report.rows) {
     CAPTURE(row.way);

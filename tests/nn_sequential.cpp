@@ -31,8 +31,8 @@ const Tensor<std::int64_t> xor_labels{0, 1, 1, 0};
 
 nn::Sequential<double> xor_model(OutputDelta way, const nn::Loss& loss, const nn::Activation& f = "softmax") {
   nn::Sequential<double> model({nn::Dense{8, "tanh"}, nn::Dense{2, f}}, /*seed*/ 4);
-  model.compile({.optimizer = nn::SGD{.learning_rate = 0.5}, .loss = loss, .metrics = {"accuracy"},
-                 .output_delta = way});
+  model.compile(
+      {.optimizer = nn::SGD{.learning_rate = 0.5}, .loss = loss, .metrics = {"accuracy"}, .output_delta = way});
   return model;
 }
 
@@ -95,8 +95,9 @@ TEST_CASE("labels, one-hot targets, probabilities and logits give one path") {
   CHECK(allclose(train(xor_model(any, nn::sparse_categorical_crossentropy), xor_labels), expected, 0, 1e-13));
   CHECK(allclose(train(xor_model(any, "categorical_crossentropy_from_logits", "linear"), xor_targets), expected, 0,
                  1e-13));
-  CHECK(allclose(train(xor_model(OutputDelta::vjp, "sparse_categorical_crossentropy_from_logits", "linear"),
-                       xor_labels), expected, 0, 1e-13));
+  CHECK(
+      allclose(train(xor_model(OutputDelta::vjp, "sparse_categorical_crossentropy_from_logits", "linear"), xor_labels),
+               expected, 0, 1e-13));
 }
 
 TEST_CASE("a user's activation and loss train by the tape") {
@@ -117,8 +118,13 @@ TEST_CASE("a user's activation and loss train by the tape") {
                    .output_delta = way});
     CHECK(model.output_delta_used() == (way == OutputDelta::automatic ? OutputDelta::vjp : OutputDelta::jacobian));
     const nn::History h = model.fit(astype<float>(xor_inputs), astype<float>(xor_targets),
-                                    {.epochs = 1000, .batch_size = 4, .steps_per_epoch = {}, .shuffle = true, .seed = 1,
-                                     .verbose = 0, .callbacks = {[](nn::Epoch& e) {
+                                    {.epochs = 1000,
+                                     .batch_size = 4,
+                                     .steps_per_epoch = {},
+                                     .shuffle = true,
+                                     .seed = 1,
+                                     .verbose = 0,
+                                     .callbacks = {[](nn::Epoch& e) {
                                        if (e.logs["loss"] < 0.01) e.stop();
                                      }}});
     CHECK(h["loss"].back() < 0.01);
@@ -141,8 +147,8 @@ TEST_CASE("one step is w - rate * gradient, of the sum or of the mean") {
   for (nn::Reduction reduction : {nn::Reduction::sum, nn::Reduction::mean}) {
     for (OutputDelta way : {OutputDelta::vjp, OutputDelta::jacobian}) {
       nn::Sequential<double> model({nn::Dense{3, "tanh"}, nn::Dense{2, "sigmoid"}}, 2);
-      model.compile({.optimizer = nn::SGD{.learning_rate = 0.3}, .loss = "mse", .reduction = reduction,
-                     .output_delta = way});
+      model.compile(
+          {.optimizer = nn::SGD{.learning_rate = 0.3}, .loss = "mse", .reduction = reduction, .output_delta = way});
       model.build({2});
       const TensorList<double> before = model.parameters();
       auto loss = [&](const TensorList<double>& p) {
@@ -162,8 +168,8 @@ TEST_CASE("one step is w - rate * gradient, of the sum or of the mean") {
 
 TEST_CASE("a loss with a scalar result is taken as it is") {
   nn::Sequential<double> model({nn::Dense{.units = 1, .kernel_initializer = "ones", .use_bias = false}});
-  model.compile({.optimizer = nn::SGD{.learning_rate = 1},
-                 .loss = [](const auto& a, const auto& y) { return sum(a * y); }});
+  model.compile(
+      {.optimizer = nn::SGD{.learning_rate = 1}, .loss = [](const auto& a, const auto& y) { return sum(a * y); }});
   model.train_on_batch(reshape(Tensor<>{1, 2}, {2, 1}), reshape(Tensor<>{10, 100}, {2, 1}));
   CHECK(model.parameters()[0].item() == 1 - 210);
 }
@@ -239,10 +245,11 @@ TEST_CASE("a given list of batches runs through all epochs") {
 TEST_CASE("the schedule starts again at every epoch") {
   std::vector<std::pair<std::int64_t, std::int64_t>> asked;
   nn::Sequential<double> model({nn::Dense{2}});
-  model.compile({.optimizer = nn::SGD{.learning_rate = [&](std::int64_t epoch, std::int64_t step) {
-                   asked.emplace_back(epoch, step);
-                   return 0.1;
-                 }},
+  model.compile({.optimizer = nn::SGD{.learning_rate =
+                                          [&](std::int64_t epoch, std::int64_t step) {
+                                            asked.emplace_back(epoch, step);
+                                            return 0.1;
+                                          }},
                  .loss = "mse"});
   model.fit(xor_inputs, xor_targets, {.epochs = 2, .batch_size = 2});
   CHECK(asked == std::vector<std::pair<std::int64_t, std::int64_t>>{{0, 0}, {0, 1}, {1, 0}, {1, 1}});
@@ -251,13 +258,14 @@ TEST_CASE("the schedule starts again at every epoch") {
 TEST_CASE("callbacks see each epoch, and a wrong name of a log is refused") {
   nn::Sequential<double> model = xor_model(OutputDelta::automatic, "categorical_crossentropy");
   std::int64_t epochs = 0;
-  const nn::History h = model.fit(xor_inputs, xor_targets, {.epochs = 10, .callbacks = {[&](nn::Epoch& e) {
-                                    CHECK(e.index == epochs++);
-                                    CHECK(e.epochs == 10);
-                                    CHECK_THROWS_AS(e.logs["val_loss"], ValueError);
-                                    CHECK(model.predict(xor_inputs).shape() == Shape{4, 2});
-                                    if (e.index == 3) e.stop();
-                                  }}});
+  const nn::History h =
+      model.fit(xor_inputs, xor_targets, {.epochs = 10, .callbacks = {[&](nn::Epoch& e) {
+                                                          CHECK(e.index == epochs++);
+                                                          CHECK(e.epochs == 10);
+                                                          CHECK_THROWS_AS(e.logs["val_loss"], ValueError);
+                                                          CHECK(model.predict(xor_inputs).shape() == Shape{4, 2});
+                                                          if (e.index == 3) e.stop();
+                                                        }}});
   CHECK(epochs == 4);
   CHECK(h["loss"].size() == 4);
   CHECK_THROWS_AS(h["acc"], ValueError);

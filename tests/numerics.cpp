@@ -52,7 +52,9 @@ void check_close(const Tensor<T>& a, const Tensor<T>& b, double tolerance) {
 }
 
 template <class T>
-concept HasView = requires { std::declval<T>().array(); };
+concept HasView = requires {
+  std::declval<T>().array();
+};
 
 TEST_SUITE("numerics") {
   // ---------------------------------------------------------------------------------------------- stability
@@ -124,7 +126,11 @@ TEST_SUITE("numerics") {
         {"pow 0.5", [](const V& z) { return pow(z, 0.5); }, 0.25},
         {"pow -1", [](const V& z) { return pow(z, -1); }, -1.0 / 16},
         {"pow 0.3", [](const V& z) { return pow(z, 0.3); }, 0.3 * std::pow(4.0, -0.7)},
-        {"mul0", [](const V& z) { return mul0(V{0, 1}, log(z)); }, 0.25},
+        {"mul0",
+         [](const V& z) {
+           return mul0(V{0, 1}, log(z));
+         },
+         0.25},
         {"mul0 of both", [](const V& z) { return mul0(z, 1 / z); }, 0},
     };
     const V x{0, 4};
@@ -221,7 +227,8 @@ TEST_SUITE("numerics") {
     // Equal elements keep their order in a sort.
     check_equal(vjp([](const V& z) { return sort(z); }, ties).second(V{1, 2, 3, 4, 5, 6}), V{3, 4, 5, 1, 2, 6});
     // Nothing is curved at a corner.
-    check_equal(hessian([](const V& z) { return sum(relu(z) + abs(z) + maximum(z, 0)); })(zeros<T>({3})), zeros<T>({3, 3}));
+    check_equal(hessian([](const V& z) { return sum(relu(z) + abs(z) + maximum(z, 0)); })(zeros<T>({3})),
+                zeros<T>({3, 3}));
   }
 
   TEST_CASE_TEMPLATE("NaN is not lost", T, float, double) {
@@ -232,8 +239,9 @@ TEST_SUITE("numerics") {
       for (std::int64_t at = 0; at < n; at += (n > 20 ? 7 : 1)) {
         V x = full<T>({n}, T{1});
         x.mutable_data()[at] = nan;
-        for (const V& y : {relu(x), leaky_relu(x), maximum(x, 0), maximum(0, x), minimum(x, 0), minimum(0, x), abs(x),
-                           exp(x), tanh(x), sqrt(x), sigmoid(x), erf(x), log(x), log1p(x), pow(x, 2), pow(x, 0.3), -x, x * 0}) {
+        for (const V& y :
+             {relu(x), leaky_relu(x), maximum(x, 0), maximum(0, x), minimum(x, 0), minimum(0, x), abs(x), exp(x),
+              tanh(x), sqrt(x), sigmoid(x), erf(x), log(x), log1p(x), pow(x, 2), pow(x, 0.3), -x, x * 0}) {
           CHECK(std::isnan(y(at)));
           CHECK((n == 1 || !std::isnan(y(at == 0 ? n - 1 : 0))));
         }
@@ -283,14 +291,16 @@ TEST_SUITE("numerics") {
   template <class T, class Ours, class Reference>
   double worst_ulp(Ours ours, Reference reference, double low, double high) {
     random::Generator rng(11);
-    const Tensor<T> x = concatenate({rng.uniform<T>({20000}, low, high), rng.normal<T>({2000}, 0.5 * (low + high), 1e-3)});
+    const Tensor<T> x =
+        concatenate({rng.uniform<T>({20000}, low, high), rng.normal<T>({2000}, 0.5 * (low + high), 1e-3)});
     const Tensor<T> y = ours(x);
     double worst = 0;
     for (std::int64_t i = 0; i < x.size(); ++i) {
       if (x.data()[i] < static_cast<T>(low) || x.data()[i] > static_cast<T>(high)) continue;
       const long double exact = reference(static_cast<long double>(x.data()[i]));
       const T near = static_cast<T>(exact);
-      const long double ulp = static_cast<long double>(std::nextafter(std::abs(near), inf<T>)) - static_cast<long double>(std::abs(near));
+      const long double ulp =
+          static_cast<long double>(std::nextafter(std::abs(near), inf<T>)) - static_cast<long double>(std::abs(near));
       worst = std::max(worst, static_cast<double>(std::abs(static_cast<long double>(y.data()[i]) - exact) / ulp));
     }
     return worst;
@@ -331,7 +341,7 @@ TEST_SUITE("numerics") {
   // ---------------------------------------------------------------------------------------------- matrix products
 
   template <class T>
-  void check_product(std::int64_t m, std::int64_t k, std::int64_t n, random::Generator& rng) {
+  void check_product(std::int64_t m, std::int64_t k, std::int64_t n, random::Generator & rng) {
     CAPTURE(m);
     CAPTURE(k);
     CAPTURE(n);
@@ -367,10 +377,10 @@ TEST_SUITE("numerics") {
     struct Case {
       Shape a, b, c;
     };
-    for (const Case& c : {Case{{4, 2, 3}, {4, 3, 5}, {4, 2, 5}}, Case{{4, 2, 3}, {3, 5}, {4, 2, 5}},
-                          Case{{2, 3}, {4, 3, 5}, {4, 2, 5}}, Case{{2, 1, 2, 3}, {4, 3, 1}, {2, 4, 2, 1}},
-                          Case{{1, 2, 3}, {4, 3, 5}, {4, 2, 5}}, Case{{4, 1, 3}, {1, 3, 5}, {4, 1, 5}},
-                          Case{{2, 1, 2, 3}, {1, 4, 3, 2}, {2, 4, 2, 2}}}) {
+    for (const Case& c :
+         {Case{{4, 2, 3}, {4, 3, 5}, {4, 2, 5}}, Case{{4, 2, 3}, {3, 5}, {4, 2, 5}}, Case{{2, 3}, {4, 3, 5}, {4, 2, 5}},
+          Case{{2, 1, 2, 3}, {4, 3, 1}, {2, 4, 2, 1}}, Case{{1, 2, 3}, {4, 3, 5}, {4, 2, 5}},
+          Case{{4, 1, 3}, {1, 3, 5}, {4, 1, 5}}, Case{{2, 1, 2, 3}, {1, 4, 3, 2}, {2, 4, 2, 2}}}) {
       const X a = rng.normal<double>(c.a), b = rng.normal<double>(c.b), y = matmul(a, b);
       REQUIRE(y.shape() == c.c);
       const Shape batch = c.c.prefix(c.c.rank() - 2);
@@ -546,7 +556,8 @@ TEST_SUITE("numerics") {
     check_equal(linspace(2, 3, 1), X{2});
     CHECK(linspace(0, 1, 0).size() == 0);
     check_equal(full({2}, 7), X{7, 7});
-    check_equal(one_hot(Tensor<std::int64_t>({{0, 2}, {1, 1}}), 3), X({2, 2, 3}, std::vector<double>{1, 0, 0, 0, 0, 1, 0, 1, 0, 0, 1, 0}));
+    check_equal(one_hot(Tensor<std::int64_t>({{0, 2}, {1, 1}}), 3),
+                X({2, 2, 3}, std::vector<double>{1, 0, 0, 0, 0, 1, 0, 1, 0, 0, 1, 0}));
     CHECK(one_hot(zeros<std::int64_t>({0}), 3).shape() == Shape{0, 3});
     check_equal(astype<std::int64_t>(X{1.9, -1.9}), Tensor<std::int64_t>{1, -1});
     check_equal(astype<double>(X{1, 0} > 0.5), X{1, 0});
@@ -570,7 +581,7 @@ TEST_SUITE("numerics") {
   };
 
   TEST_CASE("Philox4x32-10, known answers") {
-    auto check_answer = [](Philox p, const std::uint32_t (&answer)[4]) {
+    auto check_answer = [](Philox p, const std::uint32_t(&answer)[4]) {
       p.run();
       for (int i = 0; i < 4; ++i) CHECK(p.c[i] == answer[i]);
     };

@@ -56,19 +56,20 @@ void check(const Tensor<T>& y, const Shape& shape, F expected, double tolerance 
 
 X numbers(const Shape& shape) { return random::Generator(4).normal<double>(shape); }
 
-const std::vector<Shape> shapes = {{},        {1},          {7},          {3, 4},        {1, 5},       {5, 1},       {16, 17},
-                                   {2, 3, 4}, {33, 2, 1},   {1, 1, 1},    {2, 3, 4, 5},  {2, 1, 3, 1, 2}, {0},      {2, 0, 3}};
+const std::vector<Shape> shapes = {{},        {1},        {7},       {3, 4},       {1, 5},          {5, 1}, {16, 17},
+                                   {2, 3, 4}, {33, 2, 1}, {1, 1, 1}, {2, 3, 4, 5}, {2, 1, 3, 1, 2}, {0},    {2, 0, 3}};
 
 TEST_SUITE("operations") {
   TEST_CASE("broadcasting") {
     struct Case {
       Shape a, b, y;
     };
-    for (const Case& c : {Case{{}, {}, {}}, Case{{3, 4}, {3, 4}, {3, 4}}, Case{{3, 4}, {4}, {3, 4}}, Case{{4}, {3, 4}, {3, 4}},
-                          Case{{3, 1}, {4}, {3, 4}}, Case{{3, 1}, {1, 4}, {3, 4}}, Case{{2, 1, 3}, {4, 1}, {2, 4, 3}},
-                          Case{{}, {2, 3}, {2, 3}}, Case{{17, 1}, {33}, {17, 33}}, Case{{1}, {0}, {0}}, Case{{3, 1}, {0}, {3, 0}},
-                          Case{{2, 1, 3, 1}, {4, 1, 5}, {2, 4, 3, 5}}, Case{{2, 3, 1}, {2, 3, 9}, {2, 3, 9}},
-                          Case{{1, 1, 5}, {3, 2, 5}, {3, 2, 5}}, Case{{5, 2, 1}, {1, 7}, {5, 2, 7}}}) {
+    for (const Case& c :
+         {Case{{}, {}, {}}, Case{{3, 4}, {3, 4}, {3, 4}}, Case{{3, 4}, {4}, {3, 4}}, Case{{4}, {3, 4}, {3, 4}},
+          Case{{3, 1}, {4}, {3, 4}}, Case{{3, 1}, {1, 4}, {3, 4}}, Case{{2, 1, 3}, {4, 1}, {2, 4, 3}},
+          Case{{}, {2, 3}, {2, 3}}, Case{{17, 1}, {33}, {17, 33}}, Case{{1}, {0}, {0}}, Case{{3, 1}, {0}, {3, 0}},
+          Case{{2, 1, 3, 1}, {4, 1, 5}, {2, 4, 3, 5}}, Case{{2, 3, 1}, {2, 3, 9}, {2, 3, 9}},
+          Case{{1, 1, 5}, {3, 2, 5}, {3, 2, 5}}, Case{{5, 2, 1}, {1, 7}, {5, 2, 7}}}) {
       CAPTURE(to_string(c.a));
       CAPTURE(to_string(c.b));
       const X a = numbers(c.a), b = random::Generator(5).normal<double>(c.b);
@@ -103,24 +104,38 @@ TEST_SUITE("operations") {
         Shape kept, dropped;
         for (int axis = 0; axis < rank; ++axis) {
           const std::int64_t size = shape[static_cast<std::size_t>(axis)];
-          if ((set >> axis & 1) != 0) chosen.push_back(axis % 2 == 0 ? axis : axis - rank);
-          else dropped.push_back(size);
+          if ((set >> axis & 1) != 0)
+            chosen.push_back(axis % 2 == 0 ? axis : axis - rank);
+          else
+            dropped.push_back(size);
           kept.push_back((set >> axis & 1) != 0 ? 1 : size);
         }
         std::reverse(chosen.begin(), chosen.end());
         Axes axes = std::initializer_list<int>{};
         switch (chosen.size()) {
-          case 1: axes = {chosen[0]}; break;
-          case 2: axes = {chosen[0], chosen[1]}; break;
-          case 3: axes = {chosen[0], chosen[1], chosen[2]}; break;
-          case 4: axes = {chosen[0], chosen[1], chosen[2], chosen[3]}; break;
-          case 5: axes = {chosen[0], chosen[1], chosen[2], chosen[3], chosen[4]}; break;
-          default: break;
+          case 1:
+            axes = {chosen[0]};
+            break;
+          case 2:
+            axes = {chosen[0], chosen[1]};
+            break;
+          case 3:
+            axes = {chosen[0], chosen[1], chosen[2]};
+            break;
+          case 4:
+            axes = {chosen[0], chosen[1], chosen[2], chosen[3]};
+            break;
+          case 5:
+            axes = {chosen[0], chosen[1], chosen[2], chosen[3], chosen[4]};
+            break;
+          default:
+            break;
         }
         X total = zeros(kept), largest = full(kept, -1e300), smallest = full(kept, 1e300), size = zeros(kept);
         for_each_index(shape, [&](const Index& index) {
           std::int64_t at = 0;
-          for (std::size_t axis = 0; axis < kept.rank(); ++axis) at = at * kept[axis] + (kept[axis] == 1 ? 0 : index[axis]);
+          for (std::size_t axis = 0; axis < kept.rank(); ++axis)
+            at = at * kept[axis] + (kept[axis] == 1 ? 0 : index[axis]);
           const double v = element(x, index);
           total.mutable_data()[at] += v;
           size.mutable_data()[at] += 1;
@@ -165,17 +180,24 @@ TEST_SUITE("operations") {
           line(index, [&](double v, std::int64_t) { s += std::exp(v); });
           return s;
         };
-        check(softmax(x, a), shape, [&](const Index& i) { return std::exp(element(x, i)) / partition(i); }, 1e-14);
-        check(log_softmax(x, from_end), shape, [&](const Index& i) { return element(x, i) - std::log(partition(i)); }, 1e-14);
+        check(
+            softmax(x, a), shape, [&](const Index& i) { return std::exp(element(x, i)) / partition(i); }, 1e-14);
+        check(
+            log_softmax(x, from_end), shape, [&](const Index& i) { return element(x, i) - std::log(partition(i)); },
+            1e-14);
         Shape kept = shape;
         kept[axis] = 1;
-        check(logsumexp(x, a, keep_dims), kept, [&](const Index& i) { return std::log(partition(i)); }, 1e-14);
-        CHECK(allclose(logsumexp(x, from_end), reshape(logsumexp(x, a, keep_dims), shape.prefix(axis).concat(shape.suffix(axis + 1))), 0, 0));
+        check(
+            logsumexp(x, a, keep_dims), kept, [&](const Index& i) { return std::log(partition(i)); }, 1e-14);
+        CHECK(allclose(logsumexp(x, from_end),
+                       reshape(logsumexp(x, a, keep_dims), shape.prefix(axis).concat(shape.suffix(axis + 1))), 0, 0));
         const Labels best = reshape(argmax(x, a), kept);
         check(best, kept, [&](const Index& i) {
           double largest = -1e300;
           std::int64_t at = 0;
-          line(i, [&](double v, std::int64_t k) { if (v > largest) largest = v, at = k; });
+          line(i, [&](double v, std::int64_t k) {
+            if (v > largest) largest = v, at = k;
+          });
           return at;
         });
       }
@@ -203,7 +225,8 @@ TEST_SUITE("operations") {
         return element(x, at);
       };
       check(transpose(x, {order[0], order[1], order[2], order[3]}), shape, expected);
-      check(transpose(x > 0, {order[0] - 4, order[1], order[2] - 4, order[3]}), shape, [&](const Index& i) { return expected(i) > 0; });
+      check(transpose(x > 0, {order[0] - 4, order[1], order[2] - 4, order[3]}), shape,
+            [&](const Index& i) { return expected(i) > 0; });
     } while (std::next_permutation(order.begin(), order.end()));
     for (const Shape& shape : {Shape{3, 4}, Shape{1, 7}, Shape{7, 1}, Shape{67, 35}, Shape{2, 18, 33}, Shape{0, 3}}) {
       const X m = numbers(shape);

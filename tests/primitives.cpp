@@ -46,7 +46,8 @@ template <Real T>
 Tensor<T> interleaved(const Shape& shape, std::size_t operand, random::Generator& rng) {
   Tensor<T> x = zeros<T>(shape);
   for (std::int64_t i = 0; i < x.size(); ++i) {
-    x.mutable_data()[i] = static_cast<T>(0.8 * static_cast<double>(rng.below(5) - 2) + 0.4 * static_cast<double>(operand));
+    x.mutable_data()[i] =
+        static_cast<T>(0.8 * static_cast<double>(rng.below(5) - 2) + 0.4 * static_cast<double>(operand));
   }
   return x;
 }
@@ -73,10 +74,9 @@ struct Row {
 
 const std::vector<Shapes> unary_cases = {{{}}, {{0}}, {{1}}, {{5}}, {{2, 3}}, {{3, 1, 2}}, {{0, 3}}};
 const std::vector<Shapes> binary_cases = {
-    {{}, {}},           {{5}, {5}},       {{2, 3}, {2, 3}}, {{}, {2, 3}},      {{2, 3}, {}},
-    {{3, 1}, {4}},      {{4}, {3, 1}},    {{1}, {3}},       {{3}, {2, 3}},     {{2, 3, 2}, {3, 1}},
-    {{2, 1, 3}, {4, 1}}, {{4, 1}, {2, 1, 3}}, {{0}, {1}},   {{1}, {0}},        {{2, 0}, {1}},
-    {{3, 1}, {1, 0}},   {{1, 1}, {1}},    {{3, 2, 1, 2}, {2, 1}}};
+    {{}, {}},      {{5}, {5}}, {{2, 3}, {2, 3}}, {{}, {2, 3}},        {{2, 3}, {}},        {{3, 1}, {4}},
+    {{4}, {3, 1}}, {{1}, {3}}, {{3}, {2, 3}},    {{2, 3, 2}, {3, 1}}, {{2, 1, 3}, {4, 1}}, {{4, 1}, {2, 1, 3}},
+    {{0}, {1}},    {{1}, {0}}, {{2, 0}, {1}},    {{3, 1}, {1, 0}},    {{1, 1}, {1}},       {{3, 2, 1, 2}, {2, 1}}};
 
 const std::vector<Shapes> axis_cases = {{{3}}, {{1}}, {{2, 3}}, {{3, 1}}, {{1, 4}}, {{2, 3, 4}}};
 
@@ -89,9 +89,12 @@ std::vector<Row<T>> table() {
                  CheckOptions options = {}) {
     if (options.order == 2 && options.tolerance == 0 && std::is_same_v<T, double>) options.order = 3;
     TensorFunction<T> f;
-    if constexpr (std::is_invocable_v<decltype(function), Operands>) f = function;
-    else if constexpr (std::is_invocable_v<decltype(function), X>) f = [function](Operands x) { return function(x[0]); };
-    else f = [function](Operands x) { return function(x[0], x[1]); };
+    if constexpr (std::is_invocable_v<decltype(function), Operands>)
+      f = function;
+    else if constexpr (std::is_invocable_v<decltype(function), X>)
+      f = [function](Operands x) { return function(x[0]); };
+    else
+      f = [function](Operands x) { return function(x[0], x[1]); };
     rows.push_back({std::move(primitive), std::move(what), sample, std::move(cases), std::move(f), options});
   };
   auto unary = [&](const char* name, Sampler<T> sample, auto function, const char* what = "") {
@@ -110,7 +113,8 @@ std::vector<Row<T>> table() {
   unary("sigmoid", anywhere<T>, [](const X& x) { return sigmoid(x); });
   unary("relu", off_zero<T>, [](const X& x) { return relu(x); });
   unary("leaky_relu", off_zero<T>, [](const X& x) { return leaky_relu(x); });
-  unary("leaky_relu", off_zero<T>, [](const X& x) { return leaky_relu(x, 0.3); }, "slope 0.3");
+  unary(
+      "leaky_relu", off_zero<T>, [](const X& x) { return leaky_relu(x, 0.3); }, "slope 0.3");
   unary("abs", off_zero<T>, [](const X& x) { return abs(x); });
   unary("sqrt", positive<T>, [](const X& x) { return sqrt(x); });
   unary("square", anywhere<T>, [](const X& x) { return square(x); });
@@ -118,8 +122,10 @@ std::vector<Row<T>> table() {
   for (double p : {-1.5, -1.0, 0.0, 0.5, 1.0, 2.5}) {
     add("pow", "to the power " + std::to_string(p), positive<T>, unary_cases, [p](const X& x) { return pow(x, p); });
   }
-  unary("pow", off_zero<T>, [](const X& x) { return pow(x, 3); }, "of negative numbers");
-  unary("pow", off_zero<T>, [](const X& x) { return pow(x, -2); }, "of negative numbers, inverted");
+  unary(
+      "pow", off_zero<T>, [](const X& x) { return pow(x, 3); }, "of negative numbers");
+  unary(
+      "pow", off_zero<T>, [](const X& x) { return pow(x, -2); }, "of negative numbers, inverted");
 
   binary("add", anywhere<T>, [](const X& a, const X& b) { return a + b; });
   binary("subtract", anywhere<T>, [](const X& a, const X& b) { return a - b; });
@@ -128,10 +134,14 @@ std::vector<Row<T>> table() {
   binary("mul0", off_zero<T>, [](const X& a, const X& b) { return mul0(a, b); });
   binary("maximum", interleaved<T>, [](const X& a, const X& b) { return maximum(a, b); });
   binary("minimum", interleaved<T>, [](const X& a, const X& b) { return minimum(a, b); });
-  unary("add", anywhere<T>, [](const X& x) { return x + x; }, "of one operand twice");
-  unary("multiply", anywhere<T>, [](const X& x) { return x * x * x; }, "of one operand thrice");
-  unary("divide", off_zero<T>, [](const X& x) { return 2 / x - x / 3; }, "by and of numbers");
-  unary("maximum", off_zero<T>, [](const X& x) { return maximum(x, 0) - minimum(0.1, x); }, "of numbers");
+  unary(
+      "add", anywhere<T>, [](const X& x) { return x + x; }, "of one operand twice");
+  unary(
+      "multiply", anywhere<T>, [](const X& x) { return x * x * x; }, "of one operand thrice");
+  unary(
+      "divide", off_zero<T>, [](const X& x) { return 2 / x - x / 3; }, "by and of numbers");
+  unary(
+      "maximum", off_zero<T>, [](const X& x) { return maximum(x, 0) - minimum(0.1, x); }, "of numbers");
 
   auto mask = [](const Shape& shape) {
     Tensor<bool> m = zeros<bool>(shape);
@@ -146,9 +156,8 @@ std::vector<Row<T>> table() {
           return m.rank() == 2 && m.shape()[0] == 2 ? where(reshape(m, {2, 1, 3}), a, b) : where(m, a, b);
         });
   }
-  add("where", "of numbers", anywhere<T>, {{{2, 3}}, {{1}}, {{}}}, [m = mask({2, 3})](const X& x) {
-    return where(m, x, 2) * where(m, 3, x);
-  });
+  add("where", "of numbers", anywhere<T>, {{{2, 3}}, {{1}}, {{}}},
+      [m = mask({2, 3})](const X& x) { return where(m, x, 2) * where(m, 3, x); });
 
   // ---------------------------------------------------------------------------------------------- reductions
   auto reductions = [&](const char* primitive, const std::string& what, Sampler<T> sample, auto reduce,
@@ -167,10 +176,14 @@ std::vector<Row<T>> table() {
       if (of_nothing) add(primitive, kept + ", an empty axis", sample, {{{0, 3}}, {{0}}}, over(0));
     }
   };
-  reductions("sum", "", anywhere<T>, [](const X& x, Axes axes, KeepDims keep) { return sum(x, axes, keep); }, true);
-  reductions("", "mean", anywhere<T>, [](const X& x, Axes axes, KeepDims keep) { return mean(x, axes, keep); }, false);
-  reductions("max", "", apart<T>, [](const X& x, Axes axes, KeepDims keep) { return max(x, axes, keep); }, false);
-  reductions("", "min", apart<T>, [](const X& x, Axes axes, KeepDims keep) { return min(x, axes, keep); }, false);
+  reductions(
+      "sum", "", anywhere<T>, [](const X& x, Axes axes, KeepDims keep) { return sum(x, axes, keep); }, true);
+  reductions(
+      "", "mean", anywhere<T>, [](const X& x, Axes axes, KeepDims keep) { return mean(x, axes, keep); }, false);
+  reductions(
+      "max", "", apart<T>, [](const X& x, Axes axes, KeepDims keep) { return max(x, axes, keep); }, false);
+  reductions(
+      "", "min", apart<T>, [](const X& x, Axes axes, KeepDims keep) { return min(x, axes, keep); }, false);
 
   const std::vector<Shapes> with_empty = {{{3}}, {{1}}, {{2, 3}}, {{3, 1}}, {{2, 3, 4}}, {{0, 3}}};
   const std::vector<Shapes> inner_cases = {{{2, 3, 4}}, {{3, 2}}, {{2, 3, 1, 2}}, {{2, 1}}};
@@ -192,8 +205,14 @@ std::vector<Row<T>> table() {
       {{{2, 3}, {3, 4}}, {{1, 3}, {3, 1}}, {{3, 1}, {1, 2}}, {{1, 1}, {1, 1}}, {{2, 0}, {0, 3}}, {{0, 2}, {2, 3}}},
       [](const X& a, const X& b) { return matmul(a, b); });
   add("matmul", "of batches", anywhere<T>,
-      {{{4, 2, 3}, {4, 3, 2}}, {{3, 2, 3}, {3, 2}}, {{2, 3}, {3, 3, 2}}, {{2, 1, 2, 3}, {3, 3, 1}},
-       {{3, 2, 3}, {1, 3, 2}}, {{1, 2, 3}, {3, 3, 2}}, {{2, 1, 2, 2}, {1, 3, 2, 2}}, {{0, 2, 3}, {3, 2}}},
+      {{{4, 2, 3}, {4, 3, 2}},
+       {{3, 2, 3}, {3, 2}},
+       {{2, 3}, {3, 3, 2}},
+       {{2, 1, 2, 3}, {3, 3, 1}},
+       {{3, 2, 3}, {1, 3, 2}},
+       {{1, 2, 3}, {3, 3, 2}},
+       {{2, 1, 2, 2}, {1, 3, 2, 2}},
+       {{0, 2, 3}, {3, 2}}},
       [](const X& a, const X& b) { return matmul(a, b); });
   add("matmul", "of vectors", anywhere<T>,
       {{{3}, {3}}, {{3}, {3, 2}}, {{2, 3}, {3}}, {{2, 4, 3}, {3}}, {{3}, {2, 3, 4}}, {{0}, {0}}, {{1}, {1}}},
@@ -205,11 +224,13 @@ std::vector<Row<T>> table() {
   // ---------------------------------------------------------------------------------------------- shape
   add("transpose", "the last two", anywhere<T>, {{{2, 3}}, {{4, 2, 3}}, {{1, 3}}, {{0, 2}}, {{2, 2, 3, 4}}},
       [](const X& x) { return transpose(x); });
-  add("transpose", "{2, 0, 1}", anywhere<T>, {{{2, 3, 4}}, {{1, 3, 2}}, {{2, 0, 3}}},
-      [](const X& x) { return transpose(x, {2, 0, 1}); });
+  add("transpose", "{2, 0, 1}", anywhere<T>, {{{2, 3, 4}}, {{1, 3, 2}}, {{2, 0, 3}}}, [](const X& x) {
+    return transpose(x, {2, 0, 1});
+  });
   add("transpose", "{1, 0, 2}", anywhere<T>, {{{2, 3, 4}}}, [](const X& x) { return transpose(x, {1, 0, 2}); });
-  add("transpose", "{-1, 0, -2, 1}", anywhere<T>, {{{2, 3, 4, 2}}},
-      [](const X& x) { return transpose(x, {-1, 0, -2, 1}); });
+  add("transpose", "{-1, 0, -2, 1}", anywhere<T>, {{{2, 3, 4, 2}}}, [](const X& x) {
+    return transpose(x, {-1, 0, -2, 1});
+  });
   add("transpose", "{0}", anywhere<T>, {{{3}}}, [](const X& x) { return transpose(x, {0}); });
 
   auto reshape_row = [&](const Shape& from, const Shape& to) {
@@ -243,7 +264,8 @@ std::vector<Row<T>> table() {
                          Slice{{2, 4, 3}, 1, 0, 9, 3}, Slice{{5, 2}, 0, 3, 3, 1}, Slice{{4}, 0, 0, 4, 1},
                          Slice{{4}, 0, 1, 4, 9}, Slice{{0, 2}, 1, 0, 1, 1}, Slice{{3, 2, 2}, 0, 1, 3, 1}}) {
     const std::string what = "axis " + std::to_string(s.axis) + " of " + to_string(s.shape) + " from " +
-                             std::to_string(s.start) + " to " + std::to_string(s.stop) + " by " + std::to_string(s.step);
+                             std::to_string(s.start) + " to " + std::to_string(s.stop) + " by " +
+                             std::to_string(s.step);
     auto choose = [s](const X& x) { return slice(x, s.axis, s.start, s.stop, s.step); };
     add("slice", what, anywhere<T>, {{s.shape}}, choose);
     add("embed", "transpose of " + what, anywhere<T>, {{choose(zeros<T>(s.shape)).shape()}},
@@ -258,14 +280,16 @@ std::vector<Row<T>> table() {
   for (const Take& t : {Take{{4, 2}, 0, {3, 1, 3, 3}}, Take{{2, 4}, -1, {0, -1, 0}}, Take{{2, 3, 2}, 1, {2, 2, 0, 1}},
                         Take{{3}, 0, Tensor<std::int64_t>(1)}, Take{{3, 2}, 0, Tensor<std::int64_t>({{0, 2}, {2, 2}})},
                         Take{{3, 2}, 1, zeros<std::int64_t>({0})}, Take{{5}, 0, {4}}}) {
-    const std::string what = to_string(t.indices.shape()) + " of " + to_string(t.shape) + " on axis " + std::to_string(t.axis);
+    const std::string what =
+        to_string(t.indices.shape()) + " of " + to_string(t.shape) + " on axis " + std::to_string(t.axis);
     auto choose = [t](const X& x) { return take(x, t.indices, t.axis); };
     add("take", what, anywhere<T>, {{t.shape}}, choose);
     add("put", "transpose of " + what, anywhere<T>, {{choose(zeros<T>(t.shape)).shape()}},
         [choose, shape = t.shape](const X& g) { return vjp(choose, zeros<T>(shape)).second(g); });
   }
-  for (const Take& t : {Take{{4}, -1, {3, 0, 3}}, Take{{2, 4}, -1, Tensor<std::int64_t>({{1, 1, -1}, {0, 3, 3}})},
-                        Take{{2, 1, 3}, -1, zeros<std::int64_t>({2, 1, 4})}, Take{{2, 3}, -1, zeros<std::int64_t>({2, 0})}}) {
+  for (const Take& t :
+       {Take{{4}, -1, {3, 0, 3}}, Take{{2, 4}, -1, Tensor<std::int64_t>({{1, 1, -1}, {0, 3, 3}})},
+        Take{{2, 1, 3}, -1, zeros<std::int64_t>({2, 1, 4})}, Take{{2, 3}, -1, zeros<std::int64_t>({2, 0})}}) {
     const std::string what = to_string(t.indices.shape()) + " along " + to_string(t.shape);
     auto choose = [t](const X& x) { return take_along(x, t.indices); };
     add("take_along", what, anywhere<T>, {{t.shape}}, choose);
@@ -275,13 +299,19 @@ std::vector<Row<T>> table() {
   add("", "sort", apart<T>, {{{5}}, {{2, 4}}, {{1}}, {{2, 3, 2}}, {{0}}, {{2, 0}}}, [](const X& x) { return sort(x); });
 
   add("concatenate", "axis 0", anywhere<T>, {{{2, 3}, {1, 3}}, {{2}, {3}}, {{0, 2}, {2, 2}}, {{1}, {1}}},
-      [](const X& a, const X& b) { return concatenate({a, b}, 0); });
-  add("concatenate", "axis -1", anywhere<T>, {{{2, 3}, {2, 1}}, {{2, 1, 2}, {2, 1, 3}}},
-      [](const X& a, const X& b) { return concatenate({a, b}, -1); });
+      [](const X& a, const X& b) {
+        return concatenate({a, b}, 0);
+      });
+  add("concatenate", "axis -1", anywhere<T>, {{{2, 3}, {2, 1}}, {{2, 1, 2}, {2, 1, 3}}}, [](const X& a, const X& b) {
+    return concatenate({a, b}, -1);
+  });
   add("concatenate", "axis 1, three parts, one twice", anywhere<T>, {{{2, 3, 2}, {2, 1, 2}}},
-      [](const X& a, const X& b) { return concatenate({a, b, a}, 1); });
-  add("concatenate", "with a constant", anywhere<T>, {{{2, 3}}},
-      [](const X& x) { return concatenate({ones<T>({2, 2}), x, ones<T>({2, 1})}, 1); });
+      [](const X& a, const X& b) {
+        return concatenate({a, b, a}, 1);
+      });
+  add("concatenate", "with a constant", anywhere<T>, {{{2, 3}}}, [](const X& x) {
+    return concatenate({ones<T>({2, 2}), x, ones<T>({2, 1})}, 1);
+  });
 
   // ---------------------------------------------------------------------------------------------- number types
   using Other = std::conditional_t<std::is_same_v<T, float>, double, float>;
@@ -290,11 +320,10 @@ std::vector<Row<T>> table() {
       {.order = 3, .tolerance = 1e-5, .step = 0.05});
 
   // ---------------------------------------------------------------------------------------------- what rules share
-  add("", "one value used by many operations", anywhere<T>, {{{2, 3}}, {{}}},
-      [](const X& x) {
-        const X y = tanh(x), z = y * x;
-        return y + z * y - broadcast_to(sum(z), x.shape());
-      });
+  add("", "one value used by many operations", anywhere<T>, {{{2, 3}}, {{}}}, [](const X& x) {
+    const X y = tanh(x), z = y * x;
+    return y + z * y - broadcast_to(sum(z), x.shape());
+  });
   add("", "the argument itself", anywhere<T>, unary_cases, [](const X& x) { return x; });
   return rows;
 }
@@ -355,8 +384,8 @@ TEST_SUITE("primitives") {
     CHECK(allclose(pullback(broadcast_to(astype<Other>(v), {2, 2, 3})), broadcast_to(v, {2, 2, 3}), 0, 0));
     CHECK(allclose(jvp(convert, x, v).second, astype<Other>(v), 0, 0));
     // Of its derivatives: (x, g) -> J^T g is linear in g and does not depend on x.
-    const auto again = vjp([&](const Tensor<T>& z, const Tensor<Other>& g) { return vjp(convert, z).second(g); }, x,
-                           astype<Other>(v));
+    const auto again =
+        vjp([&](const Tensor<T>& z, const Tensor<Other>& g) { return vjp(convert, z).second(g); }, x, astype<Other>(v));
     const auto [dx, dg] = again.second(v);
     CHECK(allclose(dx, zeros<T>({2, 3}), 0, 0));
     CHECK(allclose(dg, astype<Other>(v), 0, 0));

@@ -74,9 +74,7 @@ const std::vector<Activation>& activations() {
       {"softplus", [](const X& z) { return relu(z) + log1p(exp(-abs(z))); }},
       {"gelu_erf", [](const X& z) { return 0.5 * z * (1 + erf(z / std::numbers::sqrt2)); }},
       {"gelu_tanh",
-       [](const X& z) {
-         return 0.5 * z * (1 + tanh(std::sqrt(2 / std::numbers::pi) * (z + 0.044715 * pow(z, 3))));
-       }},
+       [](const X& z) { return 0.5 * z * (1 + tanh(std::sqrt(2 / std::numbers::pi) * (z + 0.044715 * pow(z, 3)))); }},
       {"silu", [](const X& z) { return z * sigmoid(z); }},
       {"log_softmax", [](const X& z) { return log_softmax(z); }, 1.8},
       {"log_softmax", [](const X& z) { return z - logsumexp(z, -1, keep_dims); }, 1.8},
@@ -85,9 +83,7 @@ const std::vector<Activation>& activations() {
       {"normalise", [](const X& z) { return z / sqrt(sum(square(z), -1, keep_dims)); }},
       {"cum_softmax", [](const X& z) { return cumsum(softmax(z)); }, 0.42},
       {"nonsym",
-       [](const X& z) {
-         return matmul(z, transpose(reference().real("nonsym_A"))) + tanh(z) * slice(z, -1, 0, 1);
-       },
+       [](const X& z) { return matmul(z, transpose(reference().real("nonsym_A"))) + tanh(z) * slice(z, -1, 0, 1); },
        240},
       {"sparsemax", sparsemax},
       {"layernorm", layer_normalisation},
@@ -138,8 +134,10 @@ TEST_SUITE("reference_delta") {
       }
       // J g in place of J^T g would be wrong by this much; the others have a symmetric J.
       CAPTURE(activation.name);
-      if (activation.asymmetry > 0) CHECK(asymmetry > activation.asymmetry);
-      else CHECK(asymmetry < 1e-12);
+      if (activation.asymmetry > 0)
+        CHECK(asymmetry > activation.asymmetry);
+      else
+        CHECK(asymmetry < 1e-12);
 
       for (Sweep sweep : {Sweep::automatic, Sweep::forward, Sweep::reverse}) {
         const auto J = batch_jacobian(f, {.sweep = sweep})(z);
@@ -156,11 +154,12 @@ TEST_SUITE("reference_delta") {
 
   TEST_CASE("every activation of the file is tested") {
     std::size_t expected = 0;
-    for (const char* name : {"sigmoid", "tanh", "relu", "leaky_relu", "elu", "softplus", "gelu_erf", "gelu_tanh", "silu",
-                             "log_softmax", "softmin", "normalise", "cum_softmax", "nonsym", "sparsemax", "layernorm",
-                             "softmax"}) {
+    for (const char* name :
+         {"sigmoid", "tanh", "relu", "leaky_relu", "elu", "softplus", "gelu_erf", "gelu_tanh", "silu", "log_softmax",
+          "softmin", "normalise", "cum_softmax", "nonsym", "sparsemax", "layernorm", "softmax"}) {
       CHECK(reference().contains(std::string("act_") + name + "_J"));
-      CHECK(std::any_of(activations().begin(), activations().end(), [&](const Activation& a) { return a.name == name; }));
+      CHECK(
+          std::any_of(activations().begin(), activations().end(), [&](const Activation& a) { return a.name == name; }));
       expected += 9;
     }
     CHECK(reference().size() == expected + 24 + 12 + 1 + 6);  // softmax_n*, linear_*, nonsym_A, rect_*

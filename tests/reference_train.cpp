@@ -110,12 +110,17 @@ void follow_200_steps(nn::Sequential<double>& model, const Data& data, const std
 void follow_5000_steps(nn::Sequential<double>& model, const Data& data, const std::string& run, double tolerance) {
   const Tensor<> batch_accuracy = reference().real(run + "_epoch_batch_acc");
   const Tensor<> accuracy = reference().real(run + "_epoch_train_test_acc");
-  model.fit(data.x, data.y, {.epochs = 100, .batches = reference().integers("batch_idx"), .callbacks = {[&](nn::Epoch& e) {
-    const Tensor<std::int64_t> rows = batch_rows(50 * e.index + 49);
-    CHECK(model.evaluate(take(data.x, rows), take(data.y, rows))["accuracy"] == batch_accuracy(e.index));
-    CHECK(model.evaluate(data.x, data.y)["accuracy"] == doctest::Approx(accuracy(e.index, 0)).epsilon(1e-15));
-    CHECK(model.evaluate(data.x_test, data.y_test)["accuracy"] == doctest::Approx(accuracy(e.index, 1)).epsilon(1e-15));
-  }}});
+  model.fit(
+      data.x, data.y,
+      {.epochs = 100,
+       .batches = reference().integers("batch_idx"),
+       .callbacks = {[&](nn::Epoch& e) {
+         const Tensor<std::int64_t> rows = batch_rows(50 * e.index + 49);
+         CHECK(model.evaluate(take(data.x, rows), take(data.y, rows))["accuracy"] == batch_accuracy(e.index));
+         CHECK(model.evaluate(data.x, data.y)["accuracy"] == doctest::Approx(accuracy(e.index, 0)).epsilon(1e-15));
+         CHECK(model.evaluate(data.x_test, data.y_test)["accuracy"] ==
+               doctest::Approx(accuracy(e.index, 1)).epsilon(1e-15));
+       }}});
   const double difference = largest_difference(model.parameters(), recorded(run + "_final_"));
   CHECK(difference <= tolerance);
   MESSAGE(run << " after 5000 steps: weights differ by " << difference);
@@ -156,8 +161,8 @@ TEST_CASE("notebook 001 with the whole batch's y for each example, as a user's o
   auto rate = [&](std::int64_t, std::int64_t) { return data.eta / (1 + data.decay * static_cast<double>(step % 50)); };
   auto stepwise = model_of(softmax_by_hand, whole_batch_loss, rate, nn::OutputDelta::vjp);
   follow_200_steps(stepwise, data, "rowyb", step, 1e-12, false);
-  auto whole =
-      model_of(softmax_by_hand, whole_batch_loss, nn::inverse_time_decay(data.eta, data.decay), nn::OutputDelta::jacobian);
+  auto whole = model_of(softmax_by_hand, whole_batch_loss, nn::inverse_time_decay(data.eta, data.decay),
+                        nn::OutputDelta::jacobian);
   follow_5000_steps(whole, data, "rowyb", 1e-11);
 }
 

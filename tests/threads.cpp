@@ -73,14 +73,16 @@ TEST_SUITE("threads") {
     auto smooth = [&](const X& b) { return loss({net.W, b}); };
     const auto reference = value_and_grad(loss)(net);
     const Net& gradient = reference.second;
-    const X H = hessian(smooth)(net.b), J = batch_jacobian([](const X& z) { return softmax(z); })(y).dense();
+    const X H = hessian(smooth)(net.b), J = batch_jacobian([](const X&z) { return softmax(z); })(y).dense();
     const double expected = reference.first.item();
 
     std::atomic<int> wrong{0};
     on_threads([&](int thread) {
       for (int i = 0; i < 30; ++i) {
         const auto [v, g] = value_and_grad(loss)(net);
-        if (v.item() != expected || !allclose(g.W, gradient.W, 1e-14, 1e-15) || !allclose(g.b, gradient.b, 1e-14, 1e-15)) ++wrong;
+        if (v.item() != expected || !allclose(g.W, gradient.W, 1e-14, 1e-15) ||
+            !allclose(g.b, gradient.b, 1e-14, 1e-15))
+          ++wrong;
         if ((i + thread) % 10 == 0) {
           if (!allclose(hessian(smooth)(net.b), H, 1e-13, 1e-15)) ++wrong;
           if (!allclose(hvp(smooth)(net.b, net.b), matmul(H, net.b), 1e-13, 1e-15)) ++wrong;
@@ -203,13 +205,12 @@ TEST_SUITE("threads") {
   }
 
   TEST_CASE("a pullback is used on another thread, and dies there") {
-    auto made = on_another_thread([] {
-      return vjp([](const X& z) { return square(z) * exp(z); }, X{1, 2});
-    });
+    auto made = on_another_thread([] { return vjp([](const X& z) { return square(z) * exp(z); }, X{1, 2}); });
     const X expected = X{3 * std::exp(1.0), 8 * std::exp(2.0)};
     CHECK(allclose(made.second(ones({2})), expected, 1e-13, 0));
     // Differentiable in its cotangent, wherever it was recorded.
-    CHECK(allclose(grad([&](const X& g) { return sum(square(made.second(g))); })(ones({2})), 2 * square(expected), 1e-13, 0));
+    CHECK(allclose(grad([&](const X& g) { return sum(square(made.second(g))); })(ones({2})), 2 * square(expected),
+                   1e-13, 0));
     // Several threads in turn, and the last copy goes on one of them.
     for (int i = 0; i < 3; ++i) {
       CHECK(allclose(on_another_thread([p = made.second] { return p(ones({2})); }), expected, 1e-13, 0));

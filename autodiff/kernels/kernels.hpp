@@ -39,6 +39,32 @@ struct BinaryKernels {
   ElementwiseKernel<T> product[2];  // of v, a, b, y
 };
 
+// left right^T of a block; and entries on a diagonal `shift` columns to the right.
+template <class T>
+struct OuterProduct {
+  const T* left;
+  const T* right;
+};
+template <class T>
+struct Band {
+  std::int64_t shift;
+  const T* entries;
+};
+enum class Triangle { none, lower, upper };
+
+// `batch` blocks (m, n): outer products, bands, and a triangle of ones with its rows and columns scaled. Every factor
+// holds one row of m, or of n, for each block.
+template <class T>
+struct StructuredMatrix {
+  std::int64_t batch, m, n;
+  const OuterProduct<T>* outer;
+  std::int64_t outers;
+  const Band<T>* band;
+  std::int64_t bands;
+  Triangle triangle;
+  OuterProduct<T> scale;  // of the triangle
+};
+
 template <class T>
 struct Kernels {
   // In the order of ops::Unary and ops::Binary; null where a primitive's product is v itself.
@@ -61,6 +87,10 @@ struct Kernels {
 
   // c (m, n) = op(a) b, row-major, op(a) (m, k), b (k, n); for sizes that stay in the cache. c may not spill.
   void (*gemm)(bool transpose_a, std::int64_t m, std::int64_t n, std::int64_t k, const T* a, const T* b, T* c);
+
+  // out (batch, m, n); and out (batch, m) = J v, v (batch, n), or out (batch, n) = J^T v, v (batch, m).
+  void (*structured_dense)(const StructuredMatrix<T>& J, T* out);
+  void (*structured_apply)(const StructuredMatrix<T>& J, bool transposed, const T* v, T* out);
 
   void (*add_to)(T* y, const T* x, std::int64_t n);  // y += x
 };

@@ -5,6 +5,7 @@
 #include "kernels.hpp"
 #include "reduce.inl"
 #include "softmax.inl"
+#include "structured.inl"
 
 namespace tapegrad::kernels {
 namespace {
@@ -21,6 +22,8 @@ inline constexpr Kernels<T> table = {
     .logsumexp = logsumexp<T>,
     .softmax_product = softmax_product<T>,
     .gemm = gemm<T>,
+    .structured_dense = structured_dense<T>,
+    .structured_apply = structured_apply<T>,
     .add_to = add_to<T>,
 };
 

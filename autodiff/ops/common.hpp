@@ -56,9 +56,12 @@ class Loops {
       for (std::size_t k = 0; k < K; ++k) {
         if (sources[k]->rank() >= back && sources[k]->from_end(back) != 1) steps |= 1U << k;
       }
-      if (count_ > 0 && groups_[count_ - 1].steps == steps) groups_[count_ - 1].size *= size;
-      else if (count_ == 0 && (steps & full) != full) groups_[count_++] = {1, all}, groups_[count_++] = {size, steps};
-      else groups_[count_++] = {size, steps};
+      if (count_ > 0 && groups_[count_ - 1].steps == steps)
+        groups_[count_ - 1].size *= size;
+      else if (count_ == 0 && (steps & full) != full)
+        groups_[count_++] = {1, all}, groups_[count_++] = {size, steps};
+      else
+        groups_[count_++] = {size, steps};
     }
     while (count_ < 2) groups_[count_++] = {1, all};
     for (std::size_t k = 0; k < K; ++k) {
@@ -121,6 +124,20 @@ void list_shape(std::vector<const Primitive*>& all);
 void list_index(std::vector<const Primitive*>& all);
 void list_matmul(std::vector<const Primitive*>& all);
 
+/// f(float{}) or f(double{}).
+template <class F>
+decltype(auto) with_real(Dtype dtype, F&& f) {
+  if (dtype == Dtype::f32) return f(float{});
+  return f(double{});
+}
+
+/// v summed down to the operand's shape behind v's seed axes.
+Handle sum_down(Handle v, std::size_t seeds, const Shape& operand, const Where& where);
+/// sum += term, in place where nobody else sees it.
+void add_term(Handle& sum, Handle term);
+/// The tangent of the output from that of operand k, behind the same seed axes: J_k v, spread to the output's shape.
+Handle pushed(const Call& call, std::size_t k, Handle tangent);
+
 // Operations that only rules and sweeps use. Axes are counted from the end; each is differentiable.
 
 /// v with axes of size 1 put in, `axes` of them so that the first of them is axis `from_end` of the result.
@@ -129,6 +146,9 @@ Tensor<T> insert_axes(const Tensor<T>& v, std::size_t from_end, std::size_t axes
 /// Sum of the `axes` axes that begin at `from_end`.
 template <Real T>
 Tensor<T> sum_group(const Tensor<T>& x, std::size_t from_end, std::size_t axes, bool keep, const Where& where);
+/// Running sum along an axis, from its far end when `reverse`.
+template <Real T>
+Tensor<T> cumsum_along(const Tensor<T>& x, std::size_t from_end, bool reverse, const Where& where);
 /// x with two axes exchanged.
 template <class T>
 Tensor<T> swap_axes(const Tensor<T>& x, std::size_t from_end, std::size_t other_from_end, const Where& where);

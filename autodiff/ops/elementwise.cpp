@@ -115,9 +115,19 @@ Handle binary_product(const Call& call, std::size_t k, const Handle& v) {
 }
 
 template <class Op, class T>
-constexpr Primitive unary_primitive{Op::name, unary_product<Op, T>, unary_product<Op, T>, rows_agree, true};
+constexpr Primitive unary_primitive{.name = Op::name,
+                                    .pullback = unary_product<Op, T>,
+                                    .pushforward = unary_product<Op, T>,
+                                    .rows = rows_agree,
+                                    .broadcasts = true,
+                                    .carry = carry_diagonal};
 template <class Op, class T>
-constexpr Primitive binary_primitive{Op::name, binary_product<Op, T>, binary_product<Op, T>, rows_agree, true};
+constexpr Primitive binary_primitive{.name = Op::name,
+                                     .pullback = binary_product<Op, T>,
+                                     .pushforward = binary_product<Op, T>,
+                                     .rows = rows_agree,
+                                     .broadcasts = true,
+                                     .carry = carry_diagonal};
 
 template <class Out, class A, class B, class Body>
 Tensor<Out> map(const Tensor<A>& a, const Tensor<B>& b, const char* name, const Where& where, Body body) {
@@ -205,7 +215,12 @@ Handle where_product(const Call& call, std::size_t k, const Handle& v) {
   return (k == 0 ? where(mask, vt, 0.0) : where(mask, 0.0, vt)).handle();
 }
 template <class T>
-constexpr Primitive where_primitive{"where", where_product<T>, where_product<T>, rows_agree, true};
+constexpr Primitive where_primitive{.name = "where",
+                                    .pullback = where_product<T>,
+                                    .pushforward = where_product<T>,
+                                    .rows = rows_agree,
+                                    .broadcasts = true,
+                                    .carry = carry_diagonal};
 
 }  // namespace
 

@@ -284,5 +284,5 @@ struct Minimum {
 using Unary = std::tuple<Negate, Exp, Log, Log1p, Tanh, Sigmoid, Relu, LeakyRelu, Abs, Sqrt, Square, Erf, Pow>;
 using Binary = std::tuple<Add, Subtract, Multiply, Divide, Mul0, Maximum, Minimum>;
 
-}  // namespace ops
+}  // namespace TAPEGRAD_EXPORT
 }  // namespace tapegrad

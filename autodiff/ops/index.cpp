@@ -48,25 +48,41 @@ Handle embed_again(const Call& call, const Handle& v, std::int64_t size) {
   return embed_along(Tensor<T>(v), axis_of(call), bounds[0], bounds[1], size, call.where()).handle();
 }
 
-template <class T>
-constexpr Primitive slice_primitive{"slice",
-                                    [](const Call& call, std::size_t, const Handle& v) {
-                                      return embed_again<T>(call, v, call.operand_shape(0).from_end(axis_of(call)));
-                                    },
-                                    [](const Call& call, std::size_t, const Handle& v) {
-                                      return slice_again<T>(call, v, call.output_shape().from_end(axis_of(call)));
-                                    },
-                                    other_axes_rows};
+// Where neighbours along the axis are a whole block, a part of it moves as one.
+bool carry_part(const Carried& carried, std::int64_t offset, std::int64_t step) {
+  const std::size_t axis = axis_of(carried.call);
+  const bool whole = carried.call.operand_shape(carried.k).from_end(axis) == carried.in.m &&
+                     carried.call.output_shape().from_end(axis) == carried.out.m;
+  return whole && step == 1 && carried.out.m > 1 && carry_moved(carried, offset);
+}
+bool slice_carry(const Carried& carried) {
+  const auto* bounds = carried.call.attributes().constant->as<std::int64_t>();
+  return carry_part(carried, -bounds[0], bounds[1]);
+}
+bool embed_carry(const Carried& carried) {
+  const auto* bounds = carried.call.attributes().constant->as<std::int64_t>();
+  return carry_part(carried, bounds[0], bounds[1]);
+}
 
 template <class T>
-constexpr Primitive embed_primitive{"embed",
-                                    [](const Call& call, std::size_t, const Handle& v) {
-                                      return slice_again<T>(call, v, call.operand_shape(0).from_end(axis_of(call)));
-                                    },
-                                    [](const Call& call, std::size_t, const Handle& v) {
-                                      return embed_again<T>(call, v, call.output_shape().from_end(axis_of(call)));
-                                    },
-                                    other_axes_rows};
+constexpr Primitive slice_primitive{
+    .name = "slice",
+    .pullback = [](const Call& call, std::size_t,
+                   const Handle& v) { return embed_again<T>(call, v, call.operand_shape(0).from_end(axis_of(call))); },
+    .pushforward = [](const Call& call, std::size_t,
+                      const Handle& v) { return slice_again<T>(call, v, call.output_shape().from_end(axis_of(call))); },
+    .rows = other_axes_rows,
+    .carry = slice_carry};
+
+template <class T>
+constexpr Primitive embed_primitive{
+    .name = "embed",
+    .pullback = [](const Call& call, std::size_t,
+                   const Handle& v) { return slice_again<T>(call, v, call.operand_shape(0).from_end(axis_of(call))); },
+    .pushforward = [](const Call& call, std::size_t,
+                      const Handle& v) { return embed_again<T>(call, v, call.output_shape().from_end(axis_of(call))); },
+    .rows = other_axes_rows,
+    .carry = embed_carry};
 
 Tensor<std::int64_t> bounds_of(std::int64_t start, std::int64_t step) { return {start, step}; }
 
@@ -255,20 +271,24 @@ std::int64_t offset_of(const Call& call, std::size_t k) {
   for (std::size_t i = 0; i < k; ++i) offset += call.operand_shape(i).from_end(axis_of(call));
   return offset;
 }
+bool concatenate_carry(const Carried& carried) { return carry_part(carried, offset_of(carried.call, carried.k), 1); }
 template <class T>
 constexpr Primitive concatenate_primitive{
-    "concatenate",
-    [](const Call& call, std::size_t k, const Handle& v) {
-      return slice_along(Tensor<T>(v), axis_of(call), offset_of(call, k), 1,
-                         call.operand_shape(k).from_end(axis_of(call)), call.where())
-          .handle();
-    },
-    [](const Call& call, std::size_t k, const Handle& v) {
-      return embed_along(Tensor<T>(v), axis_of(call), offset_of(call, k), 1,
-                         call.output_shape().from_end(axis_of(call)), call.where())
-          .handle();
-    },
-    other_axes_rows};
+    .name = "concatenate",
+    .pullback =
+        [](const Call& call, std::size_t k, const Handle& v) {
+          return slice_along(Tensor<T>(v), axis_of(call), offset_of(call, k), 1,
+                             call.operand_shape(k).from_end(axis_of(call)), call.where())
+              .handle();
+        },
+    .pushforward =
+        [](const Call& call, std::size_t k, const Handle& v) {
+          return embed_along(Tensor<T>(v), axis_of(call), offset_of(call, k), 1,
+                             call.output_shape().from_end(axis_of(call)), call.where())
+              .handle();
+        },
+    .rows = other_axes_rows,
+    .carry = concatenate_carry};
 
 // ------------------------------------------------------------------------------------------------ indices
 

@@ -50,8 +50,37 @@ std::optional<BatchAxis> rows(const Call& call, std::span<const BatchAxis> axes)
   return common;
 }
 
+// A row, or a column alone, by the other operand: a matrix that every block shares.
 template <class T>
-constexpr Primitive matmul_primitive{"matmul", pullback<T>, pushforward<T>, rows, true};
+bool carry(const Carried& carried) {
+  const Call& call = carried.call;
+  const Blocks &in = carried.in, &out = carried.out;
+  const std::size_t k = carried.k, other = 1 - k;
+  const Shape &own = call.operand_shape(k), &shape = call.operand_shape(other);
+  const bool ta = call.attributes().axes[0] != 0, tb = call.attributes().axes[1] != 0;
+  const bool row = k == 0 && !ta && own.back() == in.m, column = k == 1 && !tb && in.batch == 1 && own.back() == 1;
+  if (own.rank() != 2 || shape.rank() != 2 || !(row || column) || in.m != in.n) return false;
+  if (carried.diagonal.shift != 0) return false;
+  const Tensor<T> matrix = call.operand<T>(other);
+  const Tensor<T> columns = k == 0 ? (tb ? transpose(matrix) : matrix) : (ta ? matrix : transpose(matrix));
+  const Handle right = carried.row();
+  const bool scaled = right.array()->data != carried.ones(carried.input).array()->data;
+  carried.sum.add<T>({Matrix::Kind::columns,
+                      {},
+                      reshape(columns, {out.n, 1, out.m}).handle(),
+                      scaled ? right : Handle(),
+                      !call.depends(other)},
+                     out);
+  return true;
+}
+
+template <class T>
+constexpr Primitive matmul_primitive{.name = "matmul",
+                                     .pullback = pullback<T>,
+                                     .pushforward = pushforward<T>,
+                                     .rows = rows,
+                                     .broadcasts = true,
+                                     .carry = carry<T>};
 
 [[noreturn]] void throw_inner(const Shape& a, bool ta, const Shape& b, bool tb, const Where& where) {
   const bool fits = !ta && !tb && a.from_end(1) == b.from_end(1);

@@ -62,8 +62,18 @@ Handle sum_pushforward(const Call& call, std::size_t, const Handle& v) {
   const Group group(call.attributes());
   return sum_group(Tensor<T>(v), group.from_end, group.axes, group.keep, call.where()).handle();
 }
+// The sum of a whole block: J is the row of column sums.
+bool sum_carry(const Carried& carried) {
+  if (carried.out.m != 1) return false;
+  carried.sum.add(RankOne{carried.ones(carried.call.output_shape()), carried.row()});
+  return true;
+}
 template <class T>
-constexpr Primitive sum_primitive{"sum", sum_pullback<T>, sum_pushforward<T>, reduce_rows};
+constexpr Primitive sum_primitive{.name = "sum",
+                                  .pullback = sum_pullback<T>,
+                                  .pushforward = sum_pushforward<T>,
+                                  .rows = reduce_rows,
+                                  .carry = sum_carry};
 
 // ------------------------------------------------------------------------------------------------ max
 
@@ -147,21 +157,33 @@ std::optional<BatchAxis> along_axis_rows(const Call& call, std::span<const Batch
 }
 
 template <class T>
-Tensor<T> cumsum_along(const Tensor<T>& x, std::size_t from_end, bool reverse, const Where& where);
-
-template <class T>
 Handle cumsum_product(const Call& call, const Handle& v, bool transposed) {
   const Attributes& attributes = call.attributes();
   return cumsum_along(Tensor<T>(v), static_cast<std::size_t>(attributes.axes[0]),
                       (attributes.axes[1] != 0) != transposed, call.where())
       .handle();
 }
+// Along a whole block: a triangle of ones.
+template <class T>
+bool cumsum_carry(const Carried& carried) {
+  const Attributes& attributes = carried.call.attributes();
+  const std::int64_t count = carried.call.operand_shape(0).from_end(static_cast<std::size_t>(attributes.axes[0]));
+  if (count != carried.in.m || count != carried.in.n || carried.diagonal.shift != 0) return false;
+  const Matrix::Kind kind = attributes.axes[1] != 0 ? Matrix::Kind::upper : Matrix::Kind::lower;
+  carried.sum.add<T>({kind, {}, {}, carried.row()}, carried.out);
+  return true;
+}
 template <class T>
 constexpr Primitive cumsum_primitive{
-    "cumsum", [](const Call& call, std::size_t, const Handle& v) { return cumsum_product<T>(call, v, true); },
-    [](const Call& call, std::size_t, const Handle& v) { return cumsum_product<T>(call, v, false); }, along_axis_rows};
+    .name = "cumsum",
+    .pullback = [](const Call& call, std::size_t, const Handle& v) { return cumsum_product<T>(call, v, true); },
+    .pushforward = [](const Call& call, std::size_t, const Handle& v) { return cumsum_product<T>(call, v, false); },
+    .rows = along_axis_rows,
+    .carry = cumsum_carry<T>};
 
-template <class T>
+}  // namespace
+
+template <Real T>
 Tensor<T> cumsum_along(const Tensor<T>& x, std::size_t from_end, bool reverse, const Where& where) {
   const Array& in = value_of(x, "cumsum", where);
   const AxisView view = around(in.shape, in.shape.rank() - from_end);
@@ -170,6 +192,8 @@ Tensor<T> cumsum_along(const Tensor<T>& x, std::size_t from_end, bool reverse, c
   return Tensor<T>(
       record(cumsum_primitive<T>, out, {&x.handle()}, where, {.axes = {static_cast<std::int8_t>(from_end), reverse}}));
 }
+
+namespace {
 
 // ------------------------------------------------------------------------------------------------ any axes
 
@@ -276,6 +300,8 @@ Tensor<T> sum_to(const Tensor<T>& v, const Shape& shape, std::size_t seeds, cons
 
 template Tensor<float> sum_group(const Tensor<float>&, std::size_t, std::size_t, bool, const Where&);
 template Tensor<double> sum_group(const Tensor<double>&, std::size_t, std::size_t, bool, const Where&);
+template Tensor<float> cumsum_along(const Tensor<float>&, std::size_t, bool, const Where&);
+template Tensor<double> cumsum_along(const Tensor<double>&, std::size_t, bool, const Where&);
 template Tensor<float> sum_to(const Tensor<float>&, const Shape&, std::size_t, const Where&);
 template Tensor<double> sum_to(const Tensor<double>&, const Shape&, std::size_t, const Where&);
 

@@ -73,14 +73,17 @@ Tensor<T> reshaped(const Tensor<T>& x, const Shape& shape, const Where& where);
 
 template <class T>
 constexpr Primitive reshape_primitive{
-    "reshape",
-    [](const Call& call, std::size_t, const Handle& v) {
-      return reshaped(Tensor<T>(v), seeded(v, call.output_shape(), call.operand_shape(0)), call.where()).handle();
-    },
-    [](const Call& call, std::size_t, const Handle& v) {
-      return reshaped(Tensor<T>(v), seeded(v, call.operand_shape(0), call.output_shape()), call.where()).handle();
-    },
-    reshape_rows};
+    .name = "reshape",
+    .pullback =
+        [](const Call& call, std::size_t, const Handle& v) {
+          return reshaped(Tensor<T>(v), seeded(v, call.output_shape(), call.operand_shape(0)), call.where()).handle();
+        },
+    .pushforward =
+        [](const Call& call, std::size_t, const Handle& v) {
+          return reshaped(Tensor<T>(v), seeded(v, call.operand_shape(0), call.output_shape()), call.where()).handle();
+        },
+    .rows = reshape_rows,
+    .carry = carry_diagonal};
 
 template <class T>
 Tensor<T> reshaped(const Tensor<T>& x, const Shape& shape, const Where& where) {
@@ -195,7 +198,12 @@ std::optional<BatchAxis> broadcast_rows(const Call& call, std::span<const BatchA
   return axes[0];
 }
 
-constexpr Primitive broadcast_primitive{"broadcast_to", same, same, broadcast_rows, true};
+constexpr Primitive broadcast_primitive{.name = "broadcast_to",
+                                        .pullback = same,
+                                        .pushforward = same,
+                                        .rows = broadcast_rows,
+                                        .broadcasts = true,
+                                        .carry = carry_diagonal};
 
 // ------------------------------------------------------------------------------------------------ astype
 

@@ -34,8 +34,22 @@ Handle softmax_product(const Call& call, std::size_t, const Handle& v) {
   kernels::kernels<T>().softmax_product(y.as<T>(), v.array()->as<T>(), elements<T>(out.array()), seeds, rows, cols);
   return out;
 }
+// J diag(d) = diag(y d) - y (y d)^T.
 template <class T>
-constexpr Primitive softmax_primitive{"softmax", softmax_product<T>, softmax_product<T>, last_axis_rows<0>};
+bool softmax_carry(const Carried& carried) {
+  if (carried.call.operand_shape(0).back() != carried.in.m) return false;
+  const Tensor<T> y = carried.call.output<T>();
+  const Diagonal scaled{carried.diagonal.shift, (y * Tensor<T>(carried.diagonal.entries)).handle()};
+  carried.sum.add(scaled);
+  carried.sum.add(RankOne{(-y).handle(), carried.with(scaled).row()});
+  return true;
+}
+template <class T>
+constexpr Primitive softmax_primitive{.name = "softmax",
+                                      .pullback = softmax_product<T>,
+                                      .pushforward = softmax_product<T>,
+                                      .rows = last_axis_rows<0>,
+                                      .carry = softmax_carry<T>};
 
 template <class T>
 Tensor<T> softmax_last(const Tensor<T>& x, const Where& where) {
@@ -57,9 +71,22 @@ Handle log_softmax_pushforward(const Call& call, std::size_t, const Handle& v) {
   const Tensor<T> vt(v), y = call.output<T>();
   return (vt - sum(exp(y) * vt, -1, keep_dims)).handle();
 }
+// J diag(d) = diag(d) - 1 (s d)^T.
 template <class T>
-constexpr Primitive log_softmax_primitive{"log_softmax", log_softmax_pullback<T>, log_softmax_pushforward<T>,
-                                          last_axis_rows<0>};
+bool log_softmax_carry(const Carried& carried) {
+  if (carried.call.operand_shape(0).back() != carried.in.m) return false;
+  const Tensor<T> s = exp(carried.call.output<T>());
+  const Diagonal scaled{carried.diagonal.shift, (s * Tensor<T>(carried.diagonal.entries)).handle()};
+  carried.sum.add(carried.diagonal);
+  carried.sum.add(RankOne{full<T>(s.shape(), T{-1}).handle(), carried.with(scaled).row()});
+  return true;
+}
+template <class T>
+constexpr Primitive log_softmax_primitive{.name = "log_softmax",
+                                          .pullback = log_softmax_pullback<T>,
+                                          .pushforward = log_softmax_pushforward<T>,
+                                          .rows = last_axis_rows<0>,
+                                          .carry = log_softmax_carry<T>};
 
 template <class T>
 Tensor<T> log_softmax_last(const Tensor<T>& x, const Where& where) {
