@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "kernels/kernels.hpp"
 #include "ops/common.hpp"
 
 namespace tapegrad::detail {
@@ -223,12 +224,25 @@ class Push {
   Terms& sum_;
 };
 
-}  // namespace
+// Products of factors say nothing where one is infinite: a sweep then still finds 0 where nothing asks for it.
+template <Real T>
+bool finite_factors(const Terms& terms) {
+  const auto finite = [](const Handle& factor) {
+    return !factor || kernels::kernels<T>().all_finite(factor.array()->as<T>(), factor.shape().count());
+  };
+  for (const RankOne& term : terms.rank_ones()) {
+    if (!finite(term.left) || !finite(term.right)) return false;
+  }
+  const auto& matrix = terms.matrix();
+  return !matrix || (finite(matrix->left) && finite(matrix->columns) && finite(matrix->right));
+}
 
 // Beyond this many rank-one terms, sweeps are as cheap.
 std::size_t most_terms(const Blocks& blocks) {
   return static_cast<std::size_t>(std::clamp<std::int64_t>(blocks.n / 2, 4, 16));
 }
+
+}  // namespace
 
 template <Real T>
 std::optional<Structured> Recording::structure(const Handle& output, std::size_t input,
@@ -268,6 +282,7 @@ std::optional<Structured> Recording::structure(const Handle& output, std::size_t
       if (from != no_record && from >= s.begin && last[from - s.begin] == i) table[from - s.begin] = {};
     }
   }
+  if (!finite_factors<T>(table[end])) return std::nullopt;
   result.terms = std::move(table[end]);
   return result;
 }

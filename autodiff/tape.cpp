@@ -55,7 +55,11 @@ constexpr std::uint32_t levels_below(int depth) { return static_cast<std::uint32
 
 Handle identity_rule(const Call&, std::size_t, const Handle& v) { return v; }
 std::optional<BatchAxis> identity_rows(const Call&, std::span<const BatchAxis> axes) { return axes[0]; }
-const Primitive identity{"identity", identity_rule, identity_rule, identity_rows};
+const Primitive identity{.name = "identity",
+                         .pullback = identity_rule,
+                         .pushforward = identity_rule,
+                         .rows = identity_rows,
+                         .carry = carry_diagonal};
 
 }  // namespace
 

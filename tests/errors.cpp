@@ -337,7 +337,7 @@ TEST_SUITE("errors") {
     CHECK_THROWS_WITH_AS(Shape({1, 1, 1, 1, 1, 1, 1, 1, 1}), Contains("8 axes"), ShapeError);
     CHECK_THROWS_WITH_AS(one_hot(zeros<std::int64_t>({1, 1, 1, 1, 1, 1, 1, 1}), 2), Contains("8 axes"), ShapeError);
     auto f = [](const X& z) { return square(z); };
-    CHECK_THROWS_WITH_AS(jacobian(f)(ones({1, 1, 1, 1, 1})), Contains("8 axes"), ShapeError);
+    CHECK_THROWS_WITH_AS(jacobian(f)(ones({1, 1, 1, 1, 1})).dense(), Contains("8 axes"), ShapeError);
     CHECK_THROWS_WITH_AS(hessian([](const X& z) { return sum(square(z)); })(ones({1, 1, 1, 1, 1})), Contains("8 axes"),
                          ShapeError);
     CHECK_THROWS_AS(vjp(f, eight).second(ones({1, 1, 1, 1, 1, 1, 1, 1, 1})), ShapeError);

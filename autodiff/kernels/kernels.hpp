@@ -91,6 +91,7 @@ struct Kernels {
   // out (batch, m, n); and out (batch, m) = J v, v (batch, n), or out (batch, n) = J^T v, v (batch, m).
   void (*structured_dense)(const StructuredMatrix<T>& J, T* out);
   void (*structured_apply)(const StructuredMatrix<T>& J, bool transposed, const T* v, T* out);
+  bool (*all_finite)(const T* x, std::int64_t n);
 
   void (*add_to)(T* y, const T* x, std::int64_t n);  // y += x
 };

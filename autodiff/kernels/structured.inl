@@ -187,5 +187,12 @@ template <class T>
   }
 }
 
+// x - x is 0 where x is finite, NaN where it is not.
+template <class T>
+[[gnu::flatten]] bool all_finite(const T* x, std::int64_t n) {
+  const Batch<T> sum = sum_block<T>(0, n, [x](std::int64_t i) { return load(x + i) - load(x + i); });
+  return first(sum_across(sum)) == T{0};
+}
+
 }  // namespace
 }  // namespace tapegrad::kernels

@@ -24,6 +24,7 @@ inline constexpr Kernels<T> table = {
     .gemm = gemm<T>,
     .structured_dense = structured_dense<T>,
     .structured_apply = structured_apply<T>,
+    .all_finite = all_finite<T>,
     .add_to = add_to<T>,
 };
 
