@@ -98,8 +98,9 @@ void add_function(const std::string& name, const F& f, bm::Hand::Jacobian hand, 
     const auto memory = std::make_shared<Memory>(
         Memory{bm::padded_copy(z.elements_view()), bm::padded_copy(g.elements_view()), bm::padded(z.size()),
                bm::padded(2 * cols + static_cast<std::int64_t>(bm::Hand::padding))});
-    const auto by_hand = [=, &m = *memory](bm::Hand::Jacobian function) {
-      return [=, &m, cols = cols, rows = rows, n = rows * cols, keep_alive = memory] {
+    const auto by_hand = [=, cols = cols, rows = rows](bm::Hand::Jacobian function) {
+      return [=, n = rows * cols] {
+        Memory& m = *memory;
         std::vector<double>& J = matrix_memory(n * cols);
         function(m.z.data(), m.g.data(), J.data(), m.product.data(), m.scratch.data(), rows, cols);
         return std::pair(first(J, n * cols), first(m.product, n));
@@ -155,7 +156,8 @@ void add_network() {
     return [=] { return Tensor<>(tg::jacobian<1>(f)(w, x).dense()); };
   };
   bm::Case("jacobian/f64/mlp_64_32_10")
-      .variant("hand", 0, [=, &m = *memory, &hand = bm::hand()] {
+      .variant("hand", 0, [=, &hand = bm::hand()] {
+        Memory& m = *memory;
         hand.mlp_jacobian(m.net(), m.x.data(), m.J.data());
         return first(m.J, Mlp::outputs * Mlp::inputs);
       })
@@ -166,7 +168,8 @@ void add_network() {
     return [=] { return tg::value_and_grad(loss)(w, x, y); };
   };
   bm::Case("gradient/f64/mlp_64_32_10")
-      .variant("hand", 0, [=, &m = *memory, &hand = bm::hand()] {
+      .variant("hand", 0, [=, &hand = bm::hand()] {
+        Memory& m = *memory;
         hand.mlp_gradient(m.net(), m.x.data(), m.y.data(), &m.loss, m.gradient.data());
         return std::pair(std::span<const double>(&m.loss, 1), first(m.gradient, weights));
       })
@@ -191,7 +194,8 @@ void add_logistic() {
       Memory{bm::padded_copy(X.elements_view()), bm::padded_copy(y.elements_view()), bm::padded_copy(w.elements_view()),
              bm::padded(parameters * parameters), bm::padded(points * parameters)});
   bm::Case("hessian/f64/logistic_50_200")
-      .variant("hand", 0, [=, &m = *memory] {
+      .variant("hand", 0, [=] {
+        Memory& m = *memory;
         bm::logistic_hessian(m.X.data(), m.y.data(), m.w.data(), m.H.data(), m.scaled.data(), points, parameters);
         return first(m.H, parameters * parameters);
       })
