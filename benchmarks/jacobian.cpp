@@ -80,10 +80,6 @@ std::vector<double>& matrix_memory(std::int64_t n) {
   return memory;
 }
 
-std::span<const double> first(const std::vector<double>& memory, std::int64_t n) {
-  return {memory.data(), static_cast<std::size_t>(n)};
-}
-
 template <class F>
 void add_function(const std::string& name, const F& f, bm::Hand::Jacobian hand, bm::Hand::Jacobian hand_libm) {
   for (const auto& [cols, rows] : {std::pair<std::int64_t, std::int64_t>{10, 1}, {10, 64}, {100, 1}, {100, 64},
@@ -103,7 +99,7 @@ void add_function(const std::string& name, const F& f, bm::Hand::Jacobian hand, 
         Memory& m = *memory;
         std::vector<double>& J = matrix_memory(n * cols);
         function(m.z.data(), m.g.data(), J.data(), m.product.data(), m.scratch.data(), rows, cols);
-        return std::pair(first(J, n * cols), first(m.product, n));
+        return std::pair(std::span<const double>(J.data(), static_cast<std::size_t>(n * cols)), bm::unpadded(m.product));
       };
     };
     bm::Case c("jacobian/f64/" + name + "_n" + std::to_string(cols) + "_b" + std::to_string(rows));
@@ -159,7 +155,7 @@ void add_network() {
       .variant("hand", 0, [=, &hand = bm::hand()] {
         Memory& m = *memory;
         hand.mlp_jacobian(m.net(), m.x.data(), m.J.data());
-        return first(m.J, Mlp::outputs * Mlp::inputs);
+        return bm::unpadded(m.J);
       })
       .variant("tapegrad", 1e-12, jacobian_of(network(library_softmax)))
       .variant("primitives", 1e-12, jacobian_of(network(softmax)));
@@ -171,7 +167,7 @@ void add_network() {
       .variant("hand", 0, [=, &hand = bm::hand()] {
         Memory& m = *memory;
         hand.mlp_gradient(m.net(), m.x.data(), m.y.data(), &m.loss, m.gradient.data());
-        return std::pair(std::span<const double>(&m.loss, 1), first(m.gradient, weights));
+        return std::pair(std::span<const double>(&m.loss, 1), bm::unpadded(m.gradient));
       })
       .variant("tapegrad", 1e-12, gradient_of(network_loss(library_softmax)))
       .variant("primitives", 1e-12, gradient_of(network_loss(softmax)));
@@ -197,7 +193,7 @@ void add_logistic() {
       .variant("hand", 0, [=] {
         Memory& m = *memory;
         bm::logistic_hessian(m.X.data(), m.y.data(), m.w.data(), m.H.data(), m.scaled.data(), points, parameters);
-        return first(m.H, parameters * parameters);
+        return bm::unpadded(m.H);
       })
       .variant("tapegrad", 1e-12, [=] { return tg::hessian(loss)(w); });
 }

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <span>
 #include <type_traits>
 #include <vector>
 
@@ -78,6 +79,10 @@ extern const Hand hand_v3;
 template <class T = double>
 std::vector<T> padded(std::int64_t n) {
   return std::vector<T>(static_cast<std::size_t>(n) + Hand::padding);
+}
+template <class T>
+std::span<const T> unpadded(const std::vector<T>& memory) {
+  return {memory.data(), memory.size() - Hand::padding};
 }
 /// A copy of the elements of a tensor or another range.
 template <class Range>
