@@ -12,6 +12,7 @@
 
 #include <benchmark/benchmark.h>
 
+#include <array>
 #include <functional>
 #include <map>
 #include <memory>
@@ -19,15 +20,15 @@
 #include <ostream>
 #include <span>
 #include <string>
-#include <tuple>
 #include <utility>
+#include <variant>
 #include <vector>
 
 #include "tapegrad/autodiff/tensor.hpp"
 
 namespace tapegrad::benchmarks {
 
-/// Calls visit(span) for each array of a result: a tensor, a span, or a pair or tuple of such.
+/// Calls visit(span) for each array of a result: a tensor, a span, or a pair or array of such.
 template <class T, class Visit>
 void for_each_array(const Tensor<T>& x, Visit&& visit) {
   visit(x.elements_view());
@@ -40,6 +41,11 @@ template <class A, class B, class Visit>
 void for_each_array(const std::pair<A, B>& x, Visit&& visit) {
   for_each_array(x.first, visit);
   for_each_array(x.second, visit);
+}
+
+template <class R, std::size_t count, class Visit>
+void for_each_array(const std::array<R, count>& x, Visit&& visit) {
+  for (const R& each : x) for_each_array(each, visit);
 }
 
 /// The compiler must take `result` as read.
@@ -70,31 +76,29 @@ class Case {
   /// The same where the loop over `state` is not simply compute().
   template <class Compute, class Loop>
   Case& timed(const std::string& variant, double tolerance, Compute compute, Loop loop) {
-    auto values = [compute] {
+    const Visit visit = [compute](const Visitor& visitor) {
       const auto result = compute();
-      std::vector<double> all;
-      for_each_array(result, [&](auto elements) { append(all, elements); });
-      return all;
+      for_each_array(result, [&](auto elements) { visitor(elements); });
     };
-    if (!expected_->compute) expected_->compute = values;
+    if (!expected_->visit) expected_->visit = visit;
     add(variant,
-        [expected = expected_, variant, tolerance, values, loop, checked = false](benchmark::State& state) mutable {
-          if (!std::exchange(checked, true)) require_equal(*expected, variant, values(), tolerance);
+        [expected = expected_, variant, tolerance, visit, loop, checked = false](benchmark::State& state) mutable {
+          if (!std::exchange(checked, true)) require_equal(*expected, variant, visit, tolerance);
           loop(state);
         });
     return *this;
   }
 
  private:
+  using Elements = std::variant<std::span<const double>, std::span<const float>>;
+  using Visitor = std::function<void(Elements)>;
+  using Visit = std::function<void(const Visitor&)>;  // computes, and shows each array of the result
   struct Expected {
     std::string name;
-    std::function<std::vector<double>()> compute;
-    std::optional<std::vector<double>> values;  // computed when a variant that the user's filter lets through needs it
+    Visit visit;
   };
 
-  static void append(std::vector<double>& all, std::span<const double> elements);
-  static void append(std::vector<double>& all, std::span<const float> elements);
-  static void require_equal(Expected& expected, const std::string& variant, const std::vector<double>& values,
+  static void require_equal(const Expected& expected, const std::string& variant, const Visit& visit,
                             double tolerance);
   void add(const std::string& variant, std::function<void(benchmark::State&)> body);
 

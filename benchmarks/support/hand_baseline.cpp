@@ -1,4 +1,4 @@
-#include "hand.inl"
+#include "hand_table.inl"
 
 namespace tapegrad::benchmarks {
 

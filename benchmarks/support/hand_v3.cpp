@@ -1,5 +1,5 @@
 // Compiled with -march=x86-64-v3 -O2: AVX2 and FMA.
-#include "hand.inl"
+#include "hand_table.inl"
 
 namespace tapegrad::benchmarks {
 

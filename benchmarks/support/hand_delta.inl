@@ -1,23 +1,10 @@
 #pragma once
+// Output deltas, and sums and products of arrays.
 
-#include "../../autodiff/kernels/exp.inl"
-#include "../../autodiff/kernels/sum.inl"
-#include "hand.hpp"
+#include "hand_common.inl"
 
 namespace tapegrad::benchmarks {
 namespace {
-
-using kernels::Batch;
-using kernels::first_lanes;
-using kernels::load;
-using kernels::store;
-using kernels::width;
-using Vector = Batch<double>;
-
-// Else g++ warns that they are not used, as long as no variant computes in float.
-static_assert(kernels::Exp<float>::polynomial.size() > 0);
-
-constexpr std::int64_t W = width<double>;
 
 // dC/da.
 struct Crossentropy {
@@ -33,21 +20,6 @@ struct BinaryCrossentropy {
   explicit BinaryCrossentropy(std::int64_t) {}
   Vector operator()(const Vector& a, const Vector& y) const { return (a - y) / (a * (Vector(1.0) - a)); }
 };
-
-Vector largest(const double* x, std::int64_t n) {
-  const Vector lowest(-kernels::infinity<double>);
-  Vector m0 = lowest, m1 = lowest, m2 = lowest, m3 = lowest;
-  std::int64_t i = 0;
-  for (; i + 4 * W <= n; i += 4 * W) {
-    m0 = xsimd::max(m0, load(x + i));
-    m1 = xsimd::max(m1, load(x + i + W));
-    m2 = xsimd::max(m2, load(x + i + 2 * W));
-    m3 = xsimd::max(m3, load(x + i + 3 * W));
-  }
-  for (; i + W <= n; i += W) m0 = xsimd::max(m0, load(x + i));
-  if (i < n) m1 = xsimd::max(m1, xsimd::select(first_lanes<double>(n - i), load(x + i), lowest));
-  return kernels::max_across(xsimd::max(xsimd::max(m0, m1), xsimd::max(m2, m3)));
-}
 
 // A row of V vectors, kept in registers from z to delta.
 template <int V, class Finish>
@@ -183,18 +155,6 @@ inline void elementwise(std::int64_t n, Of of) {
 [[gnu::flatten]] void add(const double* a, const double* b, double* out, std::int64_t n) {
   elementwise(n, [=](std::int64_t i) { store(out + i, load(a + i) + load(b + i)); });
 }
-
-inline constexpr Hand table = {
-    .softmax_crossentropy = softmax_general<Crossentropy>,
-    .softmax_mse = softmax_general<MeanSquaredError>,
-    .softmax_crossentropy_closed = softmax_closed,
-    .sigmoid_bce = sigmoid_general,
-    .sigmoid_bce_closed = sigmoid_closed,
-    .linear_mse = linear,
-    .subtract = subtract,
-    .multiply = multiply,
-    .add = add,
-};
 
 }  // namespace
 }  // namespace tapegrad::benchmarks

@@ -1,0 +1,97 @@
+// Elementwise functions of floats, written once as a lambda: a call of it on tensors is one pass over memory for each
+// primitive.
+//
+// elementwise/f32/<function>_<size>: from x in memory to f(x) in memory;
+// elementwise/f32/<function>_grad_<size>: from x and v in memory to f(x) and v * f'(x) in memory.
+//
+//   hand        one fused SIMD loop, chosen at run time for the CPU
+//   primitives  the lambda applied to tensors; the derivative by vjp
+//   builtin     the function of that name in the library
+//
+// This file is compiled like a user's, without -march: only what the library and support/hand_* choose at run time uses
+// the CPU's vectors.
+//
+//     build/release/benchmarks/elementwise [--benchmark_filter=swish] [--benchmark_out=elementwise.json]
+
+#include <memory>
+
+#include "support/benchmarks.hpp"
+#include "support/hand.hpp"
+#include "tapegrad/autodiff.hpp"
+
+namespace bm = tapegrad::benchmarks;
+namespace tg = tapegrad;
+using Floats = tg::Tensor<float>;
+
+namespace {
+
+const auto swish = [](const auto& x) { return x / (1 + exp(-x)); };
+const auto mish = [](const auto& x) { return x * tanh(log1p(exp(x))); };
+const auto gelu = [](const auto& x) { return 0.5 * x * (1 + erf(0.70710678118654752 * x)); };
+const auto sigmoid = [](const auto& x) { return 1 / (1 + exp(-x)); };
+const auto hyperbolic_tangent = [](const auto& x) { return tanh(x); };
+
+constexpr double tolerance = 2e-6;
+
+template <class F>
+auto value_of(const F& f, const Floats& x) {
+  return [=] { return Floats(f(x)); };
+}
+
+template <class F>
+auto value_and_product_of(const F& f, const Floats& x, const Floats& v) {
+  return [=] {
+    auto [y, pullback] = tg::vjp(f, x);
+    return std::pair(std::move(y), pullback(v));
+  };
+}
+
+// The ways beside `hand`: pairs of a name and a function.
+template <class... Way>
+void add_function(const std::string& name, const bm::Hand::Elementwise& hand, const Way&... way) {
+  for (const auto& [size, n] : {std::pair<std::string, std::int64_t>{"1e3", 1000}, {"1e6", 1000000}}) {
+    tg::random::Generator rng(6);
+    const Floats x = rng.normal<float>({n}, 0, 3), v = rng.normal<float>({n});
+    struct Memory {
+      std::vector<float> x, v, y, product;
+    };
+    const auto memory = std::make_shared<Memory>(Memory{bm::padded_copy(x.elements_view()),
+                                                        bm::padded_copy(v.elements_view()), bm::padded<float>(n),
+                                                        bm::padded<float>(n)});
+    bm::Case value("elementwise/f32/" + name + "_" + size);
+    value.variant("hand", 0, [=, n = n] {
+      hand.value(memory->x.data(), memory->y.data(), n);
+      return bm::unpadded(memory->y);
+    });
+    (value.variant(way.first, tolerance, value_of(way.second, x)), ...);
+
+    bm::Case both("elementwise/f32/" + name + "_grad_" + size);
+    both.variant("hand", 0, [=, n = n] {
+      Memory& m = *memory;
+      hand.value_and_product(m.x.data(), m.v.data(), m.y.data(), m.product.data(), n);
+      return std::pair(bm::unpadded(m.y), bm::unpadded(m.product));
+    });
+    (both.variant(way.first, tolerance, value_and_product_of(way.second, x, v)), ...);
+  }
+}
+
+template <class F>
+auto primitives(const F& f) {
+  return std::pair(std::string("primitives"), f);
+}
+template <class F>
+auto builtin(const F& f) {
+  return std::pair(std::string("builtin"), f);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const bm::Hand& hand = bm::hand();
+  add_function("swish", hand.swish, primitives(swish));
+  add_function("mish", hand.mish, primitives(mish));
+  add_function("gelu", hand.gelu, primitives(gelu));
+  add_function("sigmoid", hand.sigmoid, primitives(sigmoid), builtin([](const Floats& x) { return tg::sigmoid(x); }));
+  add_function("tanh", hand.tanh, builtin(hyperbolic_tangent));
+  bm::run(argc, argv);
+}
