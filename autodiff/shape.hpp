@@ -28,14 +28,25 @@ class Shape {
   constexpr Shape(Iterator first, Iterator last) {
     for (; first != last; ++first) push_back(static_cast<std::int64_t>(*first));
   }
+  constexpr Shape(const Shape& other) { *this = other; }
+  // Axis by axis: wide moves would wait for the narrow stores of a shape that has just been put together.
+  constexpr Shape& operator=(const Shape& other) {
+    rank_ = other.rank_;
+    if (rank_ > 0) sizes_[0] = other.sizes_[0];
+    if (rank_ > 1) sizes_[1] = other.sizes_[1];
+    for (std::size_t i = 2; i < rank_; ++i) sizes_[i] = other.sizes_[i];
+    return *this;
+  }
 
   constexpr std::size_t rank() const { return rank_; }
   constexpr bool empty() const { return rank_ == 0; }
   /// Number of elements: the product of the sizes; 1 for a scalar. The largest integer where that overflows.
-  constexpr std::int64_t count() const {
+  constexpr std::int64_t count() const { return count(0, rank_); }
+  /// Of the axes from `first` to before `last`.
+  constexpr std::int64_t count(std::size_t first, std::size_t last) const {
     std::int64_t n = 1;
-    for (std::int64_t size : *this) {
-      if (__builtin_mul_overflow(n, size, &n)) n = std::numeric_limits<std::int64_t>::max();
+    for (std::size_t i = first; i < last; ++i) {
+      if (__builtin_mul_overflow(n, sizes_[i], &n)) n = std::numeric_limits<std::int64_t>::max();
     }
     return n;
   }

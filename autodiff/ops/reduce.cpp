@@ -2,6 +2,7 @@
 // group.
 
 #include <algorithm>
+#include <bit>
 
 #include "../kernels/kernels.hpp"
 #include "common.hpp"
@@ -28,11 +29,13 @@ struct Group {
   }
   std::size_t first(const Shape& shape) const { return shape.rank() - from_end; }
   Shape reduced(const Shape& shape) const {
-    Shape out = shape.prefix(first(shape));
-    if (keep) {
-      for (std::size_t i = 0; i < axes; ++i) out.push_back(1);
+    Shape out;
+    for (std::size_t i = 0; i < shape.rank(); ++i) {
+      const bool inside = i >= first(shape) && i < first(shape) + axes;
+      if (!inside) out.push_back(shape[i]);
+      else if (keep) out.push_back(1);
     }
-    return out.concat(shape.suffix(first(shape) + axes));
+    return out;
   }
 };
 
@@ -173,30 +176,27 @@ Tensor<T> cumsum_along(const Tensor<T>& x, std::size_t from_end, bool reverse, c
 
 // ------------------------------------------------------------------------------------------------ any axes
 
-using Marks = std::array<bool, Shape::max_rank>;
-
-// Which axes of a shape are meant.
-Marks marked(const Shape& shape, const Axes& axes, const char* name, const Where& where) {
-  Marks marks{};
-  if (axes.all()) marks.fill(true);
+// Which axes of a shape are meant: bit i for axis i.
+unsigned marked(const Shape& shape, const Axes& axes, const char* name, const Where& where) {
+  if (axes.all()) return (1U << shape.rank()) - 1;
+  unsigned marks = 0;
   for (int axis : axes) {
-    bool& mark = marks[normalise_axis(axis, shape.rank(), name, shape, where)];
-    if (mark) {
+    const unsigned mark = 1U << normalise_axis(axis, shape.rank(), name, shape, where);
+    if ((marks & mark) != 0) {
       throw ShapeError(std::string(name) + to_string(where) + ": axis " + std::to_string(axis) + " is given twice");
     }
-    mark = true;
+    marks |= mark;
   }
   return marks;
 }
 
+bool is_marked(unsigned marks, std::size_t axis) { return (marks >> axis & 1U) != 0; }
+
 // Number of elements that one element of the result is made of; not 0.
-template <class T>
-std::int64_t reduced_count(const Tensor<T>& x, const Axes& axes, const char* name, const Where& where) {
-  const Shape& shape = value_of(x, name, where).shape;
-  const Marks marks = marked(shape, axes, name, where);
+std::int64_t reduced_count(const Shape& shape, unsigned marks, const char* name, const Where& where) {
   std::int64_t count = 1;
   for (std::size_t i = 0; i < shape.rank(); ++i) {
-    if (marks[i]) count *= shape[i];
+    if (is_marked(marks, i)) count *= shape[i];
   }
   if (count == 0) {
     throw ShapeError(std::string(name) + to_string(where) + ": no elements to reduce in a tensor of shape " +
@@ -207,34 +207,30 @@ std::int64_t reduced_count(const Tensor<T>& x, const Axes& axes, const char* nam
 
 // Reduces each run of adjacent axes with `reduce`, the last first.
 template <class T, class Reduce>
-Tensor<T> by_groups(const Tensor<T>& x, const Axes& axes, KeepDims keep, const char* name, const Where& where,
-                    Reduce reduce) {
-  const Shape shape = value_of(x, name, where).shape;
-  const std::size_t rank = shape.rank();
-  const Marks reduced = marked(shape, axes, name, where);
+Tensor<T> by_groups(const Tensor<T>& x, unsigned marks, KeepDims keep, const Where& where, Reduce reduce) {
+  if (marks == 0) return x;
+  const std::size_t rank = x.rank();
+  const auto begin = static_cast<std::size_t>(std::countr_zero(marks));
+  const auto count = static_cast<std::size_t>(std::popcount(marks));
+  if (marks >> begin == (1U << count) - 1) return reduce(x, rank - begin, count, keep == KeepDims::yes);
   Tensor<T> result = x;
-  std::size_t runs = 0;
-  for (std::size_t i = 0; i < rank; ++i) runs += reduced[i] && (i == 0 || !reduced[i - 1]);
-  if (runs == 0) return x;
   for (std::size_t end = rank; end > 0;) {
-    if (!reduced[end - 1]) {
+    if (!is_marked(marks, end - 1)) {
       --end;
       continue;
     }
     std::size_t first = end - 1;
-    while (first > 0 && reduced[first - 1]) --first;
-    // The last group left may drop its axes at once; others wait, so that positions from the end stay.
-    result = reduce(result, rank - first, end - first, runs > 1 || keep == KeepDims::yes);
+    while (first > 0 && is_marked(marks, first - 1)) --first;
+    // Reduced axes stay until the end, so that positions from the end do.
+    result = reduce(result, rank - first, end - first, true);
     end = first;
   }
-  if (runs > 1 && keep == KeepDims::no) {
-    Shape out;
-    for (std::size_t i = 0; i < rank; ++i) {
-      if (!reduced[i]) out.push_back(shape[i]);
-    }
-    result = reshape(result, out, where);
+  if (keep == KeepDims::yes) return result;
+  Shape out;
+  for (std::size_t i = 0; i < rank; ++i) {
+    if (!is_marked(marks, i)) out.push_back(x.shape()[i]);
   }
-  return result;
+  return reshape(result, out, where);
 }
 
 }  // namespace
@@ -283,7 +279,8 @@ template Tensor<double> sum_to(const Tensor<double>&, const Shape&, std::size_t,
 
 template <Real T>
 Tensor<T> sum(const Tensor<T>& x, Axes axes, KeepDims keep, Where where) {
-  return detail::by_groups(x, axes, keep, "sum", where,
+  const unsigned marks = detail::marked(detail::value_of(x, "sum", where).shape, axes, "sum", where);
+  return detail::by_groups(x, marks, keep, where,
                            [&](const Tensor<T>& y, std::size_t from_end, std::size_t count, bool kept) {
                              return detail::sum_group(y, from_end, count, kept, where);
                            });
@@ -291,14 +288,18 @@ Tensor<T> sum(const Tensor<T>& x, Axes axes, KeepDims keep, Where where) {
 
 template <Real T>
 Tensor<T> mean(const Tensor<T>& x, Axes axes, KeepDims keep, Where where) {
-  const std::int64_t n = detail::reduced_count(x, axes, "mean", where);
+  const Shape& shape = detail::value_of(x, "mean", where).shape;
+  const unsigned marks = detail::marked(shape, axes, "mean", where);
+  const std::int64_t n = detail::reduced_count(shape, marks, "mean", where);
   return detail::binary<ops::Divide>(sum(x, axes, keep, where), Tensor<T>(n), where);
 }
 
 template <Real T>
 Tensor<T> max(const Tensor<T>& x, Axes axes, KeepDims keep, Where where) {
-  detail::reduced_count(x, axes, "max", where);
-  return detail::by_groups(x, axes, keep, "max", where,
+  const Shape& shape = detail::value_of(x, "max", where).shape;
+  const unsigned marks = detail::marked(shape, axes, "max", where);
+  detail::reduced_count(shape, marks, "max", where);
+  return detail::by_groups(x, marks, keep, where,
                            [&](const Tensor<T>& y, std::size_t from_end, std::size_t count, bool kept) {
                              return detail::max_group(y, from_end, count, kept, where);
                            });
@@ -306,7 +307,8 @@ Tensor<T> max(const Tensor<T>& x, Axes axes, KeepDims keep, Where where) {
 
 template <Real T>
 Tensor<T> min(const Tensor<T>& x, Axes axes, KeepDims keep, Where where) {
-  detail::reduced_count(x, axes, "min", where);
+  const Shape& shape = detail::value_of(x, "min", where).shape;
+  detail::reduced_count(shape, detail::marked(shape, axes, "min", where), "min", where);
   return detail::unary<ops::Negate>(max(detail::unary<ops::Negate>(x, where), axes, keep, where), where);
 }
 
@@ -314,7 +316,7 @@ template <Real T>
 Tensor<std::int64_t> argmax(const Tensor<T>& x, int axis, Where where) {
   const detail::Array& in = detail::value_of(x, "argmax", where);
   const std::size_t at = detail::normalise_axis(axis, in.shape.rank(), "argmax", in.shape, where);
-  detail::reduced_count(x, axis, "argmax", where);
+  detail::reduced_count(in.shape, 1U << at, "argmax", where);
   const detail::AxisView view = detail::around(in.shape, at);
   detail::Array* out = detail::allocate_like<std::int64_t>(in.shape.prefix(at).concat(in.shape.suffix(at + 1)));
   for (std::int64_t o = 0; o < view.outer; ++o) {
