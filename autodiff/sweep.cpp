@@ -25,24 +25,6 @@ Handle sum_down(Handle v, std::size_t seeds, const Shape& operand, const Where& 
   });
 }
 
-void add_term(Handle& sum, Handle term) {
-  with_real(sum.array()->dtype, [&]<class T>(T) {
-    if (!sum.traced() && !term.traced() && unique(sum.array())) {
-      kernels::kernels<T>().add_to(sum.array()->as<T>(), term.array()->as<T>(), sum.shape().count());
-    } else {
-      sum = (Tensor<T>(std::move(sum)) + Tensor<T>(std::move(term))).handle();
-    }
-  });
-}
-
-// The first term is the sum.
-inline void accumulate(Handle& sum, Handle term) {
-  if (!sum)
-    sum = std::move(term);
-  else
-    add_term(sum, std::move(term));
-}
-
 // A rule, once for all seeds or once for each.
 using RuleFunction = Handle (*)(const Call&, std::size_t, const Handle&);
 Handle apply(RuleFunction rule, bool single_seed, const Call& call, std::size_t k, const Handle& v,
@@ -67,6 +49,20 @@ Handle apply(RuleFunction rule, bool single_seed, const Call& call, std::size_t 
 
 }  // namespace
 
+void add_term(Handle& sum, Handle term) {
+  if (!sum) {
+    sum = std::move(term);
+    return;
+  }
+  with_real(sum.array()->dtype, [&]<class T>(T) {
+    if (!sum.traced() && !term.traced() && unique(sum.array())) {
+      kernels::kernels<T>().add_to(sum.array()->as<T>(), term.array()->as<T>(), sum.shape().count());
+    } else {
+      sum = (Tensor<T>(std::move(sum)) + Tensor<T>(std::move(term))).handle();
+    }
+  });
+}
+
 void Recording::reverse(std::span<const Handle> outputs, std::span<const Handle> adjoints, std::span<Handle> inputs,
                         const Where& where) const {
   require_open(where);
@@ -74,21 +70,32 @@ void Recording::reverse(std::span<const Handle> outputs, std::span<const Handle>
   Table table(s.end - s.begin);
   for (std::size_t i = 0; i < outputs.size(); ++i) {
     if (adjoints[i] && depends_on_inputs(outputs[i])) {
-      accumulate(table[outputs[i].place().record - s.begin], adjoints[i]);
+      add_term(table[outputs[i].place().record - s.begin], adjoints[i]);
     }
   }
   for (std::uint32_t i = s.end; i-- > s.begin + s.inputs;) {
     if (!table[i - s.begin]) continue;
-    const Handle adjoint = std::move(table[i - s.begin]);
+    Handle adjoint = std::move(table[i - s.begin]);
     const Call call(s, i);
     const Primitive& primitive = *s.tape->record(i).primitive;
-    for (std::size_t k = 0; k < call.operand_count(); ++k) {
+    const auto leads_to_input = [&](std::size_t k) {
       const std::uint32_t from = call.operands(k).record;
-      if (from == no_record || from < s.begin || (s.tape->record(from).levels & s.level) == 0) continue;
+      return from != no_record && from >= s.begin && (s.tape->record(from).levels & s.level) != 0;
+    };
+    const bool plain = primitive.accumulate != nullptr && !call.traced() && !adjoint.traced();
+    // The first operand comes last: it more often has the output's shape, and its adjoint can take this one's place.
+    std::size_t last = 0;
+    while (last < call.operand_count() && !leads_to_input(last)) ++last;
+    for (std::size_t k = call.operand_count(); k-- > last;) {
+      if (!leads_to_input(k)) continue;
+      Handle& sum = table[call.operands(k).record - s.begin];
+      if (plain && (!sum || (!sum.traced() && unique(sum.array()))) &&
+          primitive.accumulate(call, k, adjoint, k == last, sum)) {
+        continue;
+      }
       const std::size_t own_rank = call.output_shape().rank();
       Handle term = apply(primitive.pullback, primitive.single_seed, call, k, adjoint, own_rank, call.operand_shape(k));
-      accumulate(table[from - s.begin],
-                 sum_down(std::move(term), adjoint.shape().rank() - own_rank, call.operand_shape(k), call.where()));
+      add_term(sum, sum_down(std::move(term), adjoint.shape().rank() - own_rank, call.operand_shape(k), call.where()));
     }
   }
   for (std::size_t i = 0; i < inputs.size(); ++i) inputs[i] = std::move(table[i]);
@@ -124,7 +131,7 @@ void Recording::forward(std::span<const Handle> inputs, std::span<const Handle> 
       if (term.shape() != full) {
         term = with_real(term.array()->dtype, [&]<class T>(T) { return broadcast_to(Tensor<T>(term), full).handle(); });
       }
-      accumulate(table[i - s.begin], std::move(term));
+      add_term(table[i - s.begin], std::move(term));
     }
   }
   for (std::size_t i = 0; i < outputs.size(); ++i) {

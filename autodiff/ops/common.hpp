@@ -113,6 +113,12 @@ class Loops {
   std::size_t count_ = 0;
 };
 
+/// sum + term; the first term is the sum.
+void add_term(Handle& sum, Handle term);
+
+/// The one run of adjacent axes along which `full` repeats a value of shape `own`; nothing where there are several.
+std::optional<AxisView> repeated(const Shape& own, const Shape& full);
+
 /// The seed axes that v has in front of a value of shape `own`, then `other`.
 inline Shape seeded(const Handle& v, const Shape& own, const Shape& other) {
   return v.shape().prefix(v.shape().rank() - own.rank()).concat(other);

@@ -65,43 +65,58 @@ Handle sum_pushforward(const Call& call, std::size_t, const Handle& v) {
   const Group group(call.attributes());
   return sum_group(Tensor<T>(v), group.from_end, group.axes, group.keep, call.where()).handle();
 }
+// Adds to what is there, instead of writing v out for every element first.
 template <class T>
-constexpr Primitive sum_primitive{"sum", sum_pullback<T>, sum_pushforward<T>, reduce_rows};
+bool sum_accumulate(const Call& call, std::size_t, Handle& v, bool, Handle& sum) {
+  const Group group(call.attributes());
+  const Shape &from = call.output_shape(), &to = call.operand_shape(0);
+  AxisView view = around(to, group.first(to), group.axes);
+  view.outer *= v.shape().count(0, v.shape().rank() - from.rank());
+  const bool add = static_cast<bool>(sum);
+  if (!add) sum = Handle(allocate_like<T>(seeded(v, from, to)));
+  kernels::kernels<T>().spread(v.array()->as<T>(), elements<T>(sum.array()), view.outer, view.count, view.inner, add);
+  return true;
+}
+template <class T>
+constexpr Primitive sum_primitive{.name = "sum",
+                                  .pullback = sum_pullback<T>,
+                                  .pushforward = sum_pushforward<T>,
+                                  .rows = reduce_rows,
+                                  .accumulate = sum_accumulate<T>};
 
 // ------------------------------------------------------------------------------------------------ max
 
-// Where the derivative goes: the position of the first of the largest elements, or of the first NaN, of a group whose
-// elements are `stride` apart.
+// Where the derivative goes: the positions in x of the first of the largest elements, or of the first NaN, of each
+// group.
 template <class T>
-std::int64_t first_largest(const T* x, T largest, std::int64_t stride) {
-  std::int64_t c = 0;
-  if (largest == largest) {
-    while (x[c * stride] != largest) ++c;
-  } else {
-    while (x[c * stride] == x[c * stride]) ++c;
-  }
-  return c;
-}
-
-// body(group, position in x of its first largest element).
-template <class T, class Body>
-void for_each_largest(const Call& call, const Group& group, Body body) {
+Tensor<std::int64_t> positions_of_largest(const Call& call, const Group& group) {
   const Array &x = call.operand_array(0), &y = call.output_array();
   const AxisView view = around(x.shape, group.first(x.shape), group.axes);
-  for (std::int64_t o = 0; o < view.outer; ++o) {
-    for (std::int64_t i = 0; i < view.inner; ++i) {
-      const std::int64_t first = o * view.count * view.inner + i, at = o * view.inner + i;
-      body(at, first + view.inner * first_largest(x.as<T>() + first, y.as<T>()[at], view.inner));
-    }
-  }
+  Array* positions = allocate_like<std::int64_t>({view.outer * view.inner});
+  kernels::kernels<T>().find(x.as<T>(), y.as<T>(), positions->as<std::int64_t>(), view.outer, view.count, view.inner);
+  return Tensor<std::int64_t>(Handle(positions));
 }
 
 template <class T>
 Tensor<bool> mask_of_largest(const Call& call, const Group& group) {
   Tensor<bool> mask = full<bool>(call.operand_shape(0), false);
   bool* out = mask.mutable_data();
-  for_each_largest<T>(call, group, [out](std::int64_t, std::int64_t position) { out[position] = true; });
+  const Tensor<std::int64_t> positions = positions_of_largest<T>(call, group);
+  for (std::int64_t position : positions.elements_view()) out[position] = true;
   return mask;
+}
+
+template <class T>
+void add_to_largest(const Call& call, const Handle& v, Handle& sum) {
+  const Shape &from = call.output_shape(), &to = call.operand_shape(0);
+  const std::int64_t seeds = v.shape().count(0, v.shape().rank() - from.rank()), size = to.count();
+  if (!sum) sum = zeros<T>(seeded(v, from, to)).handle();
+  const Tensor<std::int64_t> positions = positions_of_largest<T>(call, Group(call.attributes()));
+  T* out = elements<T>(sum.array());
+  const T* in = v.array()->as<T>();
+  for (std::int64_t s = 0; s < seeds; ++s, out += size) {
+    for (std::int64_t position : positions.elements_view()) out[position] += *in++;
+  }
 }
 
 // The choice is piecewise constant, so only a traced v needs a rule that records.
@@ -109,16 +124,14 @@ template <class T>
 Handle max_pullback(const Call& call, std::size_t, const Handle& v) {
   const Group group(call.attributes());
   if (v.traced()) return where(mask_of_largest<T>(call, group), expand(call, Tensor<T>(v), group), 0.0).handle();
-  const std::int64_t groups = call.output_shape().count(), size = call.operand_shape(0).count();
-  const std::int64_t seeds = groups == 0 ? 0 : v.shape().count() / groups;
-  Handle out(allocate_like<T>(seeded(v, call.output_shape(), call.operand_shape(0))));
-  T* to = elements<T>(out.array());
-  const T* from = v.array()->as<T>();
-  std::fill_n(to, out.shape().count(), T{0});
-  for_each_largest<T>(call, group, [=](std::int64_t at, std::int64_t position) {
-    for (std::int64_t s = 0; s < seeds; ++s) to[s * size + position] = from[s * groups + at];
-  });
-  return out;
+  Handle sum;
+  add_to_largest<T>(call, v, sum);
+  return sum;
+}
+template <class T>
+bool max_accumulate(const Call& call, std::size_t, Handle& v, bool, Handle& sum) {
+  add_to_largest<T>(call, v, sum);
+  return true;
 }
 template <class T>
 Handle max_pushforward(const Call& call, std::size_t, const Handle& v) {
@@ -128,7 +141,11 @@ Handle max_pushforward(const Call& call, std::size_t, const Handle& v) {
       .handle();
 }
 template <class T>
-constexpr Primitive max_primitive{"max", max_pullback<T>, max_pushforward<T>, reduce_rows};
+constexpr Primitive max_primitive{.name = "max",
+                                  .pullback = max_pullback<T>,
+                                  .pushforward = max_pushforward<T>,
+                                  .rows = reduce_rows,
+                                  .accumulate = max_accumulate<T>};
 
 template <class T>
 Tensor<T> max_group(const Tensor<T>& x, std::size_t from_end, std::size_t axes, bool keep, const Where& where) {

@@ -40,6 +40,18 @@ AxisView around(const Shape& shape, std::size_t first, std::size_t axes) {
   return {shape.count(0, first), shape.count(first, first + axes), shape.count(first + axes, shape.rank())};
 }
 
+std::optional<AxisView> repeated(const Shape& own, const Shape& full) {
+  const std::size_t rank = full.rank(), added = rank - own.rank();
+  std::size_t first = rank, end = rank;
+  for (std::size_t i = 0; i < rank; ++i) {
+    if (full[i] == 1 || (i >= added && own[i - added] == full[i])) continue;
+    if (first == rank) first = i;
+    else if (full.count(end, i) != 1) return std::nullopt;
+    end = i + 1;
+  }
+  return around(full, first, end - first);
+}
+
 std::optional<BatchAxis> rows_agree(const Call&, std::span<const BatchAxis> axes) {
   BatchAxis common = 0;
   for (BatchAxis axis : axes) {
