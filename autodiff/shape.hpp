@@ -7,6 +7,7 @@
 #include <iosfwd>
 #include <limits>
 #include <string>
+#include <type_traits>
 
 #include "error.hpp"
 #include "export.hpp"
@@ -21,14 +22,17 @@ class Shape {
  public:
   static constexpr std::size_t max_rank = 8;
 
-  constexpr Shape() = default;
+  // Sizes beyond the rank are never read, and set only where the language asks for it.
+  constexpr Shape() {
+    if (std::is_constant_evaluated()) sizes_ = {};
+  }
   constexpr Shape(std::initializer_list<std::int64_t> sizes) : Shape(sizes.begin(), sizes.end()) {}
   /// From any range of integers. Throws ShapeError beyond max_rank axes.
   template <class Iterator>
-  constexpr Shape(Iterator first, Iterator last) {
+  constexpr Shape(Iterator first, Iterator last) : Shape() {
     for (; first != last; ++first) push_back(static_cast<std::int64_t>(*first));
   }
-  constexpr Shape(const Shape& other) { *this = other; }
+  constexpr Shape(const Shape& other) : Shape() { *this = other; }
   // Axis by axis: wide moves would wait for the narrow stores of a shape that has just been put together.
   constexpr Shape& operator=(const Shape& other) {
     rank_ = other.rank_;
@@ -86,7 +90,7 @@ class Shape {
   friend constexpr bool operator==(const Shape& a, const Shape& b) { return a.rank_ == b.rank_ && a.ends_with(b); }
 
  private:
-  std::array<std::int64_t, max_rank> sizes_{};
+  std::array<std::int64_t, max_rank> sizes_;
   std::uint8_t rank_ = 0;
 };
 

@@ -77,22 +77,16 @@ void Recording::reverse(std::span<const Handle> outputs, std::span<const Handle>
     if (!table[i - s.begin]) continue;
     Handle adjoint = std::move(table[i - s.begin]);
     const Call call(s, i);
-    const Primitive& primitive = *s.tape->record(i).primitive;
-    const auto leads_to_input = [&](std::size_t k) {
-      const std::uint32_t from = call.operands(k).record;
-      return from != no_record && from >= s.begin && (s.tape->record(from).levels & s.level) != 0;
-    };
+    const Primitive& primitive = call.primitive();
     const bool plain = primitive.accumulate != nullptr && !call.traced() && !adjoint.traced();
     // The first operand comes last: it more often has the output's shape, and its adjoint can take this one's place.
     std::size_t last = 0;
-    while (last < call.operand_count() && !leads_to_input(last)) ++last;
+    while (!call.leads_to_input(last)) ++last;
     for (std::size_t k = call.operand_count(); k-- > last;) {
-      if (!leads_to_input(k)) continue;
+      if (k != last && !call.leads_to_input(k)) continue;
       Handle& sum = table[call.operands(k).record - s.begin];
-      if (plain && (!sum || (!sum.traced() && unique(sum.array()))) &&
-          primitive.accumulate(call, k, adjoint, k == last, sum)) {
-        continue;
-      }
+      const bool own = !sum || (!sum.traced() && unique(sum.array()));
+      if (plain && own && primitive.accumulate(call, k, adjoint, k == last, sum)) continue;
       const std::size_t own_rank = call.output_shape().rank();
       Handle term = apply(primitive.pullback, primitive.single_seed, call, k, adjoint, own_rank, call.operand_shape(k));
       add_term(sum, sum_down(std::move(term), adjoint.shape().rank() - own_rank, call.operand_shape(k), call.where()));
@@ -110,11 +104,12 @@ void Recording::forward(std::span<const Handle> inputs, std::span<const Handle> 
   for (std::uint32_t i = s.begin + s.inputs; i < s.end; ++i) {
     if ((s.tape->record(i).levels & s.level) == 0) continue;
     const Call call(s, i);
-    const Primitive& primitive = *s.tape->record(i).primitive;
+    const Primitive& primitive = call.primitive();
     const Shape& output = call.output_shape();
     for (std::size_t k = 0; k < call.operand_count(); ++k) {
+      if (!call.leads_to_input(k)) continue;
       const std::uint32_t from = call.operands(k).record;
-      if (from == no_record || from < s.begin || !table[from - s.begin]) continue;
+      if (!table[from - s.begin]) continue;
       Handle tangent = table[from - s.begin];
       std::size_t own_rank = call.operand_shape(k).rank();
       const std::size_t seeds = tangent.shape().rank() - own_rank;
@@ -169,7 +164,7 @@ void Recording::require_separate_rows(const Handle& output, const Shape& input, 
       any = any || axes.back() != 0;
     }
     if (!any) continue;
-    const Primitive& primitive = *s.tape->record(i).primitive;
+    const Primitive& primitive = call.primitive();
     const std::optional<BatchAxis> axis = primitive.rows(call, axes);
     if (!axis) {
       throw RowMixingError(std::string(primitive.name) + to_string(call.where()) + " mixes the rows of a batch: " +

@@ -47,10 +47,14 @@ namespace detail {
 
 struct Xtensor;  // the bridge, in xtensor.hpp
 
-/// Where a traced value stands: a record, and the scope it was recorded in. Scope 0 is nowhere.
+inline constexpr std::uint32_t no_record = ~std::uint32_t{0};
+
+/// Where a traced value stands: a record, the scope it was recorded in, and the levels of nested scopes whose arguments
+/// it depends on, a bit each. Scope 0 is nowhere.
 struct Place {
   std::uint64_t scope = 0;
-  std::uint32_t record = 0;
+  std::uint32_t record = no_record;
+  std::uint32_t levels = 0;
 };
 
 inline constexpr Shape no_shape{0};

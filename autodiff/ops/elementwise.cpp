@@ -179,14 +179,16 @@ void sum_products(kernels::ElementwiseKernel<T> product, std::size_t k, const Ax
                   const std::array<const T*, 2>& operands, const T* y, T* out) {
   constexpr std::int64_t block = 1024;
   const std::int64_t most = std::clamp<std::int64_t>(block / view.count, 1, view.outer);
-  const Handle products(allocate_like<T>({most * view.count}));
+  alignas(kernels::padding) std::array<T, block + kernels::padding / sizeof(T)> few;
+  const Handle many(view.count > block ? allocate_like<T>({view.count}) : nullptr);
+  T* products = many ? elements<T>(many.array()) : few.data();
   for (std::int64_t row = 0; row < view.outer; row += most) {
     const std::int64_t rows = std::min(most, view.outer - row), at = row * view.count;
     std::array<Source<T>, 4> in = {{{v + at, view.count, true}, {}, {}, {y + at, view.count, true}}};
     in[1 + k] = {operands[k] + row, 1, false};
     in[2 - k] = {operands[1 - k] + at, view.count, true};
-    product(rows, view.count, in.data(), T{}, elements<T>(products.array()));
-    kernels::kernels<T>().sum(elements<T>(products.array()), out + row, rows, view.count, 1);
+    product(rows, view.count, in.data(), T{}, products);
+    kernels::kernels<T>().sum(products, out + row, rows, view.count, 1);
   }
 }
 

@@ -29,12 +29,9 @@ struct Group {
   }
   std::size_t first(const Shape& shape) const { return shape.rank() - from_end; }
   Shape reduced(const Shape& shape) const {
-    Shape out;
-    for (std::size_t i = 0; i < shape.rank(); ++i) {
-      const bool inside = i >= first(shape) && i < first(shape) + axes;
-      if (!inside) out.push_back(shape[i]);
-      else if (keep) out.push_back(1);
-    }
+    if (!keep) return shape.prefix(first(shape)).concat(shape.suffix(first(shape) + axes));
+    Shape out = shape;
+    for (std::size_t i = 0; i < axes; ++i) out[first(shape) + i] = 1;
     return out;
   }
 };
