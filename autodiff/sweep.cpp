@@ -70,7 +70,7 @@ void Recording::reverse(std::span<const Handle> outputs, std::span<const Handle>
   Table table(s.end - s.begin);
   for (std::size_t i = 0; i < outputs.size(); ++i) {
     if (adjoints[i] && depends_on_inputs(outputs[i])) {
-      add_term(table[outputs[i].place().record - s.begin], adjoints[i]);
+      add_term(table[outputs[i].place().record() - s.begin], adjoints[i]);
     }
   }
   for (std::uint32_t i = s.end; i-- > s.begin + s.inputs;) {
@@ -130,7 +130,7 @@ void Recording::forward(std::span<const Handle> inputs, std::span<const Handle> 
     }
   }
   for (std::size_t i = 0; i < outputs.size(); ++i) {
-    if (depends_on_inputs(outputs[i])) tangents[i] = table[outputs[i].place().record - s.begin];
+    if (depends_on_inputs(outputs[i])) tangents[i] = table[outputs[i].place().record() - s.begin];
   }
 }
 
@@ -140,7 +140,7 @@ void Recording::require_separate_rows(const Handle& output, const Shape& input, 
   auto in_scope = [&s](std::uint32_t record) { return record != no_record && record >= s.begin; };
   // Only what leads to the output can mix its rows.
   std::vector<char, PoolAllocator<char>> needed(s.end - s.begin, 0);
-  needed[output.place().record - s.begin] = 1;
+  needed[output.place().record() - s.begin] = 1;
   for (std::uint32_t i = s.end; i-- > s.begin + s.inputs;) {
     if (!needed[i - s.begin]) continue;
     const Call call(s, i);
@@ -174,7 +174,7 @@ void Recording::require_separate_rows(const Handle& output, const Shape& input, 
     table[i - s.begin] = *axis;
   }
   const Shape& shape = output.shape();
-  if (table[output.place().record - s.begin] != static_cast<BatchAxis>(shape.rank()) ||
+  if (table[output.place().record() - s.begin] != static_cast<BatchAxis>(shape.rank()) ||
       shape.front() != input.front()) {
     throw RowMixingError("the function" + to_string(where) + " takes a batch of shape " + to_string(input) +
                          " to shape " + to_string(shape) + ", whose first axis is not that batch");

@@ -113,9 +113,9 @@ Place append(const Primitive& primitive, Array* output, std::span<const Handle* 
     }
     RecordOperand& entry = tape->operands_.push();
     entry.array = operand->array();
-    entry.record = place.record;
-    entry.levels = place.levels;
-    levels |= place.levels;
+    entry.record = place.record();
+    entry.levels = place.levels();
+    levels |= place.levels();
   }
   level.reached |= levels;
   // Nobody else knows the output yet: no atomic increment.
@@ -126,13 +126,15 @@ Place append(const Primitive& primitive, Array* output, std::span<const Handle* 
   Record& record = tape->records_.push();
   record.primitive = &primitive;
   record.output = output;
-  record.attributes = attributes;
+  record.attributes.scalar = attributes.scalar;
+  record.attributes.axes = attributes.axes;
+  record.attributes.constant = attributes.constant;
   record.file = where.file;
   record.line = static_cast<std::uint32_t>(where.line);
   record.first_operand = first_operand;
   record.operand_count = static_cast<std::uint32_t>(operands.size());
   record.levels = levels;
-  return {level.scope, index, levels};
+  return Place::make(level.scope, index, levels);
 }
 
 Scope::Scope(const Where& where) : tape_(current_tape), where_(where) {
@@ -163,10 +165,10 @@ Handle Scope::trace(const Handle& argument) {
   std::uint32_t outer = 0;
   if (argument.traced()) {
     if (tape_->depth_of(argument.place().scope) < 0) throw_not_open(argument.place(), "a derivative", where_);
-    outer = argument.place().levels;
+    outer = argument.place().levels();
   }
   const auto first_operand = static_cast<std::uint32_t>(tape_->operands_.size());
-  if (argument.traced()) tape_->operands_.push() = {argument.array(), argument.place().record, outer};
+  if (argument.traced()) tape_->operands_.push() = {argument.array(), argument.place().record(), outer};
   retain(argument.array());
   const std::uint32_t own = std::uint32_t{1} << (depth - 1);
   level.reached |= outer | own;
@@ -180,7 +182,7 @@ Handle Scope::trace(const Handle& argument) {
                             .first_operand = first_operand,
                             .operand_count = argument.traced() ? 1U : 0U};
   ++inputs_;
-  return share(argument.array(), {level.scope, index, outer | own});
+  return share(argument.array(), Place::make(level.scope, index, outer | own));
 }
 
 Recording Scope::close() {
@@ -234,23 +236,23 @@ Recording::~Recording() {
 void Recording::require_open(const Where& where) const {
   if (segment_.outer_scope == 0) return;
   if (current_tape != segment_.tape || current_tape->depth_of(segment_.outer_scope) < 0) {
-    throw_not_open({segment_.outer_scope, 0}, "a pullback", where);
+    throw_not_open({segment_.outer_scope}, "a pullback", where);
   }
 }
 
 bool Recording::depends_on_inputs(const Handle& output) const {
-  return output.traced() && output.place().scope == segment_.scope && (output.place().levels & segment_.level) != 0;
+  return output.traced() && output.place().scope == segment_.scope && (output.place().levels() & segment_.level) != 0;
 }
 
 Place Segment::outside(std::uint32_t record, std::uint32_t levels) const {
   // What is lifted out no longer depends on this scope's own arguments.
   const std::uint32_t outer = levels & outer_levels;
-  return outer != 0 ? Place{outer_scope, record, outer} : Place{};
+  return outer != 0 ? Place::make(outer_scope, record, outer) : Place{};
 }
 
 Handle Recording::lift(const Handle& output) const {
   if (!output.traced() || output.place().scope != segment_.scope) return output;
-  return share(output.array(), segment_.outside(output.place().record, output.place().levels));
+  return share(output.array(), segment_.outside(output.place().record(), output.place().levels()));
 }
 
 Handle Call::handle(Array* array, std::uint32_t record, std::uint32_t levels) const {
