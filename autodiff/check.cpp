@@ -86,9 +86,7 @@ class Checker {
     List<T> v;
     for (const Tensor<T>& x : at) v.push_back(direction(seeds.concat(x.shape())));
     detail::Scope scope;
-    List<T> traced = at;
-    detail::trace_in_place(scope, traced);
-    const Tensor<T> y = f(traced);
+    const Tensor<T> y = f(detail::traced_in(scope, at));
     const detail::Recording recording = scope.close();
     detail::Handles tangents;
     for (const Tensor<T>& t : v) tangents.push_back(t.handle());

@@ -57,13 +57,6 @@ static_assert(class_bytes(class_of(216)) == 216 && class_bytes(class_of(217)) ==
 static_assert(class_bytes(class_of(1016)) == 1016 && class_bytes(class_of(1017)) == 1280);
 static_assert(class_bytes(class_of(2048)) == 2048 && class_bytes(class_of(2049)) == 2560);
 
-void* fresh_block(std::size_t size_class) {
-  const std::size_t bytes = class_bytes(size_class);
-  void* block = size_class <= most_chunks ? std::malloc(bytes) : std::aligned_alloc(64, bytes);
-  if (!block) throw std::bad_alloc();
-  return block;
-}
-
 // Free blocks of one thread, a list per size class. Trivial, so that it outlives every other thread-local object; the
 // guard's destructor empties it and turns later frees into plain ones.
 struct Pool {
@@ -72,9 +65,9 @@ struct Pool {
   };
   Block* free[class_count];
   std::size_t cached_bytes;
-  bool guarded, closed;
+  std::size_t most_cached_bytes;  // 0 before the guard is made, and after it has gone
+  bool closed;
 };
-constexpr std::size_t most_cached_bytes = std::size_t{1} << 30;
 
 thread_local constinit Pool pool{};
 
@@ -93,35 +86,47 @@ void empty_pool() {
 struct PoolGuard {
   ~PoolGuard() {
     empty_pool();
+    pool.most_cached_bytes = 0;
     pool.closed = true;
   }
 };
 thread_local PoolGuard guard;
 
-void* take(std::size_t size_class, std::size_t bytes) {
-  if (Pool::Block* block = pool.free[size_class]) {
-    unpoison(block, sizeof(Pool::Block));
-    pool.free[size_class] = block->next;
-    pool.cached_bytes -= class_bytes(size_class);
-    poison(block, sizeof(Pool::Block));
-    unpoison(block, bytes);
-    return block;
-  }
-  void* fresh = fresh_block(size_class);
-  poison(static_cast<std::byte*>(fresh) + bytes, class_bytes(size_class) - bytes);
-  return fresh;
+[[gnu::noinline]] void* fresh_block(std::size_t size_class, std::size_t bytes) {
+  const std::size_t all = class_bytes(size_class);
+  void* block = size_class <= most_chunks ? std::malloc(all) : std::aligned_alloc(64, all);
+  if (block) poison(static_cast<std::byte*>(block) + bytes, all - bytes);
+  return block;
 }
 
-void give_back(void* block, std::size_t size_class) noexcept {
+// Null when memory is out.
+inline void* take(std::size_t size_class, std::size_t bytes) {
+  Pool::Block* block = pool.free[size_class];
+  if (!block) return fresh_block(size_class, bytes);
+  unpoison(block, sizeof(Pool::Block));
+  pool.free[size_class] = block->next;
+  pool.cached_bytes -= class_bytes(size_class);
+  poison(block, sizeof(Pool::Block));
+  unpoison(block, bytes);
+  return block;
+}
+
+// True when there is room for one more block, after the guard is made at first use, so that it is destroyed at thread
+// exit.
+[[gnu::noinline]] bool make_room(std::size_t bytes) noexcept {
+  if (!pool.closed && pool.most_cached_bytes == 0) {
+    pool.most_cached_bytes = std::size_t{1} << 30;
+    static_cast<void>(&guard);
+  }
+  return pool.cached_bytes + bytes <= pool.most_cached_bytes;
+}
+
+inline void give_back(void* block, std::size_t size_class) noexcept {
   const std::size_t bytes = class_bytes(size_class);
-  if (pool.closed || pool.cached_bytes + bytes > most_cached_bytes) {
+  if (pool.cached_bytes + bytes > pool.most_cached_bytes && !make_room(bytes)) {
     unpoison(block, bytes);
     std::free(block);
     return;
-  }
-  if (!pool.guarded) {
-    pool.guarded = true;
-    static_cast<void>(&guard);  // made at first use, so that it is destroyed at thread exit
   }
   unpoison(block, sizeof(Pool::Block));
   auto* head = static_cast<Pool::Block*>(block);
@@ -151,19 +156,38 @@ std::size_t size_of(Dtype dtype) {
 
 namespace {
 
-std::size_t bytes_of(Dtype dtype, const Shape& shape) {
-  constexpr std::uint64_t most = std::uint64_t{1} << 61;
-  std::uint64_t bytes = size_of(dtype);
-  bool empty = false;
+[[noreturn, gnu::cold]] void throw_shape(const Shape& shape) {
   for (std::int64_t size : shape) {
     if (size < 0) throw ShapeError("a tensor of shape " + to_string(shape) + ": sizes must not be negative");
-    if (size == 0)
-      empty = true;
-    else if (__builtin_mul_overflow(bytes, static_cast<std::uint64_t>(size), &bytes) || bytes > most)
-      bytes = most;
   }
-  if (bytes >= most) throw ShapeError("a tensor of shape " + to_string(shape) + " does not fit in memory");
-  return empty ? 0 : bytes;
+  throw ShapeError("a tensor of shape " + to_string(shape) + " does not fit in memory");
+}
+[[noreturn, gnu::cold]] void throw_memory(const Shape& shape, std::size_t bytes) {
+  throw Error("out of memory: a tensor of shape " + to_string(shape) + " needs " + std::to_string(bytes) + " bytes");
+}
+
+std::size_t bytes_of(Dtype dtype, const Shape& shape) {
+  constexpr std::int64_t most = std::int64_t{1} << 61;
+  auto bytes = static_cast<std::int64_t>(size_of(dtype));
+  bool empty = false;
+  for (std::int64_t size : shape) {
+    if (size < 0) throw_shape(shape);
+    if (size == 0) empty = true;
+    else if (__builtin_mul_overflow(bytes, size, &bytes)) bytes = most;
+  }
+  if (bytes >= most) throw_shape(shape);
+  return empty ? 0 : static_cast<std::size_t>(bytes);
+}
+
+Array* place_array(void* block, std::size_t size_class, Dtype dtype, Array* owner, void* data, const Shape& shape) {
+  auto* array = new (block) Array;
+  array->references.store(1, std::memory_order_relaxed);
+  array->size_class = static_cast<std::uint16_t>(size_class);
+  array->dtype = dtype;
+  array->owner = owner;
+  array->data = data;
+  array->shape = shape;
+  return array;
 }
 
 }  // namespace
@@ -171,22 +195,18 @@ std::size_t bytes_of(Dtype dtype, const Shape& shape) {
 Array* allocate(Dtype dtype, const Shape& shape) {
   const std::size_t bytes = bytes_of(dtype, shape) + sizeof(Array) + kernels::padding;
   const std::size_t size_class = class_of(bytes);
-  void* block = nullptr;
-  try {
-    block = take(size_class, bytes);
-  } catch (const std::bad_alloc&) {
-    throw Error("out of memory: a tensor of shape " + to_string(shape) + " needs " + std::to_string(bytes) + " bytes");
-  }
-  auto* data = static_cast<std::byte*>(block) + sizeof(Array);
-  return new (block) Array{{1}, static_cast<std::uint16_t>(size_class), dtype, nullptr, data, shape};
+  void* block = take(size_class, bytes);
+  if (!block) throw_memory(shape, bytes);
+  return place_array(block, size_class, dtype, nullptr, static_cast<std::byte*>(block) + sizeof(Array), shape);
 }
 
 Array* view(Array* array, const Shape& shape) {
   Array* owner = array->owner ? array->owner : array;
-  retain(owner);
-  const std::size_t size_class = class_of(sizeof(Array));
+  constexpr std::size_t size_class = class_of(sizeof(Array));
   void* block = take(size_class, sizeof(Array));
-  return new (block) Array{{1}, static_cast<std::uint16_t>(size_class), array->dtype, owner, array->data, shape};
+  if (!block) throw_memory(shape, sizeof(Array));
+  retain(owner);
+  return place_array(block, size_class, array->dtype, owner, array->data, shape);
 }
 
 Object::~Object() = default;
@@ -204,7 +224,11 @@ void destroy(Array* array) {
   release(owner);
 }
 
-void* pool_allocate(std::size_t bytes) { return take(class_of(bytes), bytes); }
+void* pool_allocate(std::size_t bytes) {
+  void* block = take(class_of(bytes), bytes);
+  if (!block) throw std::bad_alloc();
+  return block;
+}
 void pool_deallocate(void* block, std::size_t bytes) noexcept { give_back(block, class_of(bytes)); }
 
 }  // namespace detail

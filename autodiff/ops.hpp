@@ -153,7 +153,7 @@ TAPEGRAD_EXPORT Tensor<bool> logical_not(const Tensor<bool>& a, Where where = Wh
 class Axes {
  public:
   constexpr Axes() = default;
-  constexpr Axes(int axis) : Axes({axis}) {}
+  constexpr Axes(int axis) : axes_{axis}, count_(1), all_(false) {}
   constexpr Axes(std::initializer_list<int> axes) : all_(false) {
     for (int axis : axes) {
       if (count_ == Shape::max_rank) throw ShapeError("more than 8 axes");

@@ -27,6 +27,10 @@ struct Primitive {
   bool broadcasts = false;
   /// Rules take one seed at a time.
   bool single_seed = false;
+  /// A shorter way for the reverse sweep where nothing is traced: adds J_k^T v, summed down to operand k's shape, to
+  /// `sum`, which is empty or nobody else's. After the `last` use v may be moved from, or written over where it is
+  /// nobody else's. False: there is none, and nothing has changed.
+  bool (*accumulate)(const Call& call, std::size_t k, Handle& v, bool last, Handle& sum) = nullptr;
   /// Adds the terms of J_k diag(d); false, or no rule, where they have no structure.
   bool (*carry)(const Carried& carried) = nullptr;
 };

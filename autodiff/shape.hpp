@@ -7,6 +7,7 @@
 #include <iosfwd>
 #include <limits>
 #include <string>
+#include <type_traits>
 
 #include "error.hpp"
 #include "export.hpp"
@@ -21,21 +22,35 @@ class Shape {
  public:
   static constexpr std::size_t max_rank = 8;
 
-  constexpr Shape() = default;
+  // Sizes beyond the rank are never read, and set only where the language asks for it.
+  constexpr Shape() {
+    if (std::is_constant_evaluated()) sizes_ = {};
+  }
   constexpr Shape(std::initializer_list<std::int64_t> sizes) : Shape(sizes.begin(), sizes.end()) {}
   /// From any range of integers. Throws ShapeError beyond max_rank axes.
   template <class Iterator>
-  constexpr Shape(Iterator first, Iterator last) {
+  constexpr Shape(Iterator first, Iterator last) : Shape() {
     for (; first != last; ++first) push_back(static_cast<std::int64_t>(*first));
+  }
+  constexpr Shape(const Shape& other) : Shape() { *this = other; }
+  // Axis by axis: wide moves would wait for the narrow stores of a shape that has just been put together.
+  constexpr Shape& operator=(const Shape& other) {
+    rank_ = other.rank_;
+    if (rank_ > 0) sizes_[0] = other.sizes_[0];
+    if (rank_ > 1) sizes_[1] = other.sizes_[1];
+    for (std::size_t i = 2; i < rank_; ++i) sizes_[i] = other.sizes_[i];
+    return *this;
   }
 
   constexpr std::size_t rank() const { return rank_; }
   constexpr bool empty() const { return rank_ == 0; }
   /// Number of elements: the product of the sizes; 1 for a scalar. The largest integer where that overflows.
-  constexpr std::int64_t count() const {
+  constexpr std::int64_t count() const { return count(0, rank_); }
+  /// Of the axes from `first` to before `last`.
+  constexpr std::int64_t count(std::size_t first, std::size_t last) const {
     std::int64_t n = 1;
-    for (std::int64_t size : *this) {
-      if (__builtin_mul_overflow(n, size, &n)) n = std::numeric_limits<std::int64_t>::max();
+    for (std::size_t i = first; i < last; ++i) {
+      if (__builtin_mul_overflow(n, sizes_[i], &n)) n = std::numeric_limits<std::int64_t>::max();
     }
     return n;
   }
@@ -75,7 +90,7 @@ class Shape {
   friend constexpr bool operator==(const Shape& a, const Shape& b) { return a.rank_ == b.rank_ && a.ends_with(b); }
 
  private:
-  std::array<std::int64_t, max_rank> sizes_{};
+  std::array<std::int64_t, max_rank> sizes_;
   std::uint8_t rank_ = 0;
 };
 

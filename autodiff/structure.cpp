@@ -11,7 +11,7 @@ namespace {
 // The same numbers with the same derivative.
 bool same(const Handle& a, const Handle& b) {
   return a.array()->data == b.array()->data && a.place().scope == b.place().scope &&
-         a.place().record == b.place().record;
+         a.place().record() == b.place().record();
 }
 
 template <class E>
@@ -262,7 +262,7 @@ std::optional<Structured> Recording::structure(const Handle& output, std::size_t
   std::vector<Terms, PoolAllocator<Terms>> table(last.size());
   Ones units(dtype_of<T>);
   table[input].add(Diagonal{0, units(shape)});
-  const std::uint32_t end = output.place().record - s.begin;
+  const std::uint32_t end = output.place().record() - s.begin;
   for (std::uint32_t i = s.inputs; i <= end; ++i) {
     if (last[i] == 0) continue;
     const Call call(s, s.begin + i);

@@ -11,14 +11,6 @@ namespace {
 
 using Table = std::vector<Handle, PoolAllocator<Handle>>;
 
-// The first term is the sum.
-inline void accumulate(Handle& sum, Handle term) {
-  if (!sum)
-    sum = std::move(term);
-  else
-    add_term(sum, std::move(term));
-}
-
 // A rule, once for all seeds or once for each.
 using RuleFunction = Handle (*)(const Call&, std::size_t, const Handle&);
 Handle apply(RuleFunction rule, bool single_seed, const Call& call, std::size_t k, const Handle& v,
@@ -51,6 +43,10 @@ Handle sum_down(Handle v, std::size_t seeds, const Shape& operand, const Where& 
 }
 
 void add_term(Handle& sum, Handle term) {
+  if (!sum) {
+    sum = std::move(term);
+    return;
+  }
   with_real(sum.array()->dtype, [&]<class T>(T) {
     if (!sum.traced() && !term.traced() && unique(sum.array())) {
       kernels::kernels<T>().add_to(sum.array()->as<T>(), term.array()->as<T>(), sum.shape().count());
@@ -88,21 +84,26 @@ void Recording::reverse(std::span<const Handle> outputs, std::span<const Handle>
   Table table(s.end - s.begin);
   for (std::size_t i = 0; i < outputs.size(); ++i) {
     if (adjoints[i] && depends_on_inputs(outputs[i])) {
-      accumulate(table[outputs[i].place().record - s.begin], adjoints[i]);
+      add_term(table[outputs[i].place().record() - s.begin], adjoints[i]);
     }
   }
   for (std::uint32_t i = s.end; i-- > s.begin + s.inputs;) {
     if (!table[i - s.begin]) continue;
-    const Handle adjoint = std::move(table[i - s.begin]);
+    Handle adjoint = std::move(table[i - s.begin]);
     const Call call(s, i);
-    const Primitive& primitive = *s.tape->record(i).primitive;
-    for (std::size_t k = 0; k < call.operand_count(); ++k) {
-      const std::uint32_t from = call.operands(k).record;
-      if (!call.depends(k)) continue;
+    const Primitive& primitive = call.primitive();
+    const bool plain = primitive.accumulate != nullptr && !call.traced() && !adjoint.traced();
+    // The first operand comes last: it more often has the output's shape, and its adjoint can take this one's place.
+    std::size_t last = 0;
+    while (!call.leads_to_input(last)) ++last;
+    for (std::size_t k = call.operand_count(); k-- > last;) {
+      if (k != last && !call.leads_to_input(k)) continue;
+      Handle& sum = table[call.operands(k).record - s.begin];
+      const bool own = !sum || (!sum.traced() && unique(sum.array()));
+      if (plain && own && primitive.accumulate(call, k, adjoint, k == last, sum)) continue;
       const std::size_t own_rank = call.output_shape().rank();
       Handle term = apply(primitive.pullback, primitive.single_seed, call, k, adjoint, own_rank, call.operand_shape(k));
-      accumulate(table[from - s.begin],
-                 sum_down(std::move(term), adjoint.shape().rank() - own_rank, call.operand_shape(k), call.where()));
+      add_term(sum, sum_down(std::move(term), adjoint.shape().rank() - own_rank, call.operand_shape(k), call.where()));
     }
   }
   for (std::size_t i = 0; i < inputs.size(); ++i) inputs[i] = std::move(table[i]);
@@ -118,21 +119,21 @@ void Recording::forward(std::span<const Handle> inputs, std::span<const Handle> 
     if ((s.tape->record(i).levels & s.level) == 0) continue;
     const Call call(s, i);
     for (std::size_t k = 0; k < call.operand_count(); ++k) {
+      if (!call.leads_to_input(k)) continue;
       const std::uint32_t from = call.operands(k).record;
-      if (from == no_record || from < s.begin || !table[from - s.begin]) continue;
-      Handle term = pushed(call, k, table[from - s.begin]);
-      accumulate(table[i - s.begin], std::move(term));
+      if (!table[from - s.begin]) continue;
+      add_term(table[i - s.begin], pushed(call, k, table[from - s.begin]));
     }
   }
   for (std::size_t i = 0; i < outputs.size(); ++i) {
-    if (depends_on_inputs(outputs[i])) tangents[i] = table[outputs[i].place().record - s.begin];
+    if (depends_on_inputs(outputs[i])) tangents[i] = table[outputs[i].place().record() - s.begin];
   }
 }
 
 Recording::LastUses Recording::last_uses(const Handle& output) const {
   const Segment& s = segment_;
   LastUses last(s.end - s.begin, 0);
-  const std::uint32_t end = output.place().record - s.begin;
+  const std::uint32_t end = output.place().record() - s.begin;
   last[end] = end;
   for (std::uint32_t i = end; i >= s.inputs && i > 0; --i) {
     if (last[i] == 0) continue;
@@ -166,7 +167,7 @@ BatchAxes Recording::require_separate_rows(const Handle& output, const Shape& in
       any = any || axes.back() != 0;
     }
     if (!any) continue;
-    const Primitive& primitive = *s.tape->record(i).primitive;
+    const Primitive& primitive = call.primitive();
     const std::optional<BatchAxis> axis = primitive.rows(call, axes);
     if (!axis) {
       throw RowMixingError(std::string(primitive.name) + to_string(call.where()) + " mixes the rows of a batch: " +
@@ -176,7 +177,7 @@ BatchAxes Recording::require_separate_rows(const Handle& output, const Shape& in
     table[i - s.begin] = *axis;
   }
   const Shape& shape = output.shape();
-  if (table[output.place().record - s.begin] != static_cast<BatchAxis>(shape.rank()) ||
+  if (table[output.place().record() - s.begin] != static_cast<BatchAxis>(shape.rank()) ||
       shape.front() != input.front()) {
     throw RowMixingError("the function" + to_string(where) + " takes a batch of shape " + to_string(input) +
                          " to shape " + to_string(shape) + ", whose first axis is not that batch");

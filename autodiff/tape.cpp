@@ -102,24 +102,25 @@ void Tape::empty(std::uint32_t begin, std::uint32_t end) {
 Place append(const Primitive& primitive, Array* output, std::span<const Handle* const> operands,
              const Attributes& attributes, const Where& where) {
   Tape* tape = current_tape;
+  if (!tape) throw_not_open((*std::ranges::find_if(operands, &Handle::traced))->place(), primitive.name, where);
+  Tape::Level& level = tape->levels_[static_cast<std::size_t>(tape->depth_ - 1)];
+  const auto first_operand = static_cast<std::uint32_t>(tape->operands_.size());
   std::uint32_t levels = 0;
   for (const Handle* operand : operands) {
-    if (!operand->traced()) continue;
-    const int depth = tape ? tape->depth_of(operand->place().scope) : -1;
-    if (depth < 0) throw_not_open(operand->place(), primitive.name, where);
-    // A result lifted out of a closed scope no longer depends on that scope's arguments.
-    levels |= tape->record(operand->place().record).levels & levels_below(depth + 1);
-  }
-  const auto first_operand = static_cast<std::uint32_t>(tape->operands_.size());
-  for (const Handle* operand : operands) {
-    const bool constant = !operand->traced();
+    const Place& place = operand->place();
     // A recorded operand is kept alive by its own record.
-    if (constant) retain(operand->array());
+    if (place.scope == 0) {
+      retain(operand->array());
+    } else if (place.scope != level.scope && tape->depth_of(place.scope) < 0) {
+      tape->truncate(tape->size(), first_operand);
+      throw_not_open(place, primitive.name, where);
+    }
     RecordOperand& entry = tape->operands_.push();
     entry.array = operand->array();
-    entry.record = constant ? no_record : operand->place().record;
+    entry.record = place.record();
+    entry.levels = place.levels();
+    levels |= place.levels();
   }
-  Tape::Level& level = tape->levels_[static_cast<std::size_t>(tape->depth_ - 1)];
   level.reached |= levels;
   // Nobody else knows the output yet: no atomic increment.
   output->references.store(output->references.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
@@ -129,13 +130,15 @@ Place append(const Primitive& primitive, Array* output, std::span<const Handle* 
   Record& record = tape->records_.push();
   record.primitive = &primitive;
   record.output = output;
-  record.attributes = attributes;
+  record.attributes.scalar = attributes.scalar;
+  record.attributes.axes = attributes.axes;
+  record.attributes.constant = attributes.constant;
   record.file = where.file;
   record.line = static_cast<std::uint32_t>(where.line);
   record.first_operand = first_operand;
   record.operand_count = static_cast<std::uint32_t>(operands.size());
   record.levels = levels;
-  return {level.scope, index};
+  return Place::make(level.scope, index, levels);
 }
 
 Scope::Scope(const Where& where) : tape_(current_tape), where_(where) {
@@ -165,12 +168,11 @@ Handle Scope::trace(const Handle& argument) {
   Tape::Level& level = tape_->levels_[static_cast<std::size_t>(depth - 1)];
   std::uint32_t outer = 0;
   if (argument.traced()) {
-    const int own_depth = tape_->depth_of(argument.place().scope);
-    if (own_depth < 0) throw_not_open(argument.place(), "a derivative", where_);
-    outer = tape_->record(argument.place().record).levels & levels_below(own_depth + 1);
+    if (tape_->depth_of(argument.place().scope) < 0) throw_not_open(argument.place(), "a derivative", where_);
+    outer = argument.place().levels();
   }
   const auto first_operand = static_cast<std::uint32_t>(tape_->operands_.size());
-  if (argument.traced()) tape_->operands_.push() = {argument.array(), argument.place().record};
+  if (argument.traced()) tape_->operands_.push() = {argument.array(), argument.place().record(), outer};
   retain(argument.array());
   const std::uint32_t own = std::uint32_t{1} << (depth - 1);
   level.reached |= outer | own;
@@ -184,7 +186,7 @@ Handle Scope::trace(const Handle& argument) {
                             .first_operand = first_operand,
                             .operand_count = argument.traced() ? 1U : 0U};
   ++inputs_;
-  return share(argument.array(), {level.scope, index});
+  return share(argument.array(), Place::make(level.scope, index, outer | own));
 }
 
 Recording Scope::close() {
@@ -238,25 +240,27 @@ Recording::~Recording() {
 void Recording::require_open(const Where& where) const {
   if (segment_.outer_scope == 0) return;
   if (current_tape != segment_.tape || current_tape->depth_of(segment_.outer_scope) < 0) {
-    throw_not_open({segment_.outer_scope, 0}, "a pullback", where);
+    throw_not_open({segment_.outer_scope}, "a pullback", where);
   }
 }
 
 bool Recording::depends_on_inputs(const Handle& output) const {
-  return output.traced() && output.place().scope == segment_.scope &&
-         (segment_.tape->record(output.place().record).levels & segment_.level) != 0;
+  return output.traced() && output.place().scope == segment_.scope && (output.place().levels() & segment_.level) != 0;
+}
+
+Place Segment::outside(std::uint32_t record, std::uint32_t levels) const {
+  // What is lifted out no longer depends on this scope's own arguments.
+  const std::uint32_t outer = levels & outer_levels;
+  return outer != 0 ? Place::make(outer_scope, record, outer) : Place{};
 }
 
 Handle Recording::lift(const Handle& output) const {
   if (!output.traced() || output.place().scope != segment_.scope) return output;
-  const std::uint32_t index = output.place().record;
-  const bool leads_out = (segment_.tape->record(index).levels & segment_.outer_levels) != 0;
-  return share(output.array(), leads_out ? Place{segment_.outer_scope, index} : Place{});
+  return share(output.array(), segment_.outside(output.place().record(), output.place().levels()));
 }
 
-Handle Call::handle(Array* array, std::uint32_t record) const {
-  const bool leads_out = record != no_record && (segment_.tape->record(record).levels & segment_.outer_levels) != 0;
-  return share(array, leads_out ? Place{segment_.outer_scope, record} : Place{});
+Handle Call::handle(Array* array, std::uint32_t record, std::uint32_t levels) const {
+  return share(array, segment_.outside(record, levels));
 }
 
 }  // namespace tapegrad::detail

@@ -25,7 +25,6 @@ struct Structured;
 using BatchAxis = std::int8_t;
 using BatchAxes = std::vector<BatchAxis, PoolAllocator<BatchAxis>>;
 
-inline constexpr std::uint32_t no_record = ~std::uint32_t{0};
 /// Nesting depth of scopes; a record keeps one bit for each.
 inline constexpr int max_depth = 32;
 
@@ -45,13 +44,14 @@ struct Record {
   Attributes attributes;
   const char* file;  // of the call, and its line
   std::uint32_t line;
-  std::uint32_t levels;  // bit d: depends on an argument of the scope at depth d
+  std::uint32_t levels;  // as in Place; bit d: depends on an argument of the scope at depth d
   std::uint32_t first_operand, operand_count;
 };
 
 struct RecordOperand {
   Array* array;
   std::uint32_t record;  // no_record for a constant
+  std::uint32_t levels;  // as in Place
 };
 
 /// A sequence in chunks: growing never moves what is there, so that rules may record while a sweep reads.
@@ -60,12 +60,18 @@ class Chunks {
  public:
   E& operator[](std::size_t i) const { return *std::launder(reinterpret_cast<E*>(&chunks_[i / chunk][i % chunk])); }
   std::size_t size() const { return size_; }
+  /// An element that is not set yet.
   E& push() {
-    if (size_ == chunks_.size() * chunk) chunks_.push_back(std::make_unique_for_overwrite<Raw[]>(chunk));
-    const std::size_t i = size_++;
-    return *new (&chunks_[i / chunk][i % chunk]) E;
+    if (next_ == chunk_end_) grow();
+    ++size_;
+    return *new (next_++) E;
   }
-  void truncate(std::size_t size) { size_ = size; }
+  void truncate(std::size_t size) {
+    if (size == size_) return;
+    size_ = size;
+    next_ = &chunks_[size / chunk][size % chunk];
+    chunk_end_ = &chunks_[size / chunk][0] + chunk;
+  }
   /// Gives back the memory of all but the first `keep` chunks; empty only.
   void shrink(std::size_t keep) {
     if (chunks_.size() > keep) chunks_.resize(keep);
@@ -77,8 +83,15 @@ class Chunks {
   struct Raw {
     alignas(E) std::byte bytes[sizeof(E)];
   };
+  void grow() {
+    if (size_ == chunks_.size() * chunk) chunks_.push_back(std::make_unique_for_overwrite<Raw[]>(chunk));
+    next_ = &chunks_[size_ / chunk][0];
+    chunk_end_ = next_ + chunk;
+  }
+
   std::vector<std::unique_ptr<Raw[]>> chunks_;
   std::size_t size_ = 0;
+  Raw *next_ = nullptr, *chunk_end_ = nullptr;  // where the next element goes, in the chunk that it goes to
 };
 
 class Tape;
@@ -94,6 +107,9 @@ struct Segment {
   std::uint32_t outer_levels = 0;  // bits of the scopes around it
   std::uint64_t outer_scope = 0;   // id of the scope around it; 0 when there is none
   bool needed = false;             // some record leads to a scope around it
+
+  /// Where the scope around this one sees a record.
+  Place outside(std::uint32_t record, std::uint32_t levels) const;
 };
 
 /// What a rule sees of the record that it differentiates.
@@ -109,24 +125,25 @@ class Call {
   const Shape& output_shape() const { return output_array().shape; }
   const Attributes& attributes() const { return record_.attributes; }
   Where where() const { return {record_.file, static_cast<int>(record_.line)}; }
-  /// True when operand k depends on the arguments of the scope that is swept.
-  inline bool depends(std::size_t k) const;
   /// True when the rule itself must be recorded, whatever it is applied to.
   bool traced() const { return (record_.levels & segment_.outer_levels) != 0; }
+  /// True when operand k depends on an argument of the scope.
+  bool leads_to_input(std::size_t k) const { return (operands(k).levels & segment_.level) != 0; }
 
   /// Operand and output as tensors, with a place where they lead to a scope that is still open.
   template <class T>
   Tensor<T> operand(std::size_t k) const {
-    return Tensor<T>(handle(operands(k).array, operands(k).record));
+    const RecordOperand& operand = operands(k);
+    return Tensor<T>(handle(operand.array, operand.record, operand.levels));
   }
   template <class T>
   Tensor<T> output() const {
-    return Tensor<T>(handle(record_.output, index_));
+    return Tensor<T>(handle(record_.output, index_, record_.levels));
   }
   inline const RecordOperand& operands(std::size_t k) const;
 
  private:
-  Handle handle(Array* array, std::uint32_t record) const;
+  Handle handle(Array* array, std::uint32_t record, std::uint32_t levels) const;
 
   const Segment& segment_;
   std::uint32_t index_;
@@ -171,11 +188,6 @@ inline Call::Call(const Segment& segment, std::uint32_t index)
 
 inline const RecordOperand& Call::operands(std::size_t k) const {
   return segment_.tape->operand(record_.first_operand + static_cast<std::uint32_t>(k));
-}
-
-inline bool Call::depends(std::size_t k) const {
-  const std::uint32_t from = operands(k).record;
-  return from != no_record && from >= segment_.begin && (segment_.tape->record(from).levels & segment_.level) != 0;
 }
 
 /// Appends a record to the tape that the operands stand on, with a fresh output; at least one of them is traced. Throws

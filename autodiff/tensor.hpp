@@ -47,10 +47,19 @@ namespace detail {
 
 struct Xtensor;  // the bridge, in xtensor.hpp
 
-/// Where a traced value stands: a record, and the scope it was recorded in. Scope 0 is nowhere.
+inline constexpr std::uint32_t no_record = ~std::uint32_t{0};
+
+/// Where a traced value stands: a record, the scope it was recorded in, and the levels of nested scopes whose arguments
+/// it depends on, a bit each. Scope 0 is nowhere.
 struct Place {
   std::uint64_t scope = 0;
-  std::uint32_t record = 0;
+  std::uint64_t at = no_record;  // the levels above the record: written as one word, since it is read as one right away
+
+  static constexpr Place make(std::uint64_t scope, std::uint32_t record, std::uint32_t levels) {
+    return {scope, std::uint64_t{levels} << 32 | record};
+  }
+  std::uint32_t record() const { return static_cast<std::uint32_t>(at); }
+  std::uint32_t levels() const { return static_cast<std::uint32_t>(at >> 32); }
 };
 
 inline constexpr Shape no_shape{0};
@@ -62,8 +71,9 @@ class Handle {
   /// Takes over one reference.
   explicit Handle(Array* adopted, Place place = {}) : array_(adopted), place_(place) {}
   Handle(const Handle& other) : array_(other.array_), place_(other.place_) { retain(array_); }
-  Handle(Handle&& other) noexcept
-      : array_(std::exchange(other.array_, nullptr)), place_(std::exchange(other.place_, {})) {}
+  Handle(Handle&& other) noexcept : array_(std::exchange(other.array_, nullptr)), place_(other.place_) {
+    other.place_.scope = 0;
+  }
   Handle& operator=(Handle other) noexcept {
     std::swap(array_, other.array_);
     place_ = other.place_;

@@ -32,8 +32,15 @@ TAPEGRAD_EXPORT void require_same_shape(const char* what, const Shape& given, co
                                         const Where& where);
 
 template <class P>
-void trace_in_place(Scope& scope, P& argument) {
-  for_each_tensor(argument, [&]<class T>(Tensor<T>& x) { x = Tensor<T>(scope.trace(x.handle())); });
+P traced_in(Scope& scope, const P& argument) {
+  const auto trace = [&]<class T>(const Tensor<T>& x) { return Tensor<T>(scope.trace(x.handle())); };
+  if constexpr (is_real_tensor<P>) {
+    return trace(argument);
+  } else {
+    P copy = argument;
+    for_each_tensor(copy, [&](auto& x) { x = trace(x); });
+    return copy;
+  }
 }
 
 template <class P>
@@ -43,13 +50,21 @@ Handles handles_of(P& p) {
   return handles;
 }
 
-/// The argument's tensors, replaced by the next of `values`; zeros of the tensor's own shape for an empty handle.
+/// The argument with its tensors replaced by the next of `values`, which are moved from; for an empty handle by zeros,
+/// with seed axes in front.
 template <class P>
-void replace_in_place(P& argument, const Handle*& values) {
-  for_each_tensor(argument, [&]<class T>(Tensor<T>& x) {
-    x = *values ? Tensor<T>(*values) : zeros<T>(x.shape());
-    ++values;
-  });
+P replaced(const P& argument, Handle*& values, const Shape& seeds = {}) {
+  const auto next = [&]<class T>(const Tensor<T>& x) {
+    Handle& value = *values++;
+    return value ? Tensor<T>(std::move(value)) : zeros<T>(seeds.concat(x.shape()));
+  };
+  if constexpr (is_real_tensor<P>) {
+    return next(argument);
+  } else {
+    P copy = argument;
+    for_each_tensor(copy, [&](auto& x) { x = next(x); });
+    return copy;
+  }
 }
 
 template <std::size_t... I>
@@ -65,9 +80,7 @@ auto call_traced(Scope& scope, F& f, const Tuple& arguments, std::index_sequence
   auto prepare = [&]<std::size_t i>(std::integral_constant<std::size_t, i>) -> decltype(auto) {
     if constexpr (Selected::contains(i)) {
       if (first) (*first)[i] = scope.inputs();
-      auto copy = std::get<i>(arguments);
-      trace_in_place(scope, copy);
-      return copy;
+      return traced_in(scope, std::get<i>(arguments));
     } else {
       return std::get<i>(arguments);
     }
@@ -96,17 +109,16 @@ auto value_and_gradients(F& f, const Where& where, const Args&... args) {
   static_assert(is_real_tensor<Y>, "grad needs a function that returns a Tensor<float> or Tensor<double>");
   require_scalar(y.shape(), where);
   const Recording recording = scope.close();
-  const Handle output = y.handle(), seed = ones<typename Y::value_type>(y.shape()).handle();
+  const Handle seed = ones<typename Y::value_type>(y.shape()).handle();
   Handles gradients(recording.inputs());
-  recording.reverse({&output, 1}, {&seed, 1}, gradients);
-  auto gradient_of = [&](std::size_t argument, auto copy) {
-    const Handle* next = gradients.data() + first[argument];
-    replace_in_place(copy, next);
-    return copy;
+  recording.reverse({&y.handle(), 1}, {&seed, 1}, gradients);
+  auto gradient_of = [&](std::size_t argument, const auto& of) {
+    Handle* next = gradients.data() + first[argument];
+    return replaced(of, next);
   };
   std::tuple<std::remove_cvref_t<std::tuple_element_t<I, std::tuple<Args...>>>...> all{
       gradient_of(I, std::get<I>(arguments))...};
-  return std::pair(Y(recording.lift(output)), one_or_tuple(std::move(all)));
+  return std::pair(Y(recording.lift(y.handle())), one_or_tuple(std::move(all)));
 }
 
 }  // namespace detail
@@ -142,9 +154,9 @@ auto elementwise_grad(F f) {
 template <class Y, class... Args>
 class Pullback {
  public:
-  Pullback(detail::Recording recording, const Y& output, const Args&... args)
-      : state_(std::allocate_shared<State>(detail::PoolAllocator<State>{}, std::move(recording), output.handle(),
-                                           std::tuple<Args...>(args...))) {}
+  Pullback(detail::Recording&& recording, Y&& output, const Args&... args)
+      : state_(std::allocate_shared<State>(detail::PoolAllocator<State>{}, std::move(recording), std::move(output),
+                                           args...)) {}
 
   // Copied where it would be moved, so that none is ever empty.
   Pullback(const Pullback&) = default;
@@ -159,27 +171,21 @@ class Pullback {
     const std::size_t seeds = given.rank() >= shape.rank() ? given.rank() - shape.rank() : 0;
     detail::require_same_shape("a cotangent", given.suffix(seeds), shape, where);
     detail::Handles gradients(state_->recording.inputs());
-    const detail::Handle adjoint = g.handle();
-    state_->recording.reverse({&state_->output, 1}, {&adjoint, 1}, gradients, where);
-    const detail::Handle* next = gradients.data();
-    auto gradient_of = [&](auto copy) {
-      detail::for_each_tensor(copy, [&]<class T>(Tensor<T>& x) {
-        x = *next ? Tensor<T>(*next) : zeros<T>(given.prefix(seeds).concat(x.shape()));
-        ++next;
-      });
-      return copy;
-    };
+    state_->recording.reverse({&state_->output.handle(), 1}, {&g.handle(), 1}, gradients, where);
+    detail::Handle* next = gradients.data();
     return std::apply(
-        [&](const Args&... args) { return detail::one_or_tuple(std::tuple<Args...>{gradient_of(args)...}); },
+        [&](const Args&... args) {
+          return detail::one_or_tuple(std::tuple<Args...>{detail::replaced(args, next, given.prefix(seeds))...});
+        },
         state_->arguments);
   }
 
  private:
   struct State {
-    State(detail::Recording r, detail::Handle y, std::tuple<Args...> a)
-        : recording(std::move(r)), output(std::move(y)), arguments(std::move(a)) {}
+    State(detail::Recording&& r, Y&& y, const Args&... a)
+        : recording(std::move(r)), output(std::move(y)), arguments(a...) {}
     detail::Recording recording;
-    detail::Handle output;
+    Y output;
     std::tuple<Args...> arguments;
   };
   std::shared_ptr<const State> state_;
@@ -198,16 +204,16 @@ auto vjp(F&& f, const Args&... args) {
   using Y = std::remove_cvref_t<decltype(y)>;
   static_assert(detail::is_real_tensor<Y>, "vjp needs a function that returns one Tensor<float> or Tensor<double>");
   detail::Recording recording = scope.close();
-  Y value(recording.lift(y.handle()));
-  return std::pair(std::move(value), Pullback<Y, Args...>(std::move(recording), y, args...));
+  return std::pair<Y, Pullback<Y, Args...>>(
+      std::piecewise_construct, std::forward_as_tuple(recording.lift(y.handle())),
+      std::forward_as_tuple(std::move(recording), std::move(y), args...));
 }
 
 /// (f(x), J v). `v` holds tensors as x does, of the same shapes; f may return a tensor or anything that holds tensors.
 template <class F, class P>
 auto jvp(F&& f, const P& x, const std::type_identity_t<P>& v, Where where = Where::here()) {
   detail::Scope scope(where);
-  P traced = x, direction = v;
-  detail::trace_in_place(scope, traced);
+  P traced = detail::traced_in(scope, x), direction = v;
   const detail::Handles tangents = detail::handles_of(direction);
   std::size_t k = 0;
   detail::for_each_tensor(traced, [&](const auto& t) {
@@ -220,12 +226,11 @@ auto jvp(F&& f, const P& x, const std::type_identity_t<P>& v, Where where = Wher
   const detail::Recording recording = scope.close();
   detail::Handles results(outputs.size());
   recording.forward(tangents, outputs, results);
-  auto value = y, tangent = y;
+  auto value = y;
   k = 0;
   detail::for_each_tensor(value, [&]<class T>(Tensor<T>& t) { t = Tensor<T>(recording.lift(outputs[k++])); });
-  const detail::Handle* next = results.data();
-  detail::replace_in_place(tangent, next);
-  return std::pair(std::move(value), std::move(tangent));
+  detail::Handle* next = results.data();
+  return std::pair(std::move(value), detail::replaced(y, next));
 }
 
 /// Hessian times vector of a function with a scalar result, forward over reverse: the price of a few gradients

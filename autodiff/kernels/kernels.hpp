@@ -75,6 +75,11 @@ struct Kernels {
   // log(count), not count. max and min are NaN where any element is; count >= 1.
   void (*sum)(const T* x, T* y, std::int64_t outer, std::int64_t count, std::int64_t inner);
   void (*max)(const T* x, T* y, std::int64_t outer, std::int64_t count, std::int64_t inner);
+  // The position in x of the first element of each group that equals y, or is NaN where y is; there is one.
+  void (*find)(const T* x, const T* y, std::int64_t* position, std::int64_t outer, std::int64_t count,
+               std::int64_t inner);
+  // The way back: y (outer, count, inner) = x (outer, inner) for every `count`, or y += x.
+  void (*spread)(const T* x, T* y, std::int64_t outer, std::int64_t count, std::int64_t inner, bool add);
   // Running sum along the middle axis; from the far end when `reverse`.
   void (*cumsum)(const T* x, T* y, std::int64_t outer, std::int64_t count, std::int64_t inner, bool reverse);
 

@@ -130,6 +130,62 @@ template <class T>
   }
 }
 
+template <class T>
+[[gnu::flatten]] void find(const T* x, const T* y, std::int64_t* position, std::int64_t outer, std::int64_t count,
+                           std::int64_t inner) {
+  for (std::int64_t o = 0; o < outer; ++o, x += count * inner) {
+    for (std::int64_t j = 0; j < inner; ++j) {
+      const T wanted = *y++;
+      const auto is_wanted = [=](T element) { return element == wanted || (wanted != wanted && element != element); };
+      std::int64_t i = 0;
+      if (inner == 1) {
+        const Batch<T> w(wanted);
+        const Mask<T> nan = xsimd::isnan(w);
+        const auto none = [=](const Batch<T>& v) { return !xsimd::any((v == w) | (nan & xsimd::isnan(v))); };
+        while (i + width<T> <= count && none(load(x + i))) i += width<T>;
+      }
+      while (!is_wanted(x[i * inner + j])) ++i;
+      *position++ = (o * count + i) * inner + j;
+    }
+  }
+}
+
+// y may be a part of something larger, or followed by the next row, so the lanes beyond n keep their bits.
+template <class T, class Term>
+inline void add_row(T* y, std::int64_t n, Term term) {
+  constexpr std::int64_t W = width<T>;
+  std::int64_t i = 0;
+  for (; i + W <= n; i += W) store(y + i, load(y + i) + term(i));
+  if (i < n) {
+    const Batch<T> old = load(y + i);
+    store(y + i, xsimd::select(first_lanes<T>(n - i), old + term(i), old));
+  }
+}
+
+template <class T>
+[[gnu::flatten]] void add_to(T* y, const T* x, std::int64_t n) {
+  add_row(y, n, [x](std::int64_t i) { return load(x + i); });
+}
+
+template <class T>
+[[gnu::flatten]] void spread(const T* x, T* y, std::int64_t outer, std::int64_t count, std::int64_t inner, bool add) {
+  const auto write = [&](std::int64_t n, auto term) {
+    if (add) {
+      add_row(y, n, term);
+    } else {
+      for (std::int64_t i = 0; i < n; i += width<T>) store(y + i, term(i));
+    }
+    y += n;
+  };
+  for (std::int64_t o = 0; o < outer; ++o, x += inner) {
+    if (inner == 1) {
+      write(count, [v = Batch<T>(*x)](std::int64_t) { return v; });
+    } else {
+      for (std::int64_t c = 0; c < count; ++c) write(inner, [x](std::int64_t i) { return load(x + i); });
+    }
+  }
+}
+
 // Row by row, each from its neighbour. In reverse the spill of a row would destroy the one written before it, so there
 // the last columns are scalars.
 template <class T>
@@ -154,21 +210,6 @@ template <class T>
       for (; j < vectorised; j += W) store(to + j, row == 0 ? load(from + j) : load(to + j - step) + load(from + j));
       for (; j < inner; ++j) to[j] = row == 0 ? from[j] : to[j - step] + from[j];
     }
-  }
-}
-
-// y may be a part of something larger, so the lanes beyond n keep their bits.
-template <class T>
-[[gnu::flatten]] void add_to(T* y, const T* x, std::int64_t n) {
-  constexpr std::int64_t W = width<T>;
-  std::int64_t i = 0;
-  for (; i + 4 * W <= n; i += 4 * W) {
-    for (std::int64_t k = i; k < i + 4 * W; k += W) store(y + k, load(y + k) + load(x + k));
-  }
-  for (; i + W <= n; i += W) store(y + i, load(y + i) + load(x + i));
-  if (i < n) {
-    const Batch<T> old = load(y + i);
-    store(y + i, xsimd::select(first_lanes<T>(n - i), old + load(x + i), old));
   }
 }
 

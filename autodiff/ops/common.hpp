@@ -48,7 +48,15 @@ class Loops {
  public:
   /// `full`: the last axis must step in this source (bit k for source k).
   Loops(const Shape& out, const std::array<const Shape*, K>& sources, unsigned full = 0) {
-    const unsigned all = (1U << K) - 1;
+    std::array<std::int64_t, K> stride;
+    stride.fill(1);
+    const auto add_group = [&](std::int64_t size, unsigned steps) {
+      Group& group = groups_[count_++];
+      group.size = size;
+      group.steps = steps;
+      for (std::size_t k = 0; k < K; ++k) group.strides[k] = (steps >> k & 1U) != 0 ? stride[k] : 0;
+    };
+    constexpr unsigned all = (1U << K) - 1;
     for (std::size_t back = 1; back <= out.rank(); ++back) {
       const std::int64_t size = out.from_end(back);
       if (size == 1) continue;
@@ -56,42 +64,39 @@ class Loops {
       for (std::size_t k = 0; k < K; ++k) {
         if (sources[k]->rank() >= back && sources[k]->from_end(back) != 1) steps |= 1U << k;
       }
-      if (count_ > 0 && groups_[count_ - 1].steps == steps)
+      if (count_ > 0 && groups_[count_ - 1].steps == steps) {
         groups_[count_ - 1].size *= size;
-      else if (count_ == 0 && (steps & full) != full)
-        groups_[count_++] = {1, all}, groups_[count_++] = {size, steps};
-      else
-        groups_[count_++] = {size, steps};
-    }
-    while (count_ < 2) groups_[count_++] = {1, all};
-    for (std::size_t k = 0; k < K; ++k) {
-      std::int64_t stride = 1;
-      for (std::size_t g = 0; g < count_; ++g) {
-        const bool steps = (groups_[g].steps >> k & 1U) != 0;
-        strides_[k][g] = steps ? stride : 0;
-        if (steps) stride *= groups_[g].size;
+      } else {
+        if (count_ == 0 && (steps & full) != full) add_group(1, all);
+        add_group(size, steps);
+      }
+      for (std::size_t k = 0; k < K; ++k) {
+        if ((steps >> k & 1U) != 0) stride[k] *= size;
       }
     }
+    while (count_ < 2) add_group(1, all);
   }
 
   std::int64_t cols() const { return groups_[0].size; }
   std::int64_t rows() const { return groups_[1].size; }
   bool steps(std::size_t k) const { return (groups_[0].steps >> k & 1U) != 0 || groups_[0].size == 1; }
-  std::int64_t row_stride(std::size_t k) const { return strides_[k][1]; }
+  std::int64_t row_stride(std::size_t k) const { return groups_[1].strides[k]; }
 
   /// body(offsets of the sources, offset of the result), in ascending order of the result.
   template <class Body>
   void for_each_block(Body&& body) const {
     std::array<std::int64_t, K> offset{};
+    if (count_ == 2) return body(offset, std::int64_t{0});
     std::array<std::int64_t, Shape::max_rank + 2> index{};
     const std::int64_t block = rows() * cols();
     for (std::int64_t out = 0;; out += block) {
       body(offset, out);
       std::size_t g = 2;
       for (; g < count_; ++g) {
-        for (std::size_t k = 0; k < K; ++k) offset[k] += strides_[k][g];
-        if (++index[g] < groups_[g].size) break;
-        for (std::size_t k = 0; k < K; ++k) offset[k] -= strides_[k][g] * groups_[g].size;
+        const Group& group = groups_[g];
+        for (std::size_t k = 0; k < K; ++k) offset[k] += group.strides[k];
+        if (++index[g] < group.size) break;
+        for (std::size_t k = 0; k < K; ++k) offset[k] -= group.strides[k] * group.size;
         index[g] = 0;
       }
       if (g >= count_) return;
@@ -102,11 +107,17 @@ class Loops {
   struct Group {
     std::int64_t size;
     unsigned steps;
+    std::array<std::int64_t, K> strides;
   };
-  std::array<Group, Shape::max_rank + 2> groups_{};  // innermost first
-  std::array<std::array<std::int64_t, Shape::max_rank + 2>, K> strides_{};
+  std::array<Group, Shape::max_rank + 2> groups_;  // innermost first; the first count_ are set
   std::size_t count_ = 0;
 };
+
+/// sum += term, in place where nobody else sees it; the first term is the sum.
+void add_term(Handle& sum, Handle term);
+
+/// The one run of adjacent axes along which `full` repeats a value of shape `own`; nothing where there are several.
+std::optional<AxisView> repeated(const Shape& own, const Shape& full);
 
 /// The seed axes that v has in front of a value of shape `own`, then `other`.
 inline Shape seeded(const Handle& v, const Shape& own, const Shape& other) {
@@ -133,8 +144,6 @@ decltype(auto) with_real(Dtype dtype, F&& f) {
 
 /// v summed down to the operand's shape behind v's seed axes.
 Handle sum_down(Handle v, std::size_t seeds, const Shape& operand, const Where& where);
-/// sum += term, in place where nobody else sees it.
-void add_term(Handle& sum, Handle term);
 /// The tangent of the output from that of operand k, behind the same seed axes: J_k v, spread to the output's shape.
 Handle pushed(const Call& call, std::size_t k, Handle tangent);
 

@@ -1,5 +1,7 @@
 #include "elementwise.hpp"
 
+#include <algorithm>
+
 #include "../kernels/kernels.hpp"
 #include "common.hpp"
 
@@ -114,12 +116,118 @@ Handle binary_product(const Call& call, std::size_t k, const Handle& v) {
   }
 }
 
+// An array for the terms that v becomes: v's own after its last use, where nobody else needs it.
+template <class T>
+Handle array_for(Handle& v, bool last) {
+  if (last && unique(v.array())) return std::move(v);
+  return Handle(allocate_like<T>(v.shape()));
+}
+
+// sum += sign v, or sum += sign (v summed along `view`).
+template <class T>
+bool accumulate_pass(int sign, Handle& v, bool last, Handle& sum, const Shape& own) {
+  const auto& subtract = kernels::kernels<T>().binary[index_in<ops::Subtract, ops::Binary>].value;
+  const auto& negate = kernels::kernels<T>().unary[index_in<ops::Negate, ops::Unary>].value;
+  const Source<T> from{v.array()->template as<T>(), 0, true};
+  const std::int64_t count = own.count();
+  Handle term;
+  if (v.shape() != own) {
+    const std::optional<AxisView> view = repeated(own, v.shape());
+    if (!view) return false;
+    term = Handle(allocate_like<T>(own));
+    T* out = elements<T>(term.array());
+    kernels::kernels<T>().sum(from.data, out, view->outer, view->count, view->inner);
+    if (sign < 0) {
+      const Source<T> summed{out, 0, true};
+      negate(1, count, &summed, T{}, out);
+    }
+  } else if (sign > 0) {
+    term = last ? std::move(v) : v;
+  } else if (sum) {
+    T* out = elements<T>(sum.array());
+    const Source<T> both[] = {{out, 0, true}, from};
+    subtract(1, count, both, T{}, out);
+    return true;
+  } else {
+    term = array_for<T>(v, last);
+    negate(1, count, &from, T{}, elements<T>(term.array()));
+  }
+  add_term(sum, std::move(term));
+  return true;
+}
+
+template <class Op, class T>
+bool unary_accumulate(const Call& call, std::size_t, Handle& v, bool last, Handle& sum) {
+  const Array &x = call.operand_array(0), &y = call.output_array();
+  if (v.shape() != y.shape) return false;
+  if constexpr (Passes<Op>) {
+    return accumulate_pass<T>(Op::passes[0], v, last, sum, x.shape);
+  } else {
+    const Source<T> in[] = {{v.array()->template as<T>(), 0, true}, {x.as<T>(), 0, true}, {y.as<T>(), 0, true}};
+    Handle term = array_for<T>(v, last);
+    kernels::kernels<T>().unary[index_in<Op, ops::Unary>].product(
+        1, y.shape.count(), in, static_cast<T>(call.attributes().scalar), elements<T>(term.array()));
+    add_term(sum, std::move(term));
+    return true;
+  }
+}
+
+// J_k^T v for an operand that repeats along the last axes, summed a few rows at a time, so that the products stay in
+// the cache. The other operand does not repeat.
+template <class T>
+void sum_products(kernels::ElementwiseKernel<T> product, std::size_t k, const AxisView& view, const T* v,
+                  const std::array<const T*, 2>& operands, const T* y, T* out) {
+  constexpr std::int64_t block = 1024;
+  const std::int64_t most = std::clamp<std::int64_t>(block / view.count, 1, view.outer);
+  alignas(kernels::padding) std::array<T, block + kernels::padding / sizeof(T)> few;
+  const Handle many(view.count > block ? allocate_like<T>({view.count}) : nullptr);
+  T* products = many ? elements<T>(many.array()) : few.data();
+  for (std::int64_t row = 0; row < view.outer; row += most) {
+    const std::int64_t rows = std::min(most, view.outer - row), at = row * view.count;
+    std::array<Source<T>, 4> in = {{{v + at, view.count, true}, {}, {}, {y + at, view.count, true}}};
+    in[1 + k] = {operands[k] + row, 1, false};
+    in[2 - k] = {operands[1 - k] + at, view.count, true};
+    product(rows, view.count, in.data(), T{}, products);
+    kernels::kernels<T>().sum(products, out + row, rows, view.count, 1);
+  }
+}
+
+template <class Op, class T>
+bool binary_accumulate(const Call& call, std::size_t k, Handle& v, bool last, Handle& sum) {
+  const Array &a = call.operand_array(0), &b = call.operand_array(1), &y = call.output_array();
+  const Shape &shape = y.shape, &own = call.operand_shape(k);
+  if (v.shape() != shape) return false;
+  if constexpr (Passes<Op>) {
+    return accumulate_pass<T>(Op::passes[k], v, last, sum, own);
+  } else {
+    const auto product = kernels::kernels<T>().binary[index_in<Op, ops::Binary>].product[k];
+    const bool same = a.shape == shape && b.shape == shape;
+    Handle term;
+    if (own == shape) {
+      // What a row spills would meet the next one, unread as yet.
+      const bool whole_vectors = !shape.empty() && static_cast<std::size_t>(shape.back()) * sizeof(T) % kernels::padding == 0;
+      const Array* source = v.array();
+      term = array_for<T>(v, last && (same || whole_vectors));
+      run<4, T>(product, T{}, shape, elements<T>(term.array()), {source, &a, &b, &y}, 0b1001);
+    } else {
+      const std::optional<AxisView> view = repeated(own, shape);
+      if (!view || view->inner != 1 || call.operand_shape(1 - k) != shape || shape.count() == 0) return false;
+      term = Handle(allocate_like<T>(own));
+      sum_products<T>(product, k, *view, v.array()->template as<T>(), {a.as<T>(), b.as<T>()}, y.as<T>(),
+                      elements<T>(term.array()));
+    }
+    add_term(sum, std::move(term));
+    return true;
+  }
+}
+
 template <class Op, class T>
 constexpr Primitive unary_primitive{.name = Op::name,
                                     .pullback = unary_product<Op, T>,
                                     .pushforward = unary_product<Op, T>,
                                     .rows = rows_agree,
                                     .broadcasts = true,
+                                    .accumulate = unary_accumulate<Op, T>,
                                     .carry = carry_diagonal};
 template <class Op, class T>
 constexpr Primitive binary_primitive{.name = Op::name,
@@ -127,6 +235,7 @@ constexpr Primitive binary_primitive{.name = Op::name,
                                      .pushforward = binary_product<Op, T>,
                                      .rows = rows_agree,
                                      .broadcasts = true,
+                                     .accumulate = binary_accumulate<Op, T>,
                                      .carry = carry_diagonal};
 
 template <class Out, class A, class B, class Body>

@@ -69,7 +69,7 @@ bool carry(const Carried& carried) {
                       {},
                       reshape(columns, {out.n, 1, out.m}).handle(),
                       scaled ? right : Handle(),
-                      !call.depends(other)},
+                      !call.leads_to_input(other)},
                      out);
   return true;
 }

@@ -2,6 +2,7 @@
 // group.
 
 #include <algorithm>
+#include <bit>
 
 #include "../kernels/kernels.hpp"
 #include "common.hpp"
@@ -28,11 +29,10 @@ struct Group {
   }
   std::size_t first(const Shape& shape) const { return shape.rank() - from_end; }
   Shape reduced(const Shape& shape) const {
-    Shape out = shape.prefix(first(shape));
-    if (keep) {
-      for (std::size_t i = 0; i < axes; ++i) out.push_back(1);
-    }
-    return out.concat(shape.suffix(first(shape) + axes));
+    if (!keep) return shape.prefix(first(shape)).concat(shape.suffix(first(shape) + axes));
+    Shape out = shape;
+    for (std::size_t i = 0; i < axes; ++i) out[first(shape) + i] = 1;
+    return out;
   }
 };
 
@@ -68,47 +68,59 @@ bool sum_carry(const Carried& carried) {
   carried.sum.add(RankOne{carried.ones(carried.call.output_shape()), carried.row()});
   return true;
 }
+// Adds to what is there, instead of writing v out for every element first.
+template <class T>
+bool sum_accumulate(const Call& call, std::size_t, Handle& v, bool, Handle& sum) {
+  const Group group(call.attributes());
+  const Shape &from = call.output_shape(), &to = call.operand_shape(0);
+  AxisView view = around(to, group.first(to), group.axes);
+  view.outer *= v.shape().count(0, v.shape().rank() - from.rank());
+  const bool add = static_cast<bool>(sum);
+  if (!add) sum = Handle(allocate_like<T>(seeded(v, from, to)));
+  kernels::kernels<T>().spread(v.array()->as<T>(), elements<T>(sum.array()), view.outer, view.count, view.inner, add);
+  return true;
+}
 template <class T>
 constexpr Primitive sum_primitive{.name = "sum",
                                   .pullback = sum_pullback<T>,
                                   .pushforward = sum_pushforward<T>,
                                   .rows = reduce_rows,
+                                  .accumulate = sum_accumulate<T>,
                                   .carry = sum_carry};
 
 // ------------------------------------------------------------------------------------------------ max
 
-// Where the derivative goes: the position of the first of the largest elements, or of the first NaN, of a group whose
-// elements are `stride` apart.
+// Where the derivative goes: the positions in x of the first of the largest elements, or of the first NaN, of each
+// group.
 template <class T>
-std::int64_t first_largest(const T* x, T largest, std::int64_t stride) {
-  std::int64_t c = 0;
-  if (largest == largest) {
-    while (x[c * stride] != largest) ++c;
-  } else {
-    while (x[c * stride] == x[c * stride]) ++c;
-  }
-  return c;
-}
-
-// body(group, position in x of its first largest element).
-template <class T, class Body>
-void for_each_largest(const Call& call, const Group& group, Body body) {
+Tensor<std::int64_t> positions_of_largest(const Call& call, const Group& group) {
   const Array &x = call.operand_array(0), &y = call.output_array();
   const AxisView view = around(x.shape, group.first(x.shape), group.axes);
-  for (std::int64_t o = 0; o < view.outer; ++o) {
-    for (std::int64_t i = 0; i < view.inner; ++i) {
-      const std::int64_t first = o * view.count * view.inner + i, at = o * view.inner + i;
-      body(at, first + view.inner * first_largest(x.as<T>() + first, y.as<T>()[at], view.inner));
-    }
-  }
+  Array* positions = allocate_like<std::int64_t>({view.outer * view.inner});
+  kernels::kernels<T>().find(x.as<T>(), y.as<T>(), positions->as<std::int64_t>(), view.outer, view.count, view.inner);
+  return Tensor<std::int64_t>(Handle(positions));
 }
 
 template <class T>
 Tensor<bool> mask_of_largest(const Call& call, const Group& group) {
   Tensor<bool> mask = full<bool>(call.operand_shape(0), false);
   bool* out = mask.mutable_data();
-  for_each_largest<T>(call, group, [out](std::int64_t, std::int64_t position) { out[position] = true; });
+  const Tensor<std::int64_t> positions = positions_of_largest<T>(call, group);
+  for (std::int64_t position : positions.elements_view()) out[position] = true;
   return mask;
+}
+
+template <class T>
+void add_to_largest(const Call& call, const Handle& v, Handle& sum) {
+  const Shape &from = call.output_shape(), &to = call.operand_shape(0);
+  const std::int64_t seeds = v.shape().count(0, v.shape().rank() - from.rank()), size = to.count();
+  if (!sum) sum = zeros<T>(seeded(v, from, to)).handle();
+  const Tensor<std::int64_t> positions = positions_of_largest<T>(call, Group(call.attributes()));
+  T* out = elements<T>(sum.array());
+  const T* in = v.array()->as<T>();
+  for (std::int64_t s = 0; s < seeds; ++s, out += size) {
+    for (std::int64_t position : positions.elements_view()) out[position] += *in++;
+  }
 }
 
 // The choice is piecewise constant, so only a traced v needs a rule that records.
@@ -116,16 +128,14 @@ template <class T>
 Handle max_pullback(const Call& call, std::size_t, const Handle& v) {
   const Group group(call.attributes());
   if (v.traced()) return where(mask_of_largest<T>(call, group), expand(call, Tensor<T>(v), group), 0.0).handle();
-  const std::int64_t groups = call.output_shape().count(), size = call.operand_shape(0).count();
-  const std::int64_t seeds = groups == 0 ? 0 : v.shape().count() / groups;
-  Handle out(allocate_like<T>(seeded(v, call.output_shape(), call.operand_shape(0))));
-  T* to = elements<T>(out.array());
-  const T* from = v.array()->as<T>();
-  std::fill_n(to, out.shape().count(), T{0});
-  for_each_largest<T>(call, group, [=](std::int64_t at, std::int64_t position) {
-    for (std::int64_t s = 0; s < seeds; ++s) to[s * size + position] = from[s * groups + at];
-  });
-  return out;
+  Handle sum;
+  add_to_largest<T>(call, v, sum);
+  return sum;
+}
+template <class T>
+bool max_accumulate(const Call& call, std::size_t, Handle& v, bool, Handle& sum) {
+  add_to_largest<T>(call, v, sum);
+  return true;
 }
 template <class T>
 Handle max_pushforward(const Call& call, std::size_t, const Handle& v) {
@@ -135,7 +145,11 @@ Handle max_pushforward(const Call& call, std::size_t, const Handle& v) {
       .handle();
 }
 template <class T>
-constexpr Primitive max_primitive{"max", max_pullback<T>, max_pushforward<T>, reduce_rows};
+constexpr Primitive max_primitive{.name = "max",
+                                  .pullback = max_pullback<T>,
+                                  .pushforward = max_pushforward<T>,
+                                  .rows = reduce_rows,
+                                  .accumulate = max_accumulate<T>};
 
 template <class T>
 Tensor<T> max_group(const Tensor<T>& x, std::size_t from_end, std::size_t axes, bool keep, const Where& where) {
@@ -197,30 +211,27 @@ namespace {
 
 // ------------------------------------------------------------------------------------------------ any axes
 
-using Marks = std::array<bool, Shape::max_rank>;
-
-// Which axes of a shape are meant.
-Marks marked(const Shape& shape, const Axes& axes, const char* name, const Where& where) {
-  Marks marks{};
-  if (axes.all()) marks.fill(true);
+// Which axes of a shape are meant: bit i for axis i.
+unsigned marked(const Shape& shape, const Axes& axes, const char* name, const Where& where) {
+  if (axes.all()) return (1U << shape.rank()) - 1;
+  unsigned marks = 0;
   for (int axis : axes) {
-    bool& mark = marks[normalise_axis(axis, shape.rank(), name, shape, where)];
-    if (mark) {
+    const unsigned mark = 1U << normalise_axis(axis, shape.rank(), name, shape, where);
+    if ((marks & mark) != 0) {
       throw ShapeError(std::string(name) + to_string(where) + ": axis " + std::to_string(axis) + " is given twice");
     }
-    mark = true;
+    marks |= mark;
   }
   return marks;
 }
 
+bool is_marked(unsigned marks, std::size_t axis) { return (marks >> axis & 1U) != 0; }
+
 // Number of elements that one element of the result is made of; not 0.
-template <class T>
-std::int64_t reduced_count(const Tensor<T>& x, const Axes& axes, const char* name, const Where& where) {
-  const Shape& shape = value_of(x, name, where).shape;
-  const Marks marks = marked(shape, axes, name, where);
+std::int64_t reduced_count(const Shape& shape, unsigned marks, const char* name, const Where& where) {
   std::int64_t count = 1;
   for (std::size_t i = 0; i < shape.rank(); ++i) {
-    if (marks[i]) count *= shape[i];
+    if (is_marked(marks, i)) count *= shape[i];
   }
   if (count == 0) {
     throw ShapeError(std::string(name) + to_string(where) + ": no elements to reduce in a tensor of shape " +
@@ -231,34 +242,30 @@ std::int64_t reduced_count(const Tensor<T>& x, const Axes& axes, const char* nam
 
 // Reduces each run of adjacent axes with `reduce`, the last first.
 template <class T, class Reduce>
-Tensor<T> by_groups(const Tensor<T>& x, const Axes& axes, KeepDims keep, const char* name, const Where& where,
-                    Reduce reduce) {
-  const Shape shape = value_of(x, name, where).shape;
-  const std::size_t rank = shape.rank();
-  const Marks reduced = marked(shape, axes, name, where);
+Tensor<T> by_groups(const Tensor<T>& x, unsigned marks, KeepDims keep, const Where& where, Reduce reduce) {
+  if (marks == 0) return x;
+  const std::size_t rank = x.rank();
+  const auto begin = static_cast<std::size_t>(std::countr_zero(marks));
+  const auto count = static_cast<std::size_t>(std::popcount(marks));
+  if (marks >> begin == (1U << count) - 1) return reduce(x, rank - begin, count, keep == KeepDims::yes);
   Tensor<T> result = x;
-  std::size_t runs = 0;
-  for (std::size_t i = 0; i < rank; ++i) runs += reduced[i] && (i == 0 || !reduced[i - 1]);
-  if (runs == 0) return x;
   for (std::size_t end = rank; end > 0;) {
-    if (!reduced[end - 1]) {
+    if (!is_marked(marks, end - 1)) {
       --end;
       continue;
     }
     std::size_t first = end - 1;
-    while (first > 0 && reduced[first - 1]) --first;
-    // The last group left may drop its axes at once; others wait, so that positions from the end stay.
-    result = reduce(result, rank - first, end - first, runs > 1 || keep == KeepDims::yes);
+    while (first > 0 && is_marked(marks, first - 1)) --first;
+    // Reduced axes stay until the end, so that positions from the end do.
+    result = reduce(result, rank - first, end - first, true);
     end = first;
   }
-  if (runs > 1 && keep == KeepDims::no) {
-    Shape out;
-    for (std::size_t i = 0; i < rank; ++i) {
-      if (!reduced[i]) out.push_back(shape[i]);
-    }
-    result = reshape(result, out, where);
+  if (keep == KeepDims::yes) return result;
+  Shape out;
+  for (std::size_t i = 0; i < rank; ++i) {
+    if (!is_marked(marks, i)) out.push_back(x.shape()[i]);
   }
-  return result;
+  return reshape(result, out, where);
 }
 
 }  // namespace
@@ -309,7 +316,8 @@ template Tensor<double> sum_to(const Tensor<double>&, const Shape&, std::size_t,
 
 template <Real T>
 Tensor<T> sum(const Tensor<T>& x, Axes axes, KeepDims keep, Where where) {
-  return detail::by_groups(x, axes, keep, "sum", where,
+  const unsigned marks = detail::marked(detail::value_of(x, "sum", where).shape, axes, "sum", where);
+  return detail::by_groups(x, marks, keep, where,
                            [&](const Tensor<T>& y, std::size_t from_end, std::size_t count, bool kept) {
                              return detail::sum_group(y, from_end, count, kept, where);
                            });
@@ -317,14 +325,18 @@ Tensor<T> sum(const Tensor<T>& x, Axes axes, KeepDims keep, Where where) {
 
 template <Real T>
 Tensor<T> mean(const Tensor<T>& x, Axes axes, KeepDims keep, Where where) {
-  const std::int64_t n = detail::reduced_count(x, axes, "mean", where);
+  const Shape& shape = detail::value_of(x, "mean", where).shape;
+  const unsigned marks = detail::marked(shape, axes, "mean", where);
+  const std::int64_t n = detail::reduced_count(shape, marks, "mean", where);
   return detail::binary<ops::Divide>(sum(x, axes, keep, where), Tensor<T>(n), where);
 }
 
 template <Real T>
 Tensor<T> max(const Tensor<T>& x, Axes axes, KeepDims keep, Where where) {
-  detail::reduced_count(x, axes, "max", where);
-  return detail::by_groups(x, axes, keep, "max", where,
+  const Shape& shape = detail::value_of(x, "max", where).shape;
+  const unsigned marks = detail::marked(shape, axes, "max", where);
+  detail::reduced_count(shape, marks, "max", where);
+  return detail::by_groups(x, marks, keep, where,
                            [&](const Tensor<T>& y, std::size_t from_end, std::size_t count, bool kept) {
                              return detail::max_group(y, from_end, count, kept, where);
                            });
@@ -332,7 +344,8 @@ Tensor<T> max(const Tensor<T>& x, Axes axes, KeepDims keep, Where where) {
 
 template <Real T>
 Tensor<T> min(const Tensor<T>& x, Axes axes, KeepDims keep, Where where) {
-  detail::reduced_count(x, axes, "min", where);
+  const Shape& shape = detail::value_of(x, "min", where).shape;
+  detail::reduced_count(shape, detail::marked(shape, axes, "min", where), "min", where);
   return detail::unary<ops::Negate>(max(detail::unary<ops::Negate>(x, where), axes, keep, where), where);
 }
 
@@ -340,7 +353,7 @@ template <Real T>
 Tensor<std::int64_t> argmax(const Tensor<T>& x, int axis, Where where) {
   const detail::Array& in = detail::value_of(x, "argmax", where);
   const std::size_t at = detail::normalise_axis(axis, in.shape.rank(), "argmax", in.shape, where);
-  detail::reduced_count(x, axis, "argmax", where);
+  detail::reduced_count(in.shape, 1U << at, "argmax", where);
   const detail::AxisView view = detail::around(in.shape, at);
   detail::Array* out = detail::allocate_like<std::int64_t>(in.shape.prefix(at).concat(in.shape.suffix(at + 1)));
   for (std::int64_t o = 0; o < view.outer; ++o) {

@@ -37,8 +37,19 @@ Shape broadcast(const Shape& a, const Shape& b, const char* operation, const Whe
 }
 
 AxisView around(const Shape& shape, std::size_t first, std::size_t axes) {
-  return {shape.prefix(first).count(), Shape(shape.begin() + first, shape.begin() + first + axes).count(),
-          shape.suffix(first + axes).count()};
+  return {shape.count(0, first), shape.count(first, first + axes), shape.count(first + axes, shape.rank())};
+}
+
+std::optional<AxisView> repeated(const Shape& own, const Shape& full) {
+  const std::size_t rank = full.rank(), added = rank - own.rank();
+  std::size_t first = rank, end = rank;
+  for (std::size_t i = 0; i < rank; ++i) {
+    if (full[i] == 1 || (i >= added && own[i - added] == full[i])) continue;
+    if (first == rank) first = i;
+    else if (full.count(end, i) != 1) return std::nullopt;
+    end = i + 1;
+  }
+  return around(full, first, end - first);
 }
 
 std::optional<BatchAxis> rows_agree(const Call&, std::span<const BatchAxis> axes) {
@@ -59,9 +70,9 @@ namespace {
 std::optional<BatchAxis> reshape_rows(const Call& call, std::span<const BatchAxis> axes) {
   const Shape &in = call.operand_shape(0), &out = call.output_shape();
   const std::size_t at = in.rank() - static_cast<std::size_t>(axes[0]);
-  const std::int64_t before = in.prefix(at).count(), after = in.suffix(at + 1).count();
+  const std::int64_t before = in.count(0, at), after = in.count(at + 1, in.rank());
   for (std::size_t i = 0; i < out.rank(); ++i) {
-    if (out[i] == in[at] && out.prefix(i).count() == before && out.suffix(i + 1).count() == after) {
+    if (out[i] == in[at] && out.count(0, i) == before && out.count(i + 1, out.rank()) == after) {
       return static_cast<BatchAxis>(out.rank() - i);
     }
   }
