@@ -1,6 +1,8 @@
 #include "jacobian.hpp"
 
 #include <algorithm>
+#include <atomic>
+#include <mutex>
 #include <ostream>
 
 #include "kernels/kernels.hpp"
@@ -28,6 +30,8 @@ std::string to_string(Structure structure) {
 
 namespace detail {
 namespace {
+
+using Table = std::vector<Handle, PoolAllocator<Handle>>;
 
 // The terms, but for a matrix kept by its columns, as the kernels take them.
 template <Real T>
@@ -117,93 +121,246 @@ Tensor<T> traced_product(const Structured& structured, const Tensor<T>& v, bool 
   return terms.matrix() ? y + matrix_product(*terms.matrix(), blocks, v, transposed) : y;
 }
 
+Sweep choose(Sweep wanted, std::int64_t outputs, std::int64_t inputs) {
+  if (wanted != Sweep::automatic) return wanted;
+  return inputs < outputs ? Sweep::forward : Sweep::reverse;
+}
+
+// Done once, by whichever thread comes first; asking again costs a load.
+class Once {
+ public:
+  bool done() const { return done_.load(std::memory_order_acquire); }
+  template <class F>
+  void operator()(F&& f) {
+    if (done()) return;
+    const std::lock_guard lock(mutex_);
+    if (done()) return;
+    f();
+    done_.store(true, std::memory_order_release);
+  }
+
+ private:
+  std::atomic<bool> done_{false};
+  std::mutex mutex_;
+};
+
+}  // namespace
+
+// A recorded function, which the Jacobians by its inputs share.
+template <Real T>
+struct Recorded {
+  Recording recording;
+  Tensor<T> output;  // in its scope
+  Tensor<T> value;   // as the scope around it sees it
+  // The adjoints of all inputs, behind one seed for each element of the output.
+  Once swept;
+  Table adjoints;
+};
+
+template <Real T>
+struct Linearisation {
+  std::shared_ptr<Recorded<T>> function;  // none where it was made of terms or of a matrix
+  std::size_t input = 0;
+  Shape out, in;
+  bool batched = false;
+  BatchAxes axes = {};
+  Sweep wanted = Sweep::automatic;
+
+  Once searched, formed;
+  std::optional<Structured> structured;
+  Tensor<T> matrix;
+  std::atomic<bool> multiplied{false};
+
+  Blocks blocks() const {
+    if (batched) return {out[0], out[1], in[1]};
+    return {1, out.count(), in.count()};
+  }
+
+  // Null where there is no structure.
+  const Structured* structure() {
+    searched([this] {
+      if (function && wanted == Sweep::automatic) {
+        structured = function->recording.template structure<T>(function->output.handle(), input, axes);
+      }
+    });
+    return structured ? &*structured : nullptr;
+  }
+
+  Sweep sweep() const { return choose(wanted, blocks().m, blocks().n); }
+
+  // Swept: (out..., in...) or (batch, m, n).
+  const Tensor<T>& dense() {
+    formed([this] { matrix = sweep() == Sweep::forward ? swept_forward() : swept_reverse(); });
+    return matrix;
+  }
+
+  Tensor<T> swept_forward() const {
+    const auto [batch, m, n] = blocks();
+    Table seeds(function->recording.inputs());
+    seeds[input] = (batched ? shared_seeds(n) : identity_seeds(in)).handle();
+    Handle result;
+    function->recording.forward(seeds, {&function->output.handle(), 1}, {&result, 1});
+    if (!result) return zeros<T>(batched ? Shape{batch, m, n} : out.concat(in));
+    if (batched) return transpose(Tensor<T>(result), {1, 2, 0});
+    return reshape(transpose(reshape(Tensor<T>(result), {n, m})), out.concat(in));
+  }
+
+  Tensor<T> swept_reverse() const {
+    const auto [batch, m, n] = blocks();
+    function->swept([&, rows = m] {
+      function->adjoints.resize(function->recording.inputs());
+      const Handle seeds = (batched ? shared_seeds(rows) : identity_seeds(out)).handle();
+      function->recording.reverse({&function->output.handle(), 1}, {&seeds, 1}, function->adjoints);
+    });
+    const Handle adjoint = std::move(function->adjoints[input]);
+    if (!adjoint) return zeros<T>(batched ? Shape{batch, m, n} : out.concat(in));
+    return batched ? transpose(Tensor<T>(adjoint), {1, 0, 2}) : reshape(Tensor<T>(adjoint), out.concat(in));
+  }
+
+  // The identity over `shape`, as seeds: shape + shape.
+  static Tensor<T> identity_seeds(const Shape& shape) {
+    return reshape(eye<T>(shape.count()), Shape{shape.count()}.concat(shape));
+  }
+  // Row j of the identity, the same for every row of the batch.
+  Tensor<T> shared_seeds(std::int64_t size) const {
+    return broadcast_to(reshape(eye<T>(size), {size, 1, size}), {size, out[0], size});
+  }
+
+  // J v or J^T v.
+  Tensor<T> product(const Tensor<T>& v, bool transposed, const Where& where) {
+    require_same_shape(transposed ? "Jacobian::apply_transposed: g" : "Jacobian::apply: v", v.shape(),
+                       transposed ? out : in, where);
+    // One product is worth no more than a sweep.
+    const bool first = !multiplied.exchange(true, std::memory_order_relaxed);
+    if (searched.done() || !first || !function) {
+      if (const Structured* form = structure()) return structured_product(*form, v, transposed, where);
+    }
+    if (formed.done()) return matrix_product(v, transposed, where);
+    return swept_product(v, transposed, where);
+  }
+
+  Tensor<T> swept_product(const Tensor<T>& v, bool transposed, const Where& where) const {
+    Table of_inputs(function->recording.inputs());
+    Handle result;
+    const Handle &output = function->output.handle(), &direction = v.handle();
+    if (transposed) {
+      function->recording.reverse({&output, 1}, {&direction, 1}, of_inputs, where);
+      result = std::move(of_inputs[input]);
+    } else {
+      of_inputs[input] = direction;
+      function->recording.forward(of_inputs, {&output, 1}, {&result, 1}, where);
+    }
+    return result ? Tensor<T>(result) : zeros<T>(transposed ? in : out);
+  }
+
+  Tensor<T> matrix_product(const Tensor<T>& v, bool transposed, const Where& where) const {
+    const auto [batch, m, n] = blocks();
+    const Tensor<T> J = reshape(matrix, {batch, m, n}, where);
+    const Tensor<T> y = transposed ? matmul(reshape(v, {batch, 1, m}, where), J, where)
+                                   : matmul(J, reshape(v, {batch, n, 1}, where), where);
+    return reshape(y, transposed ? in : out, where);
+  }
+
+  Tensor<T> structured_product(const Structured& form, const Tensor<T>& v, bool transposed, const Where& where) const {
+    const auto [batch, m, n] = blocks();
+    const Shape& to = transposed ? in : out;
+    if (v.traced() || traced(form.terms) || has_columns(form.terms)) {
+      return reshape(traced_product(form, reshape(v, {batch, transposed ? m : n}, where), transposed), to, where);
+    }
+    const KernelTerms<T> terms(form);
+    Tensor<T> y(Handle(allocate_like<T>(to)));
+    kernels::kernels<T>().structured_apply(*terms, transposed, v.data(), y.mutable_data());
+    return y;
+  }
+};
+
+namespace {
+
+template <Real T>
+std::shared_ptr<Linearisation<T>> linearisation(const Shape& out, const Shape& in, bool batched) {
+  auto made = std::allocate_shared<Linearisation<T>>(PoolAllocator<Linearisation<T>>{});
+  made->out = out;
+  made->in = in;
+  made->batched = batched;
+  return made;
+}
+
+template <Real T>
+Tensor<T> written(const Structured& form) {
+  const auto& [terms, blocks] = form;
+  const bool by_tensors = traced(terms);
+  Tensor<T> J;
+  if (by_tensors) {
+    J = traced_dense<T>(form);
+  } else {
+    const KernelTerms<T> kernel_terms(form);
+    J = Tensor<T>(Handle(allocate_like<T>({blocks.batch, blocks.m, blocks.n})));
+    kernels::kernels<T>().structured_dense(*kernel_terms, J.mutable_data());
+  }
+  if (!terms.matrix() || !(by_tensors || has_columns(terms))) return J;
+  const Tensor<T> matrix = transpose(columns_of<T>(*terms.matrix(), blocks, true), {1, 2, 0});
+  const bool alone = terms.diagonals().empty() && terms.rank_ones().empty();
+  return alone ? matrix : J + matrix;
+}
+
 }  // namespace
 }  // namespace detail
 
 template <Real T>
-Jacobian<T>::Jacobian(detail::Structured structured, Shape output, Shape input, bool batched)
-    : structured_(std::move(structured)), output_(output), input_(input), batched_(batched) {}
-
-template <Real T>
-Jacobian<T>::Jacobian(Tensor<T> dense, Shape output, Shape input, bool batched, Sweep used)
-    : dense_(std::move(dense)), output_(output), input_(input), batched_(batched), used_(used) {}
-
-template <Real T>
-detail::Blocks Jacobian<T>::blocks() const {
-  if (batched_) return {output_[0], output_[1], input_[1]};
-  return {1, output_.count(), input_.count()};
+Jacobian<T>::Jacobian(const Tensor<T>& dense, const Shape& output, const Shape& input, bool batched)
+    : at_(detail::linearisation<T>(output, input, batched)) {
+  at_->formed([&] { at_->matrix = dense; });
 }
 
 template <Real T>
-Tensor<T> Jacobian<T>::applied(const Tensor<T>& v, bool transposed, const Where& where) const {
-  const Shape &from = transposed ? output_ : input_, &to = transposed ? input_ : output_;
-  detail::require_same_shape(transposed ? "Jacobian::apply_transposed: g" : "Jacobian::apply: v", v.shape(), from,
-                             where);
-  const auto [batch, m, n] = blocks();
-  if (!structured_) {
-    const Tensor<T> matrix = reshape(dense_, {batch, m, n}, where);
-    const Tensor<T> y = transposed ? matmul(reshape(v, {batch, 1, m}, where), matrix, where)
-                                   : matmul(matrix, reshape(v, {batch, n, 1}, where), where);
-    return reshape(y, to, where);
-  }
-  const detail::Terms& terms = structured_->terms;
-  if (v.traced() || detail::traced(terms) || detail::has_columns(terms)) {
-    const Tensor<T> rows = reshape(v, {batch, transposed ? m : n}, where);
-    return reshape(detail::traced_product(*structured_, rows, transposed), to, where);
-  }
-  const detail::KernelTerms<T> kernel_terms(*structured_);
-  Tensor<T> y(detail::Handle(detail::allocate_like<T>(to)));
-  kernels::kernels<T>().structured_apply(*kernel_terms, transposed, v.data(), y.mutable_data());
-  return y;
+const Tensor<T>& Jacobian<T>::value() const {
+  if (!at_->function) throw ValueError("Jacobian::value: a Jacobian that was composed, or made of a matrix, has no point");
+  return at_->function->value;
+}
+
+template <Real T>
+Tensor<T> Jacobian<T>::apply(const Tensor<T>& v, Where where) const {
+  return at_->product(v, false, where);
+}
+template <Real T>
+Tensor<T> Jacobian<T>::apply_transposed(const Tensor<T>& g, Where where) const {
+  return at_->product(g, true, where);
 }
 
 template <Real T>
 Tensor<T> Jacobian<T>::dense() const {
-  if (!structured_) return dense_;
-  const detail::Terms& terms = structured_->terms;
-  const detail::Blocks blocks = structured_->blocks;
-  const auto [batch, m, n] = blocks;
-  const Shape full = batched_ ? Shape{batch, m, n} : output_.concat(input_);
-  const bool by_tensors = detail::traced(terms);
-  Tensor<T> J;
-  if (by_tensors) {
-    J = detail::traced_dense<T>(*structured_);
-  } else {
-    const detail::KernelTerms<T> kernel_terms(*structured_);
-    J = Tensor<T>(detail::Handle(detail::allocate_like<T>({batch, m, n})));
-    kernels::kernels<T>().structured_dense(*kernel_terms, J.mutable_data());
-  }
-  if (terms.matrix() && (by_tensors || detail::has_columns(terms))) {
-    J = J + transpose(detail::columns_of<T>(*terms.matrix(), blocks, true), {1, 2, 0});
-  }
-  return reshape(J, full);
+  const detail::Structured* form = at_->structure();
+  if (!form) return at_->dense();
+  return reshape(detail::written<T>(*form), batched() ? Shape{form->blocks.batch, form->blocks.m, form->blocks.n}
+                                                      : output_shape().concat(input_shape()));
 }
 
 template <Real T>
 Tensor<T> Jacobian<T>::diagonal(Where where) const {
-  const auto [batch, m, n] = blocks();
+  const auto [batch, m, n] = at_->blocks();
   if (m != n) {
     throw ShapeError("Jacobian::diagonal" + to_string(where) + ": the blocks are (" + std::to_string(m) + ", " +
                      std::to_string(n) + "), not square. " + explain());
   }
-  if (!structured_ || structured_->terms.matrix()) {
-    return reshape(slice(reshape(dense(), {batch, m * n}), 1, 0, m * n, n + 1), input_);
+  const detail::Structured* form = at_->structure();
+  if (!form || form->terms.matrix()) {
+    return reshape(slice(reshape(dense(), {batch, m * n}), 1, 0, m * n, n + 1), input_shape());
   }
   Tensor<T> sum = zeros<T>({batch, n});
-  for (const detail::Diagonal& term : structured_->terms.diagonals()) {
-    if (term.shift == 0) sum = sum + detail::rows_of<T>(term.entries, structured_->blocks);
+  for (const detail::Diagonal& term : form->terms.diagonals()) {
+    if (term.shift == 0) sum = sum + detail::rows_of<T>(term.entries, form->blocks);
   }
-  for (const detail::RankOne& term : structured_->terms.rank_ones()) {
-    sum =
-        sum + detail::rows_of<T>(term.left, structured_->blocks) * detail::rows_of<T>(term.right, structured_->blocks);
+  for (const detail::RankOne& term : form->terms.rank_ones()) {
+    sum = sum + detail::rows_of<T>(term.left, form->blocks) * detail::rows_of<T>(term.right, form->blocks);
   }
-  return reshape(sum, input_);
+  return reshape(sum, input_shape());
 }
 
 template <Real T>
 Structure Jacobian<T>::structure() const {
-  if (!structured_) return Structure::dense;
-  const detail::Terms& terms = structured_->terms;
+  const detail::Structured* form = at_->structure();
+  if (!form) return Structure::dense;
+  const detail::Terms& terms = form->terms;
   if (terms.zero()) return Structure::zero;
   if (const auto& matrix = terms.matrix()) {
     const bool alone = terms.diagonals().empty() && terms.rank_ones().empty();
@@ -216,69 +373,83 @@ Structure Jacobian<T>::structure() const {
 template <Real T>
 std::int64_t Jacobian<T>::rank() const {
   const Structure form = structure();
-  if (form == Structure::constant || form == Structure::dense) return std::min(blocks().m, blocks().n);
-  return static_cast<std::int64_t>(structured_->terms.rank_ones().size());
+  if (form == Structure::constant || form == Structure::dense) return std::min(at_->blocks().m, at_->blocks().n);
+  return static_cast<std::int64_t>(at_->structured->terms.rank_ones().size());
+}
+
+template <Real T>
+const Shape& Jacobian<T>::output_shape() const {
+  return at_->out;
+}
+template <Real T>
+const Shape& Jacobian<T>::input_shape() const {
+  return at_->in;
+}
+template <Real T>
+bool Jacobian<T>::batched() const {
+  return at_->batched;
 }
 
 template <Real T>
 std::string Jacobian<T>::explain() const {
-  const auto [batch, m, n] = blocks();
-  std::string text = "Jacobian of " + to_string(input_) + " -> " + to_string(output_) + ": ";
+  const auto [batch, m, n] = at_->blocks();
+  const Structure found = structure();
   const std::string block = "(" + std::to_string(m) + ", " + std::to_string(n) + ")";
-  text += batched_ ? std::to_string(batch) + " blocks " + block : "a matrix " + block;
-  text += ", " + to_string(structure());
-  if (!structured_) {
-    return text + "; swept " +
-           (used_ == Sweep::forward ? "forward, one tangent per input" : "in reverse, one adjoint per output") +
-           (batched_ ? ", shared over the batch" : "") + ". apply and apply_transposed multiply by the matrix.";
+  std::string text = "Jacobian of " + to_string(input_shape()) + " -> " + to_string(output_shape()) + ": " +
+                     (batched() ? std::to_string(batch) + " blocks " + block : "a matrix " + block) + ", " +
+                     to_string(found);
+  if (!at_->function && !at_->structured) return text + "; given as a matrix, which products use.";
+  if (!at_->structured) {
+    return text + ": no structure was found. Products are sweeps; dense() sweeps " +
+           (at_->sweep() == Sweep::forward ? "forward, one tangent per input" : "in reverse, one adjoint per output") +
+           (batched() ? ", shared over the batch." : ".");
   }
-  const detail::Terms& terms = structured_->terms;
+  const detail::Terms& terms = at_->structured->terms;
   if (!terms.rank_ones().empty()) text += " (rank " + std::to_string(terms.rank_ones().size()) + ")";
-  if (const auto& matrix = terms.matrix(); matrix && structure() == Structure::dense) {
-    text += ": the sum of ";
-    if (!terms.diagonals().empty()) text += "a diagonal, ";
-    text += matrix->kind != detail::Matrix::Kind::columns ? "a triangle of ones with its rows and columns scaled"
-            : matrix->columns.shape()[1] == 1 && batched_
-                ? "a matrix shared over the batch, its rows and columns scaled"
-                : "a matrix";
+  if (const auto& matrix = terms.matrix(); matrix && found == Structure::dense) {
+    text += terms.diagonals().empty() ? ": " : ": a diagonal and ";
+    text += matrix->kind != detail::Matrix::Kind::columns ? "a triangle of ones, its rows and columns scaled"
+            : matrix->constant                            ? "a constant matrix, its rows and columns scaled"
+                                                          : "a matrix pushed through by its columns";
   }
-  return text +
-         "; found in the recorded operations. apply and apply_transposed use that form, dense() writes the elements.";
+  return text + "; found in the recorded operations. Products use that form, dense() writes the elements.";
 }
 
 template <Real T>
 Jacobian<T> Jacobian<T>::composed(const Jacobian& outer, const Jacobian& inner) {
-  if (outer.input_ != inner.output_ || outer.batched_ != inner.batched_) {
-    throw ShapeError("the product of two Jacobians: the outer one takes " + to_string(outer.input_) +
-                     (outer.batched_ ? " by rows" : "") + ", the inner one gives " + to_string(inner.output_) +
-                     (inner.batched_ ? " by rows" : ""));
+  if (outer.input_shape() != inner.output_shape() || outer.batched() != inner.batched()) {
+    throw ShapeError("the product of two Jacobians: the outer one takes " + to_string(outer.input_shape()) +
+                     (outer.batched() ? " by rows" : "") + ", the inner one gives " + to_string(inner.output_shape()) +
+                     (inner.batched() ? " by rows" : ""));
   }
-  const auto [batch, m, inside] = outer.blocks();
-  const std::int64_t n = inner.blocks().n;
-  const auto simple = [](const Jacobian& J) { return J.structured_ && !J.structured_->terms.matrix(); };
-  if (!simple(outer) || !simple(inner)) {
+  const auto [batch, m, inside] = outer.at_->blocks();
+  const std::int64_t n = inner.at_->blocks().n;
+  const detail::Structured *a = outer.at_->structure(), *b = inner.at_->structure();
+  if (!a || !b || a->terms.matrix() || b->terms.matrix()) {
     const Tensor<T> J = matmul(reshape(outer.dense(), {batch, m, inside}), reshape(inner.dense(), {batch, inside, n}));
-    const Shape full = outer.batched_ ? J.shape() : outer.output_.concat(inner.input_);
-    return {reshape(J, full), outer.output_, inner.input_, outer.batched_, Sweep::automatic};
+    const Shape full = outer.batched() ? J.shape() : outer.output_shape().concat(inner.input_shape());
+    return {reshape(J, full), outer.output_shape(), inner.input_shape(), outer.batched()};
   }
-  const detail::Terms &a = outer.structured_->terms, &b = inner.structured_->terms;
-  detail::Structured product{{}, {batch, m, n}};
-  for (const detail::Diagonal& d : a.diagonals()) {
-    const Tensor<T> entries = detail::rows_of<T>(d.entries, outer.structured_->blocks);
-    const auto scaled = [&](const detail::Handle& factor) {
-      const Tensor<T> rows = detail::rows_of<T>(factor, inner.structured_->blocks);
-      return reshape(entries * detail::shifted(rows, d.shift, m), outer.output_).handle();
+  Jacobian product(detail::linearisation<T>(outer.output_shape(), inner.input_shape(), outer.batched()));
+  detail::Structured form{{}, {batch, m, n}};
+  for (const detail::Diagonal& d : a->terms.diagonals()) {
+    const Tensor<T> entries = detail::rows_of<T>(d.entries, a->blocks);
+    const auto scaled = [&, rows = m](const detail::Handle& factor) {
+      const Tensor<T> moved = detail::shifted(detail::rows_of<T>(factor, b->blocks), d.shift, rows);
+      return reshape(entries * moved, outer.output_shape()).handle();
     };
-    for (const detail::Diagonal& e : b.diagonals()) {
-      product.terms.add(detail::Diagonal{d.shift + e.shift, scaled(e.entries)});
+    for (const detail::Diagonal& e : b->terms.diagonals()) {
+      form.terms.add(detail::Diagonal{d.shift + e.shift, scaled(e.entries)});
     }
-    for (const detail::RankOne& e : b.rank_ones()) product.terms.add(detail::RankOne{scaled(e.left), e.right});
+    for (const detail::RankOne& e : b->terms.rank_ones()) form.terms.add(detail::RankOne{scaled(e.left), e.right});
   }
-  for (const detail::RankOne& d : a.rank_ones()) {
-    const Tensor<T> right = inner.apply_transposed(reshape(Tensor<T>(d.right), inner.output_));
-    product.terms.add(detail::RankOne{d.left, right.handle()});
+  for (const detail::RankOne& d : a->terms.rank_ones()) {
+    const Tensor<T> right = inner.apply_transposed(reshape(Tensor<T>(d.right), inner.output_shape()));
+    form.terms.add(detail::RankOne{d.left, right.handle()});
   }
-  return {std::move(product), outer.output_, inner.input_, outer.batched_};
+  product.at_->structured = std::move(form);
+  product.at_->searched([] {});
+  return product;
 }
 
 template <Real T>
@@ -287,94 +458,42 @@ std::ostream& operator<<(std::ostream& out, const Jacobian<T>& J) {
 }
 
 namespace detail {
-namespace {
-
-Sweep choose(Sweep wanted, std::int64_t outputs, std::int64_t inputs) {
-  if (wanted != Sweep::automatic) return wanted;
-  return inputs < outputs ? Sweep::forward : Sweep::reverse;
-}
-
-// The identity over `shape`, as seeds: shape + shape.
-template <Real T>
-Tensor<T> identity_seeds(const Shape& shape) {
-  return reshape(eye<T>(shape.count()), Shape{shape.count()}.concat(shape));
-}
 
 template <Real T>
-Tensor<T> swept_forward(const Recording& recording, std::size_t input, const Shape& in, const Tensor<T>& y) {
-  std::vector<Handle, PoolAllocator<Handle>> seeds(recording.inputs());
-  seeds[input] = identity_seeds<T>(in).handle();
-  Handle result;
-  recording.forward(seeds, {&y.handle(), 1}, {&result, 1});
-  const Shape full = y.shape().concat(in);
-  if (!result) return zeros<T>(full);
-  return reshape(transpose(reshape(Tensor<T>(result), {in.count(), y.size()})), full);
-}
-
-}  // namespace
-
-template <Real T>
-Jacobians<T> jacobians(const Recording& recording, std::size_t first, const TensorList<T>& x, const Tensor<T>& y,
-                       const JacobianOptions& options) {
+Jacobians<T> jacobians(Recording recording, const Tensor<T>& y, const JacobianOptions& options, const Where& where,
+                       BatchAxes axes) {
   Jacobians<T> all;
-  all.reserve(x.size());
-  std::vector<Handle, PoolAllocator<Handle>> adjoints;  // of one reverse sweep for all that need one
-  for (std::size_t i = 0; i < x.size(); ++i) {
-    const Shape &in = x[i].shape(), &out = y.shape();
-    if (options.sweep == Sweep::automatic) {
-      if (auto structured = recording.structure<T>(y.handle(), first + i, {})) {
-        all.emplace_back(std::move(*structured), out, in, false);
-        continue;
-      }
+  const std::size_t inputs = recording.inputs();
+  all.reserve(inputs);
+  auto function = std::allocate_shared<Recorded<T>>(PoolAllocator<Recorded<T>>{});
+  function->value = Tensor<T>(recording.lift(y.handle()));
+  function->output = y;
+  function->recording = std::move(recording);
+  for (std::size_t i = 0; i < inputs; ++i) {
+    const Array& x = function->recording.input(i);
+    if (x.dtype != dtype_of<T>) {
+      throw ValueError("jacobian" + to_string(where) +
+                       ": an argument is of another number type than the result; use vjp across types");
     }
-    const Sweep sweep = choose(options.sweep, out.count(), in.count());
-    const Shape full = out.concat(in);
-    if (sweep == Sweep::forward) {
-      all.emplace_back(swept_forward(recording, first + i, in, y), out, in, false, sweep);
-      continue;
-    }
-    if (adjoints.empty()) {
-      adjoints.resize(recording.inputs());
-      const Handle seeds = identity_seeds<T>(out).handle();
-      recording.reverse({&y.handle(), 1}, {&seeds, 1}, adjoints);
-    }
-    const Handle& adjoint = adjoints[first + i];
-    all.emplace_back(adjoint ? reshape(Tensor<T>(adjoint), full) : zeros<T>(full), out, in, false, sweep);
+    auto at = linearisation<T>(y.shape(), x.shape, !axes.empty());
+    at->function = function;
+    at->input = i;
+    at->wanted = options.sweep;
+    at->axes = std::move(axes);
+    all.emplace_back(std::move(at));
   }
   return all;
 }
 
 template <Real T>
-Jacobian<T> blocks_jacobian(const Recording& recording, const Tensor<T>& x, const Tensor<T>& y,
+Jacobian<T> blocks_jacobian(Recording recording, const Tensor<T>& x, const Tensor<T>& y,
                             const JacobianOptions& options, const Where& where) {
   if (y.rank() != 2) {
     throw ShapeError("batch_jacobian" + to_string(where) + ": the function took " + to_string(x.shape()) + " to " +
                      to_string(y.shape()) + ", not to (batch, m)");
   }
-  const BatchAxes axes = recording.require_separate_rows(y.handle(), x.shape(), where);
-  if (options.sweep == Sweep::automatic) {
-    if (auto structured = recording.structure<T>(y.handle(), 0, axes)) {
-      return {std::move(*structured), y.shape(), x.shape(), true};
-    }
-  }
-  const std::int64_t batch = x.shape()[0], n = x.shape()[1], m = y.shape()[1];
-  const Sweep sweep = choose(options.sweep, m, n);
-  const Handle output = y.handle();
-  Handle result;
-  // Row j of the identity, the same for every row of the batch.
-  auto shared_seeds = [&](std::int64_t size) {
-    return broadcast_to(reshape(eye<T>(size), {size, 1, size}), {size, batch, size}).handle();
-  };
-  if (sweep == Sweep::reverse) {
-    const Handle seeds = shared_seeds(m);
-    recording.reverse({&output, 1}, {&seeds, 1}, {&result, 1});
-    if (result) return {transpose(Tensor<T>(result), {1, 0, 2}), y.shape(), x.shape(), true, sweep};
-  } else {
-    const Handle seeds = shared_seeds(n);
-    recording.forward({&seeds, 1}, {&output, 1}, {&result, 1});
-    if (result) return {transpose(Tensor<T>(result), {1, 2, 0}), y.shape(), x.shape(), true, sweep};
-  }
-  return {zeros<T>({batch, m, n}), y.shape(), x.shape(), true, sweep};
+  BatchAxes axes = recording.require_separate_rows(y.handle(), x.shape(), where);
+  return jacobians(std::move(recording), y, options, where, std::move(axes)).front();
 }
 
 template <Real T>
@@ -386,13 +505,11 @@ void require_batch(const Tensor<T>& x, const Where& where) {
 }
 
 template <class T>
-using JacobiansOf = Jacobians<T>(const Recording&, std::size_t, const TensorList<T>&, const Tensor<T>&,
-                                 const JacobianOptions&);
+using JacobiansOf = Jacobians<T>(Recording, const Tensor<T>&, const JacobianOptions&, const Where&, BatchAxes);
 template JacobiansOf<float> jacobians;
 template JacobiansOf<double> jacobians;
 template <class T>
-using BlocksOf = Jacobian<T>(const Recording&, const Tensor<T>&, const Tensor<T>&, const JacobianOptions&,
-                             const Where&);
+using BlocksOf = Jacobian<T>(Recording, const Tensor<T>&, const Tensor<T>&, const JacobianOptions&, const Where&);
 template BlocksOf<float> blocks_jacobian;
 template BlocksOf<double> blocks_jacobian;
 template void require_batch(const Tensor<float>&, const Where&);

@@ -9,10 +9,12 @@
 //     auto B = batch_jacobian(f)(Z);            // (batch, n) -> (batch, m): blocks (batch, m, n)
 //     jacobian(g)(y) * J;                       // the chain rule
 //
-// Where the recorded operations keep a structure (structure.hpp says how it is found), the matrix is never formed until
-// dense() is asked for. Where they lose it, the whole matrix is swept at once.
+// A Jacobian is the recorded function with its point: J v and J^T g are sweeps, at the price of jvp and vjp. Its form is
+// found when it is asked for, or when a second product makes it worth while (structure.hpp says how); from then on
+// products use it. The matrix is formed by dense() alone.
 
 #include <iosfwd>
+#include <memory>
 #include <optional>
 #include <string>
 
@@ -36,20 +38,27 @@ struct JacobianOptions {
   Sweep sweep = Sweep::automatic;
 };
 
-/// The derivative of one tensor by another at a point: a linear map, with its matrix on demand. Traced when the point
-/// is on a tape, so that it can be differentiated again.
+namespace detail {
+template <Real T>
+struct Linearisation;
+}
+
+/// The derivative of one tensor by another at a point: a linear map, with its form and its matrix on demand. Traced when
+/// the point is on a tape, so that it can be differentiated again. Copies share what has been found. It keeps the records
+/// of its function, as a pullback does: where they stand inside another differentiated function, it throws TapeError once
+/// that has returned.
 template <Real T = double>
 class TAPEGRAD_EXPORT Jacobian {
  public:
-  /// In terms.
-  Jacobian(detail::Structured structured, Shape output, Shape input, bool batched);
   /// Of the elements dense (output..., input...), or, when `batched`, blocks (batch, m, n).
-  Jacobian(Tensor<T> dense, Shape output, Shape input, bool batched, Sweep used);
+  Jacobian(const Tensor<T>& dense, const Shape& output, const Shape& input, bool batched = false);
 
-  /// J v: v and the result have the shapes of input and output. O(n rank) where there is structure. Throws ShapeError.
-  Tensor<T> apply(const Tensor<T>& v, Where where = Where::here()) const { return applied(v, false, where); }
+  /// f at the point.
+  const Tensor<T>& value() const;
+  /// J v: v and the result have the shapes of input and output. Throws ShapeError.
+  Tensor<T> apply(const Tensor<T>& v, Where where = Where::here()) const;
   /// J^T g: g and the result have the shapes of output and input. Throws ShapeError.
-  Tensor<T> apply_transposed(const Tensor<T>& g, Where where = Where::here()) const { return applied(g, true, where); }
+  Tensor<T> apply_transposed(const Tensor<T>& g, Where where = Where::here()) const;
   /// Output shape then input shape, or (batch, m, n). Where there is structure each call writes it anew.
   Tensor<T> dense() const;
   /// The elements J(i, i): shape of the input. Throws ShapeError, saying what J is, where the blocks are not square.
@@ -58,26 +67,23 @@ class TAPEGRAD_EXPORT Jacobian {
   Structure structure() const;
   /// Rank-one terms beside the diagonal. Where the structure is constant or dense: min(m, n).
   std::int64_t rank() const;
-  const Shape& output_shape() const { return output_; }
-  const Shape& input_shape() const { return input_; }
-  bool batched() const { return batched_; }
+  const Shape& output_shape() const;
+  const Shape& input_shape() const;
+  bool batched() const;
   /// In words: the shapes, the form that was found, and what that makes of apply and dense.
   std::string explain() const;
 
-  /// The chain rule: the Jacobian of outer(inner(x)). Diagonals and low rank stay so. Throws ShapeError unless the
-  /// shape between agrees, and both have blocks or neither has.
+  /// The chain rule: the Jacobian of outer(inner(x)). Diagonals and low rank stay so. Throws ShapeError unless the shape
+  /// between agrees, and both have blocks or neither has.
   friend Jacobian operator*(const Jacobian& outer, const Jacobian& inner) { return composed(outer, inner); }
 
+  /// Inside the library.
+  explicit Jacobian(std::shared_ptr<detail::Linearisation<T>> linearisation) : at_(std::move(linearisation)) {}
+
  private:
-  detail::Blocks blocks() const;
-  Tensor<T> applied(const Tensor<T>& v, bool transposed, const Where& where) const;
   static Jacobian composed(const Jacobian& outer, const Jacobian& inner);
 
-  std::optional<detail::Structured> structured_;
-  Tensor<T> dense_;  // where there is no structure
-  Shape output_, input_;
-  bool batched_;
-  Sweep used_ = Sweep::automatic;
+  std::shared_ptr<detail::Linearisation<T>> at_;
 };
 
 template <Real T>
@@ -91,32 +97,16 @@ namespace detail {
 template <Real T>
 using Jacobians = std::vector<Jacobian<T>, PoolAllocator<Jacobian<T>>>;
 
-/// By inputs number `first` to `first + x.size() - 1` of the recording.
+/// Of y by every input of the recording; with `axes`, which the only input then has, by blocks. Throws ValueError when
+/// an input is of another type than y.
 template <Real T>
-TAPEGRAD_EXPORT Jacobians<T> jacobians(const Recording& recording, std::size_t first, const TensorList<T>& x,
-                                       const Tensor<T>& y, const JacobianOptions& options);
+TAPEGRAD_EXPORT Jacobians<T> jacobians(Recording recording, const Tensor<T>& y, const JacobianOptions& options,
+                                       const Where& where, BatchAxes axes = {});
 template <Real T>
-TAPEGRAD_EXPORT Jacobian<T> blocks_jacobian(const Recording& recording, const Tensor<T>& x, const Tensor<T>& y,
+TAPEGRAD_EXPORT Jacobian<T> blocks_jacobian(Recording recording, const Tensor<T>& x, const Tensor<T>& y,
                                             const JacobianOptions& options, const Where& where);
 template <Real T>
 TAPEGRAD_EXPORT void require_batch(const Tensor<T>& x, const Where& where);
-
-/// Jacobian of y by an argument that is a tensor, or the list of those by the tensors that it holds.
-template <Real T, class P>
-auto jacobian_by(const Recording& recording, std::size_t first, const P& argument, const Tensor<T>& y,
-                 const JacobianOptions& options) {
-  TensorList<T> x;
-  auto copy = argument;
-  for_each_tensor(copy, [&x]<class U>(const Tensor<U>& tensor) {
-    static_assert(std::is_same_v<T, U>, "jacobian needs a function that gives a tensor of its arguments' own type");
-    x.push_back(tensor);
-  });
-  Jacobians<T> all = jacobians(recording, first, x, y, options);
-  if constexpr (is_real_tensor<P>)
-    return std::move(all.front());
-  else
-    return std::vector<Jacobian<T>>(std::make_move_iterator(all.begin()), std::make_move_iterator(all.end()));
-}
 
 template <std::size_t... I, class F, class... Args>
 auto jacobian_of(F& f, const JacobianOptions& options, const Where& where, const Args&... args) {
@@ -124,10 +114,22 @@ auto jacobian_of(F& f, const JacobianOptions& options, const Where& where, const
   Scope scope(where);
   std::array<std::size_t, sizeof...(Args)> first{};
   auto y = call_traced<Indices<I...>>(scope, f, arguments, std::index_sequence_for<Args...>{}, &first);
-  static_assert(is_real_tensor<std::remove_cvref_t<decltype(y)>>,
-                "jacobian needs a function that gives a Tensor<float> or Tensor<double>");
-  const Recording recording = scope.close();
-  return one_or_tuple(std::tuple(jacobian_by(recording, first[I], std::get<I>(arguments), y, options)...));
+  using Y = std::remove_cvref_t<decltype(y)>;
+  static_assert(is_real_tensor<Y>, "jacobian needs a function that gives a Tensor<float> or Tensor<double>");
+  const auto all = jacobians(scope.close(), y, options, where);
+  const auto of = [&]<class P>(std::size_t begin, const P& argument) {
+    if constexpr (is_real_tensor<P>) {
+      static_assert(std::is_same_v<P, Y>,
+                    "jacobian needs a function that gives a tensor of its argument's own type; use vjp across types");
+      return all[begin];
+    } else {
+      auto end = all.begin() + static_cast<std::ptrdiff_t>(begin);
+      auto copy = argument;
+      for_each_tensor(copy, [&end](const auto&) { ++end; });
+      return Jacobians<typename Y::value_type>(all.begin() + static_cast<std::ptrdiff_t>(begin), end);
+    }
+  };
+  return one_or_tuple(std::tuple(of(first[I], std::get<I>(arguments))...));
 }
 
 }  // namespace detail
@@ -154,8 +156,7 @@ auto batch_jacobian(F f, JacobianOptions options = {}, Where where = Where::here
     detail::require_batch(x, where);
     detail::Scope scope(where);
     Tensor<T> y = f(Tensor<T>(scope.trace(x.handle())));
-    const detail::Recording recording = scope.close();
-    return detail::blocks_jacobian(recording, x, y, options, where);
+    return detail::blocks_jacobian(scope.close(), x, y, options, where);
   };
 }
 

@@ -247,6 +247,7 @@ std::size_t most_terms(const Blocks& blocks) {
 template <Real T>
 std::optional<Structured> Recording::structure(const Handle& output, std::size_t input,
                                                std::span<const BatchAxis> axes) const {
+  require_open({});
   const Segment& s = segment_;
   const Shape& shape = s.tape->record(s.begin + static_cast<std::uint32_t>(input)).output->shape;
   const std::int64_t batch = axes.empty() ? 1 : shape.front();

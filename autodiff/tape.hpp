@@ -206,6 +206,7 @@ class TAPEGRAD_EXPORT Recording {
 
   /// Number of traced arguments.
   std::size_t inputs() const { return segment_.inputs; }
+  inline const Array& input(std::size_t i) const;
   /// An output of the function, as the scope around it sees it.
   Handle lift(const Handle& output) const;
   bool depends_on_inputs(const Handle& output) const;
@@ -238,6 +239,10 @@ class TAPEGRAD_EXPORT Recording {
 
   Segment segment_;
 };
+
+inline const Array& Recording::input(std::size_t i) const {
+  return *segment_.tape->record(segment_.begin + static_cast<std::uint32_t>(i)).output;
+}
 
 /// An open scope on this thread. Left by an exception, it takes its records with it.
 class TAPEGRAD_EXPORT Scope {

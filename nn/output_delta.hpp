@@ -78,19 +78,8 @@ Tensor<T> delta_by_sweep(const F& f, const C& c, const Tensor<T>& z, const Tenso
 
 template <class F, class C, Real T, class Y>
 Tensor<T> delta_by_jacobian(const F& f, const C& c, const Tensor<T>& z, const Tensor<Y>& y, bool mixes_rows) {
-  Tensor<T> a;
-  auto observed = [&](const Tensor<T>& traced) {
-    Tensor<T> out = f(traced);
-    a = stop_gradient(out);
-    return out;
-  };
-  auto transposed_times_slope = [&](const auto& J) {
-    // The value that was observed is off the tape: an outer derivative needs one that is on it.
-    const Tensor<T> at = z.traced() ? f(z) : a;
-    return J.apply_transposed(grad([&](const Tensor<T>& prediction) { return total(c(prediction, y)); })(at));
-  };
-  if (mixes_rows || z.rank() != 2) return transposed_times_slope(jacobian(observed)(z));
-  return transposed_times_slope(batch_jacobian(observed)(z));
+  const auto J = mixes_rows || z.rank() != 2 ? jacobian(f)(z) : batch_jacobian(f)(z);
+  return J.apply_transposed(grad([&](const Tensor<T>& a) { return total(c(a, y)); })(J.value()));
 }
 
 }  // namespace detail

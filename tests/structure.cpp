@@ -119,7 +119,7 @@ void require_equal(const Jacobian<>& J, const Tensor<>& dense) {
   CHECK(allclose(J.dense(), dense, 1e-12, 1e-12));
   random::Generator rng(5);
   const Tensor<> v = rng.normal<double>(J.input_shape()), g = rng.normal<double>(J.output_shape());
-  const Jacobian<> swept(dense, J.output_shape(), J.input_shape(), J.batched(), Sweep::reverse);
+  const Jacobian<> swept(dense, J.output_shape(), J.input_shape(), J.batched());
   CHECK(allclose(J.apply(v), swept.apply(v), 1e-12, 1e-12));
   CHECK(allclose(J.apply_transposed(g), swept.apply_transposed(g), 1e-12, 1e-12));
   if (J.output_shape() == J.input_shape()) CHECK(allclose(J.diagonal(), swept.diagonal(), 1e-12, 1e-12));
