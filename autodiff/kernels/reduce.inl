@@ -57,25 +57,29 @@ inline void sum_columns(const T* x, T* y, std::int64_t count, std::int64_t inner
 // `neutral`; longer ones are reduced to one vector by `row`.
 template <class T, class Row, class Combine>
 inline void reduce_rows(const T* x, T* y, std::int64_t rows, std::int64_t cols, T neutral, Combine combine, Row row) {
+  const auto put = [=](std::int64_t r, const Batch<T>& v, std::int64_t count) {
+    if (count == 1) y[r] = first(v);
+    else store(y + r, v);
+  };
   const auto narrow = [=](auto vectors) {
     constexpr int V = vectors, W = static_cast<int>(width<T>);
     const Mask<T> used = first_lanes<T>(cols - (V - 1) * W);
     reduce_each(
-        y, rows,
+        rows,
         [=](std::int64_t r) {
           const T* from = x + r * cols;
           Batch<T> v = xsimd::select(used, load(from + (V - 1) * W), Batch<T>(neutral));
           unroll<V - 1>([&](auto i) { v = combine(v, load(from + i * W)); });
           return v;
         },
-        combine);
+        combine, put);
   };
   switch ((cols + width<T> - 1) / width<T>) {
     case 1: return narrow(std::integral_constant<int, 1>{});
     case 2: return narrow(std::integral_constant<int, 2>{});
     case 3: return narrow(std::integral_constant<int, 3>{});
     case 4: return narrow(std::integral_constant<int, 4>{});
-    default: return reduce_each(y, rows, [=](std::int64_t r) { return row(x + r * cols); }, combine);
+    default: return reduce_each(rows, [=](std::int64_t r) { return row(x + r * cols); }, combine, put);
   }
 }
 

@@ -127,17 +127,18 @@ inline Batch<T> across_each(Batch<T>* v, Combine combine) {
   }
 }
 
-// y[r] = the lanes of row(r) combined, for every row.
-template <class T, class Row, class Combine>
-inline void reduce_each(T* y, std::int64_t rows, Row row, Combine combine) {
-  constexpr std::int64_t W = width<T>;
+// put(r, v, count): the lanes of row(r), row(r + 1), ... combined are the first `count` lanes of v.
+template <class Row, class Combine, class Put>
+inline void reduce_each(std::int64_t rows, Row row, Combine combine, Put put) {
+  using V = decltype(row(0));
+  constexpr std::int64_t W = static_cast<std::int64_t>(V::size);
   std::int64_t r = 0;
   for (; r + W <= rows; r += W) {
-    Batch<T> v[static_cast<std::size_t>(W)];
+    V v[static_cast<std::size_t>(W)];
     unroll<static_cast<int>(W)>([&](auto i) { v[i] = row(r + i); });
-    store(y + r, across_each(v, combine));
+    put(r, across_each(v, combine), W);
   }
-  for (; r < rows; ++r) y[r] = first(across(row(r), combine));
+  for (; r < rows; ++r) put(r, across(row(r), combine), 1);
 }
 
 template <class T>
