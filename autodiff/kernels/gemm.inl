@@ -60,14 +60,26 @@ inline void gemm_row(std::int64_t k, std::int64_t n, const T* a, std::int64_t st
   else if (n > j) gemm_rows<T, 1>(k, n, a, 0, step, b, j, beta, c);
 }
 
+// k = 1. Without beta a row may spill into the next, which is written afterwards.
+template <class T>
+inline void outer_product(std::int64_t m, std::int64_t n, const T* a, const T* b, T beta, T* c) {
+  for (std::int64_t i = 0; i < m; ++i, c += n) {
+    const Batch<T> ai(a[i]);
+    const std::int64_t free = beta == 0 && i + 1 < m ? n : n - width<T> + 1;
+    std::int64_t j = 0;
+    if (beta == 0) {
+      for (; j < free; j += width<T>) store(c + j, ai * load(b + j));
+    }
+    for (; j < n; j += width<T>) put(c + j, ai * load(b + j), n - j, beta);
+  }
+}
+
 template <class T>
 [[gnu::flatten]] void gemm(bool transpose_a, std::int64_t m, std::int64_t n, std::int64_t k, const T* a, const T* b,
                            T beta, T* c) {
   const std::int64_t row = transpose_a ? 1 : k, step = transpose_a ? m : 1;
-  if (m == 1 || k == 1) {
-    for (std::int64_t i = 0; i < m; ++i) gemm_row(k, n, a + i * row, step, b, beta, c + i * n);
-    return;
-  }
+  if (k == 1) return outer_product(m, n, a, b, beta, c);
+  if (m == 1) return gemm_row(k, n, a, step, b, beta, c);
   for (std::int64_t j = 0; j < n; j += 2 * width<T>) {
     std::int64_t i = 0;
     for (; i + 6 <= m; i += 6) gemm_rows<T, 6>(k, n, a + i * row, row, step, b, j, beta, c + i * n);
