@@ -33,6 +33,15 @@ Handle apply(RuleFunction rule, bool single_seed, const Call& call, std::size_t 
   });
 }
 
+// The long way round, which may be recorded: J_k^T v by the rule, summed down, and added.
+[[gnu::noinline]] void accumulate_by_rule(const Call& call, std::size_t k, const Handle& v, Handle& sum) {
+  const Primitive& primitive = call.primitive();
+  const Shape& operand = call.operand_shape(k);
+  const std::size_t own_rank = call.output_shape().rank();
+  Handle term = apply(primitive.pullback, primitive.single_seed, call, k, v, own_rank, operand);
+  add_term(sum, sum_down(std::move(term), v.shape().rank() - own_rank, operand, call.where()));
+}
+
 }  // namespace
 
 Handle sum_down(Handle v, std::size_t seeds, const Shape& operand, const Where& where) {
@@ -101,9 +110,7 @@ void Recording::reverse(std::span<const Handle> outputs, std::span<const Handle>
       Handle& sum = table[call.operands(k).record - s.begin];
       const bool own = !sum || (!sum.traced() && unique(sum.array()));
       if (plain && own && primitive.accumulate(call, k, adjoint, k == last, sum)) continue;
-      const std::size_t own_rank = call.output_shape().rank();
-      Handle term = apply(primitive.pullback, primitive.single_seed, call, k, adjoint, own_rank, call.operand_shape(k));
-      add_term(sum, sum_down(std::move(term), adjoint.shape().rank() - own_rank, call.operand_shape(k), call.where()));
+      accumulate_by_rule(call, k, adjoint, sum);
     }
   }
   for (std::size_t i = 0; i < inputs.size(); ++i) inputs[i] = std::move(table[i]);

@@ -53,11 +53,12 @@ bool is_small(std::int64_t m, std::int64_t n, std::int64_t k) {
 
 template <class T>
 void multiply_small(bool transpose_a, bool transpose_b, std::int64_t m, std::int64_t n, std::int64_t k, const T* a,
-                    const T* b, T* c) {
-  if (!transpose_b) {
-    kernels<T>().gemm(transpose_a, m, n, k, a, b, c);
-    return;
-  }
+                    const T* b, T beta, T* c) {
+  const Kernels<T>& own = kernels<T>();
+  if (m == 1 && transpose_b) return own.gemv(n, k, b, a, beta, c);
+  if (n == 1 && !transpose_a) return own.gemv(m, k, a, b, beta, c);
+  if (n == 1) return own.gemm(false, 1, m, k, b, a, beta, c);  // c^T = b^T op(a)^T
+  if (!transpose_b) return own.gemm(transpose_a, m, n, k, a, b, beta, c);
   thread_local std::vector<T> transposed;  // grows to the largest once
   const auto size = static_cast<std::size_t>(n * k) + padding / sizeof(T);
   if (transposed.size() < size) transposed.resize(size);
@@ -65,7 +66,7 @@ void multiply_small(bool transpose_a, bool transpose_b, std::int64_t m, std::int
   for (std::int64_t j = 0; j < n; ++j) {
     for (std::int64_t p = 0; p < k; ++p) to[p * n + j] = b[j * k + p];
   }
-  kernels<T>().gemm(transpose_a, m, n, k, a, to, c);
+  own.gemm(transpose_a, m, n, k, a, to, beta, c);
 }
 
 template <class T>
@@ -77,6 +78,7 @@ void multiply(bool transpose_a, bool transpose_b, std::int64_t rows, std::int64_
     return;
   }
   if (m == 0 || n == 0) return;
+  if (is_small(rows, cols, inner)) return multiply_small(transpose_a, transpose_b, rows, cols, inner, a, b, beta, c);
   default_to_one_thread();
   const auto op = [](bool transpose) { return transpose ? CblasTrans : CblasNoTrans; };
   const blasint lda = transpose_a ? m : k, ldb = transpose_b ? k : n;
@@ -84,8 +86,6 @@ void multiply(bool transpose_a, bool transpose_b, std::int64_t rows, std::int64_
     call_gemv(op(transpose_a), transpose_a ? k : m, lda, a, b, beta, c);
   } else if (m == 1) {  // c^T = op(b)^T a^T
     call_gemv(op(!transpose_b), transpose_b ? n : k, ldb, b, a, beta, c);
-  } else if (beta == 0 && is_small(rows, cols, inner)) {
-    multiply_small(transpose_a, transpose_b, rows, cols, inner, a, b, c);
   } else {
     call_gemm(op(transpose_a), op(transpose_b), m, n, k, a, lda, b, ldb, beta, c);
   }

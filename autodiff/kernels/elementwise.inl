@@ -68,11 +68,19 @@ static inline batch<T, A> power(const batch<T, A>& x, T p) {
 namespace tapegrad::kernels {
 namespace {
 
+// The elements of a row; one that is repeated is read once, since the loop's stores might otherwise have changed it.
 template <class T, bool steps>
-inline Batch<T> load(const T* row, std::int64_t j) {
-  if constexpr (steps) return Batch<T>::load_unaligned(row + j);
-  else return Batch<T>(*row);
-}
+struct RowOf {
+  explicit RowOf(const T* row) : row_(row) {}
+  Batch<T> operator()(std::int64_t j) const { return kernels::load(row_ + j); }
+  const T* row_;
+};
+template <class T>
+struct RowOf<T, false> {
+  explicit RowOf(const T* row) : value_(*row) {}
+  const Batch<T>& operator()(std::int64_t) const { return value_; }
+  Batch<T> value_;
+};
 
 template <class Op, class T, class... V>
 inline Batch<T> value(T p, const V&... x) {
@@ -85,7 +93,7 @@ template <class Op, class T>
 [[gnu::flatten]] void unary_value(std::int64_t rows, std::int64_t cols, const Source<T>* in, T p, T* out) {
   for (std::int64_t i = 0; i < rows; ++i, out += cols) {
     const T* x = in[0].data + i * in[0].row;
-    for (std::int64_t j = 0; j < cols; j += width<T>) store(out + j, value<Op, T>(p, load<T, true>(x, j)));
+    for (std::int64_t j = 0; j < cols; j += width<T>) store(out + j, value<Op, T>(p, load(x + j)));
   }
 }
 
@@ -96,7 +104,7 @@ template <class Op, class T>
     const T* x = in[1].data + i * in[1].row;
     const T* y = in[2].data + i * in[2].row;
     for (std::int64_t j = 0; j < cols; j += width<T>) {
-      const Batch<T> vj = load<T, true>(v, j), xj = load<T, true>(x, j), yj = load<T, true>(y, j);
+      const Batch<T> vj = load(v + j), xj = load(x + j), yj = load(y + j);
       if constexpr (requires { Op::product(vj, xj, yj, p); }) store(out + j, Op::product(vj, xj, yj, p));
       else store(out + j, Op::product(vj, xj, yj));
     }
@@ -107,11 +115,9 @@ template <class Op, class T>
 template <class Op, class T, bool a_steps, bool b_steps>
 inline void binary_value_rows(std::int64_t rows, std::int64_t cols, const Source<T>* in, T* out) {
   for (std::int64_t i = 0; i < rows; ++i, out += cols) {
-    const T* a = in[0].data + i * in[0].row;
-    const T* b = in[1].data + i * in[1].row;
-    for (std::int64_t j = 0; j < cols; j += width<T>) {
-      store(out + j, Op::value(load<T, a_steps>(a, j), load<T, b_steps>(b, j)));
-    }
+    const RowOf<T, a_steps> a(in[0].data + i * in[0].row);
+    const RowOf<T, b_steps> b(in[1].data + i * in[1].row);
+    for (std::int64_t j = 0; j < cols; j += width<T>) store(out + j, Op::value(a(j), b(j)));
   }
 }
 
@@ -126,14 +132,12 @@ template <class Op, class T, int k, bool a_steps, bool b_steps>
 inline void binary_product_rows(std::int64_t rows, std::int64_t cols, const Source<T>* in, T* out) {
   for (std::int64_t i = 0; i < rows; ++i, out += cols) {
     const T* v = in[0].data + i * in[0].row;
-    const T* a = in[1].data + i * in[1].row;
-    const T* b = in[2].data + i * in[2].row;
+    const RowOf<T, a_steps> a(in[1].data + i * in[1].row);
+    const RowOf<T, b_steps> b(in[2].data + i * in[2].row);
     const T* y = in[3].data + i * in[3].row;
     for (std::int64_t j = 0; j < cols; j += width<T>) {
-      const Batch<T> vj = load<T, true>(v, j), aj = load<T, a_steps>(a, j), bj = load<T, b_steps>(b, j),
-                     yj = load<T, true>(y, j);
-      if constexpr (k == 0) store(out + j, Op::product_a(vj, aj, bj, yj));
-      else store(out + j, Op::product_b(vj, aj, bj, yj));
+      if constexpr (k == 0) store(out + j, Op::product_a(load(v + j), a(j), b(j), load(y + j)));
+      else store(out + j, Op::product_b(load(v + j), a(j), b(j), load(y + j)));
     }
   }
 }

@@ -3,27 +3,27 @@
 // which pays as long as b stays in the cache (Goto & van de Geijn, Anatomy of high-performance matrix multiplication,
 // 2008, whose micro-kernel this is).
 
-#include "simd.hpp"
+#include "sum.inl"
 
 namespace tapegrad::kernels {
 namespace {
 
-// Columns at the end of a row are stored alone: the next row may already stand behind them.
+// c = v + beta c for the first `count` columns: the next row may already stand behind them.
 template <class T>
-inline void store_first(T* c, const Batch<T>& v, std::int64_t count) {
+inline void put(T* c, const Batch<T>& v, std::int64_t count, T beta) {
   if (count >= width<T>) {
-    store(c, v);
+    store(c, beta == 0 ? v : xsimd::fma(Batch<T>(beta), load(c), v));
     return;
   }
   T lanes[static_cast<std::size_t>(width<T>)];
   store(lanes, v);
-  for (std::int64_t j = 0; j < count; ++j) c[j] = lanes[j];
+  for (std::int64_t j = 0; j < count; ++j) c[j] = beta == 0 ? lanes[j] : lanes[j] + beta * c[j];
 }
 
 // Element (i, p) of op(a) is a[i * row + p * step].
 template <class T, int rows, int vectors>
 inline void gemm_tile(std::int64_t k, std::int64_t n, std::int64_t cols, const T* a, std::int64_t row,
-                      std::int64_t step, const T* b, T* c) {
+                      std::int64_t step, const T* b, T beta, T* c) {
   // Unrolled by hand: g++ leaves the sums in memory otherwise.
   Batch<T> sum[rows][vectors];
   unroll<rows>([&](auto i) { unroll<vectors>([&](auto v) { sum[i][v] = zero<T>(); }); });
@@ -36,34 +36,73 @@ inline void gemm_tile(std::int64_t k, std::int64_t n, std::int64_t cols, const T
     });
   }
   unroll<rows>([&](auto i) {
-    unroll<vectors>([&](auto v) { store_first(c + i * n + v * width<T>, sum[i][v], cols - v * width<T>); });
+    unroll<vectors>([&](auto v) { put(c + i * n + v * width<T>, sum[i][v], cols - v * width<T>, beta); });
   });
 }
 
 template <class T, int rows>
 inline void gemm_rows(std::int64_t k, std::int64_t n, const T* a, std::int64_t row, std::int64_t step, const T* b,
-                      std::int64_t j, T* c) {
+                      std::int64_t j, T beta, T* c) {
   const std::int64_t cols = n - j;
-  if (cols > width<T>) gemm_tile<T, rows, 2>(k, n, cols, a, row, step, b + j, c + j);
-  else gemm_tile<T, rows, 1>(k, n, cols, a, row, step, b + j, c + j);
+  if (cols > width<T>) gemm_tile<T, rows, 2>(k, n, cols, a, row, step, b + j, beta, c + j);
+  else gemm_tile<T, rows, 1>(k, n, cols, a, row, step, b + j, beta, c + j);
+}
+
+// One row of c, eight vectors at a time: as many sums as hide the latency of an addition.
+template <class T>
+inline void gemm_row(std::int64_t k, std::int64_t n, const T* a, std::int64_t step, const T* b, T beta, T* c) {
+  std::int64_t j = 0;
+  for (; n - j > 4 * width<T>; j += 8 * width<T>) {
+    if (n - j > 6 * width<T>) gemm_tile<T, 1, 8>(k, n, n - j, a, 0, step, b + j, beta, c + j);
+    else gemm_tile<T, 1, 6>(k, n, n - j, a, 0, step, b + j, beta, c + j);
+  }
+  if (n - j > 2 * width<T>) gemm_tile<T, 1, 4>(k, n, n - j, a, 0, step, b + j, beta, c + j);
+  else if (n > j) gemm_rows<T, 1>(k, n, a, 0, step, b, j, beta, c);
+}
+
+// k = 1. Without beta a row may spill into the next, which is written afterwards.
+template <class T>
+inline void outer_product(std::int64_t m, std::int64_t n, const T* a, const T* b, T beta, T* c) {
+  for (std::int64_t i = 0; i < m; ++i, c += n) {
+    const Batch<T> ai(a[i]);
+    const std::int64_t free = beta == 0 && i + 1 < m ? n : n - width<T> + 1;
+    std::int64_t j = 0;
+    if (beta == 0) {
+      for (; j < free; j += width<T>) store(c + j, ai * load(b + j));
+    }
+    for (; j < n; j += width<T>) put(c + j, ai * load(b + j), n - j, beta);
+  }
 }
 
 template <class T>
 [[gnu::flatten]] void gemm(bool transpose_a, std::int64_t m, std::int64_t n, std::int64_t k, const T* a, const T* b,
-                           T* c) {
+                           T beta, T* c) {
   const std::int64_t row = transpose_a ? 1 : k, step = transpose_a ? m : 1;
+  if (k == 1) return outer_product(m, n, a, b, beta, c);
+  if (m == 1) return gemm_row(k, n, a, step, b, beta, c);
   for (std::int64_t j = 0; j < n; j += 2 * width<T>) {
     std::int64_t i = 0;
-    for (; i + 6 <= m; i += 6) gemm_rows<T, 6>(k, n, a + i * row, row, step, b, j, c + i * n);
+    for (; i + 6 <= m; i += 6) gemm_rows<T, 6>(k, n, a + i * row, row, step, b, j, beta, c + i * n);
     switch (m - i) {
-      case 5: gemm_rows<T, 5>(k, n, a + i * row, row, step, b, j, c + i * n); break;
-      case 4: gemm_rows<T, 4>(k, n, a + i * row, row, step, b, j, c + i * n); break;
-      case 3: gemm_rows<T, 3>(k, n, a + i * row, row, step, b, j, c + i * n); break;
-      case 2: gemm_rows<T, 2>(k, n, a + i * row, row, step, b, j, c + i * n); break;
-      case 1: gemm_rows<T, 1>(k, n, a + i * row, row, step, b, j, c + i * n); break;
+      case 5: gemm_rows<T, 5>(k, n, a + i * row, row, step, b, j, beta, c + i * n); break;
+      case 4: gemm_rows<T, 4>(k, n, a + i * row, row, step, b, j, beta, c + i * n); break;
+      case 3: gemm_rows<T, 3>(k, n, a + i * row, row, step, b, j, beta, c + i * n); break;
+      case 2: gemm_rows<T, 2>(k, n, a + i * row, row, step, b, j, beta, c + i * n); break;
+      case 1: gemm_rows<T, 1>(k, n, a + i * row, row, step, b, j, beta, c + i * n); break;
       default: break;
     }
   }
+}
+
+template <class T>
+[[gnu::flatten]] void gemv(std::int64_t rows, std::int64_t k, const T* a, const T* x, T beta, T* y) {
+  const auto dot = [=](std::int64_t r) {
+    const T* from = a + r * k;
+    return sum_lanes<T>(k, [=](std::int64_t p) { return load(from + p) * load(x + p); });
+  };
+  reduce_each(
+      rows, dot, [](const Batch<T>& p, const Batch<T>& q) { return p + q; },
+      [=](std::int64_t r, const Batch<T>& v, std::int64_t count) { put(y + r, v, count, beta); });
 }
 
 }  // namespace

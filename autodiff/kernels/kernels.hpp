@@ -90,8 +90,11 @@ struct Kernels {
   // out = y * (g - <g, y>) for each row: J^T g = J g of softmax. g and out (seeds, rows, cols), y (rows, cols).
   void (*softmax_product)(const T* y, const T* g, T* out, std::int64_t seeds, std::int64_t rows, std::int64_t cols);
 
-  // c (m, n) = op(a) b, row-major, op(a) (m, k), b (k, n); for sizes that stay in the cache. c may not spill.
-  void (*gemm)(bool transpose_a, std::int64_t m, std::int64_t n, std::int64_t k, const T* a, const T* b, T* c);
+  // c (m, n) = op(a) b + beta c, row-major, op(a) (m, k), b (k, n); for sizes that stay in the cache. c may not spill,
+  // and is not read for beta = 0.
+  void (*gemm)(bool transpose_a, std::int64_t m, std::int64_t n, std::int64_t k, const T* a, const T* b, T beta, T* c);
+  // The same for y (rows) = a x + beta y, a (rows, k).
+  void (*gemv)(std::int64_t rows, std::int64_t k, const T* a, const T* x, T beta, T* y);
 
   // out (batch, m, n); and out (batch, m) = J v, v (batch, n), or out (batch, n) = J^T v, v (batch, m).
   void (*structured_dense)(const StructuredMatrix<T>& J, T* out);

@@ -53,69 +53,86 @@ inline void sum_columns(const T* x, T* y, std::int64_t count, std::int64_t inner
   }
 }
 
+// y (rows) from rows of x (rows, cols): those of up to four vectors stay in registers, the last of them filled up with
+// `neutral`; longer ones are reduced to one vector by `row`.
+template <class T, class Row, class Combine>
+inline void reduce_rows(const T* x, T* y, std::int64_t rows, std::int64_t cols, T neutral, Combine combine, Row row) {
+  const auto put = [=](std::int64_t r, const Batch<T>& v, std::int64_t count) {
+    if (count == 1) y[r] = first(v);
+    else store(y + r, v);
+  };
+  const auto narrow = [=](auto vectors) {
+    constexpr int V = vectors, W = static_cast<int>(width<T>);
+    const Mask<T> used = first_lanes<T>(cols - (V - 1) * W);
+    reduce_each(
+        rows,
+        [=](std::int64_t r) {
+          const T* from = x + r * cols;
+          Batch<T> v = xsimd::select(used, load(from + (V - 1) * W), Batch<T>(neutral));
+          unroll<V - 1>([&](auto i) { v = combine(v, load(from + i * W)); });
+          return v;
+        },
+        combine, put);
+  };
+  switch ((cols + width<T> - 1) / width<T>) {
+    case 1: return narrow(std::integral_constant<int, 1>{});
+    case 2: return narrow(std::integral_constant<int, 2>{});
+    case 3: return narrow(std::integral_constant<int, 3>{});
+    case 4: return narrow(std::integral_constant<int, 4>{});
+    default: return reduce_each(rows, [=](std::int64_t r) { return row(x + r * cols); }, combine, put);
+  }
+}
+
 template <class T>
 [[gnu::flatten]] void sum(const T* x, T* y, std::int64_t outer, std::int64_t count, std::int64_t inner) {
   if (count == 0) {
     for (std::int64_t i = 0; i < outer * inner; ++i) y[i] = T{0};
   } else if (inner == 1) {
-    for (std::int64_t o = 0; o < outer; ++o, x += count) {
-      y[o] = first(sum_terms<T>(count, [x](std::int64_t i) { return load(x + i); }));
-    }
+    reduce_rows(
+        x, y, outer, count, T{0}, [](const Batch<T>& a, const Batch<T>& b) { return a + b; },
+        [=](const T* row) { return sum_lanes<T>(count, [row](std::int64_t i) { return load(row + i); }); });
   } else {
     for (std::int64_t o = 0; o < outer; ++o) sum_columns(x + o * count * inner, y + o * inner, count, inner);
   }
 }
 
-// x86 maxima return their second operand when either is NaN and so forget NaNs: these are remembered apart. (Not by
-// x != x: in xsimd 8.1 that is false for NaN under AVX.)
+// An x86 maximum is its second operand when either is NaN, and so would forget a NaN in the first.
 template <class T>
-struct Maximum {
-  Batch<T> value = Batch<T>(-infinity<T>);
-  Mask<T> nan = xsimd::isnan(zero<T>());  // None; Mask<T>(false) is built lane by lane.
-
-  void add(const Batch<T>& x) {
-    value = xsimd::max(x, value);
-    nan = nan | xsimd::isnan(x);
-  }
-  void add(const Maximum& other) {
-    value = xsimd::max(other.value, value);
-    nan = nan | other.nan;
-  }
-  Batch<T> get() const { return xsimd::select(nan, Batch<T>(std::numeric_limits<T>::quiet_NaN()), value); }
-};
+inline Batch<T> maximum(const Batch<T>& a, const Batch<T>& b) {
+  return xsimd::select(a == a, xsimd::max(a, b), a);
+}
 
 template <class T>
-inline T max_row(const T* x, std::int64_t n) {
+inline Batch<T> max_lanes(const T* x, std::int64_t n) {
   constexpr std::int64_t W = width<T>;
-  Maximum<T> m[4];
+  Batch<T> m[4];
+  unroll<4>([&](auto k) { m[k] = Batch<T>(-infinity<T>); });
   std::int64_t i = 0;
   for (; i + 4 * W <= n; i += 4 * W) {
-    unroll<4>([&](auto k) { m[k].add(load(x + i + k * W)); });
+    unroll<4>([&](auto k) { m[k] = maximum(m[k], load(x + i + k * W)); });
   }
-  for (; i + W <= n; i += W) m[0].add(load(x + i));
-  if (i < n) m[1].add(xsimd::select(first_lanes<T>(n - i), load(x + i), Batch<T>(-infinity<T>)));
-  m[0].add(m[1]);
-  m[2].add(m[3]);
-  m[0].add(m[2]);
-  if (xsimd::any(m[0].nan)) return std::numeric_limits<T>::quiet_NaN();
-  return first(max_across(m[0].value));
+  for (; i + W <= n; i += W) m[0] = maximum(m[0], load(x + i));
+  if (i < n) m[1] = maximum(m[1], xsimd::select(first_lanes<T>(n - i), load(x + i), Batch<T>(-infinity<T>)));
+  return maximum(maximum(m[0], m[1]), maximum(m[2], m[3]));
 }
 
 // V vectors of columns; the rows after the first join the maximum that y holds.
 template <int V, class T>
 inline void max_columns(const T* x, T* y, std::int64_t rows, std::int64_t stride, bool first) {
-  Maximum<T> m[V];
-  if (!first) unroll<V>([&](auto v) { m[v].add(load(y + v * width<T>)); });
+  Batch<T> m[V];
+  unroll<V>([&](auto v) { m[v] = first ? Batch<T>(-infinity<T>) : load(y + v * width<T>); });
   for (std::int64_t row = 0; row < rows; ++row) {
-    unroll<V>([&](auto v) { m[v].add(load(x + row * stride + v * width<T>)); });
+    unroll<V>([&](auto v) { m[v] = maximum(m[v], load(x + row * stride + v * width<T>)); });
   }
-  unroll<V>([&](auto v) { store(y + v * width<T>, m[v].get()); });
+  unroll<V>([&](auto v) { store(y + v * width<T>, m[v]); });
 }
 
 template <class T>
 [[gnu::flatten]] void max(const T* x, T* y, std::int64_t outer, std::int64_t count, std::int64_t inner) {
   if (inner == 1) {
-    for (std::int64_t o = 0; o < outer; ++o) y[o] = max_row(x + o * count, count);
+    reduce_rows(
+        x, y, outer, count, -infinity<T>, [](const Batch<T>& a, const Batch<T>& b) { return maximum(a, b); },
+        [=](const T* row) { return max_lanes(row, count); });
     return;
   }
   constexpr std::int64_t W = width<T>, block = 16;  // rows: memory is read nearly in order

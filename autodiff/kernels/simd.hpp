@@ -76,6 +76,12 @@ inline Mask<T> first_lanes(std::int64_t n) {
   return load(lane_index<T>.data()) < Batch<T>(static_cast<T>(n));
 }
 
+template <class T>
+inline T first(const Batch<T>& v) {
+  const typename Batch<T>::register_type r = v;
+  return r[0];
+}
+
 // Lane i takes lane i ^ distance.
 template <std::size_t distance, class T, std::size_t... i>
 inline Batch<T> exchange(const Batch<T>& v, std::index_sequence<i...>) {
@@ -95,6 +101,46 @@ inline Batch<T> across(Batch<T> v, Combine combine) {
   }
 }
 
+// One level of a tree over the lanes of a and b: in every group of 2 * distance lanes the first half holds a's, the
+// second b's, each combined with the lanes `distance` further on.
+template <std::size_t distance, class T, class Combine, std::size_t... i>
+inline Batch<T> fold(const Batch<T>& a, const Batch<T>& b, Combine combine, std::index_sequence<i...>) {
+  using Register = typename Batch<T>::register_type;
+  constexpr std::size_t W = Batch<T>::size;
+  const Register p = a, q = b;
+  return combine(
+      Batch<T>(__builtin_shufflevector(p, q, static_cast<int>((i / distance) % 2 == 0 ? i : W + i - distance)...)),
+      Batch<T>(__builtin_shufflevector(p, q, static_cast<int>((i / distance) % 2 == 0 ? i + distance : W + i)...)));
+}
+
+// Lane r is the combination of all lanes of v[r], for as many vectors as there are lanes.
+template <std::size_t distance = 1, class T, class Combine>
+inline Batch<T> across_each(Batch<T>* v, Combine combine) {
+  constexpr std::size_t W = Batch<T>::size;
+  if constexpr (distance < W) {
+    unroll<static_cast<int>(W / distance / 2)>([&](auto r) {
+      v[r] = fold<distance>(v[2 * r], v[2 * r + 1], combine, std::make_index_sequence<W>{});
+    });
+    return across_each<2 * distance>(v, combine);
+  } else {
+    return v[0];
+  }
+}
+
+// put(r, v, count): the lanes of row(r), row(r + 1), ... combined are the first `count` lanes of v.
+template <class Row, class Combine, class Put>
+inline void reduce_each(std::int64_t rows, Row row, Combine combine, Put put) {
+  using V = decltype(row(0));
+  constexpr std::int64_t W = static_cast<std::int64_t>(V::size);
+  std::int64_t r = 0;
+  for (; r + W <= rows; r += W) {
+    V v[static_cast<std::size_t>(W)];
+    unroll<static_cast<int>(W)>([&](auto i) { v[i] = row(r + i); });
+    put(r, across_each(v, combine), W);
+  }
+  for (; r < rows; ++r) put(r, across(row(r), combine), 1);
+}
+
 template <class T>
 inline Batch<T> sum_across(const Batch<T>& v) {
   return across(v, [](const Batch<T>& a, const Batch<T>& b) { return a + b; });
@@ -103,12 +149,6 @@ inline Batch<T> sum_across(const Batch<T>& v) {
 template <class T>
 inline Batch<T> max_across(const Batch<T>& v) {
   return across(v, [](const Batch<T>& a, const Batch<T>& b) { return xsimd::max(a, b); });
-}
-
-template <class T>
-inline T first(const Batch<T>& v) {
-  const typename Batch<T>::register_type r = v;
-  return r[0];
 }
 
 }  // namespace

@@ -67,17 +67,23 @@ inline Batch<T> sum_block(std::int64_t begin, std::int64_t end, Term term) {
   return (s0 + s1) + (s2 + s3);
 }
 
-// The same over a row of any length; the sum is in every lane. term is called in ascending order.
+// The same over a row of any length, in as many lanes as there are. term is called in ascending order.
 template <class T, class Term>
-inline Batch<T> sum_terms(std::int64_t n, Term term) {
+inline Batch<T> sum_lanes(std::int64_t n, Term term) {
   constexpr std::int64_t block = 64 * width<T>;
-  if (n <= block) return sum_across(sum_block<T>(0, n, term));
+  if (n <= block) return sum_block<T>(0, n, term);
   Cascade<T, 1> cascade(1);
   for (std::int64_t i = 0; i < n; i += block) {
     const Batch<T> sum = sum_block<T>(i, std::min(i + block, n), term);
     cascade.add(&sum);
   }
-  return sum_across(cascade.total(0));
+  return cascade.total(0);
+}
+
+// The sum is in every lane.
+template <class T, class Term>
+inline Batch<T> sum_terms(std::int64_t n, Term term) {
+  return sum_across(sum_lanes<T>(n, term));
 }
 
 }  // namespace

@@ -27,6 +27,7 @@ inline constexpr Kernels<T> table = {
     .structured_dense = structured_dense<T>,
     .structured_apply = structured_apply<T>,
     .all_finite = all_finite<T>,
+    .gemv = gemv<T>,
     .add_to = add_to<T>,
 };
 

@@ -206,9 +206,22 @@ bool binary_accumulate(const Call& call, std::size_t k, Handle& v, bool last, Ha
     if (own == shape) {
       // What a row spills would meet the next one, unread as yet.
       const bool whole_vectors = !shape.empty() && static_cast<std::size_t>(shape.back()) * sizeof(T) % kernels::padding == 0;
-      const Array* source = v.array();
+      const T* from = v.array()->template as<T>();
       term = array_for<T>(v, last && (same || whole_vectors));
-      run<4, T>(product, T{}, shape, elements<T>(term.array()), {source, &a, &b, &y}, 0b1001);
+      T* out = elements<T>(term.array());
+      if (same) {
+        const Source<T> in[] = {{from, 0, true}, {a.as<T>(), 0, true}, {b.as<T>(), 0, true}, {y.as<T>(), 0, true}};
+        product(1, shape.count(), in, T{}, out);
+      } else if (shape.count() != 0) {
+        const Loops<2> loops(shape, {&a.shape, &b.shape});
+        loops.for_each_block([&](const auto& offset, std::int64_t at) {
+          const Source<T> in[] = {{from + at, loops.cols(), true},
+                                  {a.as<T>() + offset[0], loops.row_stride(0), loops.steps(0)},
+                                  {b.as<T>() + offset[1], loops.row_stride(1), loops.steps(1)},
+                                  {y.as<T>() + at, loops.cols(), true}};
+          product(loops.rows(), loops.cols(), in, T{}, out + at);
+        });
+      }
     } else {
       const std::optional<AxisView> view = repeated(own, shape);
       if (!view || view->inner != 1 || call.operand_shape(1 - k) != shape || shape.count() == 0) return false;
@@ -272,9 +285,16 @@ Tensor<T> unary(const Tensor<T>& x, const Where& where, double p) {
 template <class Op, Real T>
 Tensor<T> binary(const Tensor<T>& a, const Tensor<T>& b, const Where& where) {
   const Array &x = value_of(a, Op::name, where), &y = value_of(b, Op::name, where);
-  Array* out = allocate_like<T>(x.shape == y.shape ? x.shape : broadcast(x.shape, y.shape, Op::name, where));
-  run<2, T>(kernels::kernels<T>().binary[index_in<Op, ops::Binary>].value, T{}, out->shape, elements<T>(out), {&x, &y},
-            0);
+  const auto kernel = kernels::kernels<T>().binary[index_in<Op, ops::Binary>].value;
+  Array* out;
+  if (x.shape == y.shape) {
+    out = allocate_like<T>(x.shape);
+    const Source<T> sources[] = {{x.as<T>(), 0, true}, {y.as<T>(), 0, true}};
+    kernel(1, x.shape.count(), sources, T{}, elements<T>(out));
+  } else {
+    out = allocate_like<T>(broadcast(x.shape, y.shape, Op::name, where));
+    run<2, T>(kernel, T{}, out->shape, elements<T>(out), {&x, &y}, 0);
+  }
   return Tensor<T>(record(binary_primitive<Op, T>, out, {&a.handle(), &b.handle()}, where));
 }
 

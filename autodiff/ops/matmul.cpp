@@ -16,12 +16,18 @@ Tensor<T> product(const Tensor<T>& a, bool transpose_a, const Tensor<T>& b, bool
 template <class T>
 Handle pullback(const Call& call, std::size_t k, const Handle& v) {
   const bool ta = call.attributes().axes[0] != 0, tb = call.attributes().axes[1] != 0;
-  const Tensor<T> g(v);
+  Tensor<T> g(v);
   if (k == 0) {
     const Tensor<T> b = call.operand<T>(1);
     return (ta ? product(b, tb, g, true, call.where()) : product(g, false, b, !tb, call.where())).handle();
   }
-  const Tensor<T> a = call.operand<T>(0);
+  Tensor<T> a = call.operand<T>(0);
+  if (a.rank() > 2 && !ta && call.operand_shape(1).rank() == 2 && g.shape() == call.output_shape()) {
+    // One b for the whole batch, whose rows are then one tall matrix: no product for each member of the batch.
+    const std::int64_t rows = a.shape().count(0, a.rank() - 1);
+    a = reshape(a, {rows, a.shape().back()}, call.where());
+    g = reshape(g, {rows, g.shape().back()}, call.where());
+  }
   return (tb ? product(g, true, a, ta, call.where()) : product(a, !ta, g, false, call.where())).handle();
 }
 
@@ -48,6 +54,24 @@ std::optional<BatchAxis> rows(const Call& call, std::span<const BatchAxis> axes)
     common = axis;
   }
   return common;
+}
+
+// The same, with no copy and no sum of its own.
+template <class T>
+bool accumulate(const Call& call, std::size_t operand, Handle& v, bool, Handle& sum) {
+  const Array &a = call.operand_array(0), &b = call.operand_array(1);
+  const bool ta = call.attributes().axes[0] != 0, tb = call.attributes().axes[1] != 0;
+  if (v.shape() != call.output_shape() || b.shape.rank() != 2 || (ta && a.shape.rank() != 2)) return false;
+  const std::int64_t n = v.shape().back(), k = b.shape.from_end(tb ? 1 : 2), m = v.shape().count(0, v.shape().rank() - 1);
+  const T beta = sum ? T{1} : T{0};
+  if (!sum) sum = Handle(allocate_like<T>(call.operand_shape(operand)));
+  const T *x = a.as<T>(), *y = b.as<T>(), *g = v.array()->as<T>();
+  T* out = elements<T>(sum.array());
+  if (operand == 0 && !ta) kernels::gemm(false, !tb, m, k, n, g, y, beta, out);
+  else if (operand == 0) kernels::gemm(tb, true, k, m, n, y, g, beta, out);
+  else if (!tb) kernels::gemm(!ta, false, k, n, m, x, g, beta, out);
+  else kernels::gemm(true, ta, n, k, m, g, x, beta, out);
+  return true;
 }
 
 // A row, or a column alone, by the other operand: a matrix that every block shares.
@@ -80,6 +104,7 @@ constexpr Primitive matmul_primitive{.name = "matmul",
                                      .pushforward = pushforward<T>,
                                      .rows = rows,
                                      .broadcasts = true,
+                                     .accumulate = accumulate<T>,
                                      .carry = carry<T>};
 
 [[noreturn]] void throw_inner(const Shape& a, bool ta, const Shape& b, bool tb, const Where& where) {

@@ -246,7 +246,7 @@ Tensor<T> by_groups(const Tensor<T>& x, unsigned marks, KeepDims keep, const Whe
   if (marks == 0) return x;
   const std::size_t rank = x.rank();
   const auto begin = static_cast<std::size_t>(std::countr_zero(marks));
-  const auto count = static_cast<std::size_t>(std::popcount(marks));
+  const auto count = static_cast<std::size_t>(std::bit_width(marks)) - begin;
   if (marks >> begin == (1U << count) - 1) return reduce(x, rank - begin, count, keep == KeepDims::yes);
   Tensor<T> result = x;
   for (std::size_t end = rank; end > 0;) {
