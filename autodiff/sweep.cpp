@@ -74,6 +74,12 @@ Handle pushed(const Call& call, std::size_t k, Handle tangent) {
   const Shape& output = call.output_shape();
   std::size_t own_rank = call.operand_shape(k).rank();
   const std::size_t seeds = tangent.shape().rank() - own_rank;
+  if (seeds == 0 && own_rank == output.rank()) {
+    Handle term = primitive.pushforward(call, k, tangent);
+    if (term.shape() == output) return term;
+    return with_real(term.array()->dtype,
+                     [&]<class T>(T) { return broadcast_to(Tensor<T>(std::move(term)), output).handle(); });
+  }
   return with_real(call.output_array().dtype, [&]<class T>(T) {
     const Shape full = tangent.shape().prefix(seeds).concat(output);
     if (primitive.broadcasts && own_rank < output.rank()) {

@@ -158,10 +158,13 @@ void add_pair(const std::string& name, F f, C loss, const Known& known = {}) {
       const auto [p, pullback] = tg::vjp(f, z);
       return pullback(slope(p, y));
     });
-    c.variant("jacobian_apply", 1e-12, [=] { return jacobian_at(f, z).apply_transposed(slope(f(z), y)); });
+    c.variant("jacobian_apply", 1e-12, [=] {
+      const auto J = jacobian_at(f, z);
+      return J.apply_transposed(slope(J.value(), y));
+    });
     c.variant("jacobian_dense", 1e-12, [=] {
-      const Tensor<> J = jacobian_at(f, z).dense();
-      return transposed_times(J, slope(f(z), y));
+      const auto J = jacobian_at(f, z);
+      return transposed_times(J.dense(), slope(J.value(), y));
     });
     c.variant("finite_difference", 1e-7, [=] { return finite_difference(f, loss, z, y); });
     c.variant("notebook", 1e-12, [=] {
