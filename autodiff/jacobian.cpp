@@ -76,7 +76,7 @@ bool traced(const Terms& terms) {
   const auto any = [](const auto& list, auto... member) {
     return std::any_of(list.begin(), list.end(), [=](const auto& term) { return ((term.*member).traced() || ...); });
   };
-  const auto& matrix = terms.matrix();
+  const Matrix* matrix = terms.matrix();
   return any(terms.diagonals(), &Diagonal::entries) || any(terms.rank_ones(), &RankOne::left, &RankOne::right) ||
          (matrix && (matrix->left.traced() || matrix->columns.traced() || matrix->right.traced()));
 }
@@ -362,7 +362,7 @@ Structure Jacobian<T>::structure() const {
   if (!form) return Structure::dense;
   const detail::Terms& terms = form->terms;
   if (terms.zero()) return Structure::zero;
-  if (const auto& matrix = terms.matrix()) {
+  if (const detail::Matrix* matrix = terms.matrix()) {
     const bool alone = terms.diagonals().empty() && terms.rank_ones().empty();
     return alone && matrix->constant && !matrix->left && !matrix->right ? Structure::constant : Structure::dense;
   }
@@ -406,7 +406,7 @@ std::string Jacobian<T>::explain() const {
   }
   const detail::Terms& terms = at_->structured->terms;
   if (!terms.rank_ones().empty()) text += " (rank " + std::to_string(terms.rank_ones().size()) + ")";
-  if (const auto& matrix = terms.matrix(); matrix && found == Structure::dense) {
+  if (const detail::Matrix* matrix = terms.matrix(); matrix && found == Structure::dense) {
     text += terms.diagonals().empty() ? ": " : ": a diagonal and ";
     text += matrix->kind != detail::Matrix::Kind::columns ? "a triangle of ones, its rows and columns scaled"
             : matrix->constant                            ? "a constant matrix, its rows and columns scaled"

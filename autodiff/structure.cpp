@@ -57,12 +57,18 @@ void Terms::add(RankOne term) {
 
 template <Real T>
 void Terms::add(Matrix term, const Blocks& blocks) {
-  if (matrix_)
-    term = {Matrix::Kind::columns,
-            {},
-            (columns_of<T>(*matrix_, blocks, true) + columns_of<T>(term, blocks, true)).handle(),
-            {}};
-  matrix_ = std::move(term);
+  if (const Matrix* own = matrix()) {
+    const Tensor<T> sum = columns_of<T>(*own, blocks, true) + columns_of<T>(term, blocks, true);
+    matrix_.clear();
+    term = {Matrix::Kind::columns, {}, sum.handle(), {}};
+  }
+  matrix_.push_back(std::move(term));
+}
+
+void Terms::clear() {
+  diagonals_.clear();
+  rank_ones_.clear();
+  matrix_.clear();
 }
 
 template <Real T>
@@ -233,7 +239,7 @@ bool finite_factors(const Terms& terms) {
   for (const RankOne& term : terms.rank_ones()) {
     if (!finite(term.left) || !finite(term.right)) return false;
   }
-  const auto& matrix = terms.matrix();
+  const Matrix* matrix = terms.matrix();
   return !matrix || (finite(matrix->left) && finite(matrix->columns) && finite(matrix->right));
 }
 
@@ -280,7 +286,7 @@ std::optional<Structured> Recording::structure(const Handle& output, std::size_t
     if (table[i].rank_ones().size() > most_terms(blocks)) return std::nullopt;
     for (std::size_t k = 0; k < call.operand_count(); ++k) {
       const std::uint32_t from = call.operands(k).record;
-      if (from != no_record && from >= s.begin && last[from - s.begin] == i) table[from - s.begin] = {};
+      if (from != no_record && from >= s.begin && last[from - s.begin] == i) table[from - s.begin].clear();
     }
   }
   if (!finite_factors<T>(table[end])) return std::nullopt;

@@ -10,7 +10,6 @@
 // diagonal is its `carry`; where that has no structure, the diagonal becomes a matrix, pushed forward column by column.
 
 #include <cstdint>
-#include <optional>
 #include <vector>
 
 #include "tensor.hpp"
@@ -51,21 +50,23 @@ class Terms {
   template <class E>
   using List = std::vector<E, PoolAllocator<E>>;
 
-  bool zero() const { return diagonals_.empty() && rank_ones_.empty() && !matrix_; }
+  bool zero() const { return diagonals_.empty() && rank_ones_.empty() && !matrix(); }
   const List<Diagonal>& diagonals() const { return diagonals_; }
   const List<RankOne>& rank_ones() const { return rank_ones_; }
-  const std::optional<Matrix>& matrix() const { return matrix_; }
+  /// Null where there is none.
+  const Matrix* matrix() const { return matrix_.empty() ? nullptr : matrix_.data(); }
 
   void add(Diagonal term);
   void add(RankOne term);
   /// Two matrices become one, written out.
   template <Real T>
   void add(Matrix term, const Blocks& blocks);
+  void clear();
 
  private:
   List<Diagonal> diagonals_;
   List<RankOne> rank_ones_;
-  std::optional<Matrix> matrix_;
+  List<Matrix> matrix_;  // at most one
 };
 
 /// (n, batch, m): M with its rows scaled by `left`, and its columns by `right` where that is wanted.
