@@ -257,11 +257,11 @@ std::optional<Structured> Recording::structure(const Handle& output, std::size_t
   const Segment& s = segment_;
   const Shape& shape = s.tape->record(s.begin + static_cast<std::uint32_t>(input)).output->shape;
   const std::int64_t batch = axes.empty() ? 1 : shape.front();
-  const std::int64_t size = output.shape().count();
-  if (shape.count() == 0 || size == 0) return std::nullopt;
-  const auto blocks_of = [&](const Shape& value) {
-    return Blocks{batch, value.count() / batch, shape.count() / batch};
-  };
+  if (shape.count() == 0 || output.shape().count() == 0) return std::nullopt;
+  // A batch axis is the first one here.
+  const std::size_t first = axes.empty() ? 0 : 1;
+  const std::int64_t n = shape.count(first, shape.rank());
+  const auto blocks_of = [=](const Shape& value) { return Blocks{batch, value.count(first, value.rank()), n}; };
   const Blocks blocks = blocks_of(output.shape());
   Structured result{{}, blocks};
   if (!depends_on_inputs(output)) return result;

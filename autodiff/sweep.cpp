@@ -65,7 +65,7 @@ void add_term(Handle& sum, Handle term) {
   });
 }
 
-Handle pushed(const Call& call, std::size_t k, Handle tangent) {
+Handle pushed(const Call& call, std::size_t k, const Handle& tangent) {
   const Primitive& primitive = call.primitive();
   if (!primitive.pushforward) {
     throw ValueError(std::string(primitive.name) + to_string(call.where()) +
@@ -82,12 +82,13 @@ Handle pushed(const Call& call, std::size_t k, Handle tangent) {
   }
   return with_real(call.output_array().dtype, [&]<class T>(T) {
     const Shape full = tangent.shape().prefix(seeds).concat(output);
+    Handle aligned = tangent;
     if (primitive.broadcasts && own_rank < output.rank()) {
       // Between seed axes and value axes, so that no seed axis meets an axis of the other operand.
-      tangent = insert_axes(Tensor<T>(tangent), output.rank(), output.rank() - own_rank).handle();
+      aligned = insert_axes(Tensor<T>(tangent), output.rank(), output.rank() - own_rank).handle();
       own_rank = output.rank();
     }
-    Handle term = apply(primitive.pushforward, primitive.single_seed, call, k, tangent, own_rank, output);
+    Handle term = apply(primitive.pushforward, primitive.single_seed, call, k, aligned, own_rank, output);
     return term.shape() == full ? term : broadcast_to(Tensor<T>(term), full).handle();
   });
 }

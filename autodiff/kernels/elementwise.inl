@@ -128,25 +128,30 @@ template <class Op, class T>
   else binary_value_rows<Op, T, false, true>(rows, cols, in, out);
 }
 
-template <class Op, class T, int k, bool a_steps, bool b_steps>
+template <class Op, class T, int k, bool v_steps, bool a_steps, bool b_steps>
 inline void binary_product_rows(std::int64_t rows, std::int64_t cols, const Source<T>* in, T* out) {
   for (std::int64_t i = 0; i < rows; ++i, out += cols) {
-    const T* v = in[0].data + i * in[0].row;
+    const RowOf<T, v_steps> v(in[0].data + i * in[0].row);
     const RowOf<T, a_steps> a(in[1].data + i * in[1].row);
     const RowOf<T, b_steps> b(in[2].data + i * in[2].row);
     const T* y = in[3].data + i * in[3].row;
     for (std::int64_t j = 0; j < cols; j += width<T>) {
-      if constexpr (k == 0) store(out + j, Op::product_a(load(v + j), a(j), b(j), load(y + j)));
-      else store(out + j, Op::product_b(load(v + j), a(j), b(j), load(y + j)));
+      if constexpr (k == 0) store(out + j, Op::product_a(v(j), a(j), b(j), load(y + j)));
+      else store(out + j, Op::product_b(v(j), a(j), b(j), load(y + j)));
     }
   }
 }
 
+template <class Op, class T, int k, bool v_steps>
+inline void binary_product_by_steps(std::int64_t rows, std::int64_t cols, const Source<T>* in, T* out) {
+  if (in[1].steps && in[2].steps) binary_product_rows<Op, T, k, v_steps, true, true>(rows, cols, in, out);
+  else if (in[1].steps) binary_product_rows<Op, T, k, v_steps, true, false>(rows, cols, in, out);
+  else binary_product_rows<Op, T, k, v_steps, false, true>(rows, cols, in, out);
+}
 template <class Op, class T, int k>
 [[gnu::flatten]] void binary_product(std::int64_t rows, std::int64_t cols, const Source<T>* in, T, T* out) {
-  if (in[1].steps && in[2].steps) binary_product_rows<Op, T, k, true, true>(rows, cols, in, out);
-  else if (in[1].steps) binary_product_rows<Op, T, k, true, false>(rows, cols, in, out);
-  else binary_product_rows<Op, T, k, false, true>(rows, cols, in, out);
+  if (in[0].steps) binary_product_by_steps<Op, T, k, true>(rows, cols, in, out);
+  else binary_product_by_steps<Op, T, k, false>(rows, cols, in, out);
 }
 
 template <class Op>

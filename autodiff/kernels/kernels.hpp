@@ -23,8 +23,8 @@ struct Source {
   bool steps;
 };
 
-/// out (rows, cols) from its sources; p is the primitive's constant. At least one source steps; of a product, v and y
-/// always do.
+/// out (rows, cols) from its sources; p is the primitive's constant. At least one source steps; of a product, y
+/// always does, and of a unary one v.
 template <class T>
 using ElementwiseKernel = void (*)(std::int64_t rows, std::int64_t cols, const Source<T>* in, T p, T* out);
 

@@ -145,7 +145,7 @@ decltype(auto) with_real(Dtype dtype, F&& f) {
 /// v summed down to the operand's shape behind v's seed axes.
 Handle sum_down(Handle v, std::size_t seeds, const Shape& operand, const Where& where);
 /// The tangent of the output from that of operand k, behind the same seed axes: J_k v, spread to the output's shape.
-Handle pushed(const Call& call, std::size_t k, Handle tangent);
+Handle pushed(const Call& call, std::size_t k, const Handle& tangent);
 
 // Operations that only rules and sweeps use. Axes are counted from the end; each is differentiable.
 

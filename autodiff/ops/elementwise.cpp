@@ -37,18 +37,38 @@ concept Passes = requires {
   Op::passes;
 };
 
+bool is_column_of(const Shape& shape, const Shape& whole) {
+  const std::size_t last = whole.rank() - 1;
+  if (shape.rank() != whole.rank() || shape.back() != 1) return false;
+  for (std::size_t i = 0; i < last; ++i) {
+    if (shape[i] != whole[i]) return false;
+  }
+  return true;
+}
+
 template <std::size_t K, class T>
 void run(kernels::ElementwiseKernel<T> kernel, T p, const Shape& out_shape, T* out,
          const std::array<const Array*, K>& in, unsigned full) {
   std::array<Source<T>, K> sources;
-  bool same = true;
-  for (const Array* array : in) same = same && array->shape == out_shape;
-  if (same) {
-    for (std::size_t k = 0; k < K; ++k) sources[k] = {in[k]->template as<T>(), 0, true};
-    kernel(1, out_shape.count(), sources.data(), p, out);
-    return;
+  // Mostly every source is whole, one number for each row, or one number.
+  const std::int64_t cols = out_shape.empty() ? 1 : out_shape.back();
+  bool whole = true, simple = true;
+  for (std::size_t k = 0; k < K; ++k) {
+    const Shape& shape = in[k]->shape;
+    const T* data = in[k]->template as<T>();
+    if (shape == out_shape) {
+      sources[k] = {data, cols, true};
+    } else {
+      whole = false;
+      const bool one = shape.count() == 1;
+      sources[k] = {data, one ? 0 : 1, false};
+      simple = simple && (one || is_column_of(shape, out_shape)) && (full >> k & 1U) == 0;
+    }
   }
-  if (out_shape.count() == 0) return;
+  const std::int64_t count = out_shape.count();
+  if (count == 0) return;
+  if (whole) return kernel(1, count, sources.data(), p, out);
+  if (simple) return kernel(count / cols, cols, sources.data(), p, out);
   std::array<const Shape*, K> shapes;
   for (std::size_t k = 0; k < K; ++k) shapes[k] = &in[k]->shape;
   const Loops<K> loops(out_shape, shapes, full);
@@ -58,13 +78,6 @@ void run(kernels::ElementwiseKernel<T> kernel, T p, const Shape& out_shape, T* o
     }
     kernel(loops.rows(), loops.cols(), sources.data(), p, out + at);
   });
-}
-
-// v with every repeated axis written out, where the loops need it.
-template <class T>
-Tensor<T> spread(const Handle& v, const Shape& output) {
-  const std::size_t seeds = v.shape().rank() - output.rank();
-  return broadcast_to(Tensor<T>(v), v.shape().prefix(seeds).concat(output));
 }
 
 template <class T>
@@ -101,17 +114,12 @@ Handle binary_product(const Call& call, std::size_t k, const Handle& v) {
       const Tensor<T> vt(v), a = call.operand<T>(0), b = call.operand<T>(1), y = call.output<T>();
       return (k == 0 ? Op::product_a(vt, a, b, y) : Op::product_b(vt, a, b, y)).handle();
     }
-    const Shape& shape = call.output_shape();
-    Handle full;
-    const Array* source = v.array();
-    if (!v.shape().ends_with(shape)) {
-      full = spread<T>(v, shape).handle();
-      source = full.array();
-    }
-    Handle out(allocate_like<T>(source->shape));
-    run<4, T>(kernels::kernels<T>().binary[index_in<Op, ops::Binary>].product[k], T{}, source->shape,
-              elements<T>(out.array()), {source, &call.operand_array(0), &call.operand_array(1), &call.output_array()},
-              0b1001);
+    // v may repeat, behind its seed axes, as an operand does.
+    const Shape& own = call.output_shape();
+    Handle out(allocate_like<T>(v.shape().ends_with(own) ? v.shape() : seeded(v, own, own)));
+    run<4, T>(kernels::kernels<T>().binary[index_in<Op, ops::Binary>].product[k], T{}, out.shape(),
+              elements<T>(out.array()),
+              {v.array(), &call.operand_array(0), &call.operand_array(1), &call.output_array()}, 0b1000);
     return out;
   }
 }
