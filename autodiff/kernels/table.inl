@@ -24,10 +24,10 @@ inline constexpr Kernels<T> table = {
     .logsumexp = logsumexp<T>,
     .softmax_product = softmax_product<T>,
     .gemm = gemm<T>,
+    .gemv = gemv<T>,
     .structured_dense = structured_dense<T>,
     .structured_apply = structured_apply<T>,
     .all_finite = all_finite<T>,
-    .gemv = gemv<T>,
     .add_to = add_to<T>,
 };
 
