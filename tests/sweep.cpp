@@ -104,6 +104,19 @@ TEST_SUITE("sweep") {
       CHECK(allclose(dx, g * (2 * x + 1), 0, 0));
       CHECK(allclose(dy, g, 0, 0));
     }
+    // By what adds to the shared adjoint without an array of its own.
+    const auto shared = [&](auto first) {
+      const auto [dx, dy] = grad<0, 1>([&](const Tensor<>& p, const Tensor<>& q) {
+        const Tensor<> s = first(p);
+        return s + sum((p + q) * g);
+      })(x, y);
+      CHECK_FALSE(allclose(dx, g));
+      CHECK(allclose(dy, g, 0, 0));
+    };
+    shared([](const Tensor<>& p) { return sum(p); });
+    shared([](const Tensor<>& p) { return max(p); });
+    shared([](const Tensor<>& p) { return sum(-p * 2); });
+    shared([](const Tensor<>& p) { return sum(matmul(ones({1, 3}), reshape(p, {3, 1}))); });
   }
 }
 
