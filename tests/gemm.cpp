@@ -33,14 +33,14 @@ std::vector<T> input(int64_t n) {
 
 TEST_CASE_TEMPLATE("gemm: every shape, transposition and beta", T, float, double) {
   for (int64_t m : {0, 1, 2, 7, 33}) {
-    for (int64_t n : {0, 1, 3, 10, 40}) {
-      for (int64_t k : {0, 1, 5, 64}) {
+    for (int64_t n : {0, 1, 3, 10, 40, 75}) {
+      for (int64_t k : {0, 1, 5, 64, 300}) {
         for (int variant = 0; variant < 12; ++variant) {
           const bool ta = variant & 1, tb = variant & 2;
           const T beta = static_cast<T>(variant / 4) / 2;
           const auto a = input<T>(m * k), b = input<T>(k * n), old = input<T>(m * n);
           auto c = old;
-          if (beta == 0) std::fill(c.begin(), c.end(), std::numeric_limits<T>::quiet_NaN());
+          if (beta == 0) std::fill_n(c.begin(), m * n, std::numeric_limits<T>::quiet_NaN());
           gemm(ta, tb, m, n, k, a.data(), b.data(), beta, c.data());
           bool right = true;
           for (int64_t i = 0; i < m; ++i) {
@@ -62,6 +62,7 @@ TEST_CASE_TEMPLATE("gemm: every shape, transposition and beta", T, float, double
           CAPTURE(tb);
           CAPTURE(beta);
           CHECK(right);
+          CHECK(std::equal(c.begin() + m * n, c.end(), old.begin() + m * n));
         }
       }
     }

@@ -173,6 +173,46 @@ TEST_CASE_TEMPLATE("kernels: sum, max, cumsum", T, float, double) {
   }
 }
 
+TEST_CASE_TEMPLATE("kernels: find, spread", T, float, double) {
+  for (const Table<T>& table : tables<T>()) {
+    for (const Extents& extent : extents()) {
+      const int64_t outer = extent.outer, count = extent.count, inner = extent.inner, size = outer * count * inner;
+      CAPTURE(table.name);
+      CAPTURE(outer);
+      CAPTURE(count);
+      CAPTURE(inner);
+      const auto y = input<T>(outer * inner), old = input<T>(size);
+      Output<T> written(size), added(size);
+      std::copy_n(old.begin(), size, added.data());
+      table.kernels->spread(y.data(), written.data(), outer, count, inner, false);
+      table.kernels->spread(y.data(), added.data(), outer, count, inner, true);
+      // What is wanted stands at one place of each group, and once more behind it; NaN in every other group.
+      auto x = input<T>(size), wanted = input<T>(outer * inner);
+      std::vector<int64_t> expected, found(wanted.size(), -1);
+      bool right = true;
+      for (int64_t g = 0; g < outer * inner; ++g) {
+        const auto group = static_cast<std::size_t>(g);
+        const auto at = [&](int64_t c) { return static_cast<std::size_t>((g / inner * count + c) * inner + g % inner); };
+        for (int64_t c = 0; c < count; ++c) {
+          const auto i = static_cast<int64_t>(at(c));
+          right &= written[i] == y[group] && added[i] == old[at(c)] + y[group];
+        }
+        if (count == 0) continue;
+        if (g % 2 == 1) wanted[group] = not_a_number<T>;
+        const int64_t place = (7 * g + 3) % count;
+        x[at(place)] = x[at(count - 1)] = wanted[group];
+        expected.push_back(static_cast<int64_t>(at(place)));
+      }
+      CHECK(right);
+      CHECK((written.guard_intact() && added.guard_intact()));
+      CHECK((size == 0 || added[size] == T{-7}));
+      if (count == 0) continue;
+      table.kernels->find(x.data(), wanted.data(), found.data(), outer, count, inner);
+      CHECK(std::equal(expected.begin(), expected.end(), found.begin()));
+    }
+  }
+}
+
 TEST_CASE_TEMPLATE("kernels: a sum of 2e7 ones is 2e7", T, float, double) {
   const int64_t n = 20'000'000;
   const std::vector<T> ones(static_cast<std::size_t>(n) + padding, T{1});

@@ -60,12 +60,12 @@ inline void gemm_row(std::int64_t k, std::int64_t n, const T* a, std::int64_t st
   else if (n > j) gemm_rows<T, 1>(k, n, a, 0, step, b, j, beta, c);
 }
 
-// k = 1. Without beta a row may spill into the next, which is written afterwards.
+// k = 1. Without beta a row may spill into those after it, which are written afterwards.
 template <class T>
 inline void outer_product(std::int64_t m, std::int64_t n, const T* a, const T* b, T beta, T* c) {
   for (std::int64_t i = 0; i < m; ++i, c += n) {
     const Batch<T> ai(a[i]);
-    const std::int64_t free = beta == 0 && i + 1 < m ? n : n - width<T> + 1;
+    const std::int64_t free = (m - 1 - i) * n >= width<T> ? n : n - width<T> + 1;
     std::int64_t j = 0;
     if (beta == 0) {
       for (; j < free; j += width<T>) store(c + j, ai * load(b + j));
