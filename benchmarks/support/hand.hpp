@@ -69,7 +69,7 @@ const Hand& hand();
 
 /// The Hessian (parameters, parameters) of mean(log(1 + exp(-y * X w))): X^T D X, one half by dsyrk and the other copied.
 /// `scaled` has the size of X, and padding.
-void logistic_hessian(const double* X, const double* y, const double* w, double* H, double* scaled, std::int64_t points,
+void logistic_hessian(double* scaled, const double* X, const double* y, const double* w, double* H, std::int64_t points,
                       std::int64_t parameters);
 
 extern const Hand hand_baseline;
