@@ -1,6 +1,6 @@
 #pragma once
-// The functions of benchmarks/jacobian.cpp for a scalar type of another library, as its user would write them: T is what
-// is differentiated, and the weights may be plain numbers.
+// The functions of benchmarks/jacobian.cpp for a scalar type of another library, as its user would write them: T is
+// what is differentiated, and the weights may be plain numbers.
 
 #include <algorithm>
 #include <cmath>

@@ -1,6 +1,6 @@
 #pragma once
-// Other libraries for automatic differentiation, computing what benchmarks/jacobian.cpp times, from arrays to arrays, so
-// that none of their headers reaches a program. One file each, built where the library is found.
+// Other libraries for automatic differentiation, computing what benchmarks/jacobian.cpp times, from arrays to arrays,
+// so that none of their headers reaches a program. One file each, built where the library is found.
 
 #include <span>
 

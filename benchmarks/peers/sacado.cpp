@@ -20,7 +20,8 @@ void each_directions(const double* x, std::int64_t n, std::int64_t m, F f, Visit
   for (std::int64_t first = 0; first < n; first += width) {
     for (std::int64_t i = 0; i < n; ++i) {
       ax[static_cast<std::size_t>(i)] = Forward(x[i]);
-      if (i >= first && i < first + width) ax[static_cast<std::size_t>(i)].fastAccessDx(static_cast<int>(i - first)) = 1;
+      if (i >= first && i < first + width)
+        ax[static_cast<std::size_t>(i)].fastAccessDx(static_cast<int>(i - first)) = 1;
     }
     f(ax.data(), ay.data());
     visit(first, ay);
@@ -40,14 +41,16 @@ void jacobian(const double* x, std::int64_t n, std::int64_t m, F f, double* J) {
 void softmax_jacobian(const double* z, const double* g, double* J, double* out, double*, std::int64_t rows,
                       std::int64_t cols) {
   for (std::int64_t r = 0; r < rows; ++r, z += cols, g += cols, J += cols * cols, out += cols) {
-    jacobian(z, cols, cols, [=](const Forward* x, Forward* y) { softmax(x, y, cols); }, J);
+    jacobian(
+        z, cols, cols, [=](const Forward* x, Forward* y) { softmax(x, y, cols); }, J);
     multiply_transposed(J, g, out, cols);
   }
 }
 
 void mlp_jacobian(const Mlp& net, const double* x, double* J) {
-  jacobian(x, Mlp::inputs, Mlp::outputs,
-           [&](const Forward* at, Forward* s) { mlp(net.W1, net.b1, net.W2, net.b2, at, s); }, J);
+  jacobian(
+      x, Mlp::inputs, Mlp::outputs, [&](const Forward* at, Forward* s) { mlp(net.W1, net.b1, net.W2, net.b2, at, s); },
+      J);
 }
 
 void mlp_gradient(const Mlp& net, const double* x, const double* y, double* loss, double* gradient) {
