@@ -4,9 +4,10 @@
 // elementwise/f32/<function>_<size>: from x in memory to f(x) in memory;
 // elementwise/f32/<function>_grad_<size>: from x and v in memory to f(x) and v * f'(x) in memory.
 //
-//   hand        one fused SIMD loop, chosen at run time for the CPU
-//   primitives  the lambda applied to tensors; the derivative by vjp
-//   builtin     the function of that name in the library
+//   hand          one fused SIMD loop, chosen at run time for the CPU
+//   hand_formula  mish alone: the loop that computes tanh, log and exp one after the other, where hand needs only exp
+//   primitives    the lambda applied to tensors; the derivative by vjp
+//   builtin       the function of that name in the library
 //
 // This file is compiled like a user's, without -march: only what the library and support/hand_* choose at run time uses
 // the CPU's vectors.
@@ -46,31 +47,37 @@ auto value_and_product_of(const F& f, const Floats& x, const Floats& v) {
   };
 }
 
-// The ways beside `hand`: pairs of a name and a function.
+using HandWay = std::pair<std::string, bm::Hand::Elementwise>;
+
+// The other ways: pairs of a name and a function of tensors.
 template <class... Way>
-void add_function(const std::string& name, const bm::Hand::Elementwise& hand, const Way&... way) {
+void add_function(const std::string& name, const std::vector<HandWay>& by_hand, const Way&... way) {
   for (const auto& [size, n] : {std::pair<std::string, std::int64_t>{"1e3", 1000}, {"1e6", 1000000}}) {
     tg::random::Generator rng(6);
     const Floats x = rng.normal<float>({n}, 0, 3), v = rng.normal<float>({n});
     struct Memory {
       std::vector<float> x, v, y, product;
     };
-    const auto memory = std::make_shared<Memory>(Memory{bm::padded_copy(x.elements_view()),
-                                                        bm::padded_copy(v.elements_view()), bm::padded<float>(n),
-                                                        bm::padded<float>(n)});
+    const auto memory =
+        std::make_shared<Memory>(Memory{bm::padded_copy(x.elements_view()), bm::padded_copy(v.elements_view()),
+                                        bm::padded<float>(n), bm::padded<float>(n)});
     bm::Case value("elementwise/f32/" + name + "_" + size);
-    value.variant("hand", 0, [=, n = n] {
-      hand.value(memory->x.data(), memory->y.data(), n);
-      return bm::unpadded(memory->y);
-    });
+    for (const auto& [hand_name, hand] : by_hand) {
+      value.variant(hand_name, tolerance, [=, n = n, of = hand.value] {
+        of(memory->x.data(), memory->y.data(), n);
+        return bm::unpadded(memory->y);
+      });
+    }
     (value.variant(way.first, tolerance, value_of(way.second, x)), ...);
 
     bm::Case both("elementwise/f32/" + name + "_grad_" + size);
-    both.variant("hand", 0, [=, n = n] {
-      Memory& m = *memory;
-      hand.value_and_product(m.x.data(), m.v.data(), m.y.data(), m.product.data(), n);
-      return std::pair(bm::unpadded(m.y), bm::unpadded(m.product));
-    });
+    for (const auto& [hand_name, hand] : by_hand) {
+      both.variant(hand_name, tolerance, [=, n = n, of = hand.value_and_product] {
+        Memory& m = *memory;
+        of(m.x.data(), m.v.data(), m.y.data(), m.product.data(), n);
+        return std::pair(bm::unpadded(m.y), bm::unpadded(m.product));
+      });
+    }
     (both.variant(way.first, tolerance, value_and_product_of(way.second, x, v)), ...);
   }
 }
@@ -88,10 +95,11 @@ auto builtin(const F& f) {
 
 int main(int argc, char** argv) {
   const bm::Hand& hand = bm::hand();
-  add_function("swish", hand.swish, primitives(swish));
-  add_function("mish", hand.mish, primitives(mish));
-  add_function("gelu", hand.gelu, primitives(gelu));
-  add_function("sigmoid", hand.sigmoid, primitives(sigmoid), builtin([](const Floats& x) { return tg::sigmoid(x); }));
-  add_function("tanh", hand.tanh, builtin(hyperbolic_tangent));
+  add_function("swish", {{"hand", hand.swish}}, primitives(swish));
+  add_function("mish", {{"hand", hand.mish}, {"hand_formula", hand.mish_by_formula}}, primitives(mish));
+  add_function("gelu", {{"hand", hand.gelu}}, primitives(gelu));
+  add_function("sigmoid", {{"hand", hand.sigmoid}}, primitives(sigmoid),
+               builtin([](const Floats& x) { return tg::sigmoid(x); }));
+  add_function("tanh", {{"hand", hand.tanh}}, builtin(hyperbolic_tangent));
   bm::run(argc, argv);
 }

@@ -7,6 +7,7 @@
 //   structured  the Jacobian object, whose structure is found: dense() and apply_transposed(g)
 //   sweep       structure not asked for: one reverse sweep of a whole identity
 //   naive       a reverse sweep for each element of the output
+//   adolc, ...  another library, where it is installed: softmax alone, see peers/
 //
 // At n1000_b64, where J takes 512 MB, sweep is left out: it would hold several such arrays at once.
 //
@@ -22,6 +23,7 @@
 
 #include <memory>
 
+#include "peers/peers.hpp"
 #include "support/benchmarks.hpp"
 #include "support/hand.hpp"
 #include "tapegrad/autodiff.hpp"
@@ -82,8 +84,8 @@ std::vector<double>& matrix_memory(std::int64_t n) {
 
 template <class F>
 void add_function(const std::string& name, const F& f, bm::Hand::Jacobian hand, bm::Hand::Jacobian hand_libm) {
-  for (const auto& [cols, rows] : {std::pair<std::int64_t, std::int64_t>{10, 1}, {10, 64}, {100, 1}, {100, 64},
-                                   {1000, 1}, {1000, 64}}) {
+  for (const auto& [cols, rows] :
+       {std::pair<std::int64_t, std::int64_t>{10, 1}, {10, 64}, {100, 1}, {100, 64}, {1000, 1}, {1000, 64}}) {
     const tg::Shape shape = rows == 1 ? tg::Shape{cols} : tg::Shape{rows, cols};
     tg::random::Generator rng(static_cast<std::uint64_t>(cols + rows));
     const Tensor<> z = rng.normal<double>(shape), g = rng.normal<double>(shape);
@@ -99,7 +101,8 @@ void add_function(const std::string& name, const F& f, bm::Hand::Jacobian hand, 
         Memory& m = *memory;
         std::vector<double>& J = matrix_memory(n * cols);
         function(m.z.data(), m.g.data(), J.data(), m.product.data(), m.scratch.data(), rows, cols);
-        return std::pair(std::span<const double>(J.data(), static_cast<std::size_t>(n * cols)), bm::unpadded(m.product));
+        return std::pair(std::span<const double>(J.data(), static_cast<std::size_t>(n * cols)),
+                         bm::unpadded(m.product));
       };
     };
     bm::Case c("jacobian/f64/" + name + "_n" + std::to_string(cols) + "_b" + std::to_string(rows));
@@ -111,6 +114,9 @@ void add_function(const std::string& name, const F& f, bm::Hand::Jacobian hand, 
       c.variant("sweep", 1e-12, [=] { return matrix_and_product(f, z, g, {.sweep = tg::Sweep::reverse}); });
     }
     c.variant("naive", 1e-12, [=] { return row_by_row(f, z, g); });
+    for (const bm::Peer* peer : bm::peers()) {
+      if (name == "softmax" && peer->softmax) c.variant(peer->name, 1e-12, by_hand(peer->softmax));
+    }
   }
 }
 
@@ -120,9 +126,7 @@ using Weights = std::array<Tensor<>, 4>;  // W1, b1, W2, b2
 
 template <class Softmax>
 auto network(const Softmax& of) {
-  return [of](const Weights& w, const Tensor<>& x) {
-    return of(matmul(tanh(matmul(x, w[0]) + w[1]), w[2]) + w[3]);
-  };
+  return [of](const Weights& w, const Tensor<>& x) { return of(matmul(tanh(matmul(x, w[0]) + w[1]), w[2]) + w[3]); };
 }
 template <class Softmax>
 auto network_loss(const Softmax& of) {
@@ -146,31 +150,41 @@ void add_network() {
   constexpr std::int64_t weights = (Mlp::inputs + 1) * Mlp::hidden + (Mlp::hidden + 1) * Mlp::outputs;
   const auto copy = [](const Tensor<>& t) { return bm::padded_copy(t.elements_view()); };
   const auto memory = std::make_shared<Memory>(Memory{{copy(w[0]), copy(w[1]), copy(w[2]), copy(w[3])},
-                                                      copy(x), copy(y), bm::padded(Mlp::outputs * Mlp::inputs),
-                                                      bm::padded(weights), 0});
-  const auto jacobian_of = [=](const auto& f) {
-    return [=] { return Tensor<>(tg::jacobian<1>(f)(w, x).dense()); };
+                                                      copy(x),
+                                                      copy(y),
+                                                      bm::padded(Mlp::outputs * Mlp::inputs),
+                                                      bm::padded(weights),
+                                                      0});
+  const auto jacobian_of = [=](const auto& f) { return [=] { return Tensor<>(tg::jacobian<1>(f)(w, x).dense()); }; };
+  const auto jacobian_by = [=](auto function) {
+    return [=] {
+      function(memory->net(), memory->x.data(), memory->J.data());
+      return bm::unpadded(memory->J);
+    };
   };
-  bm::Case("jacobian/f64/mlp_64_32_10")
-      .variant("hand", 0, [=, &hand = bm::hand()] {
-        Memory& m = *memory;
-        hand.mlp_jacobian(m.net(), m.x.data(), m.J.data());
-        return bm::unpadded(m.J);
-      })
+  bm::Case jacobian("jacobian/f64/mlp_64_32_10");
+  jacobian.variant("hand", 0, jacobian_by(bm::hand().mlp_jacobian))
       .variant("tapegrad", 1e-12, jacobian_of(network(library_softmax)))
       .variant("primitives", 1e-12, jacobian_of(network(softmax)));
+  for (const bm::Peer* peer : bm::peers()) {
+    if (peer->mlp_jacobian) jacobian.variant(peer->name, 1e-12, jacobian_by(peer->mlp_jacobian));
+  }
 
-  const auto gradient_of = [=](const auto& loss) {
-    return [=] { return tg::value_and_grad(loss)(w, x, y); };
+  const auto gradient_of = [=](const auto& loss) { return [=] { return tg::value_and_grad(loss)(w, x, y); }; };
+  const auto gradient_by = [=](auto function) {
+    return [=] {
+      Memory& m = *memory;
+      function(m.net(), m.x.data(), m.y.data(), &m.loss, m.gradient.data());
+      return std::pair(std::span<const double>(&m.loss, 1), bm::unpadded(m.gradient));
+    };
   };
-  bm::Case("gradient/f64/mlp_64_32_10")
-      .variant("hand", 0, [=, &hand = bm::hand()] {
-        Memory& m = *memory;
-        hand.mlp_gradient(m.net(), m.x.data(), m.y.data(), &m.loss, m.gradient.data());
-        return std::pair(std::span<const double>(&m.loss, 1), bm::unpadded(m.gradient));
-      })
+  bm::Case gradient("gradient/f64/mlp_64_32_10");
+  gradient.variant("hand", 0, gradient_by(bm::hand().mlp_gradient))
       .variant("tapegrad", 1e-12, gradient_of(network_loss(library_softmax)))
       .variant("primitives", 1e-12, gradient_of(network_loss(softmax)));
+  for (const bm::Peer* peer : bm::peers()) {
+    if (peer->mlp_gradient) gradient.variant(peer->name, 1e-12, gradient_by(peer->mlp_gradient));
+  }
 }
 
 // ------------------------------------------------------------------------------------------------------------ logistic
@@ -189,13 +203,20 @@ void add_logistic() {
   const auto memory = std::make_shared<Memory>(
       Memory{bm::padded_copy(X.elements_view()), bm::padded_copy(y.elements_view()), bm::padded_copy(w.elements_view()),
              bm::padded(parameters * parameters), bm::padded(points * parameters)});
-  bm::Case("hessian/f64/logistic_50_200")
-      .variant("hand", 0, [=] {
-        Memory& m = *memory;
-        bm::logistic_hessian(m.X.data(), m.y.data(), m.w.data(), m.H.data(), m.scaled.data(), points, parameters);
-        return bm::unpadded(m.H);
-      })
+  const auto hessian_by = [=](auto function) {
+    return [=] {
+      Memory& m = *memory;
+      function(m.X.data(), m.y.data(), m.w.data(), m.H.data(), points, parameters);
+      return bm::unpadded(m.H);
+    };
+  };
+  bm::Case c("hessian/f64/logistic_50_200");
+  c.variant("hand", 0,
+            hessian_by([memory](auto... arguments) { bm::logistic_hessian(memory->scaled.data(), arguments...); }))
       .variant("tapegrad", 1e-12, [=] { return tg::hessian(loss)(w); });
+  for (const bm::Peer* peer : bm::peers()) {
+    if (peer->logistic_hessian) c.variant(peer->name, 1e-12, hessian_by(peer->logistic_hessian));
+  }
 }
 
 }  // namespace

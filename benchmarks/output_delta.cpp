@@ -11,8 +11,8 @@
 //   finite_difference   central differences of the loss by z
 //   notebook            as notebook 001 has it: dC/da by the tape too, then the whole matrix
 //
-// step/f32/<data>_b<batch>/<way>: a whole training step of a network of 784-128(relu)-10(softmax), or 64-64(relu)-10 for
-// the digits, with the cross-entropy and SGD, under each OutputDelta.
+// step/f32/<data>_b<batch>/<way>: a whole training step of a network of 784-128(relu)-10(softmax), or 64-64(relu)-10
+// for the digits, with the cross-entropy and SGD, under each OutputDelta.
 //
 //     build/release/benchmarks/output_delta [--benchmark_filter=n10_] [--benchmark_out=delta.json]
 //
@@ -185,8 +185,8 @@ void add_step(const std::string& name, std::int64_t inputs, std::int64_t hidden,
   for (const auto way : {nn::OutputDelta::closed_form, nn::OutputDelta::vjp, nn::OutputDelta::jacobian}) {
     const auto make = [=] {
       nn::Sequential<float> model({nn::Dense{hidden, "relu"}, nn::Dense{10, "softmax"}}, /*seed*/ 1);
-      model.compile({.optimizer = nn::SGD{.learning_rate = 0.01}, .loss = "categorical_crossentropy",
-                     .output_delta = way});
+      model.compile(
+          {.optimizer = nn::SGD{.learning_rate = 0.01}, .loss = "categorical_crossentropy", .output_delta = way});
       return model;
     };
     c.timed(

@@ -98,8 +98,7 @@ class Case {
     Visit visit;
   };
 
-  static void require_equal(const Expected& expected, const std::string& variant, const Visit& visit,
-                            double tolerance);
+  static void require_equal(const Expected& expected, const std::string& variant, const Visit& visit, double tolerance);
   void add(const std::string& variant, std::function<void(benchmark::State&)> body);
 
   std::shared_ptr<Expected> expected_;

@@ -56,7 +56,7 @@ struct Hand {
     void (*value)(const float* x, float* y, std::int64_t n);
     void (*value_and_product)(const float* x, const float* v, float* y, float* product, std::int64_t n);
   };
-  Elementwise swish, mish, gelu, sigmoid, tanh;
+  Elementwise swish, mish, mish_by_formula, gelu, sigmoid, tanh;
 
   /// out = a - y, a * b, a + b.
   void (*subtract)(const double* a, const double* y, double* out, std::int64_t n);
@@ -67,9 +67,9 @@ struct Hand {
 /// For this CPU, or as TAPEGRAD_ISA forces.
 const Hand& hand();
 
-/// The Hessian (parameters, parameters) of mean(log(1 + exp(-y * X w))): X^T D X, one half by dsyrk and the other copied.
-/// `scaled` has the size of X, and padding.
-void logistic_hessian(const double* X, const double* y, const double* w, double* H, double* scaled, std::int64_t points,
+/// The Hessian (parameters, parameters) of mean(log(1 + exp(-y * X w))): X^T D X, one half by dsyrk and the other
+/// copied. `scaled` has the size of X, and padding.
+void logistic_hessian(double* scaled, const double* X, const double* y, const double* w, double* H, std::int64_t points,
                       std::int64_t parameters);
 
 extern const Hand hand_baseline;

@@ -4,7 +4,7 @@
 
 namespace tapegrad::benchmarks {
 
-void logistic_hessian(const double* X, const double* y, const double* w, double* H, double* scaled, std::int64_t points,
+void logistic_hessian(double* scaled, const double* X, const double* y, const double* w, double* H, std::int64_t points,
                       std::int64_t parameters) {
   hand().logistic_scaled(X, y, w, scaled, points, parameters);
   const int n = static_cast<int>(parameters);

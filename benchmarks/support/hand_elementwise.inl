@@ -23,7 +23,8 @@ struct Swish {
   }
 };
 
-// x t with t = tanh(log(1 + e^x)) = q / (q + 2), q = e^x (e^x + 2); dt/dx = 4 e^x (e^x + 1) / (q + 2)^2. From 20 on t = 1.
+// x t with t = tanh(log(1 + e^x)) = q / (q + 2), q = e^x (e^x + 2); dt/dx = 4 e^x (e^x + 1) / (q + 2)^2. From 20 on t
+// = 1.
 struct Mish {
   static Floats value(const Floats& x) {
     const Floats e = kernels::exp(xsimd::min(x, number(20))), q = e * (e + number(2));
@@ -34,6 +35,15 @@ struct Mish {
     const Floats inverse = number(1) / (q + number(2)), t = q * inverse;
     const Floats dt = number(4) * (e * inverse) * ((e + number(1)) * inverse);
     return {x * t, xsimd::fma(x, dt, t)};
+  }
+};
+
+// The same by the functions of the formula.
+struct MishByFormula {
+  static Floats value(const Floats& x) { return x * xsimd::tanh(xsimd::log1p(kernels::exp(x))); }
+  static Pair both(const Floats& x) {
+    const Floats e = kernels::exp(x), t = xsimd::tanh(xsimd::log1p(e));
+    return {x * t, xsimd::fma(x * xsimd::fnma(t, t, number(1)), e / (number(1) + e), t)};
   }
 };
 

@@ -13,7 +13,8 @@ struct Row {
 
   template <class F>
   void each(F f) const {
-    if constexpr (V > 0) unroll<V>([&](auto v) { f(v * W); });
+    if constexpr (V > 0)
+      unroll<V>([&](auto v) { f(v * W); });
     else
       for (std::int64_t i = 0; i < n; i += W) f(i);
   }
@@ -76,10 +77,7 @@ struct Normalise {
     row.each([=](auto i) { store(out + i, (load(g + i) - load(y + i) * dot) * inverse); });
     const double scale = kernels::first(inverse);
     row.matrix(
-        J,
-        [=](std::int64_t i) {
-          return [y, left = Vector(-y[i] * scale)](auto j) { return left * load(y + j); };
-        },
+        J, [=](std::int64_t i) { return [y, left = Vector(-y[i] * scale)](auto j) { return left * load(y + j); }; },
         [=](std::int64_t i) { return (1 - y[i] * y[i]) * scale; });
   }
 };
@@ -106,9 +104,7 @@ struct XSoftmax {
     softmax<Exp>(row, z, s);
     row.each([=](auto i) { store(y + i, load(z + i) * load(s + i)); });
     const Vector dot = row.sum([=](auto i) { return load(y + i) * load(g + i); });
-    row.each([=](auto i) {
-      store(out + i, (load(s + i) + load(y + i)) * load(g + i) - load(s + i) * dot);
-    });
+    row.each([=](auto i) { store(out + i, (load(s + i) + load(y + i)) * load(g + i) - load(s + i) * dot); });
     row.matrix(
         J, [=](std::int64_t i) { return [s, left = Vector(-y[i])](auto j) { return left * load(s + j); }; },
         [=](std::int64_t i) { return s[i] + y[i] - y[i] * s[i]; });
@@ -171,9 +167,12 @@ template <class Function>
     }
   };
   switch ((cols + W - 1) / W) {
-    case 3: return each_row(Row<3>{cols});
-    case 5: return each_row(Row<5>{cols});
-    default: return each_row(Row<0>{cols});
+    case 3:
+      return each_row(Row<3>{cols});
+    case 5:
+      return each_row(Row<5>{cols});
+    default:
+      return each_row(Row<0>{cols});
   }
 }
 

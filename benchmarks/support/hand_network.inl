@@ -1,6 +1,6 @@
 #pragma once
-// A network of 64-32(tanh)-10(softmax) for one example: its Jacobian by the input, and the gradient of the cross-entropy
-// by its weights; and the weights of the Hessian of a logistic loss.
+// A network of 64-32(tanh)-10(softmax) for one example: its Jacobian by the input, and the gradient of the
+// cross-entropy by its weights; and the weights of the Hessian of a logistic loss.
 
 #include "hand_common.inl"
 
@@ -15,14 +15,12 @@ constexpr std::int64_t output_stride = output_vectors * W;
 // h, s and what was seen on the way.
 struct Activity {
   Vector h[hidden_vectors];
-  Vector s[output_vectors];    // 0 beyond the outputs
+  Vector s[output_vectors];  // 0 beyond the outputs
   double logits[output_stride];
-  double log_total;            // log sum exp(logits)
+  double log_total;  // log sum exp(logits)
 };
 
-inline Vector tanh_of(const Vector& x) {
-  return Vector(1.0) - Vector(2.0) / (Vector(1.0) + kernels::exp(x + x));
-}
+inline Vector tanh_of(const Vector& x) { return Vector(1.0) - Vector(2.0) / (Vector(1.0) + kernels::exp(x + x)); }
 
 inline Activity forward(const Mlp& net, const double* x) {
   Activity at;
@@ -133,10 +131,9 @@ inline Activity forward(const Mlp& net, const double* x) {
                                       std::int64_t points, std::int64_t parameters) {
   const Vector part(1 / static_cast<double>(points));
   for (std::int64_t i = 0; i < points; ++i) {
-    const double *row = X + i * parameters, margin = y[i] * kernels::first(kernels::sum_terms<double>(
-                                                               parameters, [=](std::int64_t j) {
-                                                                 return load(row + j) * load(w + j);
-                                                               }));
+    const double *row = X + i * parameters,
+                 margin = y[i] * kernels::first(kernels::sum_terms<double>(
+                                     parameters, [=](std::int64_t j) { return load(row + j) * load(w + j); }));
     const Vector p = Vector(1.0) / (Vector(1.0) + kernels::exp(Vector(margin)));
     const Vector factor = xsimd::sqrt(p * (Vector(1.0) - p) * part);
     for (std::int64_t j = 0; j < parameters; j += W) store(scaled + i * parameters + j, load(row + j) * factor);

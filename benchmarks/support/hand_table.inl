@@ -28,6 +28,7 @@ inline constexpr Hand table = {
     .logistic_scaled = logistic_scaled,
     .swish = elementwise_of<Swish>,
     .mish = elementwise_of<Mish>,
+    .mish_by_formula = elementwise_of<MishByFormula>,
     .gelu = elementwise_of<Gelu>,
     .sigmoid = elementwise_of<Sigmoid>,
     .tanh = elementwise_of<Tanh>,
