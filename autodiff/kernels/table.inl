@@ -3,6 +3,7 @@
 #include "elementwise.inl"
 #include "gemm.inl"
 #include "kernels.hpp"
+#include "program.inl"
 #include "reduce.inl"
 #include "softmax.inl"
 
@@ -13,6 +14,8 @@ template <class T>
 inline constexpr Kernels<T> table = {
     .unary = unary_kernels<T>.data(),
     .binary = binary_kernels<T>.data(),
+    .comparisons = comparison_kernels<T>.data(),
+    .ternary = ternary_kernels<T>.data(),
     .sum = sum<T>,
     .max = max<T>,
     .cumsum = cumsum<T>,

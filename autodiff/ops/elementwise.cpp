@@ -21,20 +21,6 @@ namespace {
 
 using kernels::Source;
 
-template <class Op, class List>
-inline constexpr std::size_t index_in = 0;
-template <class Op, class... All>
-inline constexpr std::size_t index_in<Op, std::tuple<All...>> = [] {
-  std::size_t i = 0;
-  static_cast<void>(((std::is_same_v<Op, All> || (++i, false)) || ...));
-  return i;
-}();
-
-template <class Op>
-concept Passes = requires {
-  Op::passes;
-};
-
 template <std::size_t K, class T>
 void run(kernels::ElementwiseKernel<T> kernel, T p, const Shape& out_shape, T* out,
          const std::array<const Array*, K>& in, unsigned full) {
@@ -66,8 +52,9 @@ Tensor<T> spread(const Handle& v, const Shape& output) {
 }
 
 template <class T>
-Handle pass(int sign, const Handle& v) {
-  return sign > 0 ? v : (-Tensor<T>(v)).handle();
+Handle pass(int slope, const Handle& v) {
+  if (slope == 0) return zeros<T>(v.shape()).handle();
+  return slope > 0 ? v : (-Tensor<T>(v)).handle();
 }
 
 template <class Op, class T>
