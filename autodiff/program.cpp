@@ -157,6 +157,7 @@ Scalar Graph::apply(const Operation& o, std::span<const Scalar> x, double p) {
     return !is_constant(number) && ScalarAccess::graph(number).get() == this &&
            is<Op>(nodes_[static_cast<std::size_t>(ScalarAccess::node(number))]);
   };
+  guarded_ = guarded_ || is<ops::Mul0>(o);
   constexpr const ops::Negate* negate = nullptr;
   constexpr const ops::Multiply* multiply = nullptr;
 
@@ -247,11 +248,16 @@ const Operation* arithmetic(const Node& node) {
   if (is<ops::Negate>(node)) return &operation<ops::Multiply>;
   return is<ops::Add>(node) || is<ops::Subtract>(node) || is<ops::Multiply>(node) ? node.operation : nullptr;
 }
+// Operand k of a node can be taken in by it.
+bool takes_in(const Node& node, std::size_t k) {
+  return arithmetic(node) != nullptr || (is<ops::Mul0>(node) && k == 1);
+}
 
 template <class Inner>
 const Operation* pair_around(const Operation& outer, bool second) {
   if (is<ops::Add>(outer)) return &operation<ops::Pair<ops::Add, Inner, false>>;
   if (is<ops::Multiply>(outer)) return &operation<ops::Pair<ops::Multiply, Inner, false>>;
+  if (is<ops::Mul0>(outer)) return &operation<ops::Pair<ops::Mul0, Inner, true>>;
   return second ? &operation<ops::Pair<ops::Subtract, Inner, true>> : &operation<ops::Pair<ops::Subtract, Inner, false>>;
 }
 const Operation& pair(const Operation& outer, const Operation& inner, bool second) {
@@ -292,13 +298,12 @@ struct Program::Lowering {
   void join_pairs() {
     std::vector<bool> joined(nodes.size());
     for (int i = 0; i <= result; ++i) {
-      if (at(uses, i) == 0 || !arithmetic(at(i))) continue;
-      for (int operand : at(i).in) {
-        // The one that was made last is the likeliest to be in the cache.
-        if (operand == no_node || at(uses, operand) != 1 || !arithmetic(at(operand)) || at(inner, operand) != no_node) {
-          continue;
+      if (at(uses, i) == 0 || at(i).kind != Node::Kind::operation) continue;
+      for (std::size_t k = 0; k < at(i).operation->arity; ++k) {
+        const int operand = at(i).in[k];
+        if (takes_in(at(i), k) && at(uses, operand) == 1 && arithmetic(at(operand)) && at(inner, operand) == no_node) {
+          at(inner, i) = std::max(at(inner, i), operand);
         }
-        at(inner, i) = std::max(at(inner, i), operand);
       }
       if (at(inner, i) != no_node) joined[static_cast<std::size_t>(at(inner, i))] = true;
     }
@@ -335,7 +340,7 @@ struct Program::Lowering {
       if (const int joined = at(inner, i); joined != no_node) {
         const std::array<int, 2> outer_in = operands_of(node), in = operands_of(at(joined));
         const bool second = outer_in[1] == joined;
-        instruction.operation = &pair(*arithmetic(node), *arithmetic(at(joined)), second);
+        instruction.operation = &pair(is<ops::Negate>(node) ? operation<ops::Multiply> : *node.operation, *arithmetic(at(joined)), second);
         instruction.in = {in[0], in[1], outer_in[second ? 0 : 1]};
       }
       instructions.push_back(instruction);
@@ -407,14 +412,52 @@ const Program& program_of(const Array* array) {
   return *static_cast<const Program*>(static_cast<const Object*>(array->data));
 }
 
+// `most` elements on the stack, more from the pool.
+template <class E, std::size_t most>
+class Few {
+ public:
+  explicit Few(std::size_t size) : size_(size), many_(size > most ? size : 0) {}
+  E* begin() { return size_ > most ? many_.data() : few_.data(); }
+  E* end() { return begin() + size_; }
+  E& operator[](std::size_t i) { return begin()[i]; }
+
+ private:
+  std::size_t size_;
+  std::array<E, most> few_;
+  std::vector<E, PoolAllocator<E>> many_;
+};
+using Arrays = Few<const Array*, 8>;
+
+Shape common_shape(Arrays& operands, const char* name, const Where& where) {
+  Shape shape = operands[0]->shape;
+  for (const Array* operand : operands) {
+    if (operand->shape != shape) shape = broadcast(shape, operand->shape, name, where);
+  }
+  return shape;
+}
+
+// The product's operands are v, the output and the operands.
 template <Real T>
 Handle program_rule(const Call& call, std::size_t k, const Handle& v) {
-  const Program& program = program_of(call.attributes().constant);
-  std::vector<Tensor<T>, PoolAllocator<Tensor<T>>> operands{Tensor<T>(v)};
-  for (std::size_t i = 0; i < call.operand_count(); ++i) operands.push_back(call.operand<T>(i));
-  std::vector<const Tensor<T>*, PoolAllocator<const Tensor<T>*>> pointers;
-  for (const Tensor<T>& operand : operands) pointers.push_back(&operand);
-  return run_program<T>(program.product(k), pointers, call.where()).handle();
+  const Handle& handle = program_of(call.attributes().constant).product(k);
+  const std::size_t count = 2 + call.operand_count();
+  if (v.traced() || call.traced()) {
+    Few<Tensor<T>, 8> operands(count);
+    operands[0] = Tensor<T>(v);
+    operands[1] = call.output<T>();
+    for (std::size_t i = 2; i < count; ++i) operands[i] = call.operand<T>(i - 2);
+    Few<const Tensor<T>*, 8> pointers(count);
+    for (std::size_t i = 0; i < count; ++i) pointers[i] = &operands[i];
+    return run_program<T>(handle, {pointers.begin(), count}, call.where()).handle();
+  }
+  const Program& program = program_of(handle.array());
+  Arrays operands(count);
+  operands[0] = v.array();
+  operands[1] = &call.output_array();
+  for (std::size_t i = 2; i < count; ++i) operands[i] = &call.operand_array(i - 2);
+  Handle out(allocate_like<T>(common_shape(operands, program.name().c_str(), call.where())));
+  program.run<T>({operands.begin(), count}, *out.array());
+  return out;
 }
 
 // The elements of an operand as the program's result lays them out, a block at a time.
@@ -459,20 +502,26 @@ class Spread {
   std::size_t count_ = 0;
 };
 
-// Elements of the pool, unset.
+constexpr std::size_t cache_line = 64;
+
+// Elements of the pool, unset, from the beginning of a cache line: vectors across two of them take twice as long.
 template <class T>
 class Scratch {
  public:
-  explicit Scratch(std::size_t size) : size_(size), data_(size ? PoolAllocator<T>().allocate(size) : nullptr) {}
+  explicit Scratch(std::size_t size)
+      : bytes_(size * sizeof(T) + cache_line), block_(size ? pool_allocate(bytes_) : nullptr) {}
   Scratch(const Scratch&) = delete;
   ~Scratch() {
-    if (data_) PoolAllocator<T>().deallocate(data_, size_);
+    if (block_) pool_deallocate(block_, bytes_);
   }
-  T* data() const { return data_; }
+  T* data() const {
+    const auto address = reinterpret_cast<std::uintptr_t>(block_);
+    return reinterpret_cast<T*>((address + cache_line - 1) & ~(cache_line - 1));
+  }
 
  private:
-  std::size_t size_;
-  T* data_;
+  std::size_t bytes_;
+  void* block_;
 };
 
 // What a block may take of the first-level cache, of which it leaves room for what streams through.
@@ -498,8 +547,10 @@ const Primitive& Program::primitive() const {
 }
 
 template <Real T>
-void Program::run(const Shape& shape, std::span<const Tensor<T>* const> operands, T* out) const {
+void Program::run(std::span<const Array* const> operands, Array& result) const {
+  const Shape& shape = result.shape;
   const std::int64_t count = shape.count();
+  T* out = result.as<T>();
   const auto registers = static_cast<std::size_t>(registers_);
   const std::vector<T>* constants;
   if constexpr (std::is_same_v<T, float>) constants = &constants_f32_;
@@ -514,26 +565,26 @@ void Program::run(const Shape& shape, std::span<const Tensor<T>* const> operands
   std::size_t blocks = registers - 1, moving = 1;
   for (std::size_t k = 0; k < operands_; ++k) {
     if (!used_[k]) continue;
-    if (operands[k]->shape() == shape) ++moving;
+    if (operands[k]->shape == shape) ++moving;
     else ++blocks;
   }
   std::int64_t block = static_cast<std::int64_t>(block_bytes / ((blocks + moving) * sizeof(T))) & ~std::int64_t{63};
   block = std::min(std::max(block, least_block), count);
-  const std::size_t block_size = (static_cast<std::size_t>(block) + 2 * kernels::padding / sizeof(T) - 1) &
-                                 ~(kernels::padding / sizeof(T) - 1);
+  static_assert(kernels::padding <= cache_line);
+  const std::size_t line = cache_line / sizeof(T), block_size = (static_cast<std::size_t>(block) + 2 * line - 1) / line * line;
   const Scratch<T> scratch(blocks * block_size);
   T* next = scratch.data();
-  std::vector<const T*, PoolAllocator<const T*>> slots(registers + operands_ + constants->size());
+  Few<const T*, 24> slots(registers + operands_ + constants->size());
   std::vector<Repeated, PoolAllocator<Repeated>> repeated;
   for (std::size_t r = 1; r < registers; ++r, next += block_size) slots[r] = next;
   for (std::size_t k = 0; k < operands_; ++k) {
     if (!used_[k]) continue;
-    if (operands[k]->shape() == shape) {
-      slots[registers + k] = operands[k]->data();
+    if (operands[k]->shape == shape) {
+      slots[registers + k] = operands[k]->template as<T>();
     } else {
       slots[registers + k] = next;
-      if (operands[k]->size() == 1) std::fill_n(next, block, *operands[k]->data());
-      else repeated.push_back({operands[k]->data(), next, Spread(operands[k]->shape(), shape)});
+      if (operands[k]->shape.count() == 1) std::fill_n(next, block, *operands[k]->template as<T>());
+      else repeated.push_back({operands[k]->template as<T>(), next, Spread(operands[k]->shape, shape)});
       next += block_size;
     }
   }
@@ -559,7 +610,7 @@ void Program::run(const Shape& shape, std::span<const Tensor<T>* const> operands
       else std::fill_n(out + at, n, *slots[slot]);
     }
     for (std::size_t k = 0; k < operands_; ++k) {
-      if (used_[k] && operands[k]->shape() == shape) slots[registers + k] += n;
+      if (used_[k] && operands[k]->shape == shape) slots[registers + k] += n;
     }
   }
 }
@@ -606,10 +657,11 @@ Handle make_program(std::string name, std::size_t operands, Graph& graph, const 
 
 }  // namespace
 
-// With the tangent 1 for x_k the tangent of the result is df/dx_k, by the rules of the primitives.
+// With the tangent 1 for x_k the tangent of the result is the slope, by the rules of the primitives. Where one of them
+// guards against an infinite slope, so does the product.
 Handle Program::make_product(std::size_t k) const {
   const auto graph = std::make_shared<Graph>();
-  const Scalar v = graph->operand(0);
+  const Scalar v = graph->operand(0), y = graph->operand(1);
   std::vector<Scalar> values;
   std::vector<Tangent> tangents;
   for (const Node& node : nodes_) {
@@ -617,7 +669,7 @@ Handle Program::make_product(std::size_t k) const {
     std::vector<Tangent> dx;
     if (node.kind == Node::Kind::operand) {
       const auto operand = static_cast<std::size_t>(node.p);
-      values.push_back(graph->operand(1 + operand));
+      values.push_back(graph->operand(2 + operand));
       tangents.push_back(operand == k ? Tangent(1) : Tangent());
     } else if (node.kind == Node::Kind::constant) {
       values.push_back(node.p);
@@ -627,13 +679,14 @@ Handle Program::make_product(std::size_t k) const {
         x.push_back(values[static_cast<std::size_t>(node.in[j])]);
         dx.push_back(tangents[static_cast<std::size_t>(node.in[j])]);
       }
-      values.push_back(apply(*node.operation, x, node.p));
+      // Written with the output where the rule of the last operation can.
+      values.push_back(&node == &nodes_.back() ? y : apply(*node.operation, x, node.p));
       const bool moves = std::any_of(dx.begin(), dx.end(), [](const Tangent& t) { return t.has_value(); });
       tangents.push_back(moves ? node.operation->tangent(dx, x, values.back(), node.p) : Tangent());
     }
   }
-  const Tangent& slope = tangents.back();
-  return make_program(name_, 1 + operands_, *graph, slope ? mul0(v, *slope) : Scalar(0));
+  const Scalar slope = tangents.back().value_or(0);
+  return make_program(name_, 2 + operands_, *graph, graph->guarded() ? mul0(v, slope) : v * slope);
 }
 
 const Handle& Program::product(std::size_t k) const {
@@ -654,16 +707,19 @@ template <Real T>
 Tensor<T> run_program(const Handle& handle, std::span<const Tensor<T>* const> operands, const Where& where) {
   const Program& program = program_of(handle.array());
   const char* name = program.name().c_str();
-  Shape shape = value_of(*operands[0], name, where).shape;
-  std::vector<const Handle*, PoolAllocator<const Handle*>> handles;
-  for (const Tensor<T>* operand : operands) {
-    const Shape& own = value_of(*operand, name, where).shape;
-    if (own != shape) shape = broadcast(shape, own, name, where);
-    handles.push_back(&operand->handle());
+  Arrays arrays(operands.size());
+  // What the program does not read is a constant to the tape.
+  Few<Handle, 8> plain(operands.size());
+  Few<const Handle*, 8> handles(operands.size());
+  for (std::size_t k = 0; k < operands.size(); ++k) {
+    arrays[k] = &value_of(*operands[k], name, where);
+    handles[k] = &operands[k]->handle();
+    if (!program.reads(k) && handles[k]->traced()) handles[k] = &(plain[k] = share(handles[k]->array()));
   }
-  Array* out = allocate_like<T>(shape);
-  program.run<T>(shape, operands, elements<T>(out));
-  return Tensor<T>(record(program.primitive<T>(), out, handles, where, {.constant = handle.array()}));
+  Array* out = allocate_like<T>(common_shape(arrays, name, where));
+  program.run<T>({arrays.begin(), operands.size()}, *out);
+  return Tensor<T>(record(program.primitive<T>(), out, {handles.begin(), operands.size()}, where,
+                          {.constant = handle.array()}));
 }
 
 template Tensor<float> run_program(const Handle&, std::span<const Tensor<float>* const>, const Where&);

@@ -49,6 +49,8 @@ class Graph : public std::enable_shared_from_this<Graph> {
   /// The node of a number; constants get one. Throws ValueError for a number of another graph.
   int node_of(const Scalar& x);
   const std::vector<Node>& nodes() const { return nodes_; }
+  /// Something was multiplied by mul0.
+  bool guarded() const { return guarded_; }
 
  private:
   using Key = std::tuple<Node::Kind, const Operation*, std::array<int, max_arity>, std::uint64_t>;
@@ -57,6 +59,7 @@ class Graph : public std::enable_shared_from_this<Graph> {
 
   std::vector<Node> nodes_;
   std::map<Key, int> known_;
+  bool guarded_ = false;
 };
 
 /// A finished program. Immutable and shared by handles and tapes; its derivatives are made when first asked for.
@@ -70,12 +73,14 @@ class Program : public Object {
   template <Real T>
   const Primitive& primitive() const;
 
-  /// f at every element of `out`, from operands that broadcast to `shape`.
+  /// Its value depends on operand k.
+  bool reads(std::size_t k) const { return used_[k] != 0; }
+  /// f at every element of the result, from operands that broadcast to its shape.
   template <Real T>
-  void run(const Shape& shape, std::span<const Tensor<T>* const> operands, T* out) const;
+  void run(std::span<const Array* const> operands, Array& result) const;
   /// The program written down again, of other operands.
   Scalar replay(std::span<const Scalar> operands) const;
-  /// The program of (v, x...) for v * df/dx_k.
+  /// The program of (v, y, x...) for v * df/dx_k, y = f(x...).
   const Handle& product(std::size_t k) const;
 
  private:
@@ -105,7 +110,7 @@ class Program : public Object {
   int result_slot_ = 0;
   std::vector<float> constants_f32_;
   std::vector<double> constants_f64_;
-  std::vector<bool> used_;  // operands that a step reads
+  std::vector<char> used_;  // operands that a step reads
   Primitive primitive_f32_, primitive_f64_;
   std::unique_ptr<Product[]> products_;
 };

@@ -120,14 +120,41 @@ template <class Op, class T>
 }
 
 
+// A source within one row. What does not step is read once: the compiler cannot know that the result is elsewhere.
+template <class T, bool steps>
+class Reader {
+ public:
+  explicit Reader(const T* row) : row_(row) {}
+  Batch<T> at(std::int64_t j) const { return Batch<T>::load_unaligned(row_ + j); }
+
+ private:
+  const T* row_;
+};
+template <class T>
+class Reader<T, false> {
+ public:
+  explicit Reader(const T* row) : value_(*row) {}
+  Batch<T> at(std::int64_t) const { return value_; }
+
+ private:
+  Batch<T> value_;
+};
+
+// Four vectors at a time: of sums and products the loop itself would take a third.
+template <class Op, class T, class... R>
+inline void value_row(std::int64_t cols, T* out, const R&... in) {
+  std::int64_t j = 0;
+  for (; j + 3 * width<T> < cols; j += 4 * width<T>) {
+    unroll<4>([&](auto i) { store(out + j + i * width<T>, Op::value(in.at(j + i * width<T>)...)); });
+  }
+  for (; j < cols; j += width<T>) store(out + j, Op::value(in.at(j)...));
+}
+
 template <class Op, class T, bool a_steps, bool b_steps>
 inline void binary_value_rows(std::int64_t rows, std::int64_t cols, const Source<T>* in, T* out) {
+  if (cols == 0) return;
   for (std::int64_t i = 0; i < rows; ++i, out += cols) {
-    const T* a = in[0].data + i * in[0].row;
-    const T* b = in[1].data + i * in[1].row;
-    for (std::int64_t j = 0; j < cols; j += width<T>) {
-      store(out + j, Op::value(load<T, a_steps>(a, j), load<T, b_steps>(b, j)));
-    }
+    value_row<Op>(cols, out, Reader<T, a_steps>(in[0].data + i * in[0].row), Reader<T, b_steps>(in[1].data + i * in[1].row));
   }
 }
 

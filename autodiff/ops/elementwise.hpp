@@ -567,7 +567,7 @@ struct Pair {
 using Comparisons = std::tuple<Less, LessEqual, Equal>;
 template <class Inner>
 using PairsOf = std::tuple<Pair<Add, Inner, false>, Pair<Multiply, Inner, false>, Pair<Subtract, Inner, false>,
-                           Pair<Subtract, Inner, true>>;
+                           Pair<Subtract, Inner, true>, Pair<Mul0, Inner, true>>;
 using Ternary =
     decltype(std::tuple_cat(std::tuple<Select>(), PairsOf<Add>(), PairsOf<Subtract>(), PairsOf<Multiply>()));
 
