@@ -33,9 +33,9 @@ namespace detail {
 inline constexpr std::size_t most_operands = 4;
 
 /// A program from what a lambda gave for its operands; its handle.
-class TAPEGRAD_EXPORT ProgramBuilder {
+class TAPEGRAD_EXPORT FunctionBuilder {
  public:
-  explicit ProgramBuilder(std::string name);
+  explicit FunctionBuilder(std::string name);
   /// Operand k.
   Scalar operand(std::size_t k);
   Handle finish(std::size_t operands, const Scalar& result);
@@ -47,10 +47,10 @@ class TAPEGRAD_EXPORT ProgramBuilder {
 
 /// Runs a program, recorded where an operand is traced.
 template <Real T>
-TAPEGRAD_EXPORT Tensor<T> run_program(const Handle& program, std::span<const Tensor<T>* const> operands,
+TAPEGRAD_EXPORT Tensor<T> run_function(const Handle& program, std::span<const Tensor<T>* const> operands,
                                       const Where& where);
 /// A program inside another one.
-TAPEGRAD_EXPORT Scalar inline_program(const Handle& program, std::span<const Scalar* const> operands);
+TAPEGRAD_EXPORT Scalar inline_function(const Handle& program, std::span<const Scalar* const> operands);
 
 /// Converts to a symbolic number and to nothing else.
 struct OnlyScalar {
@@ -91,7 +91,7 @@ class Elementwise<n, std::index_sequence<rest...>> {
   using Repeat = V;
 
  public:
-  explicit Elementwise(detail::Handle program) : program_(std::move(program)) {}
+  explicit Elementwise(detail::Handle function) : function_(std::move(function)) {}
 
   /// Of tensors that broadcast against each other, or of numbers where at least one of the first two is a tensor.
   /// Throws ShapeError, with the function's name, where the shapes do not fit.
@@ -99,7 +99,7 @@ class Elementwise<n, std::index_sequence<rest...>> {
   Tensor<T> operator()(const Tensor<T>& x, const Repeat<rest, std::type_identity_t<Operand<T>>>&... more,
                        Where where = Where::here()) const {
     const Tensor<T>* operands[] = {&x, &more.tensor()...};
-    return detail::run_program<T>(program_, operands, where);
+    return detail::run_function<T>(function_, operands, where);
   }
   template <Real T, class... More>
     requires(n > 1 && sizeof...(More) == n - 2)
@@ -109,11 +109,11 @@ class Elementwise<n, std::index_sequence<rest...>> {
   /// Inside the lambda of another elementwise function.
   Scalar operator()(const Scalar& x, const Repeat<rest, Scalar>&... more) const {
     const Scalar* operands[] = {&x, &more...};
-    return detail::inline_program(program_, operands);
+    return detail::inline_function(function_, operands);
   }
 
  private:
-  detail::Handle program_;
+  detail::Handle function_;
 };
 
 /// The elementwise function of a generic lambda of 1 to 4 numbers. `name` stands in errors. Throws ValueError when the
@@ -122,7 +122,7 @@ template <class F>
 auto elementwise(const F& f, std::string name = "elementwise") {
   constexpr std::size_t n = detail::checked_operands_of<F>();
   if constexpr (n > 0) {
-    detail::ProgramBuilder builder(std::move(name));
+    detail::FunctionBuilder builder(std::move(name));
     const auto result = [&]<std::size_t... k>(std::index_sequence<k...>) {
       return f(builder.operand(k)...);
     }(std::make_index_sequence<n>());

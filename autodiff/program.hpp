@@ -1,90 +1,46 @@
 #pragma once
-// Programs: what a lambda of symbolic numbers wrote down. A graph is the program while it is made, simplified as it
-// grows; a Program is finished: it runs, and knows its derivatives.
+// A formula ready to run: its operations as kernels over blocks that stay in the first-level cache.
 
-#include <cstdint>
-#include <map>
-#include <memory>
-#include <mutex>
-#include <optional>
+#include <cstddef>
 #include <span>
-#include <string>
-#include <tuple>
 #include <vector>
 
-#include "kernels/kernels.hpp"
-#include "primitive.hpp"
-#include "scalar.hpp"
+#include "graph.hpp"
 
 namespace tapegrad::detail {
 
-/// What an instruction of a program does: one for each block of ops/elementwise.hpp.
-struct Operation {
-  std::size_t arity;
-  kernels::ElementwiseKernel<float> (*kernel_f32)(const kernels::Kernels<float>&);
-  kernels::ElementwiseKernel<double> (*kernel_f64)(const kernels::Kernels<double>&);
-  /// The tangent of y = op(x...) by those of its operands, of which at least one is not zero; null stands for zero.
-  /// Gives nothing for a slope of 0.
-  std::optional<Scalar> (*tangent)(std::span<const std::optional<Scalar>> dx, std::span<const Scalar> x, const Scalar& y,
-                                   double p);
-};
-
-inline constexpr int no_node = -1;
-inline constexpr std::size_t max_arity = 3;
-
-/// An operand of the function (no operation; p is its number), a constant (p is its value), or an operation.
-struct Node {
-  enum class Kind : std::uint8_t { operand, constant, operation };
-  Kind kind = Kind::operation;
-  const Operation* operation = nullptr;
-  std::array<int, max_arity> in{no_node, no_node, no_node};
-  double p = 0;
-};
-
-/// Nodes in the order of evaluation, each once.
-class Graph : public std::enable_shared_from_this<Graph> {
+/// `most` elements on the stack, more from the pool.
+template <class E, std::size_t most>
+class Few {
  public:
-  Scalar operand(std::size_t k) { return scalar(add({.kind = Node::Kind::operand, .p = static_cast<double>(k)})); }
-  Scalar apply(const Operation& operation, std::span<const Scalar> x, double p);
-  /// The node of a number; constants get one. Throws ValueError for a number of another graph.
-  int node_of(const Scalar& x);
-  const std::vector<Node>& nodes() const { return nodes_; }
-  /// Something was multiplied by mul0.
-  bool guarded() const { return guarded_; }
+  explicit Few(std::size_t size) : size_(size), many_(size > most ? size : 0) {}
+  E* begin() { return size_ > most ? many_.data() : few_.data(); }
+  E* end() { return begin() + size_; }
+  E& operator[](std::size_t i) { return begin()[i]; }
+  operator std::span<const E>() { return {begin(), size_}; }
 
  private:
-  using Key = std::tuple<Node::Kind, const Operation*, std::array<int, max_arity>, std::uint64_t>;
-  int add(const Node& node);
-  Scalar scalar(int node) { return ScalarAccess::make(shared_from_this(), node); }
-
-  std::vector<Node> nodes_;
-  std::map<Key, int> known_;
-  bool guarded_ = false;
+  std::size_t size_;
+  std::array<E, most> few_;
+  std::vector<E, PoolAllocator<E>> many_;
 };
 
-/// A finished program. Immutable and shared by handles and tapes; its derivatives are made when first asked for.
-class Program : public Object {
+class Program {
  public:
-  /// The last node is the result; every node is needed.
-  Program(std::string name, std::size_t operands, std::vector<Node> nodes);
+  Program(std::size_t operands, const Formula& formula);
 
-  const std::string& name() const { return name_; }
-  std::size_t operands() const { return operands_; }
-  template <Real T>
-  const Primitive& primitive() const;
+  /// A result depends on operand k.
+  bool reads(std::size_t k) const { return reads_[k] != 0; }
+  /// Few operations, and none that costs more than the memory it reads.
+  bool light() const { return light_; }
 
-  /// Its value depends on operand k.
-  bool reads(std::size_t k) const { return used_[k] != 0; }
-  /// f at every element of the result, from operands that broadcast to its shape.
+  /// The results at every element of their shape, to which the operands broadcast.
   template <Real T>
-  void run(std::span<const Array* const> operands, Array& result) const;
-  /// The program written down again, of other operands.
-  Scalar replay(std::span<const Scalar> operands) const;
-  /// The program of (v, y, x...) for v * df/dx_k, y = f(x...).
-  const Handle& product(std::size_t k) const;
+  void run(std::span<const Array* const> operands, std::span<Array* const> results) const;
 
  private:
-  // A step reads slots and writes a register. Slots are registers, the first of which is the block of the result, then
+  struct Lowering;
+  // A step reads slots and writes a register. Slots are registers, the first of which are the blocks of the results, then
   // operands, then constants.
   struct Step {
     kernels::ElementwiseKernel<float> kernel_f32;
@@ -94,25 +50,19 @@ class Program : public Object {
     std::size_t arity;
     int out;
   };
-  struct Lowering;
-  struct Product {
-    std::once_flag once;
-    Handle program;
+  // A result that is no step's: an operand, a constant or another result.
+  struct Copy {
+    int from, result;
   };
 
-  Handle make_product(std::size_t k) const;
-
-  std::string name_;
-  std::size_t operands_;
-  std::vector<Node> nodes_;
+  std::size_t operands_, results_;
   std::vector<Step> steps_;
-  int registers_ = 1;
-  int result_slot_ = 0;
+  std::vector<Copy> copies_;
+  std::size_t registers_;
   std::vector<float> constants_f32_;
   std::vector<double> constants_f64_;
-  std::vector<char> used_;  // operands that a step reads
-  Primitive primitive_f32_, primitive_f64_;
-  std::unique_ptr<Product[]> products_;
+  std::vector<char> reads_;
+  bool light_ = true;
 };
 
 }  // namespace tapegrad::detail
