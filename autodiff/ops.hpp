@@ -202,7 +202,7 @@ template <Value V>
 V erf(const V& x, Where where = Where::here()) {
   return detail::unary<ops::Erf>(x, where);
 }
-/// 1 - erf(x), within 5 ulp also where it is small; 0 where it would be subnormal.
+/// 1 - erf(x), within 8 ulp also where it is small; 0 where it would be subnormal.
 template <Value V>
 V erfc(const V& x, Where where = Where::here()) {
   return detail::unary<ops::Erfc>(x, where);

@@ -1,5 +1,5 @@
 #pragma once
-// The error function for doubles and its complement, within 5 ulp, by the rational approximations of Cody, Rational
+// The error function for doubles within 5 ulp and its complement within 8, by the rational approximations of Cody, Rational
 // Chebyshev approximations for the error function, Math. Comp. 23 (1969): erf(x) = x P(x^2) / Q(x^2) up to 0.46875,
 // above it erfc(x) = exp(-x^2) R(x) / S(x), and from 4 on erfc(x) = exp(-x^2) / x (1 / sqrt(pi) - z U(z) / W(z)),
 // z = 1 / x^2.
