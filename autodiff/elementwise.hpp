@@ -132,6 +132,9 @@ auto elementwise(const F& f, std::string name = "elementwise") {
     static_assert(std::is_same_v<Result, Scalar> || std::is_same_v<Result, ScalarMask>,
                   "tapegrad::elementwise: the lambda must return a number made of its arguments");
     if constexpr (std::is_same_v<Result, Scalar>) return Elementwise<n>(builder.finish(n, result));
+    else return Elementwise<n>(detail::Handle());
+  } else {
+    return Elementwise<1>(detail::Handle());  // after the message of the assertion no others
   }
 }
 

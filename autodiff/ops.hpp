@@ -213,6 +213,42 @@ V pow(const V& x, double exponent, Where where = Where::here()) {
   return detail::unary<ops::Pow>(x, where, exponent);
 }
 
+// Activations made of the above, each one pass over memory; with their first two derivatives finite and right at +-1e4.
+
+/// log(sigmoid(x)) = -softplus(-x).
+template <Value V>
+TAPEGRAD_EXPORT V log_sigmoid(const V& x, Where where = Where::here());
+/// x sigmoid(x), also known as swish.
+template <Value V>
+TAPEGRAD_EXPORT V silu(const V& x, Where where = Where::here());
+/// x times the normal distribution function, x (1 + erf(x / sqrt(2))) / 2.
+template <Value V>
+TAPEGRAD_EXPORT V gelu(const V& x, Where where = Where::here());
+/// Its approximation x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) / 2.
+template <Value V>
+TAPEGRAD_EXPORT V gelu_tanh(const V& x, Where where = Where::here());
+/// x where x > 0, alpha (e^x - 1) elsewhere; derivative alpha at 0.
+template <Value V>
+TAPEGRAD_EXPORT V elu(const V& x, double alpha = 1, Where where = Where::here());
+/// 1.0507 elu(x, 1.6733): keeps mean 0 and variance 1 through layers. Derivative 1.7581 at 0.
+template <Value V>
+TAPEGRAD_EXPORT V selu(const V& x, Where where = Where::here());
+/// x tanh(softplus(x)).
+template <Value V>
+TAPEGRAD_EXPORT V mish(const V& x, Where where = Where::here());
+/// min(max(x, 0), 6); derivative 0 at 0 and 6.
+template <Value V>
+TAPEGRAD_EXPORT V relu6(const V& x, Where where = Where::here());
+/// relu6(x + 3) / 6; derivative 0 at -3 and 3.
+template <Value V>
+TAPEGRAD_EXPORT V hard_sigmoid(const V& x, Where where = Where::here());
+/// x hard_sigmoid(x).
+template <Value V>
+TAPEGRAD_EXPORT V hard_swish(const V& x, Where where = Where::here());
+/// min(max(x, -1), 1); derivative 0 at -1 and 1.
+template <Value V>
+TAPEGRAD_EXPORT V hard_tanh(const V& x, Where where = Where::here());
+
 /// The larger (smaller) of two, NaN where either is; where they are equal each gets half of the derivative.
 template <Real T>
 Tensor<T> maximum(const Tensor<T>& a, const std::type_identity_t<Operand<T>>& b) {

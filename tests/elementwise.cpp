@@ -5,6 +5,7 @@
 #include <atomic>
 #include <cmath>
 #include <limits>
+#include <numbers>
 #include <string>
 #include <tapegrad/autodiff.hpp>
 #include <thread>
@@ -21,8 +22,8 @@ constexpr T not_a_number = std::numeric_limits<T>::quiet_NaN();
 
 // Every lambda serves tensors and symbolic numbers; of tensors it is the reference.
 const auto swish = [](const auto& x) { return x / (1 + exp(-x)); };
-const auto gelu = [](const auto& x) { return 0.5 * x * (1 + erf(x / std::sqrt(2.0))); };
-const auto mish = [](const auto& x) { return x * tanh(log1p(exp(x))); };
+const auto naive_gelu = [](const auto& x) { return 0.5 * x * (1 + erf(x / std::sqrt(2.0))); };
+const auto naive_mish = [](const auto& x) { return x * tanh(log1p(exp(x))); };
 const auto beta_swish = [](const auto& x, const auto& beta) { return x * sigmoid(beta * x); };
 const auto three = [](const auto& a, const auto& b, const auto& c) { return a * sin(b) - exp(a * c) / (2 + cos(b)); };
 const auto four = [](const auto& a, const auto& b, const auto& c, const auto& d) { return a * b - tanh(c - d) * a + d; };
@@ -65,8 +66,8 @@ TEST_SUITE("elementwise") {
       CAPTURE(n);
       const Tensor<T> x = rng.normal<T>({n}, 0, 3);
       check_equal(elementwise(swish)(x), swish(x), 4);
-      check_equal(elementwise(gelu)(x), gelu(x), 4);
-      check_equal(elementwise(mish)(x), mish(x), 4);
+      check_equal(elementwise(naive_gelu)(x), naive_gelu(x), 4);
+      check_equal(elementwise(naive_mish)(x), naive_mish(x), 4);
       check_equal(elementwise(three)(x, x, x), three(x, x, x), 4);
       check_equal(elementwise([](auto a) { return 1 - a * a; })(x), 1 - x * x);
       check_equal(elementwise([](auto a) { return (a - 2) * (a + 3) - a; })(x), (x - 2) * (x + 3) - x);
@@ -84,8 +85,8 @@ TEST_SUITE("elementwise") {
       const Tensor<T> x = rng.uniform<T>(shape, -1.5, 1.5);
       CAPTURE(shape.rank());
       check_rules<T>(elementwise(swish), {x});
-      check_rules<T>(elementwise(gelu), {x});
-      check_rules<T>(elementwise(mish), {x});
+      check_rules<T>(elementwise(naive_gelu), {x});
+      check_rules<T>(elementwise(naive_mish), {x});
       check_rules<T>(elementwise([](auto a) { return a * a * a; }), {x});
       check_rules<T>(elementwise([](auto a) { return exp(-(a * a)) * cos(3 * a); }), {x});
       check_rules<T>(elementwise([](auto a) { return sqrt(a * a + 1) + pow(a + 3, 1.5) + cbrt(a + 4) / (2 + a); }), {x});
@@ -286,9 +287,9 @@ TEST_SUITE("elementwise") {
 
 TEST_SUITE("threads") {
   TEST_CASE("threads share a function and make its derivatives together") {
-    const Tensor<> x{-1, 0.5, 2}, expected = elementwise_grad(elementwise_grad(gelu))(x);
+    const Tensor<> x{-1, 0.5, 2}, expected = elementwise_grad(elementwise_grad(naive_gelu))(x);
     for (int round = 0; round < 20; ++round) {
-      const auto f = elementwise(gelu);
+      const auto f = elementwise(naive_gelu);
       std::atomic<int> right{0};
       std::vector<std::thread> threads;
       for (int i = 0; i < 4; ++i) {
@@ -297,5 +298,69 @@ TEST_SUITE("threads") {
       for (std::thread& thread : threads) thread.join();
       CHECK(right == 4);
     }
+  }
+}
+
+TEST_SUITE("activations") {
+  TEST_CASE_TEMPLATE("activations made of other functions: values and derivatives", T, float, double) {
+    using L = long double;
+    struct Row {
+      Tensor<T> (*ours)(const Tensor<T>&);
+      L (*exact)(L);
+    };
+
+
+    const Row rows[] = {
+        {[](const Tensor<T>& x) { return log_sigmoid(x); }, [](L x) { return -std::log1p(std::exp(-x)); }},
+        {[](const Tensor<T>& x) { return silu(x); }, [](L x) { return x / (1 + std::exp(-x)); }},
+        {[](const Tensor<T>& x) { return gelu(x); }, [](L x) { return x * std::erfc(-x / std::sqrt(L{2})) / 2; }},
+        {[](const Tensor<T>& x) { return gelu_tanh(x); },
+         [](L x) { return x * (1 + std::tanh(std::sqrt(2 / std::numbers::pi_v<L>) * (x + 0.044715L * x * x * x))) / 2; }},
+        {[](const Tensor<T>& x) { return elu(x); }, [](L x) { return x > 0 ? x : std::expm1(x); }},
+        {[](const Tensor<T>& x) { return elu(x, 0.5); }, [](L x) { return x > 0 ? x : std::expm1(x) / 2; }},
+        {[](const Tensor<T>& x) { return selu(x); },
+         [](L x) { return 1.0507009873554804934193349852946L * (x > 0 ? x : 1.6732632423543772848170429916717L * std::expm1(x)); }},
+        {[](const Tensor<T>& x) { return mish(x); }, [](L x) { return x * std::tanh(std::log1p(std::exp(x))); }},
+        {[](const Tensor<T>& x) { return relu6(x); }, [](L x) { return std::min(std::max(x, L{0}), L{6}); }},
+        {[](const Tensor<T>& x) { return hard_sigmoid(x); }, [](L x) { return std::min(std::max(x + 3, L{0}), L{6}) / 6; }},
+        {[](const Tensor<T>& x) { return hard_swish(x); }, [](L x) { return x * std::min(std::max(x + 3, L{0}), L{6}) / 6; }},
+        {[](const Tensor<T>& x) { return hard_tanh(x); }, [](L x) { return std::min(std::max(x, L{-1}), L{1}); }},
+        {[](const Tensor<T>& x) { return softplus(x); }, [](L x) { return std::log1p(std::exp(x)); }},
+        {[](const Tensor<T>& x) { return softsign(x); }, [](L x) { return x / (1 + std::abs(x)); }},
+    };
+    const double eps = static_cast<double>(std::numeric_limits<T>::epsilon());
+    for (std::size_t r = 0; r < std::size(rows); ++r) {
+      CAPTURE(r);
+      const auto& [ours, exact] = rows[r];
+      const Tensor<T> x = linspace<T>(-7.93, 8.07, 161), y = ours(x);
+      // Off the corners; the second difference of long doubles is good to 1e-9.
+      const Tensor<T> d = elementwise_grad(ours)(x), dd = elementwise_grad(elementwise_grad(ours))(x);
+      for (std::int64_t i = 0; i < x.size(); ++i) {
+        const L at = static_cast<L>(x.data()[i]), h = 1e-5L;
+        CAPTURE(x.data()[i]);
+        CHECK(static_cast<double>(y.data()[i]) == doctest::Approx(static_cast<double>(exact(at))).epsilon(40 * eps));
+        const L first = (exact(at + h) - exact(at - h)) / (2 * h);
+        const L second = (exact(at + h) - 2 * exact(at) + exact(at - h)) / (h * h);
+        CHECK(std::abs(static_cast<double>(d.data()[i]) - static_cast<double>(first)) < 40 * eps + 1e-9);
+        CHECK(std::abs(static_cast<double>(dd.data()[i]) - static_cast<double>(second)) < 100 * eps + 1e-7);
+      }
+      // At the ends they are straight lines: the second derivative is 0.
+      const Tensor<T> ends{T(-1e4), T(1e4)};
+      const Tensor<T> at_ends = ours(ends), slopes = elementwise_grad(ours)(ends),
+                      bends = elementwise_grad(elementwise_grad(ours))(ends);
+      for (int i : {0, 1}) {
+        const L at = i == 0 ? L{-1e4} : L{1e4};
+        CHECK(static_cast<double>(at_ends(i)) == doctest::Approx(static_cast<double>(exact(at))).epsilon(4 * eps));
+        CHECK(static_cast<double>(slopes(i)) ==
+              doctest::Approx(static_cast<double>((exact(at + 1) - exact(at - 1)) / 2)).epsilon(1e-6));
+        CHECK(std::abs(static_cast<double>(bends(i))) < 1e-11);
+      }
+    }
+  }
+
+  TEST_CASE("activations inside the lambda of another function") {
+    const auto f = elementwise([](auto x) { return silu(x) + gelu(2 * x) * elu(x, 0.5); });
+    const Tensor<> x{-1, 0.5, 2};
+    CHECK(allclose(f(x), silu(x) + gelu(2 * x) * elu(x, 0.5), 1e-14, 0));
   }
 }
