@@ -3,6 +3,7 @@
 
 #include "check.hpp"
 #include "custom.hpp"
+#include "elementwise.hpp"
 #include "error.hpp"
 #include "jacobian.hpp"
 #include "ops.hpp"

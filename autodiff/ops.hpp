@@ -17,9 +17,14 @@
 #include <vector>
 
 #include "ops/elementwise.hpp"
+#include "scalar.hpp"
 #include "tensor.hpp"
 
 namespace tapegrad {
+
+/// What an elementwise function of one operand takes: a tensor, or a symbolic number inside elementwise().
+template <class V>
+concept Value = std::is_same_v<V, Tensor<float>> || std::is_same_v<V, Tensor<double>> || std::is_same_v<V, Scalar>;
 
 // ---------------------------------------------------------------------------------------------------- creation
 
@@ -50,66 +55,199 @@ TAPEGRAD_EXPORT Tensor<T> one_hot(const Tensor<std::int64_t>& labels, std::int64
 
 // ------------------------------------------------------------------------------------------------- elementwise
 
+// Of tensors, and of the symbolic numbers of elementwise(). Within 4 ulp unless said otherwise.
+
 /// e^x; inf above 709.4 (float: 88.37), 0 below -708.39 (float: -87.3), where results would be subnormal.
-template <Real T>
-Tensor<T> exp(const Tensor<T>& x, Where where = Where::here()) {
+template <Value V>
+V exp(const V& x, Where where = Where::here()) {
   return detail::unary<ops::Exp>(x, where);
 }
+/// e^x - 1, exact near 0; inf above 709.4 (float: 88.37).
+template <Value V>
+V expm1(const V& x, Where where = Where::here()) {
+  return detail::unary<ops::Expm1>(x, where);
+}
+/// 2^x; inf from 1024 (float: 127.1) on, 0 where results would be subnormal.
+template <Value V>
+V exp2(const V& x, Where where = Where::here()) {
+  return detail::unary<ops::Exp2>(x, where);
+}
 /// Natural logarithm; -inf at 0, NaN below.
-template <Real T>
-Tensor<T> log(const Tensor<T>& x, Where where = Where::here()) {
+template <Value V>
+V log(const V& x, Where where = Where::here()) {
   return detail::unary<ops::Log>(x, where);
 }
-/// log(1 + x), exact near 0.
-template <Real T>
-Tensor<T> log1p(const Tensor<T>& x, Where where = Where::here()) {
+/// Logarithm to base 2; -inf at 0, NaN below.
+template <Value V>
+V log2(const V& x, Where where = Where::here()) {
+  return detail::unary<ops::Log2>(x, where);
+}
+/// log(1 + x), exact near 0; -inf at -1, NaN below.
+template <Value V>
+V log1p(const V& x, Where where = Where::here()) {
   return detail::unary<ops::Log1p>(x, where);
 }
 /// Hyperbolic tangent.
-template <Real T>
-Tensor<T> tanh(const Tensor<T>& x, Where where = Where::here()) {
+template <Value V>
+V tanh(const V& x, Where where = Where::here()) {
   return detail::unary<ops::Tanh>(x, where);
 }
+/// Hyperbolic sine and cosine; infinite beyond +-710 (float: +-89.4).
+template <Value V>
+V sinh(const V& x, Where where = Where::here()) {
+  return detail::unary<ops::Sinh>(x, where);
+}
+template <Value V>
+V cosh(const V& x, Where where = Where::here()) {
+  return detail::unary<ops::Cosh>(x, where);
+}
+/// Sine, cosine and tangent of radians, within 3 ulp for every finite x; NaN at infinity.
+template <Value V>
+V sin(const V& x, Where where = Where::here()) {
+  return detail::unary<ops::Sin>(x, where);
+}
+template <Value V>
+V cos(const V& x, Where where = Where::here()) {
+  return detail::unary<ops::Cos>(x, where);
+}
+template <Value V>
+V tan(const V& x, Where where = Where::here()) {
+  return detail::unary<ops::Tan>(x, where);
+}
+/// Inverse sine, in [-pi/2, pi/2]; NaN outside [-1, 1], with an infinite derivative at the ends.
+template <Value V>
+V asin(const V& x, Where where = Where::here()) {
+  return detail::unary<ops::Asin>(x, where);
+}
+/// Inverse cosine, in [0, pi]; NaN outside [-1, 1], with an infinite derivative at the ends.
+template <Value V>
+V acos(const V& x, Where where = Where::here()) {
+  return detail::unary<ops::Acos>(x, where);
+}
+/// Inverse tangent, in [-pi/2, pi/2].
+template <Value V>
+V atan(const V& x, Where where = Where::here()) {
+  return detail::unary<ops::Atan>(x, where);
+}
 /// The logistic function 1 / (1 + e^-x).
-template <Real T>
-Tensor<T> sigmoid(const Tensor<T>& x, Where where = Where::here()) {
+template <Value V>
+V sigmoid(const V& x, Where where = Where::here()) {
   return detail::unary<ops::Sigmoid>(x, where);
 }
+/// log(1 + e^x), finite for every finite x.
+template <Value V>
+V softplus(const V& x, Where where = Where::here()) {
+  return detail::unary<ops::Softplus>(x, where);
+}
+/// x / (1 + |x|).
+template <Value V>
+V softsign(const V& x, Where where = Where::here()) {
+  return detail::unary<ops::Softsign>(x, where);
+}
 /// max(x, 0); derivative 0 at 0.
-template <Real T>
-Tensor<T> relu(const Tensor<T>& x, Where where = Where::here()) {
+template <Value V>
+V relu(const V& x, Where where = Where::here()) {
   return detail::unary<ops::Relu>(x, where);
 }
 /// x where x > 0, slope * x elsewhere; derivative `slope` at 0.
-template <Real T>
-Tensor<T> leaky_relu(const Tensor<T>& x, double slope = 0.01, Where where = Where::here()) {
+template <Value V>
+V leaky_relu(const V& x, double slope = 0.01, Where where = Where::here()) {
   return detail::unary<ops::LeakyRelu>(x, where, slope);
 }
 /// |x|; derivative 0 at 0.
-template <Real T>
-Tensor<T> abs(const Tensor<T>& x, Where where = Where::here()) {
+template <Value V>
+V abs(const V& x, Where where = Where::here()) {
   return detail::unary<ops::Abs>(x, where);
 }
-/// Square root; the derivative at 0 is infinite, and 0 * inf is taken as 0 in the chain rule.
-template <Real T>
-Tensor<T> sqrt(const Tensor<T>& x, Where where = Where::here()) {
+/// -1, 0 or 1; its derivative is 0 everywhere, as are those of the next three.
+template <Value V>
+V sign(const V& x, Where where = Where::here()) {
+  return detail::unary<ops::Sign>(x, where);
+}
+/// The whole number at or below x, at or above it, or nearest to it, an even one from halfway.
+template <Value V>
+V floor(const V& x, Where where = Where::here()) {
+  return detail::unary<ops::Floor>(x, where);
+}
+template <Value V>
+V ceil(const V& x, Where where = Where::here()) {
+  return detail::unary<ops::Ceil>(x, where);
+}
+template <Value V>
+V round(const V& x, Where where = Where::here()) {
+  return detail::unary<ops::Round>(x, where);
+}
+/// Square root, NaN below 0; the derivative at 0 is infinite, and 0 * inf is taken as 0 in the chain rule.
+template <Value V>
+V sqrt(const V& x, Where where = Where::here()) {
   return detail::unary<ops::Sqrt>(x, where);
 }
+/// Cube root, of either sign; the derivative at 0 is infinite, as that of sqrt.
+template <Value V>
+V cbrt(const V& x, Where where = Where::here()) {
+  return detail::unary<ops::Cbrt>(x, where);
+}
 /// x * x.
-template <Real T>
-Tensor<T> square(const Tensor<T>& x, Where where = Where::here()) {
+template <Value V>
+V square(const V& x, Where where = Where::here()) {
   return detail::unary<ops::Square>(x, where);
 }
-/// Gauss's error function, 2/sqrt(pi) times the integral of e^(-t^2) from 0 to x.
-template <Real T>
-Tensor<T> erf(const Tensor<T>& x, Where where = Where::here()) {
+/// 1 / x.
+template <Value V>
+V reciprocal(const V& x, Where where = Where::here()) {
+  return detail::unary<ops::Reciprocal>(x, where);
+}
+/// Gauss's error function, 2/sqrt(pi) times the integral of e^(-t^2) from 0 to x, within 5 ulp.
+template <Value V>
+V erf(const V& x, Where where = Where::here()) {
   return detail::unary<ops::Erf>(x, where);
 }
+/// 1 - erf(x), within 8 ulp also where it is small; 0 where it would be subnormal.
+template <Value V>
+V erfc(const V& x, Where where = Where::here()) {
+  return detail::unary<ops::Erfc>(x, where);
+}
 /// x to a constant power; NaN for a negative x and a power that is not whole.
-template <Real T>
-Tensor<T> pow(const Tensor<T>& x, double exponent, Where where = Where::here()) {
+template <Value V>
+V pow(const V& x, double exponent, Where where = Where::here()) {
   return detail::unary<ops::Pow>(x, where, exponent);
 }
+
+// Activations made of the above, each one pass over memory; with their first two derivatives finite and right at +-1e4.
+
+/// log(sigmoid(x)) = -softplus(-x).
+template <Value V>
+TAPEGRAD_EXPORT V log_sigmoid(const V& x, Where where = Where::here());
+/// x sigmoid(x), also known as swish.
+template <Value V>
+TAPEGRAD_EXPORT V silu(const V& x, Where where = Where::here());
+/// x times the normal distribution function, x (1 + erf(x / sqrt(2))) / 2.
+template <Value V>
+TAPEGRAD_EXPORT V gelu(const V& x, Where where = Where::here());
+/// Its approximation x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) / 2.
+template <Value V>
+TAPEGRAD_EXPORT V gelu_tanh(const V& x, Where where = Where::here());
+/// x where x > 0, alpha (e^x - 1) elsewhere; derivative alpha at 0.
+template <Value V>
+TAPEGRAD_EXPORT V elu(const V& x, double alpha = 1, Where where = Where::here());
+/// 1.0507 elu(x, 1.6733): keeps mean 0 and variance 1 through layers. Derivative 1.7581 at 0.
+template <Value V>
+TAPEGRAD_EXPORT V selu(const V& x, Where where = Where::here());
+/// x tanh(softplus(x)).
+template <Value V>
+TAPEGRAD_EXPORT V mish(const V& x, Where where = Where::here());
+/// min(max(x, 0), 6); derivative 0 at 0 and 6.
+template <Value V>
+TAPEGRAD_EXPORT V relu6(const V& x, Where where = Where::here());
+/// relu6(x + 3) / 6; derivative 0 at -3 and 3.
+template <Value V>
+TAPEGRAD_EXPORT V hard_sigmoid(const V& x, Where where = Where::here());
+/// x hard_sigmoid(x).
+template <Value V>
+TAPEGRAD_EXPORT V hard_swish(const V& x, Where where = Where::here());
+/// min(max(x, -1), 1); derivative 0 at -1 and 1.
+template <Value V>
+TAPEGRAD_EXPORT V hard_tanh(const V& x, Where where = Where::here());
 
 /// The larger (smaller) of two, NaN where either is; where they are equal each gets half of the derivative.
 template <Real T>
@@ -120,6 +258,7 @@ template <Real T>
 Tensor<T> maximum(double a, const Tensor<T>& b, Where where = Where::here()) {
   return maximum(b, Operand<T>(Tensor<T>(a), where));
 }
+inline Scalar maximum(const Scalar& a, const Scalar& b) { return detail::binary<ops::Maximum>(a, b); }
 template <Real T>
 Tensor<T> minimum(const Tensor<T>& a, const std::type_identity_t<Operand<T>>& b) {
   return detail::binary<ops::Minimum>(a, b.tensor(), b.where());
@@ -128,12 +267,14 @@ template <Real T>
 Tensor<T> minimum(double a, const Tensor<T>& b, Where where = Where::here()) {
   return minimum(b, Operand<T>(Tensor<T>(a), where));
 }
+inline Scalar minimum(const Scalar& a, const Scalar& b) { return detail::binary<ops::Minimum>(a, b); }
 /// a * d, but 0 where a is 0 and d is not finite, or d is 0 and a infinite: a chain rule through an infinite slope that
 /// nothing asks for. A NaN in a stays.
 template <Real T>
 Tensor<T> mul0(const Tensor<T>& a, const Tensor<T>& d, Where where = Where::here()) {
   return detail::binary<ops::Mul0>(a, d, where);
 }
+inline Scalar mul0(const Scalar& a, const Scalar& d) { return detail::binary<ops::Mul0>(a, d); }
 
 /// a where the mask is true, b elsewhere; all three broadcast.
 template <Real T>

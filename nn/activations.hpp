@@ -7,6 +7,7 @@
 //       return e / sum(e, -1, keep_dims);            // reduces over the last axis, so rows stay apart
 //     };
 //     nn::Dense{10, tempered};
+//     nn::Dense{128, elementwise([](auto x) { return x / (1 + exp(-x)); })};
 
 #include <string>
 #include <type_traits>
@@ -25,11 +26,13 @@ class TAPEGRAD_EXPORT Activation {
 
   /// The identity.
   Activation() : Activation("linear") {}
-  /// "linear", "sigmoid", "tanh", "relu", "leaky_relu" (slope 0.01), "softmax" or "log_softmax" (over the last axis).
+  /// "linear", "sigmoid", "tanh", "relu", "leaky_relu" (slope 0.01), "relu6", "elu", "selu", "silu" (or "swish"), "gelu",
+  /// "gelu_tanh", "mish", "softplus", "softsign", "log_sigmoid", "hard_sigmoid", "hard_swish" (or "hard_silu"),
+  /// "hard_tanh", "exponential"; "softmax" or "log_softmax" over the last axis.
   /// Throws ValueError for another name.
   Activation(const char* name, Where where = Where::here());
   Activation(const std::string& name, Where where = Where::here()) : Activation(name.c_str(), where) {}
-  /// A function of tensors; its derivatives come from the tape.
+  /// A function of tensors, elementwise() included; its derivatives come from the tape.
   template <class F>
   requires(Function::accepts<F>) Activation(const F& f) : name_("custom"), function_(f), built_in_(false) {}
 

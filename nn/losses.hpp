@@ -6,12 +6,15 @@
 //     model.compile({.loss = nn::mse});                                // as a value,
 //     model.compile({.loss = [](const auto& a, const auto& y) { return sum(square(a - y) * square(a), -1); }});
 //
-// A loss gives one value per example, which the model sums or averages, or a scalar, which is taken as it is.
+// A loss gives one value per example, which the model sums or averages, or a scalar, which is taken as it is. An
+// elementwise function of (prediction, target) is summed over the last axis:
+//
+//     model.compile({.loss = elementwise([](auto a, auto y) { return log(cosh(a - y)); })});
 
 #include <cstdint>
 #include <string>
 
-#include "../autodiff/tensor.hpp"
+#include "../autodiff/elementwise.hpp"
 #include "overloads.hpp"
 
 namespace tapegrad::nn {
@@ -23,6 +26,15 @@ template <class F>
 inline constexpr bool is_builtin_loss = requires {
   requires std::is_same_v<typename F::Tag, BuiltinLoss>;
 };
+
+/// A loss as it is called: an elementwise function becomes its sum over the last axis.
+template <class F>
+const F& as_loss(const F& f) {
+  return f;
+}
+inline auto as_loss(const Elementwise<2>& f) {
+  return [f]<Real T>(const Tensor<T>& a, const Tensor<T>& y) { return sum(f(a, y), -1); };
+}
 
 }  // namespace detail
 
@@ -126,14 +138,12 @@ class TAPEGRAD_EXPORT Loss {
   /// A built-in loss. Throws ValueError for another name.
   Loss(const char* name, Where where = Where::here());
   Loss(const std::string& name, Where where = Where::here()) : Loss(name.c_str(), where) {}
-  /// A built-in loss, or a function of (prediction, target).
+  /// A built-in loss, or a function of (prediction, target), elementwise() included.
   template <class F>
   requires(accepts<F>) Loss(const F& f) : name_("custom") {
     if constexpr (detail::is_builtin_loss<F>) name_ = F::name;
-    if constexpr (OfNumbers::accepts<F>)
-      of_numbers_ = OfNumbers(f);
-    else
-      of_labels_ = OfLabels(f);
+    if constexpr (OfNumbers::accepts<F>) of_numbers_ = OfNumbers(detail::as_loss(f));
+    else of_labels_ = OfLabels(f);
   }
 
   /// Throws ValueError when the function was not written for these types. Y is T or std::int64_t.

@@ -38,6 +38,20 @@ TEST_CASE("activations by name are the functions of the engine") {
   CHECK(allclose(nn::Activation("leaky_relu")(z), maximum(z, 0.01 * z), 1e-15, 0));
   CHECK(allclose(nn::Activation("softmax")(z), softmax(z), 0, 0));
   CHECK(allclose(nn::Activation("log_softmax")(z), log(softmax(z)), 1e-14, 0));
+  for (const char* name : {"silu", "swish"}) CHECK(allclose(nn::Activation(name)(z), z * sigmoid(z), 1e-15, 0));
+  for (const char* name : {"hard_silu", "hard_swish"}) CHECK(allclose(nn::Activation(name)(z), hard_swish(z), 0, 0));
+  CHECK(allclose(nn::Activation("gelu")(z), gelu(z), 0, 0));
+  CHECK(allclose(nn::Activation("gelu_tanh")(z), gelu_tanh(z), 0, 0));
+  CHECK(allclose(nn::Activation("mish")(z), mish(z), 0, 0));
+  CHECK(allclose(nn::Activation("elu")(z), elu(z), 0, 0));
+  CHECK(allclose(nn::Activation("selu")(z), selu(z), 0, 0));
+  CHECK(allclose(nn::Activation("relu6")(z), relu6(z), 0, 0));
+  CHECK(allclose(nn::Activation("softplus")(z), softplus(z), 0, 0));
+  CHECK(allclose(nn::Activation("softsign")(z), softsign(z), 0, 0));
+  CHECK(allclose(nn::Activation("log_sigmoid")(z), log_sigmoid(z), 0, 0));
+  CHECK(allclose(nn::Activation("hard_sigmoid")(z), hard_sigmoid(z), 0, 0));
+  CHECK(allclose(nn::Activation("hard_tanh")(z), hard_tanh(z), 0, 0));
+  CHECK(allclose(nn::Activation("exponential")(z), exp(z), 0, 0));
   CHECK(nn::Activation("softmax")(astype<float>(z)).shape() == Shape{2, 3});
 }
 
@@ -98,4 +112,25 @@ TEST_CASE("rows that only constants mix are not mixed") {
   nn::Sequential<double> model({nn::Dense{3, shifted}});
   model.compile({.loss = "categorical_crossentropy", .output_delta = nn::OutputDelta::jacobian});
   CHECK_NOTHROW(model.train_on_batch(z, softmax(z)));
+}
+
+TEST_CASE("an elementwise function is an activation, and with two operands a loss") {
+  const auto swish = elementwise([](auto x) { return x / (1 + exp(-x)); }, "swish");
+  const auto log_cosh = elementwise([](auto a, auto y) { return log(cosh(a - y)); }, "log_cosh");
+  auto train = [](const nn::Activation& activation, const nn::Loss& loss) {
+    nn::Sequential<double> model({nn::Dense{4, activation}, nn::Dense{3, activation}}, 3);
+    model.compile({.loss = loss});
+    for (int i = 0; i < 5; ++i) model.train_on_batch(z, softmax(z));
+    return model.parameters();
+  };
+  const auto ours = train(swish, log_cosh);
+  const auto theirs = train([](const auto& x) { return x / (1 + exp(-x)); },
+                            [](const auto& a, const auto& y) { return sum(log(cosh(a - y)), -1); });
+  REQUIRE(ours.size() == theirs.size());
+  for (std::size_t i = 0; i < ours.size(); ++i) CHECK(allclose(ours[i], theirs[i], 1e-12, 1e-14));
+  for (const nn::OutputDelta way : {nn::OutputDelta::automatic, nn::OutputDelta::vjp, nn::OutputDelta::jacobian}) {
+    CHECK(allclose(nn::output_delta(swish, log_cosh, z, softmax(z), way),
+                   nn::output_delta("swish", [](const auto& a, const auto& y) { return sum(log(cosh(a - y)), -1); }, z,
+                                    softmax(z)), 1e-13, 1e-15));
+  }
 }

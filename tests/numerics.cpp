@@ -7,6 +7,7 @@
 #include <cstring>
 #include <functional>
 #include <limits>
+#include <numbers>
 #include <set>
 #include <sstream>
 #include <string>
@@ -306,7 +307,7 @@ TEST_SUITE("numerics") {
     return worst;
   }
 
-  TEST_CASE_TEMPLATE("elementary functions are within 4 ulp of long double", T, float, double) {
+  TEST_CASE_TEMPLATE("elementary functions are within a few ulp of long double", T, float, double) {
     using V = Tensor<T>;
     using L = long double;
     constexpr bool is_float = std::is_same_v<T, float>;
@@ -327,15 +328,76 @@ TEST_SUITE("numerics") {
     CHECK(worst(tanh_, tanh_exact, -0.1, 0.1) <= 4);
     CHECK(worst(tanh_, tanh_exact, -1, 1) <= 4);
     CHECK(worst(tanh_, tanh_exact, -30, 30) <= 4);
-    auto erf_ = [](const V& x) { return erf(x); };
-    auto erf_exact = [](L x) { return std::erf(x); };
-    CHECK(worst(erf_, erf_exact, -0.1, 0.1) <= 5);
-    CHECK(worst(erf_, erf_exact, -1, 1) <= 5);
-    CHECK(worst(erf_, erf_exact, -6, 6) <= 5);
+    auto all = [&](auto ours, auto exact, double ulp, std::initializer_list<std::pair<double, double>> ranges) {
+      for (const auto& [low, high] : ranges) {
+        CAPTURE(low);
+        CHECK(worst(ours, exact, low, high) <= ulp);
+      }
+    };
+    all([](const V& x) { return erf(x); }, [](L x) { return std::erf(x); }, 5, {{-0.1, 0.1}, {-1, 1}, {-6, 6}});
+    all([](const V& x) { return erfc(x); }, [](L x) { return std::erfc(x); }, 8,
+        {{-0.1, 0.1}, {-1, 1}, {-6, 6}, {0.4, 4.1}, {4, is_float ? 9.1 : 26}});
+    all([](const V& x) { return expm1(x); }, [](L x) { return std::expm1(x); }, 4, {{-edge, edge}, {-1, 1}, {-1e-8, 1e-8}});
+    all([](const V& x) { return exp2(x); }, [](L x) { return std::exp2(x); }, 4,
+        {{-1, 1}, {is_float ? -125 : -1021, is_float ? 126 : 1022}});
+    all([](const V& x) { return log2(x); }, [](L x) { return std::log2(x); }, 4, {{1e-30, 1e-20}, {0.5, 2}, {2, 1e30}});
+    all([](const V& x) { return sin(x); }, [](L x) { return std::sin(x); }, 3,
+        {{-1, 1}, {-4, 4}, {-100, 100}, {-1e5, 1e5}, {1e8, 1e15}});
+    all([](const V& x) { return cos(x); }, [](L x) { return std::cos(x); }, 3,
+        {{-1, 1}, {-4, 4}, {-100, 100}, {-1e5, 1e5}, {1e8, 1e15}});
+    all([](const V& x) { return tan(x); }, [](L x) { return std::tan(x); }, 3,
+        {{-1, 1}, {-4, 4}, {-100, 100}, {-1e5, 1e5}, {1e8, 1e15}});
+    all([](const V& x) { return asin(x); }, [](L x) { return std::asin(x); }, 4, {{-1, 1}, {-0.01, 0.01}, {0.99, 1}});
+    all([](const V& x) { return acos(x); }, [](L x) { return std::acos(x); }, 4, {{-1, 1}, {-0.01, 0.01}, {0.99, 1}});
+    all([](const V& x) { return atan(x); }, [](L x) { return std::atan(x); }, 4, {{-1, 1}, {-9, 9}, {1, 1e15}});
+    all([](const V& x) { return sinh(x); }, [](L x) { return std::sinh(x); }, 4, {{-0.1, 0.1}, {-4, 4}, {-edge, edge}});
+    all([](const V& x) { return cosh(x); }, [](L x) { return std::cosh(x); }, 4, {{-0.1, 0.1}, {-4, 4}, {-edge, edge}});
+    all([](const V& x) { return cbrt(x); }, [](L x) { return std::cbrt(x); }, 1, {{-1, 1}, {-1e-20, 1e-20}, {1, 1e30}});
+    all([](const V& x) { return softplus(x); }, [](L x) { return std::log1p(std::exp(x)); }, 4, {{-edge, 1}, {-1, 1}, {1, edge}});
+    all([](const V& x) { return softsign(x); }, [](L x) { return x / (1 + std::abs(x)); }, 4, {{-1, 1}, {-1e9, 1e9}});
     CHECK(worst([](const V& x) { return log1p(x); }, [](L x) { return std::log1p(x); }, -0.5, 0.5) <= 4);
     CHECK(worst([](const V& x) { return log1p(x); }, [](L x) { return std::log1p(x); }, -1e-8, 1e-8) <= 4);
     CHECK(worst([](const V& x) { return sqrt(x); }, [](L x) { return std::sqrt(x); }, 0, 1e10) <= 0.51);
     CHECK(worst([](const V& x) { return sigmoid(x); }, [](L x) { return 1 / (1 + std::exp(-x)); }, -30, 30) <= 4);
+  }
+
+  TEST_CASE_TEMPLATE("elementary functions at the ends of their domains", T, float, double) {
+    using V = Tensor<T>;
+    const T nan = std::numeric_limits<T>::quiet_NaN(), pi = std::numbers::pi_v<T>;
+    const V ends{-inf<T>, -2, -1, T{-0.0}, 0, 1, 2, inf<T>, nan};
+    const V nans(nan);
+    auto check = [&](const V& y, std::initializer_list<T> expected) {
+      CAPTURE(y);
+      for (std::size_t i = 0; i < expected.size(); ++i) {
+        const T ours = y.data()[i], exact = expected.begin()[i];
+        CAPTURE(i);
+        if (std::isnan(exact)) CHECK(std::isnan(ours));
+        else if (std::isinf(exact) || exact == 0) CHECK(ours == exact);
+        else CHECK(ours == Approx(static_cast<double>(exact)).epsilon(1e-6));
+      }
+    };
+    const T e = std::numbers::e_v<T>;
+    check(expm1(ends), {-1, 1 / (e * e) - 1, 1 / e - 1, 0, 0, e - 1, e * e - 1, inf<T>, nan});
+    check(exp2(ends), {0, T(0.25), T(0.5), 1, 1, 2, 4, inf<T>, nan});
+    check(log2(ends), {nan, nan, nan, -inf<T>, -inf<T>, 0, 1, inf<T>, nan});
+    check(sin(ends), {nan, -std::sin(T{2}), -std::sin(T{1}), 0, 0, std::sin(T{1}), std::sin(T{2}), nan, nan});
+    check(cos(ends), {nan, std::cos(T{2}), std::cos(T{1}), 1, 1, std::cos(T{1}), std::cos(T{2}), nan, nan});
+    check(tan(ends), {nan, -std::tan(T{2}), -std::tan(T{1}), 0, 0, std::tan(T{1}), std::tan(T{2}), nan, nan});
+    check(asin(ends), {nan, nan, -pi / 2, 0, 0, pi / 2, nan, nan, nan});
+    check(acos(ends), {nan, nan, pi, pi / 2, pi / 2, 0, nan, nan, nan});
+    check(atan(ends), {-pi / 2, -std::atan(T{2}), -pi / 4, 0, 0, pi / 4, std::atan(T{2}), pi / 2, nan});
+    check(sinh(ends), {-inf<T>, -std::sinh(T{2}), -std::sinh(T{1}), 0, 0, std::sinh(T{1}), std::sinh(T{2}), inf<T>, nan});
+    check(cosh(ends), {inf<T>, std::cosh(T{2}), std::cosh(T{1}), 1, 1, std::cosh(T{1}), std::cosh(T{2}), inf<T>, nan});
+    check(erf(ends), {-1, std::erf(T{-2}), std::erf(T{-1}), 0, 0, std::erf(T{1}), std::erf(T{2}), 1, nan});
+    check(erfc(ends), {2, std::erfc(T{-2}), std::erfc(T{-1}), 1, 1, std::erfc(T{1}), std::erfc(T{2}), 0, nan});
+    check(cbrt(ends), {-inf<T>, std::cbrt(T{-2}), -1, 0, 0, 1, std::cbrt(T{2}), inf<T>, nan});
+    check(reciprocal(ends), {0, T(-0.5), -1, -inf<T>, inf<T>, 1, T(0.5), 0, nan});
+    check(sign(ends), {-1, -1, -1, 0, 0, 1, 1, 1, nan});
+    check(softplus(V{-inf<T>, T(-1e4), 0, T(1e4), inf<T>, nan}), {0, 0, std::numbers::ln2_v<T>, T(1e4), inf<T>, nan});
+    const V steps{T(-2.5), T(-1.5), T(-0.5), T(0.5), T(1.5), T(2.5), T(1e30), -inf<T>, nan};
+    check(floor(steps), {-3, -2, -1, 0, 1, 2, T(1e30), -inf<T>, nan});
+    check(ceil(steps), {-2, -1, 0, 1, 2, 3, T(1e30), -inf<T>, nan});
+    check(round(steps), {-2, -2, 0, 0, 2, 2, T(1e30), -inf<T>, nan});
   }
 
   // ---------------------------------------------------------------------------------------------- matrix products

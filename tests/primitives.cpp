@@ -62,6 +62,17 @@ Tensor<T> apart(const Shape& shape, std::size_t, random::Generator& rng) {
   return x;
 }
 
+// Inside (-1, 1), where asin and acos are.
+template <Real T>
+Tensor<T> fraction(const Shape& shape, std::size_t, random::Generator& rng) {
+  return rng.uniform<T>(shape, -0.7, 0.7);
+}
+// In the middle between whole numbers, at least 0.2 from a step of floor, ceil or round.
+template <Real T>
+Tensor<T> off_steps(const Shape& shape, std::size_t, random::Generator& rng) {
+  return floor(rng.uniform<T>(shape, -4, 4)) + rng.uniform<T>(shape, 0.2, 0.3);
+}
+
 template <Real T>
 struct Row {
   std::string primitive;  // its own name; empty for a function made of other primitives
@@ -107,6 +118,26 @@ std::vector<Row<T>> table() {
   // ---------------------------------------------------------------------------------------------- elementwise
   unary("negate", anywhere<T>, [](const X& x) { return -x; });
   unary("exp", anywhere<T>, [](const X& x) { return exp(x); });
+  unary("expm1", anywhere<T>, [](const X& x) { return expm1(x); });
+  unary("exp2", anywhere<T>, [](const X& x) { return exp2(x); });
+  unary("log2", positive<T>, [](const X& x) { return log2(x); });
+  unary("softplus", anywhere<T>, [](const X& x) { return softplus(x); });
+  unary("softsign", off_zero<T>, [](const X& x) { return softsign(x); });
+  unary("sign", off_zero<T>, [](const X& x) { return sign(x); });
+  unary("floor", off_steps<T>, [](const X& x) { return floor(x); });
+  unary("ceil", off_steps<T>, [](const X& x) { return ceil(x); });
+  unary("round", off_steps<T>, [](const X& x) { return round(x); });
+  unary("cbrt", off_zero<T>, [](const X& x) { return cbrt(x); });
+  unary("reciprocal", off_zero<T>, [](const X& x) { return reciprocal(x); });
+  unary("sin", anywhere<T>, [](const X& x) { return sin(x); });
+  unary("cos", anywhere<T>, [](const X& x) { return cos(x); });
+  unary("tan", fraction<T>, [](const X& x) { return tan(x); });
+  unary("asin", fraction<T>, [](const X& x) { return asin(x); });
+  unary("acos", fraction<T>, [](const X& x) { return acos(x); });
+  unary("atan", anywhere<T>, [](const X& x) { return atan(x); });
+  unary("sinh", anywhere<T>, [](const X& x) { return sinh(x); });
+  unary("cosh", anywhere<T>, [](const X& x) { return cosh(x); });
+  unary("erfc", anywhere<T>, [](const X& x) { return erfc(x); });
   unary("log", positive<T>, [](const X& x) { return log(x); });
   unary("log1p", positive<T>, [](const X& x) { return log1p(x); });
   unary("tanh", anywhere<T>, [](const X& x) { return tanh(x); });

@@ -48,6 +48,13 @@ const std::vector<Expected>& expected() {
       {"tanh", [](const Tensor<>& z) { return tanh(z); }, diagonal, 0},
       {"identity", [](const Tensor<>& z) { return z; }, diagonal, 0},
       {"elementwise", [](const Tensor<>& z) { return where(z > 0, z, 0.1 * z) * exp(-z) + pow(z, 2.0); }, diagonal, 0},
+      {"elementwise(lambda)",
+       [](const Tensor<>& z) { return elementwise([](auto x) { return x / (1 + exp(-x)); }, "swish")(z); }, diagonal, 0},
+      {"elementwise(lambda) of z and softmax(z)",
+       [](const Tensor<>& z) {
+         return elementwise([](auto x, auto s) { return x * s + tanh(s); })(z, softmax_without_max(z));
+       },
+       both, 1},
       {"broadcast weights", [](const Tensor<>& z) { return z * linspace(1, 2, 5) / 3.0; }, diagonal, 0},
       {"constant", [](const Tensor<>& z) { return stop_gradient(z); }, Structure::zero, 0},
       {"softmax without max", softmax_without_max, both, 1},

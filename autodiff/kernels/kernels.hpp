@@ -70,6 +70,9 @@ struct Kernels {
   // In the order of ops::Unary and ops::Binary; null where a primitive's product is v itself.
   const UnaryKernels<T>* unary;
   const BinaryKernels<T>* binary;
+  // In the order of ops::Comparisons and ops::Ternary; one row.
+  const ElementwiseKernel<T>* comparisons;
+  const ElementwiseKernel<T>* ternary;
 
   // Reductions of x (outer, count, inner) to y (outer, inner). Sums are pairwise over blocks, so the error grows with
   // log(count), not count. max and min are NaN where any element is; count >= 1.

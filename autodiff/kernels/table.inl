@@ -3,6 +3,7 @@
 #include "elementwise.inl"
 #include "gemm.inl"
 #include "kernels.hpp"
+#include "program.inl"
 #include "reduce.inl"
 #include "softmax.inl"
 #include "structured.inl"
@@ -14,6 +15,8 @@ template <class T>
 inline constexpr Kernels<T> table = {
     .unary = unary_kernels<T>.data(),
     .binary = binary_kernels<T>.data(),
+    .comparisons = comparison_kernels<T>.data(),
+    .ternary = ternary_kernels<T>.data(),
     .sum = sum<T>,
     .max = max<T>,
     .find = find<T>,

@@ -28,6 +28,23 @@ T* elements(Array* array) {
   return array->template as<T>();
 }
 
+/// The place of a block of ops/elementwise.hpp in one of its lists; the list's length where it is none of it.
+template <class Op, class List>
+inline constexpr std::size_t index_in = 0;
+template <class Op, class... All>
+inline constexpr std::size_t index_in<Op, std::tuple<All...>> = [] {
+  std::size_t i = 0;
+  static_cast<void>(((std::is_same_v<Op, All> || (++i, false)) || ...));
+  return i;
+}();
+template <class Op, class List>
+inline constexpr bool is_in = index_in<Op, List> < std::tuple_size_v<List>;
+
+template <class Op>
+concept Passes = requires {
+  Op::passes;
+};
+
 /// Axis -rank..rank-1 as 0..rank-1.
 std::size_t normalise_axis(int axis, std::size_t rank, const char* operation, const Shape& shape, const Where& where);
 

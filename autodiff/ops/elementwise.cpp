@@ -23,20 +23,6 @@ namespace {
 
 using kernels::Source;
 
-template <class Op, class List>
-inline constexpr std::size_t index_in = 0;
-template <class Op, class... All>
-inline constexpr std::size_t index_in<Op, std::tuple<All...>> = [] {
-  std::size_t i = 0;
-  static_cast<void>(((std::is_same_v<Op, All> || (++i, false)) || ...));
-  return i;
-}();
-
-template <class Op>
-concept Passes = requires {
-  Op::passes;
-};
-
 bool is_column_of(const Shape& shape, const Shape& whole) {
   const std::size_t last = whole.rank() - 1;
   if (shape.rank() != whole.rank() || shape.back() != 1) return false;
@@ -81,8 +67,9 @@ void run(kernels::ElementwiseKernel<T> kernel, T p, const Shape& out_shape, T* o
 }
 
 template <class T>
-Handle pass(int sign, const Handle& v) {
-  return sign > 0 ? v : (-Tensor<T>(v)).handle();
+Handle pass(int slope, const Handle& v) {
+  if (slope == 0) return zeros<T>(v.shape()).handle();
+  return slope > 0 ? v : (-Tensor<T>(v)).handle();
 }
 
 template <class Op, class T>

@@ -2,7 +2,8 @@
 // The elementwise primitives: each block holds a function and its derivative, generic in the number type V. With SIMD
 // batches a block is one fused loop, with tensors that record it can be differentiated again, so each formula is
 // written once. An elementwise function has a diagonal Jacobian: one `product` v * f'(x) serves as pullback and as
-// pushforward. A product may use the output y. `p` is the primitive's constant, where it has one.
+// pushforward. A product may use the output y. `p` is the primitive's constant, where it has one. With the symbolic
+// numbers of elementwise() the products are the derivative table of users' functions.
 //
 // Only this header and the per-ISA kernels know the text; it names no tensor and no SIMD type.
 //
@@ -24,6 +25,7 @@ V constant(double value) {
   return V(static_cast<typename V::value_type>(value));
 }
 
+// `passes`: the slopes, where they are -1, 0 or 1 everywhere.
 struct Negate {
   static constexpr const char* name = "negate";
   static constexpr std::array passes{-1};
@@ -45,6 +47,31 @@ struct Exp {
   }
 };
 
+// With exp(x), not y + 1, which has no digits left where y is near -1.
+struct Expm1 {
+  static constexpr const char* name = "expm1";
+  template <class V>
+  static V value(const V& x) {
+    return expm1(x);
+  }
+  template <class V>
+  static V product(const V& v, const V& x, const V&) {
+    return v * exp(x);
+  }
+};
+
+struct Exp2 {
+  static constexpr const char* name = "exp2";
+  template <class V>
+  static V value(const V& x) {
+    return exp2(x);
+  }
+  template <class V>
+  static V product(const V& v, const V&, const V& y) {
+    return v * (constant<V>(std::numbers::ln2) * y);
+  }
+};
+
 struct Log {
   static constexpr const char* name = "log";
   template <class V>
@@ -54,6 +81,18 @@ struct Log {
   template <class V>
   static V product(const V& v, const V& x, const V&) {
     return mul0(v, 1 / x);
+  }
+};
+
+struct Log2 {
+  static constexpr const char* name = "log2";
+  template <class V>
+  static V value(const V& x) {
+    return log2(x);
+  }
+  template <class V>
+  static V product(const V& v, const V& x, const V&) {
+    return mul0(v, constant<V>(std::numbers::log2e) / x);
   }
 };
 
@@ -85,11 +124,37 @@ struct Sigmoid {
   static constexpr const char* name = "sigmoid";
   template <class V>
   static V value(const V& x) {
-    return 1 / (1 + exp(-x));
+    return sigmoid(x);
   }
   template <class V>
   static V product(const V& v, const V&, const V& y) {
     return v * (y * (1 - y));
+  }
+};
+
+// log(1 + exp(x)), whose exponential cannot overflow.
+struct Softplus {
+  static constexpr const char* name = "softplus";
+  template <class V>
+  static V value(const V& x) {
+    return select(x > V(0), x, V(0)) + log1p(exp(-abs(x)));
+  }
+  template <class V>
+  static V product(const V& v, const V& x, const V&) {
+    return v * sigmoid(x);
+  }
+};
+
+struct Softsign {
+  static constexpr const char* name = "softsign";
+  template <class V>
+  static V value(const V& x) {
+    return x / (1 + abs(x));
+  }
+  template <class V>
+  static V product(const V& v, const V& x, const V&) {
+    const V slope = 1 / (1 + abs(x));
+    return v * (slope * slope);
   }
 };
 
@@ -130,6 +195,43 @@ struct Abs {
   }
 };
 
+// 0 and NaN are themselves.
+struct Sign {
+  static constexpr const char* name = "sign";
+  static constexpr std::array passes{0};
+  template <class V>
+  static V value(const V& x) {
+    return select(x > V(0), V(1), select(x < V(0), V(-1), x));
+  }
+};
+
+struct Floor {
+  static constexpr const char* name = "floor";
+  static constexpr std::array passes{0};
+  template <class V>
+  static V value(const V& x) {
+    return floor(x);
+  }
+};
+
+struct Ceil {
+  static constexpr const char* name = "ceil";
+  static constexpr std::array passes{0};
+  template <class V>
+  static V value(const V& x) {
+    return ceil(x);
+  }
+};
+
+struct Round {
+  static constexpr const char* name = "round";
+  static constexpr std::array passes{0};
+  template <class V>
+  static V value(const V& x) {
+    return nearbyint(x);
+  }
+};
+
 struct Sqrt {
   static constexpr const char* name = "sqrt";
   template <class V>
@@ -139,6 +241,18 @@ struct Sqrt {
   template <class V>
   static V product(const V& v, const V&, const V& y) {
     return mul0(v, 1 / (y + y));
+  }
+};
+
+struct Cbrt {
+  static constexpr const char* name = "cbrt";
+  template <class V>
+  static V value(const V& x) {
+    return cbrt(x);
+  }
+  template <class V>
+  static V product(const V& v, const V&, const V& y) {
+    return mul0(v, 1 / (3 * (y * y)));
   }
 };
 
@@ -154,6 +268,114 @@ struct Square {
   }
 };
 
+struct Reciprocal {
+  static constexpr const char* name = "reciprocal";
+  template <class V>
+  static V value(const V& x) {
+    return 1 / x;
+  }
+  template <class V>
+  static V product(const V& v, const V&, const V& y) {
+    return mul0(v, -(y * y));
+  }
+};
+
+struct Sin {
+  static constexpr const char* name = "sin";
+  template <class V>
+  static V value(const V& x) {
+    return sin(x);
+  }
+  template <class V>
+  static V product(const V& v, const V& x, const V&) {
+    return v * cos(x);
+  }
+};
+
+struct Cos {
+  static constexpr const char* name = "cos";
+  template <class V>
+  static V value(const V& x) {
+    return cos(x);
+  }
+  template <class V>
+  static V product(const V& v, const V& x, const V&) {
+    return v * -sin(x);
+  }
+};
+
+struct Tan {
+  static constexpr const char* name = "tan";
+  template <class V>
+  static V value(const V& x) {
+    return tan(x);
+  }
+  template <class V>
+  static V product(const V& v, const V&, const V& y) {
+    return v * (1 + y * y);
+  }
+};
+
+struct Asin {
+  static constexpr const char* name = "asin";
+  template <class V>
+  static V value(const V& x) {
+    return asin(x);
+  }
+  template <class V>
+  static V product(const V& v, const V& x, const V&) {
+    return mul0(v, 1 / sqrt((1 - x) * (1 + x)));
+  }
+};
+
+struct Acos {
+  static constexpr const char* name = "acos";
+  template <class V>
+  static V value(const V& x) {
+    return acos(x);
+  }
+  template <class V>
+  static V product(const V& v, const V& x, const V&) {
+    return mul0(v, -1 / sqrt((1 - x) * (1 + x)));
+  }
+};
+
+struct Atan {
+  static constexpr const char* name = "atan";
+  template <class V>
+  static V value(const V& x) {
+    return atan(x);
+  }
+  template <class V>
+  static V product(const V& v, const V& x, const V&) {
+    return v * (1 / (1 + x * x));
+  }
+};
+
+struct Sinh {
+  static constexpr const char* name = "sinh";
+  template <class V>
+  static V value(const V& x) {
+    return sinh(x);
+  }
+  template <class V>
+  static V product(const V& v, const V& x, const V&) {
+    return v * cosh(x);
+  }
+};
+
+struct Cosh {
+  static constexpr const char* name = "cosh";
+  template <class V>
+  static V value(const V& x) {
+    return cosh(x);
+  }
+  template <class V>
+  static V product(const V& v, const V& x, const V&) {
+    return v * sinh(x);
+  }
+};
+
 struct Erf {
   static constexpr const char* name = "erf";
   template <class V>
@@ -163,6 +385,18 @@ struct Erf {
   template <class V>
   static V product(const V& v, const V& x, const V&) {
     return v * (constant<V>(2 * std::numbers::inv_sqrtpi) * exp(-(x * x)));
+  }
+};
+
+struct Erfc {
+  static constexpr const char* name = "erfc";
+  template <class V>
+  static V value(const V& x) {
+    return erfc(x);
+  }
+  template <class V>
+  static V product(const V& v, const V& x, const V&) {
+    return v * (constant<V>(-2 * std::numbers::inv_sqrtpi) * exp(-(x * x)));
   }
 };
 
@@ -281,8 +515,61 @@ struct Minimum {
 };
 
 /// Every block above: the kernels and the registry are made from these lists.
-using Unary = std::tuple<Negate, Exp, Log, Log1p, Tanh, Sigmoid, Relu, LeakyRelu, Abs, Sqrt, Square, Erf, Pow>;
+using Unary = std::tuple<Negate, Exp, Expm1, Exp2, Log, Log2, Log1p, Tanh, Sigmoid, Softplus, Softsign, Relu, LeakyRelu,
+                         Abs, Sign, Floor, Ceil, Round, Sqrt, Cbrt, Square, Reciprocal, Sin, Cos, Tan, Asin, Acos, Atan,
+                         Sinh, Cosh, Erf, Erfc, Pow>;
 using Binary = std::tuple<Add, Subtract, Multiply, Divide, Mul0, Maximum, Minimum>;
 
-}  // namespace TAPEGRAD_EXPORT
+// What only the programs of elementwise() have: comparisons, which give 1 or 0, the choice by them, and two operations in
+// one pass over memory.
+
+struct Less {
+  static constexpr std::array passes{0, 0};
+  template <class V>
+  static V value(const V& a, const V& b) {
+    return select(a < b, V(1), V(0));
+  }
+};
+
+struct LessEqual {
+  static constexpr std::array passes{0, 0};
+  template <class V>
+  static V value(const V& a, const V& b) {
+    return select(a <= b, V(1), V(0));
+  }
+};
+
+struct Equal {
+  static constexpr std::array passes{0, 0};
+  template <class V>
+  static V value(const V& a, const V& b) {
+    return select(a == b, V(1), V(0));
+  }
+};
+
+struct Select {
+  template <class V>
+  static V value(const V& condition, const V& a, const V& b) {
+    return select(condition == V(0), b, a);
+  }
+};
+
+/// Outer of Inner(a, b) and c, in the other order when `second`; each rounds as it does alone.
+template <class Outer, class Inner, bool second>
+struct Pair {
+  template <class V>
+  static V value(const V& a, const V& b, const V& c) {
+    if constexpr (second) return Outer::value(c, Inner::value(a, b));
+    else return Outer::value(Inner::value(a, b), c);
+  }
+};
+
+using Comparisons = std::tuple<Less, LessEqual, Equal>;
+template <class Inner>
+using PairsOf = std::tuple<Pair<Add, Inner, false>, Pair<Multiply, Inner, false>, Pair<Subtract, Inner, false>,
+                           Pair<Subtract, Inner, true>, Pair<Mul0, Inner, true>>;
+using Ternary =
+    decltype(std::tuple_cat(std::tuple<Select>(), PairsOf<Add>(), PairsOf<Subtract>(), PairsOf<Multiply>()));
+
+}  // namespace ops
 }  // namespace tapegrad

@@ -1,0 +1,141 @@
+#pragma once
+// Elementwise functions of your own, at the speed of one written by hand with SIMD.
+//
+//     auto swish = elementwise([](auto x) { return x / (1 + exp(-x)); }, "swish");
+//     auto leaky = elementwise([](auto x) { return select(x > 0, x, 0.01 * x); });
+//     auto beta_swish = elementwise([](auto x, auto beta) { return x * sigmoid(beta * x); });
+//
+//     Tensor<float> y = swish(z);                        // float and double, plain and recorded
+//     Tensor<float> w = beta_swish(z, beta);             // operands broadcast as those of + and *
+//     nn::Dense{128, swish};
+//
+// The lambda is called once, with symbolic numbers; the program that it writes down runs in the library's own SIMD
+// kernels and is differentiated as a program, to any order. So numbers that the lambda captures are fixed from then on,
+// nothing in it can branch on its arguments, and its functions are the elementwise ones of ops.hpp, and select. A
+// program does what the operations one by one would do, to the last bit, with two liberties: constant factors are
+// multiplied with each other first, and a / (1 + exp(-x)) is taken as a * sigmoid(x), which stays finite, with all its
+// derivatives, where the exponential overflows.
+
+#include <cstddef>
+#include <string>
+#include <type_traits>
+#include <utility>
+
+#include "ops.hpp"
+
+namespace tapegrad {
+
+template <std::size_t n, class Rest = std::make_index_sequence<n - 1>>
+class Elementwise;
+
+namespace detail {
+
+inline constexpr std::size_t most_operands = 4;
+
+/// A program from what a lambda gave for its operands; its handle.
+class TAPEGRAD_EXPORT FunctionBuilder {
+ public:
+  explicit FunctionBuilder(std::string name);
+  /// Operand k.
+  Scalar operand(std::size_t k);
+  Handle finish(std::size_t operands, const Scalar& result);
+
+ private:
+  std::string name_;
+  std::shared_ptr<Graph> graph_;
+};
+
+/// Runs a program, recorded where an operand is traced.
+template <Real T>
+TAPEGRAD_EXPORT Tensor<T> run_function(const Handle& program, std::span<const Tensor<T>* const> operands,
+                                      const Where& where);
+/// A program inside another one.
+TAPEGRAD_EXPORT Scalar inline_function(const Handle& program, std::span<const Scalar* const> operands);
+
+/// Converts to a symbolic number and to nothing else.
+struct OnlyScalar {
+  operator Scalar() const;
+};
+
+template <class F, class Argument, std::size_t... k>
+constexpr bool callable_with(std::index_sequence<k...>) {
+  return std::is_invocable_v<const F&, std::enable_if_t<k != most_operands, const Argument&>...>;
+}
+template <class F, class Argument, std::size_t n = 1>
+constexpr std::size_t operands_of() {
+  if constexpr (n > most_operands) return 0;
+  else if constexpr (callable_with<F, Argument>(std::make_index_sequence<n>())) return n;
+  else return operands_of<F, Argument, n + 1>();
+}
+
+template <class F>
+constexpr std::size_t checked_operands_of() {
+  if constexpr (requires { &F::operator(); }) {
+    constexpr std::size_t n = operands_of<F, OnlyScalar>();
+    static_assert(n > 0, "tapegrad::elementwise: the lambda must be generic, of 1 to 4 numbers: write [](auto x) { ... }");
+    return n;
+  } else {
+    constexpr std::size_t n = operands_of<F, Scalar>();
+    static_assert(n > 0, "tapegrad::elementwise: give a lambda of 1 to 4 numbers: [](auto x, auto y) { ... }");
+    return n;
+  }
+}
+
+}  // namespace detail
+
+/// A function made by elementwise(), of n operands; cheap to copy, and safe to share between threads. A tape keeps its
+/// program alive.
+template <std::size_t n, std::size_t... rest>
+class Elementwise<n, std::index_sequence<rest...>> {
+  template <std::size_t, class V>
+  using Repeat = V;
+
+ public:
+  explicit Elementwise(detail::Handle function) : function_(std::move(function)) {}
+
+  /// Of tensors that broadcast against each other, or of numbers where at least one of the first two is a tensor.
+  /// Throws ShapeError, with the function's name, where the shapes do not fit.
+  template <Real T>
+  Tensor<T> operator()(const Tensor<T>& x, const Repeat<rest, std::type_identity_t<Operand<T>>>&... more,
+                       Where where = Where::here()) const {
+    const Tensor<T>* operands[] = {&x, &more.tensor()...};
+    return detail::run_function<T>(function_, operands, where);
+  }
+  template <Real T, class... More>
+    requires(n > 1 && sizeof...(More) == n - 2)
+  Tensor<T> operator()(double first, const Tensor<T>& x, const More&... more) const {
+    return (*this)(Tensor<T>(first), x, more...);
+  }
+  /// Inside the lambda of another elementwise function.
+  Scalar operator()(const Scalar& x, const Repeat<rest, Scalar>&... more) const {
+    const Scalar* operands[] = {&x, &more...};
+    return detail::inline_function(function_, operands);
+  }
+
+ private:
+  detail::Handle function_;
+};
+
+/// The elementwise function of a generic lambda of 1 to 4 numbers. `name` stands in errors. Throws ValueError when the
+/// result comes from the operand of another elementwise function, kept from its lambda.
+template <class F>
+auto elementwise(const F& f, std::string name = "elementwise") {
+  constexpr std::size_t n = detail::checked_operands_of<F>();
+  if constexpr (n > 0) {
+    detail::FunctionBuilder builder(std::move(name));
+    const auto result = [&]<std::size_t... k>(std::index_sequence<k...>) {
+      return f(builder.operand(k)...);
+    }(std::make_index_sequence<n>());
+    using Result = std::remove_const_t<decltype(result)>;
+    static_assert(!std::is_same_v<Result, ScalarMask>,
+                  "tapegrad::elementwise: the lambda returns a condition; return a number: select(condition, 1, 0)");
+    static_assert(std::is_same_v<Result, Scalar> || std::is_same_v<Result, ScalarMask>,
+                  "tapegrad::elementwise: the lambda must return a number made of its arguments");
+    if constexpr (std::is_same_v<Result, Scalar>) return Elementwise<n>(builder.finish(n, result));
+    else return Elementwise<n>(detail::Handle());
+  } else {
+    return Elementwise<1>(detail::Handle());  // after the message of the assertion no others
+  }
+}
+
+}  // namespace tapegrad

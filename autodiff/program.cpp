@@ -1,0 +1,337 @@
+#include "program.hpp"
+
+#include <algorithm>
+#include <cstdint>
+
+namespace tapegrad::detail {
+namespace {
+
+template <class E>
+auto& at(std::vector<E>& v, int i) {
+  return v[static_cast<std::size_t>(i)];
+}
+
+// The sum, difference or product that a node is, -x as x * -1; null for anything else.
+const Operation* arithmetic(const Node& node) {
+  if (is<ops::Negate>(node)) return &operation<ops::Multiply>;
+  return is<ops::Add>(node) || is<ops::Subtract>(node) || is<ops::Multiply>(node) ? node.operation : nullptr;
+}
+// Whether a node can do what its operand k does in the same pass.
+bool takes_in(const Node& node, std::size_t k) {
+  return arithmetic(node) != nullptr || (is<ops::Mul0>(node) && k == 1);
+}
+
+template <class Inner>
+const Operation& pair_around(const Operation& outer, bool second) {
+  if (is<ops::Add>(outer)) return operation<ops::Pair<ops::Add, Inner, false>>;
+  if (is<ops::Multiply>(outer)) return operation<ops::Pair<ops::Multiply, Inner, false>>;
+  if (is<ops::Mul0>(outer)) return operation<ops::Pair<ops::Mul0, Inner, true>>;
+  return second ? operation<ops::Pair<ops::Subtract, Inner, true>> : operation<ops::Pair<ops::Subtract, Inner, false>>;
+}
+const Operation& pair(const Operation& outer, const Operation& inner, bool second) {
+  if (is<ops::Add>(inner)) return pair_around<ops::Add>(outer, second);
+  if (is<ops::Multiply>(inner)) return pair_around<ops::Multiply>(outer, second);
+  return pair_around<ops::Subtract>(outer, second);
+}
+
+}  // namespace
+
+// From nodes to steps: sums, differences and products join in pairs, and registers are handed on when read for the last
+// time.
+struct Program::Lowering {
+  struct Instruction {
+    const Operation* operation;
+    std::array<int, max_arity> in;
+    double p;
+    int node;
+  };
+
+  Lowering(Program& p, const Formula& formula)
+      : program(p),
+        nodes(formula.nodes),
+        results(formula.results),
+        uses(nodes.size()),
+        inner(nodes.size(), no_node),
+        joined(nodes.size()),
+        last(nodes.size(), -1),
+        slot(nodes.size(), -1) {
+    // -x is x * -1 in a pair.
+    minus_one = static_cast<int>(nodes.size());
+    nodes.push_back({.kind = Node::Kind::constant, .p = -1});
+    for (std::vector<int>* of_nodes : {&uses, &last, &slot}) of_nodes->push_back(-1);
+    join_pairs();
+    make_instructions();
+    assign_registers();
+    assign_slots();
+    make_steps();
+  }
+
+  int node_count() const { return static_cast<int>(nodes.size()) - 1; }
+
+  void join_pairs() {
+    for (const Node& node : nodes) {
+      for (int operand : node.in) {
+        if (operand != no_node) ++at(uses, operand);
+      }
+    }
+    for (int result : results) at(uses, result) += 2;
+    for (int i = 0; i < node_count(); ++i) {
+      const Node& node = at(nodes, i);
+      if (node.kind != Node::Kind::operation) continue;
+      for (std::size_t k = 0; k < node.operation->arity; ++k) {
+        const int operand = node.in[k];
+        if (takes_in(node, k) && at(uses, operand) == 1 && arithmetic(at(nodes, operand)) &&
+            at(inner, operand) == no_node) {
+          at(inner, i) = std::max(at(inner, i), operand);  // the younger one is the likelier to be in a register
+        }
+      }
+      if (at(inner, i) != no_node) at(joined, at(inner, i)) = 1;
+    }
+  }
+
+  std::array<int, 2> operands_of(const Node& node) const {
+    return {node.in[0], is<ops::Negate>(node) ? minus_one : node.in[1]};
+  }
+
+  void make_instructions() {
+    for (int i = 0; i < node_count(); ++i) {
+      const Node& node = at(nodes, i);
+      if (at(joined, i) != 0 || node.kind != Node::Kind::operation) continue;
+      Instruction instruction{node.operation, node.in, node.p, i};
+      if (const int other = at(inner, i); other != no_node) {
+        const std::array<int, 2> outer_in = operands_of(node), in = operands_of(at(nodes, other));
+        const Operation& outer = is<ops::Negate>(node) ? operation<ops::Multiply> : *node.operation;
+        const bool second = outer_in[1] == other;
+        instruction.operation = &pair(outer, *arithmetic(at(nodes, other)), second);
+        instruction.in = {in[0], in[1], outer_in[second ? 0 : 1]};
+      }
+      instructions.push_back(instruction);
+    }
+    for (std::size_t s = 0; s < instructions.size(); ++s) {
+      for (int operand : instructions[s].in) {
+        if (operand != no_node) at(last, operand) = static_cast<int>(s);
+      }
+    }
+  }
+
+  void assign_registers() {
+    constexpr int never = -1;
+    program.registers_ = results.size();
+    std::vector<int> ready(results.size(), never);  // the step that makes a result; until then its block is a register
+    std::vector<int> owner(nodes.size(), no_node);  // the result that a node is
+    for (std::size_t r = 0; r < results.size(); ++r) {
+      if (at(nodes, results[r]).kind != Node::Kind::operation || at(owner, results[r]) != no_node) continue;
+      at(owner, results[r]) = static_cast<int>(r);
+      for (std::size_t s = 0; s < instructions.size(); ++s) {
+        if (instructions[s].node == results[r]) ready[r] = static_cast<int>(s);
+      }
+    }
+    std::vector<int> free;
+    for (std::size_t r = 0; r < results.size(); ++r) free.push_back(static_cast<int>(r));
+    for (int s = 0; s < static_cast<int>(instructions.size()); ++s) {
+      const Instruction& instruction = at(instructions, s);
+      for (std::size_t k = 0; k < instruction.operation->arity; ++k) {
+        const int operand = instruction.in[k];
+        if (at(nodes, operand).kind != Node::Kind::operation || at(last, operand) != s) continue;
+        if (at(owner, operand) == no_node) free.push_back(at(slot, operand));
+        at(last, operand) = never;  // once, though it be read twice
+      }
+      int& out = at(slot, instruction.node) = at(owner, instruction.node);
+      if (out != no_node) continue;
+      auto place = std::find_if(free.begin(), free.end(), [&](int r) {
+        return r >= static_cast<int>(results.size()) || at(last, instruction.node) <= at(ready, r);
+      });
+      if (place == free.end()) place = free.insert(free.end(), static_cast<int>(program.registers_++));
+      out = *place;
+      free.erase(place);
+    }
+  }
+
+  void assign_slots() {
+    program.reads_.resize(program.operands_);
+    for (int i = 0; i <= node_count(); ++i) {
+      const Node& node = at(nodes, i);
+      if (node.kind == Node::Kind::operand) {
+        const auto k = static_cast<std::size_t>(node.p);
+        at(slot, i) = static_cast<int>(program.registers_ + k);
+        program.reads_[k] = 1;
+      } else if (node.kind == Node::Kind::constant) {
+        at(slot, i) = static_cast<int>(program.registers_ + program.operands_ + program.constants_f64_.size());
+        program.constants_f64_.push_back(node.p);
+        program.constants_f32_.push_back(static_cast<float>(node.p));
+      }
+    }
+    for (std::size_t r = 0; r < results.size(); ++r) {
+      const int from = at(slot, results[r]);
+      if (from != static_cast<int>(r)) program.copies_.push_back({from, static_cast<int>(r)});
+    }
+  }
+
+  void make_steps() {
+    constexpr std::size_t most_light = 3;
+    program.light_ = instructions.size() <= most_light;
+    for (const Instruction& instruction : instructions) {
+      const Operation& o = *instruction.operation;
+      Step step{o.kernel_f32(kernels::kernels<float>()), o.kernel_f64(kernels::kernels<double>()), instruction.p, {},
+                o.arity, at(slot, instruction.node)};
+      for (std::size_t k = 0; k < o.arity; ++k) step.in[k] = at(slot, instruction.in[k]);
+      program.steps_.push_back(step);
+      const bool divides = is<ops::Divide>(o);
+      program.light_ = program.light_ && o.arity > 1 && !divides;
+    }
+  }
+
+  Program& program;
+  std::vector<Node> nodes;
+  std::vector<int> results, uses, inner, joined, last, slot;
+  std::vector<Instruction> instructions;
+  int minus_one;
+};
+
+Program::Program(std::size_t operands, const Formula& formula) : operands_(operands), results_(formula.results.size()) {
+  Lowering(*this, formula);
+}
+
+namespace {
+
+// The elements of an operand as the program's result lays them out, a block at a time.
+class Spread {
+ public:
+  Spread(const Shape& from, const Shape& to) {
+    std::int64_t stride = 1;
+    for (std::size_t back = 1; back <= to.rank(); ++back) {
+      const std::int64_t size = to.from_end(back);
+      const bool steps = back <= from.rank() && from.from_end(back) != 1;
+      if (size != 1) {
+        if (count_ > 0 && (groups_[count_ - 1].stride != 0) == steps) groups_[count_ - 1].size *= size;
+        else groups_[count_++] = {size, steps ? stride : 0};
+      }
+      if (steps) stride *= size;
+    }
+    if (count_ == 0) groups_[count_++] = {1, 0};
+  }
+
+  /// Elements [at, at + n) of the result.
+  template <class T>
+  void copy(const T* from, std::int64_t at, std::int64_t n, T* to) const {
+    const Group& inner = groups_[0];
+    while (n > 0) {
+      std::int64_t offset = 0, rest = at / inner.size;
+      for (std::size_t g = 1; g < count_; ++g) {
+        offset += rest % groups_[g].size * groups_[g].stride;
+        rest /= groups_[g].size;
+      }
+      const std::int64_t begin = at % inner.size, run = std::min(n, inner.size - begin);
+      if (inner.stride == 0) std::fill_n(to, run, from[offset]);
+      else std::copy_n(from + offset + begin, run, to);
+      at += run, to += run, n -= run;
+    }
+  }
+
+ private:
+  struct Group {
+    std::int64_t size, stride;
+  };
+  std::array<Group, Shape::max_rank + 1> groups_{};  // innermost first
+  std::size_t count_ = 0;
+};
+
+constexpr std::size_t cache_line = 64;
+
+// Elements of the pool, unset, from the beginning of a cache line: vectors across two of them take twice as long.
+template <class T>
+class Scratch {
+ public:
+  explicit Scratch(std::size_t size)
+      : bytes_(size * sizeof(T) + cache_line), block_(size ? pool_allocate(bytes_) : nullptr) {}
+  Scratch(const Scratch&) = delete;
+  ~Scratch() {
+    if (block_) pool_deallocate(block_, bytes_);
+  }
+  T* data() const {
+    const auto address = reinterpret_cast<std::uintptr_t>(block_);
+    return reinterpret_cast<T*>((address + cache_line - 1) & ~(cache_line - 1));
+  }
+
+ private:
+  std::size_t bytes_;
+  void* block_;
+};
+
+// Blocks are short, so that while one is computed the processor already fetches the next: one long pass that only reads
+// would wait for memory. Together they take less than the first-level cache.
+constexpr std::size_t block_bytes = 3 * 1024, cache_bytes = 24 * 1024, least_block = 128;
+
+}  // namespace
+
+template <Real T>
+void Program::run(std::span<const Array* const> operands, std::span<Array* const> results) const {
+  const Shape& shape = results[0]->shape;
+  const std::int64_t count = shape.count();
+  const std::vector<T>* constants;
+  if constexpr (std::is_same_v<T, float>) constants = &constants_f32_;
+  else constants = &constants_f64_;
+
+  // Operands of the result's shape are read in place, others through a block of their own.
+  struct Repeated {
+    const T* from;
+    T* to;
+    Spread spread;
+  };
+  std::size_t blocks = registers_ - results_, moving = results_;
+  for (std::size_t k = 0; k < operands_; ++k) {
+    if (reads(k)) ++(operands[k]->shape == shape ? moving : blocks);
+  }
+  const std::size_t line = cache_line / sizeof(T), whole = block_bytes / sizeof(T),
+                    part = cache_bytes / ((blocks + moving) * sizeof(T)) / line * line;
+  const std::int64_t block = std::min(static_cast<std::int64_t>(std::clamp(part, least_block, whole)), count);
+  // A vector may spill into the padding behind a block.
+  const std::size_t block_size = (static_cast<std::size_t>(block) + 2 * line - 1) / line * line;
+  const Scratch<T> scratch(blocks * block_size);
+  T* next = scratch.data();
+  Few<const T*, 24> slots(registers_ + operands_ + constants->size());
+  std::vector<Repeated, PoolAllocator<Repeated>> repeated;
+  for (std::size_t r = results_; r < registers_; ++r, next += block_size) slots[r] = next;
+  for (std::size_t k = 0; k < operands_; ++k) {
+    if (!reads(k)) continue;
+    const T* from = operands[k]->template as<T>();
+    slots[registers_ + k] = from;
+    if (operands[k]->shape == shape) continue;
+    slots[registers_ + k] = next;
+    if (operands[k]->shape.count() == 1) std::fill_n(next, block, *from);
+    else repeated.push_back({from, next, Spread(operands[k]->shape, shape)});
+    next += block_size;
+  }
+  const std::size_t first_constant = registers_ + operands_;
+  for (std::size_t c = 0; c < constants->size(); ++c) slots[first_constant + c] = &(*constants)[c];
+
+  for (std::int64_t at = 0; at < count; at += block) {
+    const std::int64_t n = std::min(block, count - at);
+    for (const Repeated& r : repeated) r.spread.copy(r.from, at, n, r.to);
+    for (std::size_t r = 0; r < results_; ++r) slots[r] = results[r]->as<T>() + at;
+    for (const Step& step : steps_) {
+      kernels::Source<T> in[max_arity];
+      for (std::size_t k = 0; k < step.arity; ++k) {
+        const auto slot = static_cast<std::size_t>(step.in[k]);
+        in[k] = {slots[slot], 0, slot < first_constant};
+      }
+      T* to = const_cast<T*>(slots[static_cast<std::size_t>(step.out)]);
+      if constexpr (std::is_same_v<T, float>) step.kernel_f32(1, n, in, static_cast<T>(step.p), to);
+      else step.kernel_f64(1, n, in, step.p, to);
+    }
+    for (const Copy& copy : copies_) {
+      const auto slot = static_cast<std::size_t>(copy.from);
+      T* to = const_cast<T*>(slots[static_cast<std::size_t>(copy.result)]);
+      if (slot < first_constant) std::copy_n(slots[slot], n, to);
+      else std::fill_n(to, n, *slots[slot]);
+    }
+    for (std::size_t k = 0; k < operands_; ++k) {
+      if (reads(k) && operands[k]->shape == shape) slots[registers_ + k] += n;
+    }
+  }
+}
+
+template void Program::run<float>(std::span<const Array* const>, std::span<Array* const>) const;
+template void Program::run<double>(std::span<const Array* const>, std::span<Array* const>) const;
+
+}  // namespace tapegrad::detail

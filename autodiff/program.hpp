@@ -1,0 +1,68 @@
+#pragma once
+// A formula ready to run: its operations as kernels over blocks that stay in the first-level cache.
+
+#include <cstddef>
+#include <span>
+#include <vector>
+
+#include "graph.hpp"
+
+namespace tapegrad::detail {
+
+/// `most` elements on the stack, more from the pool.
+template <class E, std::size_t most>
+class Few {
+ public:
+  explicit Few(std::size_t size) : size_(size), many_(size > most ? size : 0) {}
+  E* begin() { return size_ > most ? many_.data() : few_.data(); }
+  E* end() { return begin() + size_; }
+  E& operator[](std::size_t i) { return begin()[i]; }
+  operator std::span<const E>() { return {begin(), size_}; }
+
+ private:
+  std::size_t size_;
+  std::array<E, most> few_;
+  std::vector<E, PoolAllocator<E>> many_;
+};
+
+class Program {
+ public:
+  Program(std::size_t operands, const Formula& formula);
+
+  /// A result depends on operand k.
+  bool reads(std::size_t k) const { return reads_[k] != 0; }
+  /// Few operations, and none that costs more than the memory it reads.
+  bool light() const { return light_; }
+
+  /// The results at every element of their shape, to which the operands broadcast.
+  template <Real T>
+  void run(std::span<const Array* const> operands, std::span<Array* const> results) const;
+
+ private:
+  struct Lowering;
+  // A step reads slots and writes a register. Slots are registers, the first of which are the blocks of the results, then
+  // operands, then constants.
+  struct Step {
+    kernels::ElementwiseKernel<float> kernel_f32;
+    kernels::ElementwiseKernel<double> kernel_f64;
+    double p;
+    std::array<int, max_arity> in;
+    std::size_t arity;
+    int out;
+  };
+  // A result that is no step's: an operand, a constant or another result.
+  struct Copy {
+    int from, result;
+  };
+
+  std::size_t operands_, results_;
+  std::vector<Step> steps_;
+  std::vector<Copy> copies_;
+  std::size_t registers_;
+  std::vector<float> constants_f32_;
+  std::vector<double> constants_f64_;
+  std::vector<char> reads_;
+  bool light_ = true;
+};
+
+}  // namespace tapegrad::detail
