@@ -6,7 +6,8 @@
 //
 //   hand          one fused SIMD loop, chosen at run time for the CPU
 //   hand_formula  mish alone: the loop that computes tanh, log and exp one after the other, where hand needs only exp
-//   primitives    the lambda applied to tensors; the derivative by vjp
+//   lambda        elementwise(the lambda); the derivative by vjp
+//   primitives    the lambda applied to tensors
 //   builtin       the function of that name in the library
 //
 // This file is compiled like a user's, without -march: only what the library and support/hand_* choose at run time uses
@@ -26,11 +27,11 @@ using Floats = tg::Tensor<float>;
 
 namespace {
 
-const auto swish = [](const auto& x) { return x / (1 + exp(-x)); };
-const auto mish = [](const auto& x) { return x * tanh(log1p(exp(x))); };
-const auto gelu = [](const auto& x) { return 0.5 * x * (1 + erf(0.70710678118654752 * x)); };
-const auto sigmoid = [](const auto& x) { return 1 / (1 + exp(-x)); };
-const auto hyperbolic_tangent = [](const auto& x) { return tanh(x); };
+const auto swish = [](auto x) { return x / (1 + exp(-x)); };
+const auto mish = [](auto x) { return x * tanh(log1p(exp(x))); };
+const auto gelu = [](auto x) { return 0.5 * x * (1 + erf(0.70710678118654752 * x)); };
+const auto sigmoid = [](auto x) { return 1 / (1 + exp(-x)); };
+const auto hyperbolic_tangent = [](auto x) { return tanh(x); };
 
 constexpr double tolerance = 2e-6;
 
@@ -83,6 +84,10 @@ void add_function(const std::string& name, const std::vector<HandWay>& by_hand, 
 }
 
 template <class F>
+auto lambda(const F& f) {
+  return std::pair(std::string("lambda"), tg::elementwise(f));
+}
+template <class F>
 auto primitives(const F& f) {
   return std::pair(std::string("primitives"), f);
 }
@@ -95,11 +100,11 @@ auto builtin(const F& f) {
 
 int main(int argc, char** argv) {
   const bm::Hand& hand = bm::hand();
-  add_function("swish", {{"hand", hand.swish}}, primitives(swish));
-  add_function("mish", {{"hand", hand.mish}, {"hand_formula", hand.mish_by_formula}}, primitives(mish));
-  add_function("gelu", {{"hand", hand.gelu}}, primitives(gelu));
-  add_function("sigmoid", {{"hand", hand.sigmoid}}, primitives(sigmoid),
+  add_function("swish", {{"hand", hand.swish}}, lambda(swish), primitives(swish));
+  add_function("mish", {{"hand", hand.mish}, {"hand_formula", hand.mish_by_formula}}, lambda(mish), primitives(mish));
+  add_function("gelu", {{"hand", hand.gelu}}, lambda(gelu), primitives(gelu));
+  add_function("sigmoid", {{"hand", hand.sigmoid}}, lambda(sigmoid), primitives(sigmoid),
                builtin([](const Floats& x) { return tg::sigmoid(x); }));
-  add_function("tanh", {{"hand", hand.tanh}}, builtin(hyperbolic_tangent));
+  add_function("tanh", {{"hand", hand.tanh}}, lambda(hyperbolic_tangent), builtin(hyperbolic_tangent));
   bm::run(argc, argv);
 }
