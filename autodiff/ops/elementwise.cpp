@@ -118,9 +118,10 @@ Handle array_for(Handle& v, bool last) {
   return Handle(allocate_like<T>(v.shape()));
 }
 
-// sum += sign v, or sum += sign (v summed along `view`).
+// sum += sign v, or sum += sign (v summed along `view`); a sum that stays empty is 0.
 template <class T>
 bool accumulate_pass(int sign, Handle& v, bool last, Handle& sum, const Shape& own) {
+  if (sign == 0) return true;
   const auto& subtract = kernels::kernels<T>().binary[index_in<ops::Subtract, ops::Binary>].value;
   const auto& negate = kernels::kernels<T>().unary[index_in<ops::Negate, ops::Unary>].value;
   const Source<T> from{v.array()->template as<T>(), 0, true};
