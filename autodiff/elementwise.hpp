@@ -76,7 +76,8 @@ constexpr std::size_t checked_operands_of() {
     return n;
   } else {
     constexpr std::size_t n = operands_of<F, Scalar>();
-    static_assert(n > 0, "tapegrad::elementwise: give a lambda of 1 to 4 numbers: [](auto x, auto y) { ... }");
+    static_assert(n > 0, "tapegrad::elementwise: give a lambda of 1 to 4 numbers, [](auto x, auto y) { ... }, which calls nothing "
+                         "but functions of tapegrad, unqualified: exp(x), maximum(x, y), select(x > 0, a, b)");
     return n;
   }
 }
@@ -123,15 +124,14 @@ auto elementwise(const F& f, std::string name = "elementwise") {
   constexpr std::size_t n = detail::checked_operands_of<F>();
   if constexpr (n > 0) {
     detail::FunctionBuilder builder(std::move(name));
-    const auto result = [&]<std::size_t... k>(std::index_sequence<k...>) {
-      return f(builder.operand(k)...);
-    }(std::make_index_sequence<n>());
-    using Result = std::remove_const_t<decltype(result)>;
+    auto call = [&]<std::size_t... k>(std::index_sequence<k...>) { return f(builder.operand(k)...); };
+    using Result = decltype(call(std::make_index_sequence<n>()));
+    constexpr bool is_number = std::is_same_v<Result, Scalar> || std::is_arithmetic_v<Result>;
     static_assert(!std::is_same_v<Result, ScalarMask>,
                   "tapegrad::elementwise: the lambda returns a condition; return a number: select(condition, 1, 0)");
-    static_assert(std::is_same_v<Result, Scalar> || std::is_same_v<Result, ScalarMask>,
-                  "tapegrad::elementwise: the lambda must return a number made of its arguments");
-    if constexpr (std::is_same_v<Result, Scalar>) return Elementwise<n>(builder.finish(n, result));
+    static_assert(is_number || std::is_same_v<Result, ScalarMask>,
+                  "tapegrad::elementwise: the lambda must return a number");
+    if constexpr (is_number) return Elementwise<n>(builder.finish(n, call(std::make_index_sequence<n>())));
     else return Elementwise<n>(detail::Handle());
   } else {
     return Elementwise<1>(detail::Handle());  // after the message of the assertion no others

@@ -57,9 +57,8 @@ class TAPEGRAD_EXPORT Scalar {
   operator T() const {
     static_assert(detail::never<T>,
                   "tapegrad::elementwise: the argument of the lambda is symbolic and becomes no double. Call the functions "
-                  "of tapegrad unqualified, exp(x) instead of std::exp(x): abs acos asin atan cbrt ceil cos cosh erf erfc "
-                  "exp exp2 expm1 floor log log1p log2 maximum minimum mul0 pow reciprocal relu leaky_relu round select "
-                  "sigmoid sign sin sinh softplus softsign sqrt square tan tanh");
+                  "of tapegrad unqualified, exp(x) instead of std::exp(x): abs exp log pow sqrt sin cos tanh erf sigmoid "
+                  "maximum minimum select and the other elementwise ones of <tapegrad/autodiff/ops.hpp>");
     return T{};
   }
   template <class T>

@@ -73,7 +73,7 @@ TEST_SUITE("elementwise") {
       check_equal(elementwise([](auto a) { return (a - 2) * (a + 3) - a; })(x), (x - 2) * (x + 3) - x);
       check_equal(elementwise([](auto a) { return a; })(x), x);
       check_equal(elementwise([](auto a) { return 0 * a + 3; })(x), full<T>({n}, 3));
-      check_equal(elementwise([](auto) { return Scalar(2); })(x), full<T>({n}, 2));
+      check_equal(elementwise([](auto) { return 2; })(x), full<T>({n}, 2));
     }
     check_equal(elementwise(swish)(Tensor<T>(1.5)), swish(Tensor<T>(1.5)), 4);
     check_equal(elementwise(swish)(zeros<T>({2, 0, 3})), zeros<T>({2, 0, 3}));
