@@ -72,38 +72,77 @@ Shape common_shape(Arrays& operands, const char* name, const Where& where) {
   return shape;
 }
 
-// A record's operands are those of the function, then the saved slopes of the traced ones. A sweep that is itself
-// recorded runs the product as a function of x, through which it can be differentiated again.
+// A record's operands are those of the function, then the saved slopes of the traced ones: this one's, or null.
+const Array* saved_slope(const Call& call, std::size_t k) {
+  const Function& function = function_of(call.attributes().constant);
+  std::size_t slope = function.operands();
+  if (!function.product(k).saved || call.operand_count() == slope) return nullptr;
+  for (std::size_t i = 0; i < k; ++i) slope += call.operands(i).record != no_record && function.product(i).saved;
+  return &call.operand_array(slope);
+}
+
+// v * df/dx_k from the record's operands, of v's shape or what both broadcast to.
+template <Real T>
+Handle run_product(const Call& call, std::size_t k, const Handle& v) {
+  const Function& product = function_of(function_of(call.attributes().constant).product(k).function.array());
+  Arrays x(product.operands());
+  x[0] = v.array();
+  x[1] = &call.output_array();
+  for (std::size_t i = 2; i < product.operands(); ++i) x[i] = &call.operand_array(i - 2);
+  Handle out(allocate_like<T>(common_shape(x, product.name(), call.where())));
+  Array* const result[] = {out.array()};
+  product.program().run<T>(x, result);
+  return out;
+}
+
+// A sweep that is itself recorded runs the product as a function of x, through which it can be differentiated again.
 template <Real T>
 Handle function_rule(const Call& call, std::size_t k, const Handle& v) {
-  const Function& function = function_of(call.attributes().constant);
-  const Function::Product& product = function.product(k);
-  const std::size_t operands = function.operands(), count = 2 + operands;
+  const Function::Product& product = function_of(call.attributes().constant).product(k);
   if (v.traced() || call.traced()) {
+    const std::size_t count = function_of(product.function.array()).operands();
     Few<Tensor<T>, 8> x(count);
     x[0] = Tensor<T>(v);
     x[1] = call.output<T>();
-    for (std::size_t i = 0; i < operands; ++i) x[2 + i] = call.operand<T>(i);
+    for (std::size_t i = 2; i < count; ++i) x[i] = call.operand<T>(i - 2);
     Few<const Tensor<T>*, 8> pointers(count);
     for (std::size_t i = 0; i < count; ++i) pointers[i] = &x[i];
     return run_function<T>(product.function, pointers, call.where()).handle();
   }
-  if (product.saved && call.operand_count() > operands) {
-    std::size_t slope = operands;
-    for (std::size_t i = 0; i < k; ++i) slope += call.operands(i).record != no_record && function.product(i).saved;
-    const Tensor<T> d = call.operand<T>(slope);
-    return (product.guarded ? binary<ops::Mul0>(Tensor<T>(v), d, call.where())
-                            : binary<ops::Multiply>(Tensor<T>(v), d, call.where())).handle();
+  const Array* slope = saved_slope(call, k);
+  if (!slope) return run_product<T>(call, k, v);
+  const Tensor<T> d(share(const_cast<Array*>(slope)));
+  if (product.guarded) return mul0(Tensor<T>(v), d, call.where()).handle();
+  return binary<ops::Multiply>(Tensor<T>(v), d, call.where()).handle();
+}
+
+template <Real T>
+bool function_accumulate(const Call& call, std::size_t k, Handle& v, bool last, Handle& sum) {
+  const Shape& shape = call.output_shape();
+  if (v.shape() != shape || call.operand_shape(k) != shape) return false;
+  const Array* slope = saved_slope(call, k);
+  if (!slope) {
+    add_term(sum, run_product<T>(call, k, v));
+    return true;
   }
-  const Function& of_all = function_of(product.function.array());
-  Arrays x(count);
-  x[0] = v.array();
-  x[1] = &call.output_array();
-  for (std::size_t i = 0; i < operands; ++i) x[2 + i] = &call.operand_array(i);
-  Handle out(allocate_like<T>(common_shape(x, function.name(), call.where())));
-  Array* const result[] = {out.array()};
-  of_all.program().run<T>(x, result);
-  return out;
+  const bool guarded = function_of(call.attributes().constant).product(k).guarded;
+  const std::size_t multiply = guarded ? index_in<ops::Mul0, ops::Binary> : index_in<ops::Multiply, ops::Binary>;
+  const kernels::Source<T> in[] = {{v.array()->template as<T>(), 0, true}, {slope->as<T>(), 0, true}};
+  Handle term = array_for<T>(v, last);
+  kernels::kernels<T>().binary[multiply].value(1, shape.count(), in, T{}, elements<T>(term.array()));
+  add_term(sum, std::move(term));
+  return true;
+}
+
+template <Real T>
+Primitive function_primitive(const std::string& name) {
+  return {.name = name.c_str(),
+          .pullback = function_rule<T>,
+          .pushforward = function_rule<T>,
+          .rows = rows_agree,
+          .broadcasts = true,
+          .accumulate = function_accumulate<T>,
+          .carry = carry_diagonal};
 }
 
 Function::Function(std::string name, std::size_t operands, Formula formula)
@@ -111,18 +150,8 @@ Function::Function(std::string name, std::size_t operands, Formula formula)
       operands_(operands),
       formula_(std::move(formula)),
       program_(operands, formula_),
-      primitive_f32_{.name = name_.c_str(),
-                     .pullback = function_rule<float>,
-                     .pushforward = function_rule<float>,
-                     .rows = rows_agree,
-                     .broadcasts = true,
-                     .carry = carry_diagonal},
-      primitive_f64_{.name = name_.c_str(),
-                     .pullback = function_rule<double>,
-                     .pushforward = function_rule<double>,
-                     .rows = rows_agree,
-                     .broadcasts = true,
-                     .carry = carry_diagonal},
+      primitive_f32_(function_primitive<float>(name_)),
+      primitive_f64_(function_primitive<double>(name_)),
       products_(std::make_unique<Product[]>(operands)),
       saving_(operands <= most_operands ? std::make_unique<Saving[]>(std::size_t{1} << operands) : nullptr) {}
 
@@ -213,31 +242,30 @@ Tensor<T> run_function(const Handle& handle, std::span<const Tensor<T>* const> o
   // What the function does not depend on is a constant to the tape.
   Few<Handle, 8> constants(n);
   Few<const Handle*, 16> handles(2 * n);
-  unsigned traced = 0;
+  unsigned traced = 0;  // a set of operands
   for (std::size_t k = 0; k < n; ++k) {
     arrays[k] = &value_of(*operands[k], function.name(), where);
     handles[k] = &operands[k]->handle();
     if (!handles[k]->traced()) continue;
-    if (function.program().reads(k)) traced |= 1U << k;
+    if (function.program().reads(k)) traced |= n <= most_operands ? 1U << k : 0;
     else handles[k] = &(constants[k] = share(handles[k]->array()));
   }
   const Shape shape = common_shape(arrays, function.name(), where);
-  Array* const y = allocate_like<T>(shape);
-  Array* results[1 + most_operands] = {y};
   std::array<Handle, most_operands> slopes;
+  Array* results[1 + most_operands];
   std::size_t saved = 0;
-  if (traced != 0 && n <= most_operands) {
-    for (std::size_t k = 0; k < n; ++k) {
-      if ((traced >> k & 1U) == 0 || !function.product(k).saved) continue;
-      slopes[saved] = Handle(allocate_like<T>(shape));
-      handles[n + saved] = &slopes[saved];
-      results[1 + saved] = slopes[saved].array();
-      ++saved;
-    }
+  for (std::size_t k = 0; k < n && n <= most_operands; ++k) {
+    if ((traced >> k & 1U) == 0 || !function.product(k).saved) continue;
+    slopes[saved] = Handle(allocate_like<T>(shape));
+    handles[n + saved] = &slopes[saved];
+    results[1 + saved] = slopes[saved].array();
+    ++saved;
   }
   const Program& program = saved != 0 ? function.with_slopes(traced) : function.program();
+  results[0] = allocate_like<T>(shape);
   program.run<T>(arrays, {results, 1 + saved});
-  return Tensor<T>(record(function.primitive<T>(), y, {handles.begin(), n + saved}, where, {.constant = handle.array()}));
+  return Tensor<T>(record(function.primitive<T>(), results[0], {handles.begin(), n + saved}, where,
+                          {.constant = handle.array()}));
 }
 
 template Tensor<float> run_function(const Handle&, std::span<const Tensor<float>* const>, const Where&);

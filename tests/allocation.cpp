@@ -229,6 +229,20 @@ TEST_SUITE("allocation") {
     CHECK_NO_ALLOCATION([&] { const Tensor<T> H = hessian(loss)(one); });
   }
 
+  TEST_CASE_TEMPLATE("user-made elementwise functions", T, float, double) {
+    const Problem<T> p;
+    const auto swish = elementwise([](auto x) { return x / (1 + exp(-x)); });
+    const auto gated = elementwise([](auto x, auto b, auto c) { return select(x > b, x * tanh(c), exp(b - x) / 2); });
+    CHECK_NO_ALLOCATION([&] { const Tensor<T> y = swish(p.X); });
+    auto loss = [&](const Tensor<T>& W, const Tensor<T>& b) {
+      const Tensor<T> z = matmul(p.X, W);
+      return sum(swish(z) * gated(z, b, sum(z, -1, keep_dims)));
+    };
+    CHECK_NO_ALLOCATION([&] { const auto gradients = grad<0, 1>(loss)(p.W0, p.b0); });
+    CHECK_NO_ALLOCATION([&] { const Tensor<T> hv = hvp([&](const Tensor<T>& b) { return loss(p.W0, b); })(p.b0, p.b0); });
+    CHECK_NO_ALLOCATION([&] { const auto blocks = batch_jacobian(swish)(p.X); });
+  }
+
   TEST_CASE_TEMPLATE("fit, under every output delta", T, float, double) {
     random::Generator rng(1);
     const Tensor<T> X = rng.normal<T>({200, 20});

@@ -23,6 +23,12 @@ template <class T>
 Array* allocate_like(const Shape& shape) {
   return allocate(dtype_of<T>, shape);
 }
+/// An array for the terms that v becomes: v's own after its last use, where nobody else needs it.
+template <class T>
+Handle array_for(Handle& v, bool last) {
+  if (last && unique(v.array())) return std::move(v);
+  return Handle(allocate_like<T>(v.shape()));
+}
 template <class T>
 T* elements(Array* array) {
   return array->template as<T>();

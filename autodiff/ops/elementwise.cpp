@@ -111,13 +111,6 @@ Handle binary_product(const Call& call, std::size_t k, const Handle& v) {
   }
 }
 
-// An array for the terms that v becomes: v's own after its last use, where nobody else needs it.
-template <class T>
-Handle array_for(Handle& v, bool last) {
-  if (last && unique(v.array())) return std::move(v);
-  return Handle(allocate_like<T>(v.shape()));
-}
-
 // sum += sign v, or sum += sign (v summed along `view`); a sum that stays empty is 0.
 template <class T>
 bool accumulate_pass(int sign, Handle& v, bool last, Handle& sum, const Shape& own) {
