@@ -157,7 +157,7 @@ void draw(const Run& run, const std::string& folder) {
     nn::plot_curves({{"loss, mean of the epoch", run.loss}, {"accuracy of its last batch", run.accuracy}}, curve,
                     "Digits, 64-64-10", "epoch");
     const Tensor<> z = tg::linspace<double>(-2, 2, 10);
-    nn::heat_map(tg::jacobian(softmax)(z).dense(), map, "Jacobian of softmax");
+    nn::heat_map(tg::jacobian(softmax)(z), map, "Jacobian of softmax");
     std::cout << "Pictures: " << curve << ", " << map << '\n';
   } catch (const tg::Error& error) {
     std::cerr << "No pictures: " << error.what() << '\n';

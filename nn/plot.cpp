@@ -148,7 +148,22 @@ void heat_map(const Tensor<T>& matrix, const std::string& path, const std::strin
   script << "EOD\nplot $matrix matrix with image pixels notitle\n";
   run_gnuplot(script.str(), path);
 }
+template <Real T>
+void heat_map(const Jacobian<T>& J, const std::string& path, const std::string& title, std::int64_t block) {
+  const Shape &out = J.output_shape(), &in = J.input_shape();
+  const std::int64_t blocks = J.batched() ? out[0] : 1;
+  if (block < 0 || block >= blocks) {
+    throw ValueError("heat_map: block " + std::to_string(block) + " of a Jacobian with " + std::to_string(blocks));
+  }
+  const Tensor<T> matrices = reshape(J.dense(), {blocks, out.count() / blocks, in.count() / blocks});
+  const Shape matrix = matrices.shape().suffix(1);
+  heat_map(reshape(slice(matrices, 0, block, block + 1), matrix), path,
+           title.empty() ? "Jacobian, " + to_string(J.structure()) : title);
+}
+
 template void heat_map(const Tensor<float>&, const std::string&, const std::string&);
 template void heat_map(const Tensor<double>&, const std::string&, const std::string&);
+template void heat_map(const Jacobian<float>&, const std::string&, const std::string&, std::int64_t);
+template void heat_map(const Jacobian<double>&, const std::string&, const std::string&, std::int64_t);
 
 }  // namespace tapegrad::nn

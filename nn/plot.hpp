@@ -2,14 +2,14 @@
 // Pictures, drawn by gnuplot, which must be installed: SVG or PNG by the name of the file.
 //
 //     nn::plot_curves({{"train", losses}, {"test", test_losses}}, "loss.svg", "Loss", "epoch");
-//     nn::heat_map(jacobian(f)(z).dense(), "jacobian.svg", "df/dz");
+//     nn::heat_map(jacobian(f)(z), "jacobian.svg", "df/dz");
 //
 // Throws ValueError for another ending of the name, Error when gnuplot is missing or cannot write the file.
 
 #include <string>
 #include <vector>
 
-#include "../autodiff/tensor.hpp"
+#include "../autodiff/jacobian.hpp"
 
 namespace tapegrad::nn {
 
@@ -25,5 +25,10 @@ TAPEGRAD_EXPORT void plot_curves(const std::vector<Curve>& curves, const std::st
 /// A matrix (m, n) in colours, row 0 on top. Throws ShapeError for another rank or an empty matrix.
 template <Real T>
 TAPEGRAD_EXPORT void heat_map(const Tensor<T>& matrix, const std::string& path, const std::string& title = "");
+/// A Jacobian as a matrix, by default under the name of its structure; of several blocks, the one of row `block` of the
+/// batch. Throws ShapeError for an empty one, ValueError for a block that is not there.
+template <Real T>
+TAPEGRAD_EXPORT void heat_map(const Jacobian<T>& J, const std::string& path, const std::string& title = "",
+                              std::int64_t block = 0);
 
 }  // namespace tapegrad::nn

@@ -104,6 +104,10 @@ TEST_CASE("pictures") {
   }
   nn::heat_map(J, folder.file("J.svg"), "it's df/dz_1 `touch x`");
   CHECK(contents(folder.file("J.svg")).find("</svg>") != std::string::npos);
+  const auto blocks = batch_jacobian([](const Tensor<>& z) { return softmax(z); })(Tensor<>({{1, 2, 3}, {3, 2, 1}}));
+  nn::heat_map(blocks, folder.file("block.svg"), "", 1);
+  CHECK(contents(folder.file("block.svg")).find("diagonal plus low rank") != std::string::npos);
+  CHECK_THROWS_AS(nn::heat_map(blocks, folder.file("block.svg"), "", 2), ValueError);
   nn::plot_curves({{"a_b's", {3, std::nan(""), 1}}, {"one", {2}}}, folder.file("curves.svg"), "title", "epoch");
   CHECK(contents(folder.file("curves.svg")).find("a_b's") != std::string::npos);
   nn::plot_curves({{"a", {3, 2, 1}}}, folder.file("curves.png"));
