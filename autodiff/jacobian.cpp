@@ -289,6 +289,11 @@ template <Real T>
 Tensor<T> written(const Structured& form) {
   const auto& [terms, blocks] = form;
   const bool by_tensors = traced(terms);
+  Tensor<T> matrix;
+  if (terms.matrix() && (by_tensors || has_columns(terms))) {
+    matrix = transpose(columns_of<T>(*terms.matrix(), blocks, true), {1, 2, 0});
+    if (terms.diagonals().empty() && terms.rank_ones().empty()) return matrix;
+  }
   Tensor<T> J;
   if (by_tensors) {
     J = traced_dense<T>(form);
@@ -297,10 +302,7 @@ Tensor<T> written(const Structured& form) {
     J = Tensor<T>(Handle(allocate_like<T>({blocks.batch, blocks.m, blocks.n})));
     kernels::kernels<T>().structured_dense(*kernel_terms, J.mutable_data());
   }
-  if (!terms.matrix() || !(by_tensors || has_columns(terms))) return J;
-  const Tensor<T> matrix = transpose(columns_of<T>(*terms.matrix(), blocks, true), {1, 2, 0});
-  const bool alone = terms.diagonals().empty() && terms.rank_ones().empty();
-  return alone ? matrix : J + matrix;
+  return matrix.handle() ? J + matrix : J;
 }
 
 }  // namespace

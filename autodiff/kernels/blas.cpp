@@ -62,11 +62,8 @@ void multiply_small(bool transpose_a, bool transpose_b, std::int64_t m, std::int
   thread_local std::vector<T> transposed;  // grows to the largest once
   const auto size = static_cast<std::size_t>(n * k) + padding / sizeof(T);
   if (transposed.size() < size) transposed.resize(size);
-  T* to = transposed.data();
-  for (std::int64_t j = 0; j < n; ++j) {
-    for (std::int64_t p = 0; p < k; ++p) to[p * n + j] = b[j * k + p];
-  }
-  own.gemm(transpose_a, m, n, k, a, to, beta, c);
+  own.transpose(b, transposed.data(), n, k);
+  own.gemm(transpose_a, m, n, k, a, transposed.data(), beta, c);
 }
 
 template <class T>

@@ -99,6 +99,8 @@ struct Kernels {
   // The same for y (rows) = a x + beta y, a (rows, k).
   void (*gemv)(std::int64_t rows, std::int64_t k, const T* a, const T* x, T beta, T* y);
 
+  void (*transpose)(const T* x, T* y, std::int64_t rows, std::int64_t cols);  // y (cols, rows), without spill
+
   // out (batch, m, n); and out (batch, m) = J v, v (batch, n), or out (batch, n) = J^T v, v (batch, m).
   void (*structured_dense)(const StructuredMatrix<T>& J, T* out);
   void (*structured_apply)(const StructuredMatrix<T>& J, bool transposed, const T* v, T* out);

@@ -7,6 +7,7 @@
 #include "reduce.inl"
 #include "softmax.inl"
 #include "structured.inl"
+#include "transpose.inl"
 
 namespace tapegrad::kernels {
 namespace {
@@ -28,6 +29,7 @@ inline constexpr Kernels<T> table = {
     .softmax_product = softmax_product<T>,
     .gemm = gemm<T>,
     .gemv = gemv<T>,
+    .transpose = transpose<T>,
     .structured_dense = structured_dense<T>,
     .structured_apply = structured_apply<T>,
     .all_finite = all_finite<T>,

@@ -131,7 +131,10 @@ Tensor<T> product(const Tensor<T>& a, bool transpose_a, const Tensor<T>& b, bool
   const Shape batch = batch_a == batch_b ? batch_a : broadcast(batch_a, batch_b, "matmul", where);
   Array* out = allocate_like<T>(batch.concat({m, n}));
   T* c = elements<T>(out);
-  if (!transpose_a && batch_b.count() == 1 && batch_a.count() == batch.count()) {
+  if (n == 1 && batch_a.count() == 1 && batch_b.count() == batch.count()) {
+    // One matrix for many columns: these are the rows of one matrix.
+    kernels::gemm(false, !transpose_a, batch.count(), m, k, y.as<T>(), x.as<T>(), T{0}, c);
+  } else if (!transpose_a && batch_b.count() == 1 && batch_a.count() == batch.count()) {
     // One matrix for the whole batch: its rows are one tall matrix.
     kernels::gemm(false, transpose_b, batch.count() * m, n, k, x.as<T>(), y.as<T>(), T{0}, c);
   } else if (batch.count() != 0) {

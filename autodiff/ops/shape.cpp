@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "../kernels/kernels.hpp"
 #include "common.hpp"
 
 namespace tapegrad {
@@ -113,6 +114,10 @@ using Order = std::array<std::int8_t, Shape::max_rank>;
 
 template <class T>
 void copy_transposed(const T* x, T* y, std::int64_t rows, std::int64_t cols) {
+  if constexpr (Real<T>) {
+    kernels::kernels<T>().transpose(x, y, rows, cols);
+    return;
+  }
   constexpr std::int64_t tile = 16;  // reads and writes stay within a few cache lines
   for (std::int64_t i0 = 0; i0 < rows; i0 += tile) {
     for (std::int64_t j0 = 0; j0 < cols; j0 += tile) {
