@@ -97,6 +97,12 @@ const std::vector<Expected>& expected() {
        Structure::constant, 3},
       {"softmax of linear", [](const Tensor<>& z) { return softmax_without_max(matmul(tanh(z), matrix(5, 7))); }, dense,
        5},
+      {"pullback of linear", [](const Tensor<>& z) { return vjp([](const Tensor<>& x) { return matmul(x, matrix(3, 5)); },
+                                                                zeros({z.size() / 5, 3})).second(reshape(z, {-1, 5})); },
+       Structure::constant, 3},
+      {"gradient of |A z|^2",
+       [](const Tensor<>& z) { return grad([](const Tensor<>& x) { return sum(square(matmul(x, matrix(5, 7)))); })(z); },
+       dense, 5},
       {"cumulative softmax", [](const Tensor<>& z) { return cumsum(softmax_without_max(z)); }, dense, 5},
       {"softmax of cumsum", [](const Tensor<>& z) { return softmax_with_max(cumsum(z)); }, dense, 5},
       {"A z + tanh(z) z[0]", [](const Tensor<>& z) { return matmul(z, matrix()) + tanh(z) * slice(z, -1, 0, 1); },
@@ -143,6 +149,19 @@ TEST_CASE("the structure of a function of one row is found, and equals a sweep")
     require_equal(J, jacobian(e.f, {.sweep = Sweep::reverse})(z).dense());
     require_equal(J, jacobian(e.f, {.sweep = Sweep::forward})(z).dense());
   }
+}
+
+TEST_CASE("a matrix on the left of a column") {
+  const Tensor<> z = point({5}), A = matrix(7, 5);
+  const auto linear = [&](const Tensor<>& x) { return matmul(A, x); };
+  const auto J = jacobian(linear)(z);
+  CHECK(J.structure() == Structure::constant);
+  require_equal(J, A);
+  const auto gradient = grad([&](const Tensor<>& x) { return sum(exp(matmul(A, x))); });
+  require_equal(jacobian(gradient)(z), jacobian(gradient, {.sweep = Sweep::reverse})(z).dense());
+  const auto pulled = [&](const Tensor<>& g) { return vjp(linear, z).second(g); };
+  require_equal(jacobian(pulled)(point({7})), transpose(A));
+  CHECK(jacobian(pulled)(point({7})).structure() == Structure::constant);
 }
 
 TEST_CASE("the structure of a batch is found, and equals a sweep") {
