@@ -18,8 +18,15 @@ class Function : public Object {
   const Program& program() const { return program_; }
   template <Real T>
   const Primitive& primitive() const {
-    if constexpr (std::is_same_v<T, float>) return primitive_f32_;
-    else return primitive_f64_;
+    if constexpr (std::is_same_v<T, float>)
+      return primitive_f32_;
+    else
+      return primitive_f64_;
+  }
+  /// The last node where the function is a primitive of its only operand, which has a direct kernel; else null.
+  const Node* primitive_of_operand() const {
+    const bool one = operands_ == 1 && formula_.nodes.size() == 2 && formula_.nodes[1].operation->arity == 1;
+    return one ? &formula_.nodes[1] : nullptr;
   }
   /// Written down again, of other operands.
   Scalar replay(std::span<const Scalar> operands) const;
@@ -42,7 +49,7 @@ class Function : public Object {
     std::vector<Scalar> values;
     std::vector<Tangent> tangents;
   };
-  Replayed replay(std::span<const Scalar> x, const Scalar* y, std::size_t by) const;
+  Replayed replay(std::span<const Scalar> x, const Scalar* y, std::size_t by, bool write_out = false) const;
 
   struct Saving {
     std::once_flag once;
@@ -156,7 +163,7 @@ Function::Function(std::string name, std::size_t operands, Formula formula)
       saving_(operands <= most_operands ? std::make_unique<Saving[]>(std::size_t{1} << operands) : nullptr) {}
 
 // With the tangent 1 for x_k the tangent of the result is the slope, by the rules of the primitives.
-Function::Replayed Function::replay(std::span<const Scalar> x, const Scalar* y, std::size_t by) const {
+Function::Replayed Function::replay(std::span<const Scalar> x, const Scalar* y, std::size_t by, bool write_out) const {
   Replayed all;
   std::vector<Scalar> in;
   std::vector<Tangent> tangents;
@@ -175,7 +182,12 @@ Function::Replayed Function::replay(std::span<const Scalar> x, const Scalar* y, 
         tangents.push_back(all.tangents[static_cast<std::size_t>(node.in[k])]);
       }
       const bool last = all.values.size() + 1 == formula_.nodes.size();
-      all.values.push_back(last && y ? *y : apply(*node.operation, in, node.p));
+      if (last && y)
+        all.values.push_back(*y);
+      else if (write_out && node.operation->written_out)
+        all.values.push_back(node.operation->written_out(in[0]));
+      else
+        all.values.push_back(apply(*node.operation, in, node.p));
       if (std::any_of(tangents.begin(), tangents.end(), [](const Tangent& t) { return t.has_value(); })) {
         tangent = node.operation->tangent(tangents, in, all.values.back(), node.p);
       }
@@ -215,9 +227,10 @@ const Program& Function::with_slopes(unsigned operands) const {
     const auto graph = std::make_shared<Graph>();
     std::vector<Scalar> x, results;
     for (std::size_t i = 0; i < operands_; ++i) x.push_back(graph->operand(i));
-    results.push_back(replay(x));
+    results.push_back(replay(x, nullptr, operands_, true).values.back());
     for (std::size_t k = 0; k < operands_; ++k) {
-      if ((operands >> k & 1U) != 0 && product(k).saved) results.push_back(replay(x, nullptr, k).tangents.back().value_or(0));
+      if ((operands >> k & 1U) != 0 && product(k).saved)
+        results.push_back(replay(x, nullptr, k, true).tangents.back().value_or(0));
     }
     saving.program = std::make_unique<Program>(operands_, graph->formula(results));
   });
@@ -237,6 +250,12 @@ Handle FunctionBuilder::finish(std::size_t operands, const Scalar& result) {
 template <Real T>
 Tensor<T> run_function(const Handle& handle, std::span<const Tensor<T>* const> operands, const Where& where) {
   const Function& function = function_of(handle.array());
+  if (const Node* node = function.primitive_of_operand()) {
+    if constexpr (std::is_same_v<T, float>)
+      return node->operation->of_f32(*operands[0], where, node->p);
+    else
+      return node->operation->of_f64(*operands[0], where, node->p);
+  }
   const std::size_t n = operands.size();
   Arrays arrays(n);
   // What the function does not depend on is a constant to the tape.
@@ -247,8 +266,10 @@ Tensor<T> run_function(const Handle& handle, std::span<const Tensor<T>* const> o
     arrays[k] = &value_of(*operands[k], function.name(), where);
     handles[k] = &operands[k]->handle();
     if (!handles[k]->traced()) continue;
-    if (function.program().reads(k)) traced |= n <= most_operands ? 1U << k : 0;
-    else handles[k] = &(constants[k] = share(handles[k]->array()));
+    if (function.program().reads(k))
+      traced |= n <= most_operands ? 1U << k : 0;
+    else
+      handles[k] = &(constants[k] = share(handles[k]->array()));
   }
   const Shape shape = common_shape(arrays, function.name(), where);
   std::array<Handle, most_operands> slopes;
@@ -264,8 +285,8 @@ Tensor<T> run_function(const Handle& handle, std::span<const Tensor<T>* const> o
   const Program& program = saved != 0 ? function.with_slopes(traced) : function.program();
   results[0] = allocate_like<T>(shape);
   program.run<T>(arrays, {results, 1 + saved});
-  return Tensor<T>(record(function.primitive<T>(), results[0], {handles.begin(), n + saved}, where,
-                          {.constant = handle.array()}));
+  return Tensor<T>(
+      record(function.primitive<T>(), results[0], {handles.begin(), n + saved}, where, {.constant = handle.array()}));
 }
 
 template Tensor<float> run_function(const Handle&, std::span<const Tensor<float>* const>, const Where&);

@@ -12,9 +12,10 @@
 // The lambda is called once, with symbolic numbers; the program that it writes down runs in the library's own SIMD
 // kernels and is differentiated as a program, to any order. So numbers that the lambda captures are fixed from then on,
 // nothing in it can branch on its arguments, and its functions are the elementwise ones of ops.hpp, and select. A
-// program does what the operations one by one would do, to the last bit, with two liberties: constant factors are
-// multiplied with each other first, and a / (1 + exp(-x)) is taken as a * sigmoid(x), which stays finite, with all its
-// derivatives, where the exponential overflows.
+// program does what the operations one by one would do, to the last bit, with these liberties, each good to a few ulp:
+// constant factors are multiplied with each other first; a / (1 + exp(-x)) is taken as a * sigmoid(x), log1p(exp(x)) as
+// softplus(x) and tanh(softplus(x)) at the cost of one exp, which stay finite, with their derivatives, where the
+// exponential overflows.
 
 #include <cstddef>
 #include <string>
@@ -48,7 +49,7 @@ class TAPEGRAD_EXPORT FunctionBuilder {
 /// Runs a program, recorded where an operand is traced.
 template <Real T>
 TAPEGRAD_EXPORT Tensor<T> run_function(const Handle& program, std::span<const Tensor<T>* const> operands,
-                                      const Where& where);
+                                       const Where& where);
 /// A program inside another one.
 TAPEGRAD_EXPORT Scalar inline_function(const Handle& program, std::span<const Scalar* const> operands);
 
@@ -63,21 +64,27 @@ constexpr bool callable_with(std::index_sequence<k...>) {
 }
 template <class F, class Argument, std::size_t n = 1>
 constexpr std::size_t operands_of() {
-  if constexpr (n > most_operands) return 0;
-  else if constexpr (callable_with<F, Argument>(std::make_index_sequence<n>())) return n;
-  else return operands_of<F, Argument, n + 1>();
+  if constexpr (n > most_operands)
+    return 0;
+  else if constexpr (callable_with<F, Argument>(std::make_index_sequence<n>()))
+    return n;
+  else
+    return operands_of<F, Argument, n + 1>();
 }
 
 template <class F>
 constexpr std::size_t checked_operands_of() {
   if constexpr (requires { &F::operator(); }) {
     constexpr std::size_t n = operands_of<F, OnlyScalar>();
-    static_assert(n > 0, "tapegrad::elementwise: the lambda must be generic, of 1 to 4 numbers: write [](auto x) { ... }");
+    static_assert(n > 0,
+                  "tapegrad::elementwise: the lambda must be generic, of 1 to 4 numbers: write [](auto x) { ... }");
     return n;
   } else {
     constexpr std::size_t n = operands_of<F, Scalar>();
-    static_assert(n > 0, "tapegrad::elementwise: give a lambda of 1 to 4 numbers, [](auto x, auto y) { ... }, which calls nothing "
-                         "but functions of tapegrad, unqualified: exp(x), maximum(x, y), select(x > 0, a, b)");
+    static_assert(
+        n > 0,
+        "tapegrad::elementwise: give a lambda of 1 to 4 numbers, [](auto x, auto y) { ... }, which calls nothing "
+        "but functions of tapegrad, unqualified: exp(x), maximum(x, y), select(x > 0, a, b)");
     return n;
   }
 }
@@ -103,8 +110,8 @@ class Elementwise<n, std::index_sequence<rest...>> {
     return detail::run_function<T>(function_, operands, where);
   }
   template <Real T, class... More>
-    requires(n > 1 && sizeof...(More) == n - 2)
-  Tensor<T> operator()(double first, const Tensor<T>& x, const More&... more) const {
+  requires(n > 1 && sizeof...(More) == n - 2) Tensor<T>
+  operator()(double first, const Tensor<T>& x, const More&... more) const {
     return (*this)(Tensor<T>(first), x, more...);
   }
   /// Inside the lambda of another elementwise function.
@@ -131,8 +138,10 @@ auto elementwise(const F& f, std::string name = "elementwise") {
                   "tapegrad::elementwise: the lambda returns a condition; return a number: select(condition, 1, 0)");
     static_assert(is_number || std::is_same_v<Result, ScalarMask>,
                   "tapegrad::elementwise: the lambda must return a number");
-    if constexpr (is_number) return Elementwise<n>(builder.finish(n, call(std::make_index_sequence<n>())));
-    else return Elementwise<n>(detail::Handle());
+    if constexpr (is_number)
+      return Elementwise<n>(builder.finish(n, call(std::make_index_sequence<n>())));
+    else
+      return Elementwise<n>(detail::Handle());
   } else {
     return Elementwise<1>(detail::Handle());  // after the message of the assertion no others
   }

@@ -56,14 +56,15 @@ int Graph::add(const Node& node) {
 int Graph::node_of(const Scalar& x) {
   if (is_constant(x)) return add({.kind = Node::Kind::constant, .p = constant_of(x)});
   if (ScalarAccess::graph(x).get() != this) {
-    throw ValueError("elementwise: a symbolic number of one function is used in another. It means nothing outside of the "
-                     "lambda that it was given to");
+    throw ValueError(
+        "elementwise: a symbolic number of one function is used in another. It means nothing outside of the "
+        "lambda that it was given to");
   }
   return ScalarAccess::node(x);
 }
 
-// What is written down differs from what was asked for by identities that hold to the last bit for every number, NaN and
-// the signs of zeros included, and by the two that elementwise.hpp names.
+// What is written down differs from what was asked for by identities that hold to the last bit for every number, NaN
+// and the signs of zeros included, and by those that elementwise.hpp names.
 Scalar Graph::apply(const Operation& o, std::span<const Scalar> x, double p) {
   // Operand k of x, where x is an Op.
   auto inside = [&](const Scalar& number, std::size_t k) -> Scalar {
@@ -113,6 +114,10 @@ Scalar Graph::apply(const Operation& o, std::span<const Scalar> x, double p) {
   } else if (is<ops::Mul0>(o)) {
     if (is_constant(a) && std::isfinite(constant_of(a)) && constant_of(a) != 0) return b * a;
     if (is_constant(b) && std::isfinite(constant_of(b)) && constant_of(b) != 0) return a * b;
+  } else if (is<ops::Log1p>(o)) {
+    if (made_by(a, static_cast<const ops::Exp*>(nullptr))) return softplus(inside(a, 0));
+  } else if (is<ops::Tanh>(o)) {
+    if (made_by(a, static_cast<const ops::Softplus*>(nullptr))) return unary<ops::TanhSoftplus>(inside(a, 0), {});
   } else if (is<ops::Square>(o)) {
     return a * a;
   } else if (is<ops::Reciprocal>(o)) {

@@ -1,6 +1,6 @@
 #pragma once
-// What a lambda of symbolic numbers writes down: a graph of elementwise operations, simplified as it grows, and the rules
-// by which its nodes are differentiated, which are those of ops/elementwise.hpp.
+// What a lambda of symbolic numbers writes down: a graph of elementwise operations, simplified as it grows, and the
+// rules by which its nodes are differentiated, which are those of ops/elementwise.hpp.
 
 #include <array>
 #include <cstdint>
@@ -34,6 +34,11 @@ struct Operation {
   kernels::ElementwiseKernel<double> (*kernel_f64)(const kernels::Kernels<double>&);
   /// The tangent of y = op(x...) by those of its operands, one of which is not zero.
   Tangent (*tangent)(std::span<const Tangent> dx, std::span<const Scalar> x, const Scalar& y, double p);
+  /// Of tensors; null for an operation of several operands.
+  Tensor<float> (*of_f32)(const Tensor<float>& x, const Where& where, double p) = nullptr;
+  Tensor<double> (*of_f64)(const Tensor<double>& x, const Where& where, double p) = nullptr;
+  /// The value by other operations, which the tangent has in common with it; null where it has none.
+  Scalar (*written_out)(const Scalar& x) = nullptr;
 };
 
 template <class Op>
@@ -47,6 +52,14 @@ Tangent unary_tangent(std::span<const Tangent> dx, std::span<const Scalar> x, co
   } else {
     return Op::product(v, x[0], y);
   }
+}
+
+template <class Op>
+constexpr auto written_out_by() -> Scalar (*)(const Scalar&) {
+  if constexpr (requires { Op::written_out; })
+    return [](const Scalar& x) { return Op::value(x); };
+  else
+    return nullptr;
 }
 
 template <class Op>
@@ -77,8 +90,13 @@ template <class Op>
 inline constexpr Operation operation = [] {
   if constexpr (is_in<Op, ops::Unary>) {
     constexpr std::size_t i = index_in<Op, ops::Unary>;
-    return Operation{1, [](const kernels::Kernels<float>& k) { return k.unary[i].value; },
-                     [](const kernels::Kernels<double>& k) { return k.unary[i].value; }, unary_tangent<Op>};
+    return Operation{1,
+                     [](const kernels::Kernels<float>& k) { return k.unary[i].value; },
+                     [](const kernels::Kernels<double>& k) { return k.unary[i].value; },
+                     unary_tangent<Op>,
+                     &unary<Op, float>,
+                     &unary<Op, double>,
+                     written_out_by<Op>()};
   } else if constexpr (is_in<Op, ops::Binary>) {
     constexpr std::size_t i = index_in<Op, ops::Binary>;
     return Operation{2, [](const kernels::Kernels<float>& k) { return k.binary[i].value; },

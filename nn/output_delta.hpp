@@ -46,13 +46,9 @@ TAPEGRAD_EXPORT OutputHead<T> closed_form_head(std::string_view activation, std:
 inline Activation as_function(std::string_view name, Activation*) { return Activation(std::string(name)); }
 inline Loss as_function(std::string_view name, Loss*) { return Loss(std::string(name)); }
 template <class F>
-  requires(!std::is_convertible_v<const F&, std::string_view>)
-const F& as_function(const F& f, Activation*) {
-  return f;
-}
+requires(!std::is_convertible_v<const F&, std::string_view>) const F& as_function(const F& f, Activation*) { return f; }
 template <class F>
-  requires(!std::is_convertible_v<const F&, std::string_view>)
-decltype(auto) as_function(const F& f, Loss*) {
+requires(!std::is_convertible_v<const F&, std::string_view>) decltype(auto) as_function(const F& f, Loss*) {
   return as_loss(f);
 }
 

@@ -26,7 +26,9 @@ const auto naive_gelu = [](const auto& x) { return 0.5 * x * (1 + erf(x / std::s
 const auto naive_mish = [](const auto& x) { return x * tanh(log1p(exp(x))); };
 const auto beta_swish = [](const auto& x, const auto& beta) { return x * sigmoid(beta * x); };
 const auto three = [](const auto& a, const auto& b, const auto& c) { return a * sin(b) - exp(a * c) / (2 + cos(b)); };
-const auto four = [](const auto& a, const auto& b, const auto& c, const auto& d) { return a * b - tanh(c - d) * a + d; };
+const auto four = [](const auto& a, const auto& b, const auto& c, const auto& d) {
+  return a * b - tanh(c - d) * a + d;
+};
 
 template <Real T>
 void check_equal(const Tensor<T>& a, const Tensor<T>& b, double ulp = 0) {
@@ -39,10 +41,14 @@ void check_equal(const Tensor<T>& a, const Tensor<T>& b, double ulp = 0) {
 template <Real T, class F>
 void check_rules(const F& f, const std::vector<Tensor<T>>& at, int order = 3) {
   auto function = [&](std::span<const Tensor<T>> x) {
-    if constexpr (std::is_invocable_v<F, Tensor<T>>) return f(x[0]);
-    else if constexpr (std::is_invocable_v<F, Tensor<T>, Tensor<T>>) return f(x[0], x[1]);
-    else if constexpr (std::is_invocable_v<F, Tensor<T>, Tensor<T>, Tensor<T>>) return f(x[0], x[1], x[2]);
-    else return f(x[0], x[1], x[2], x[3]);
+    if constexpr (std::is_invocable_v<F, Tensor<T>>)
+      return f(x[0]);
+    else if constexpr (std::is_invocable_v<F, Tensor<T>, Tensor<T>>)
+      return f(x[0], x[1]);
+    else if constexpr (std::is_invocable_v<F, Tensor<T>, Tensor<T>, Tensor<T>>)
+      return f(x[0], x[1], x[2]);
+    else
+      return f(x[0], x[1], x[2], x[3]);
   };
   CHECK_NOTHROW(check_derivatives<T>(function, at, {.order = std::is_same_v<T, float> ? 2 : order}));
 }
@@ -89,7 +95,8 @@ TEST_SUITE("elementwise") {
       check_rules<T>(elementwise(naive_mish), {x});
       check_rules<T>(elementwise([](auto a) { return a * a * a; }), {x});
       check_rules<T>(elementwise([](auto a) { return exp(-(a * a)) * cos(3 * a); }), {x});
-      check_rules<T>(elementwise([](auto a) { return sqrt(a * a + 1) + pow(a + 3, 1.5) + cbrt(a + 4) / (2 + a); }), {x});
+      check_rules<T>(elementwise([](auto a) { return sqrt(a * a + 1) + pow(a + 3, 1.5) + cbrt(a + 4) / (2 + a); }),
+                     {x});
       check_rules<T>(elementwise([](auto a) { return 3 * a + 1; }), {x});
       check_rules<T>(elementwise([](auto) { return Scalar(7); }), {x});
     }
@@ -99,8 +106,17 @@ TEST_SUITE("elementwise") {
     random::Generator rng(5);
     auto some = [&](const Shape& shape) { return rng.uniform<T>(shape, -1.5, 1.5); };
     using Shapes = std::vector<Shape>;
-    for (const Shapes& s : std::vector<Shapes>{{{}, {}}, {{5}, {5}}, {{2, 3}, {}}, {{}, {2, 3}}, {{3, 1}, {4}}, {{4}, {3, 1}},
-                                               {{2, 1, 3}, {4, 1}}, {{2, 3, 2}, {3, 1}}, {{0}, {1}}, {{2, 0}, {1}}, {{1}, {3}}}) {
+    for (const Shapes& s : std::vector<Shapes>{{{}, {}},
+                                               {{5}, {5}},
+                                               {{2, 3}, {}},
+                                               {{}, {2, 3}},
+                                               {{3, 1}, {4}},
+                                               {{4}, {3, 1}},
+                                               {{2, 1, 3}, {4, 1}},
+                                               {{2, 3, 2}, {3, 1}},
+                                               {{0}, {1}},
+                                               {{2, 0}, {1}},
+                                               {{1}, {3}}}) {
       const Tensor<T> a = some(s[0]), b = some(s[1]);
       check_equal(elementwise(beta_swish)(a, b), beta_swish(a, b), 4);
       check_rules<T>(elementwise(beta_swish), {a, b});
@@ -137,7 +153,8 @@ TEST_SUITE("elementwise") {
     CHECK(allclose(db, eb, 1e-14, 1e-15));
     // An operand that the function does not use.
     const auto first = elementwise([](auto a, auto) { return a * a; });
-    CHECK(allclose(grad<1>([&](const Tensor<>& z, const Tensor<>& b) { return sum(first(z, b)); })(x, beta), Tensor<>(0), 0, 0));
+    CHECK(allclose(grad<1>([&](const Tensor<>& z, const Tensor<>& b) { return sum(first(z, b)); })(x, beta),
+                   Tensor<>(0), 0, 0));
   }
 
   TEST_CASE("transforms nest") {
@@ -148,15 +165,17 @@ TEST_SUITE("elementwise") {
     CHECK(allclose(hessian(loss)(x), hessian(reference)(x), 1e-12, 1e-13));
     CHECK(allclose(hvp(loss)(x, ones({3})), hvp(reference)(x, ones({3})), 1e-12, 1e-13));
     CHECK(allclose(jacobian(grad(loss))(x).dense(), jacobian(grad(reference))(x).dense(), 1e-12, 1e-13));
-    auto third = [](const auto& g) { return grad([=](const Tensor<>& z) { return sum(grad([=](const Tensor<>& u) {
-                                                                             return sum(grad(g)(u)); })(z)); }); };
+    auto third = [](const auto& g) {
+      return grad([=](const Tensor<>& z) { return sum(grad([=](const Tensor<>& u) { return sum(grad(g)(u)); })(z)); });
+    };
     CHECK(allclose(third(loss)(x), third(reference)(x), 1e-11, 1e-12));
     CHECK(allclose(batch_jacobian(f)(Tensor<>({{1, 2}, {3, -4}})).dense(),
                    batch_jacobian(swish)(Tensor<>({{1, 2}, {3, -4}})).dense(), 1e-14, 1e-15));
     CHECK(allclose(jvp(f, x, Tensor<>{1, 2, 3}).second, jvp(swish, x, Tensor<>{1, 2, 3}).second, 1e-14, 1e-15));
   }
 
-  TEST_CASE_TEMPLATE("a naive x / (1 + exp(-x)) and its derivatives are finite and right at both ends", T, float, double) {
+  TEST_CASE_TEMPLATE("a naive x / (1 + exp(-x)) and its derivatives are finite and right at both ends", T, float,
+                     double) {
     const auto f = elementwise([](auto x) { return x / (1 + exp(-x)); });
     const Tensor<T> x{T(-1e4), -200, -89, 89, 200, T(1e4)};
     const Tensor<T> zero = zeros<T>({6}), one{0, 0, 0, 1, 1, 1};
@@ -202,6 +221,21 @@ TEST_SUITE("elementwise") {
     CHECK(g(Tensor<float>(0.F)).item() == 0.F);
   }
 
+  TEST_CASE_TEMPLATE("a function that is a primitive runs as that", T, float, double) {
+    random::Generator rng(8);
+    const Tensor<T> x = rng.normal<T>({100}), v = rng.normal<T>({100});
+    auto same = [&](const auto& f, const auto& primitive) {
+      const auto [y, pullback] = vjp(elementwise(f), x);
+      const auto [expected, other] = vjp(primitive, x);
+      CHECK(allclose(y, expected, 0, 0));
+      CHECK(allclose(pullback(v), other(v), 0, 0));
+    };
+    same([](auto u) { return 1 / (1 + exp(-u)); }, [](const Tensor<T>& u) { return sigmoid(u); });
+    same([](auto u) { return tanh(u); }, [](const Tensor<T>& u) { return tanh(u); });
+    same([](auto u) { return leaky_relu(u, 0.3); }, [](const Tensor<T>& u) { return leaky_relu(u, 0.3); });
+    same([](auto u) { return log1p(exp(u)); }, [](const Tensor<T>& u) { return softplus(u); });
+  }
+
   TEST_CASE("functions of functions, and loops, are one program") {
     const auto inner = elementwise(swish);
     const auto outer = elementwise([&](auto x) { return inner(2 * x) + inner(x); });
@@ -222,7 +256,8 @@ TEST_SUITE("elementwise") {
   }
 
   TEST_CASE_TEMPLATE("a program changes no bit, signs of zeros and NaN included", T, float, double) {
-    const Tensor<T> x{T{-0.0}, 0, -inf<T>, inf<T>, not_a_number<T>, T(-1.3), T(0.7), std::numeric_limits<T>::denorm_min()};
+    const Tensor<T> x{T{-0.0},         0,       -inf<T>, inf<T>,
+                      not_a_number<T>, T(-1.3), T(0.7),  std::numeric_limits<T>::denorm_min()};
     auto same_bits = [&](const auto& f) {
       const Tensor<T> ours = elementwise(f)(x), theirs = f(x);
       CAPTURE(ours);
@@ -279,7 +314,8 @@ TEST_SUITE("elementwise") {
       return g(2, g(3, z));
     };
     CHECK(allclose(elementwise_grad(f)(x), elementwise_grad(reference)(x), 1e-13, 1e-13));
-    CHECK(allclose(elementwise_grad(elementwise_grad(f))(x), elementwise_grad(elementwise_grad(reference))(x), 1e-12, 1e-12));
+    CHECK(allclose(elementwise_grad(elementwise_grad(f))(x), elementwise_grad(elementwise_grad(reference))(x), 1e-12,
+                   1e-12));
     auto [y, pullback] = vjp(f, x);
     CHECK(allclose(pullback(ones({3})), elementwise_grad(reference)(x), 1e-13, 1e-13));
   }
@@ -293,7 +329,8 @@ TEST_SUITE("threads") {
       std::atomic<int> right{0};
       std::vector<std::thread> threads;
       for (int i = 0; i < 4; ++i) {
-        threads.emplace_back([&] { right += allclose(elementwise_grad(elementwise_grad(f))(x), expected, 1e-12, 1e-13); });
+        threads.emplace_back(
+            [&] { right += allclose(elementwise_grad(elementwise_grad(f))(x), expected, 1e-12, 1e-13); });
       }
       for (std::thread& thread : threads) thread.join();
       CHECK(right == 4);
@@ -309,21 +346,26 @@ TEST_SUITE("activations") {
       L (*exact)(L);
     };
 
-
     const Row rows[] = {
         {[](const Tensor<T>& x) { return log_sigmoid(x); }, [](L x) { return -std::log1p(std::exp(-x)); }},
         {[](const Tensor<T>& x) { return silu(x); }, [](L x) { return x / (1 + std::exp(-x)); }},
         {[](const Tensor<T>& x) { return gelu(x); }, [](L x) { return x * std::erfc(-x / std::sqrt(L{2})) / 2; }},
         {[](const Tensor<T>& x) { return gelu_tanh(x); },
-         [](L x) { return x * (1 + std::tanh(std::sqrt(2 / std::numbers::pi_v<L>) * (x + 0.044715L * x * x * x))) / 2; }},
+         [](L x) {
+           return x * (1 + std::tanh(std::sqrt(2 / std::numbers::pi_v<L>) * (x + 0.044715L * x * x * x))) / 2;
+         }},
         {[](const Tensor<T>& x) { return elu(x); }, [](L x) { return x > 0 ? x : std::expm1(x); }},
         {[](const Tensor<T>& x) { return elu(x, 0.5); }, [](L x) { return x > 0 ? x : std::expm1(x) / 2; }},
         {[](const Tensor<T>& x) { return selu(x); },
-         [](L x) { return 1.0507009873554804934193349852946L * (x > 0 ? x : 1.6732632423543772848170429916717L * std::expm1(x)); }},
+         [](L x) {
+           return 1.0507009873554804934193349852946L * (x > 0 ? x : 1.6732632423543772848170429916717L * std::expm1(x));
+         }},
         {[](const Tensor<T>& x) { return mish(x); }, [](L x) { return x * std::tanh(std::log1p(std::exp(x))); }},
         {[](const Tensor<T>& x) { return relu6(x); }, [](L x) { return std::min(std::max(x, L{0}), L{6}); }},
-        {[](const Tensor<T>& x) { return hard_sigmoid(x); }, [](L x) { return std::min(std::max(x + 3, L{0}), L{6}) / 6; }},
-        {[](const Tensor<T>& x) { return hard_swish(x); }, [](L x) { return x * std::min(std::max(x + 3, L{0}), L{6}) / 6; }},
+        {[](const Tensor<T>& x) { return hard_sigmoid(x); },
+         [](L x) { return std::min(std::max(x + 3, L{0}), L{6}) / 6; }},
+        {[](const Tensor<T>& x) { return hard_swish(x); },
+         [](L x) { return x * std::min(std::max(x + 3, L{0}), L{6}) / 6; }},
         {[](const Tensor<T>& x) { return hard_tanh(x); }, [](L x) { return std::min(std::max(x, L{-1}), L{1}); }},
         {[](const Tensor<T>& x) { return softplus(x); }, [](L x) { return std::log1p(std::exp(x)); }},
         {[](const Tensor<T>& x) { return softsign(x); }, [](L x) { return x / (1 + std::abs(x)); }},

@@ -122,6 +122,7 @@ std::vector<Row<T>> table() {
   unary("exp2", anywhere<T>, [](const X& x) { return exp2(x); });
   unary("log2", positive<T>, [](const X& x) { return log2(x); });
   unary("softplus", anywhere<T>, [](const X& x) { return softplus(x); });
+  unary("tanh_softplus", anywhere<T>, [](const X& x) { return detail::unary<ops::TanhSoftplus>(x, Where::here()); });
   unary("softsign", off_zero<T>, [](const X& x) { return softsign(x); });
   unary("sign", off_zero<T>, [](const X& x) { return sign(x); });
   unary("floor", off_steps<T>, [](const X& x) { return floor(x); });

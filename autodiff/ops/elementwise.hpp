@@ -145,6 +145,23 @@ struct Softplus {
   }
 };
 
+// tanh(log(1 + e^x)), the factor of mish, as q / (q + 2) with q = e^x (e^x + 2): 1 to the last bit from x = 20 on.
+// Where value and product are computed together they are written out, and share most of their work.
+struct TanhSoftplus {
+  static constexpr const char* name = "tanh_softplus";
+  static constexpr bool written_out = true;
+  template <class V>
+  static V value(const V& x) {
+    const V e = exp(select(x > V(20), V(20), x)), q = e * (e + 2);
+    return q * (1 / (q + 2));
+  }
+  template <class V>
+  static V product(const V& v, const V& x, const V&) {
+    const V e = exp(select(x > V(20), V(20), x)), inverse = 1 / (e * (e + 2) + 2);
+    return v * (4 * ((e * inverse) * ((e + 1) * inverse)));
+  }
+};
+
 struct Softsign {
   static constexpr const char* name = "softsign";
   template <class V>
@@ -515,13 +532,13 @@ struct Minimum {
 };
 
 /// Every block above: the kernels and the registry are made from these lists.
-using Unary = std::tuple<Negate, Exp, Expm1, Exp2, Log, Log2, Log1p, Tanh, Sigmoid, Softplus, Softsign, Relu, LeakyRelu,
-                         Abs, Sign, Floor, Ceil, Round, Sqrt, Cbrt, Square, Reciprocal, Sin, Cos, Tan, Asin, Acos, Atan,
-                         Sinh, Cosh, Erf, Erfc, Pow>;
+using Unary = std::tuple<Negate, Exp, Expm1, Exp2, Log, Log2, Log1p, Tanh, Sigmoid, Softplus, TanhSoftplus, Softsign,
+                         Relu, LeakyRelu, Abs, Sign, Floor, Ceil, Round, Sqrt, Cbrt, Square, Reciprocal, Sin, Cos, Tan,
+                         Asin, Acos, Atan, Sinh, Cosh, Erf, Erfc, Pow>;
 using Binary = std::tuple<Add, Subtract, Multiply, Divide, Mul0, Maximum, Minimum>;
 
-// What only the programs of elementwise() have: comparisons, which give 1 or 0, the choice by them, and two operations in
-// one pass over memory.
+// What only the programs of elementwise() have: comparisons, which give 1 or 0, the choice by them, and two operations
+// in one pass over memory.
 
 struct Less {
   static constexpr std::array passes{0, 0};
@@ -559,8 +576,10 @@ template <class Outer, class Inner, bool second>
 struct Pair {
   template <class V>
   static V value(const V& a, const V& b, const V& c) {
-    if constexpr (second) return Outer::value(c, Inner::value(a, b));
-    else return Outer::value(Inner::value(a, b), c);
+    if constexpr (second)
+      return Outer::value(c, Inner::value(a, b));
+    else
+      return Outer::value(Inner::value(a, b), c);
   }
 };
 
