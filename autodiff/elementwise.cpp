@@ -42,6 +42,8 @@ class Function : public Object {
 
   /// The value, and the slopes by those of the operands in the set (bit k for operand k) that are worth it.
   const Program& with_slopes(unsigned operands) const;
+  /// Of (x, v): the value, and its derivative times v; for one operand.
+  const Program& with_tangent() const;
 
  private:
   // The nodes as numbers of the graph; x are its operands, and y stands for the result where there is one.
@@ -63,6 +65,7 @@ class Function : public Object {
   Primitive primitive_f32_, primitive_f64_;
   std::unique_ptr<Product[]> products_;
   std::unique_ptr<Saving[]> saving_;  // by set of operands
+  mutable Saving tangent_;
 };
 
 const Function& function_of(const Array* array) {
@@ -237,6 +240,18 @@ const Program& Function::with_slopes(unsigned operands) const {
   return *saving.program;
 }
 
+const Program& Function::with_tangent() const {
+  std::call_once(tangent_.once, [&] {
+    const auto graph = std::make_shared<Graph>();
+    const Scalar x = graph->operand(0), v = graph->operand(1);
+    const Replayed all = replay({&x, 1}, nullptr, 0, true);
+    const Scalar slope = all.tangents.back().value_or(0);
+    const Scalar results[] = {all.values.back(), graph->guarded() ? mul0(v, slope) : v * slope};
+    tangent_.program = std::make_unique<Program>(2, graph->formula(results));
+  });
+  return *tangent_.program;
+}
+
 }  // namespace
 
 FunctionBuilder::FunctionBuilder(std::string name) : name_(std::move(name)), graph_(std::make_shared<Graph>()) {}
@@ -289,6 +304,25 @@ Tensor<T> run_function(const Handle& handle, std::span<const Tensor<T>* const> o
       record(function.primitive<T>(), results[0], {handles.begin(), n + saved}, where, {.constant = handle.array()}));
 }
 
+template <Real T>
+std::pair<Tensor<T>, Tensor<T>> run_with_tangent(const Handle& handle, const Tensor<T>& x, const Tensor<T>& v,
+                                                 const Where& where) {
+  const Function& function = function_of(handle.array());
+  const Array* const operands[] = {&value_of(x, function.name(), where), &value_of(v, function.name(), where)};
+  if (v.shape() != x.shape()) {
+    throw ShapeError("a tangent" + to_string(where) + " has shape " + to_string(v.shape()) + " where " +
+                     to_string(x.shape()) + " is needed");
+  }
+  Tensor<T> y(Handle(allocate_like<T>(x.shape()))), tangent(Handle(allocate_like<T>(x.shape())));
+  Array* const results[] = {y.handle().array(), tangent.handle().array()};
+  function.with_tangent().template run<T>(operands, results);
+  return {std::move(y), std::move(tangent)};
+}
+
+template std::pair<Tensor<float>, Tensor<float>> run_with_tangent(const Handle&, const Tensor<float>&,
+                                                                  const Tensor<float>&, const Where&);
+template std::pair<Tensor<double>, Tensor<double>> run_with_tangent(const Handle&, const Tensor<double>&,
+                                                                    const Tensor<double>&, const Where&);
 template Tensor<float> run_function(const Handle&, std::span<const Tensor<float>* const>, const Where&);
 template Tensor<double> run_function(const Handle&, std::span<const Tensor<double>* const>, const Where&);
 

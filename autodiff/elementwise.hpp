@@ -50,6 +50,10 @@ class TAPEGRAD_EXPORT FunctionBuilder {
 template <Real T>
 TAPEGRAD_EXPORT Tensor<T> run_function(const Handle& program, std::span<const Tensor<T>* const> operands,
                                        const Where& where);
+/// (f(x), f'(x) v) of plain tensors.
+template <Real T>
+TAPEGRAD_EXPORT std::pair<Tensor<T>, Tensor<T>> run_with_tangent(const Handle& program, const Tensor<T>& x,
+                                                                 const Tensor<T>& v, const Where& where);
 /// A program inside another one.
 TAPEGRAD_EXPORT Scalar inline_function(const Handle& program, std::span<const Scalar* const> operands);
 
@@ -118,6 +122,14 @@ class Elementwise<n, std::index_sequence<rest...>> {
   Scalar operator()(const Scalar& x, const Repeat<rest, Scalar>&... more) const {
     const Scalar* operands[] = {&x, &more...};
     return detail::inline_function(function_, operands);
+  }
+
+  /// (f(x), f'(x) v) of plain tensors of one shape, for a function of one operand, in one pass over memory; what jvp(f, x,
+  /// v) does. Throws ShapeError where the shapes differ.
+  template <Real T>
+    requires(n == 1)
+  std::pair<Tensor<T>, Tensor<T>> jvp(const Tensor<T>& x, const Tensor<T>& v, Where where = Where::here()) const {
+    return detail::run_with_tangent(function_, x, v, where);
   }
 
  private:

@@ -59,6 +59,8 @@ static_assert(class_bytes(class_of(2048)) == 2048 && class_bytes(class_of(2049))
 
 // Free blocks of one thread, a list per size class. Trivial, so that it outlives every other thread-local object; the
 // guard's destructor empties it and turns later frees into plain ones.
+constexpr std::size_t least_staggered = 32 * 1024, stagger_bytes = 9 * 64;
+
 struct Pool {
   struct Block {
     Block* next;
@@ -67,6 +69,7 @@ struct Pool {
   std::size_t cached_bytes;
   std::size_t most_cached_bytes;  // 0 before the guard is made, and after it has gone
   bool closed;
+  unsigned stagger;
 };
 
 thread_local constinit Pool pool{};
@@ -193,11 +196,18 @@ Array* place_array(void* block, std::size_t size_class, Dtype dtype, Array* owne
 }  // namespace
 
 Array* allocate(Dtype dtype, const Shape& shape) {
-  const std::size_t bytes = bytes_of(dtype, shape) + sizeof(Array) + kernels::padding;
+  std::size_t bytes = bytes_of(dtype, shape) + sizeof(Array) + kernels::padding;
+  std::size_t offset = sizeof(Array);
+  if (bytes >= least_staggered) {
+    // Large blocks begin at the same place of a page. Streams through several of them would meet in the same sets of
+    // every cache, and a load would wait for the store with the same last bits of its address.
+    offset += pool.stagger++ % 8 * stagger_bytes;
+    bytes += 7 * stagger_bytes;
+  }
   const std::size_t size_class = class_of(bytes);
   void* block = take(size_class, bytes);
   if (!block) throw_memory(shape, bytes);
-  return place_array(block, size_class, dtype, nullptr, static_cast<std::byte*>(block) + sizeof(Array), shape);
+  return place_array(block, size_class, dtype, nullptr, static_cast<std::byte*>(block) + offset, shape);
 }
 
 Array* view(Array* array, const Shape& shape) {

@@ -212,6 +212,9 @@ auto vjp(F&& f, const Args&... args) {
 /// (f(x), J v). `v` holds tensors as x does, of the same shapes; f may return a tensor or anything that holds tensors.
 template <class F, class P>
 auto jvp(F&& f, const P& x, const std::type_identity_t<P>& v, Where where = Where::here()) {
+  if constexpr (requires { f.jvp(x, v, where); }) {
+    if (!x.traced() && !v.traced()) return f.jvp(x, v, where);
+  }
   detail::Scope scope(where);
   P traced = detail::traced_in(scope, x), direction = v;
   const detail::Handles tangents = detail::handles_of(direction);

@@ -6,7 +6,8 @@
 //
 //   hand          one fused SIMD loop, chosen at run time for the CPU
 //   hand_formula  mish alone: the loop that computes tanh, log and exp one after the other, where hand needs only exp
-//   lambda        elementwise(the lambda); the derivative by vjp
+//   lambda        elementwise(the lambda); with the derivative by jvp
+//   ..._vjp       with the derivative by vjp, which learns v only once the value is there
 //   primitives    the lambda applied to tensors
 //   builtin       the function of that name in the library
 //
@@ -42,6 +43,10 @@ auto value_of(const F& f, const Floats& x) {
 
 template <class F>
 auto value_and_product_of(const F& f, const Floats& x, const Floats& v) {
+  return [=] { return tg::jvp(f, x, v); };
+}
+template <class F>
+auto value_and_pullback_of(const F& f, const Floats& x, const Floats& v) {
   return [=] {
     auto [y, pullback] = tg::vjp(f, x);
     return std::pair(std::move(y), pullback(v));
@@ -80,6 +85,7 @@ void add_function(const std::string& name, const std::vector<HandWay>& by_hand, 
       });
     }
     (both.variant(way.first, tolerance, value_and_product_of(way.second, x, v)), ...);
+    (both.variant(way.first + "_vjp", tolerance, value_and_pullback_of(way.second, x, v)), ...);
   }
 }
 
