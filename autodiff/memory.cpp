@@ -175,8 +175,10 @@ std::size_t bytes_of(Dtype dtype, const Shape& shape) {
   bool empty = false;
   for (std::int64_t size : shape) {
     if (size < 0) throw_shape(shape);
-    if (size == 0) empty = true;
-    else if (__builtin_mul_overflow(bytes, size, &bytes)) bytes = most;
+    if (size == 0)
+      empty = true;
+    else if (__builtin_mul_overflow(bytes, size, &bytes))
+      bytes = most;
   }
   if (bytes >= most) throw_shape(shape);
   return empty ? 0 : static_cast<std::size_t>(bytes);

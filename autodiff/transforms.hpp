@@ -204,9 +204,8 @@ auto vjp(F&& f, const Args&... args) {
   using Y = std::remove_cvref_t<decltype(y)>;
   static_assert(detail::is_real_tensor<Y>, "vjp needs a function that returns one Tensor<float> or Tensor<double>");
   detail::Recording recording = scope.close();
-  return std::pair<Y, Pullback<Y, Args...>>(
-      std::piecewise_construct, std::forward_as_tuple(recording.lift(y.handle())),
-      std::forward_as_tuple(std::move(recording), std::move(y), args...));
+  return std::pair<Y, Pullback<Y, Args...>>(std::piecewise_construct, std::forward_as_tuple(recording.lift(y.handle())),
+                                            std::forward_as_tuple(std::move(recording), std::move(y), args...));
 }
 
 /// (f(x), J v). `v` holds tensors as x does, of the same shapes; f may return a tensor or anything that holds tensors.

@@ -192,7 +192,9 @@ TEST_CASE_TEMPLATE("kernels: find, spread", T, float, double) {
       bool right = true;
       for (int64_t g = 0; g < outer * inner; ++g) {
         const auto group = static_cast<std::size_t>(g);
-        const auto at = [&](int64_t c) { return static_cast<std::size_t>((g / inner * count + c) * inner + g % inner); };
+        const auto at = [&](int64_t c) {
+          return static_cast<std::size_t>((g / inner * count + c) * inner + g % inner);
+        };
         for (int64_t c = 0; c < count; ++c) {
           const auto i = static_cast<int64_t>(at(c));
           right &= written[i] == y[group] && added[i] == old[at(c)] + y[group];

@@ -51,13 +51,16 @@ inline void gemm_rows(std::int64_t k, std::int64_t n, const T* a, std::int64_t r
 // One row of c, eight vectors at a time: as many sums as hide the latency of an addition.
 template <class T>
 inline void gemm_row(std::int64_t k, std::int64_t n, const T* a, std::int64_t step, const T* b, T beta, T* c) {
+  const auto tile = [&](auto vectors, std::int64_t j) {
+    gemm_tile<T, 1, vectors>(k, n, n - j, a, 0, step, b + j, beta, c + j);
+  };
   std::int64_t j = 0;
-  for (; n - j > 4 * width<T>; j += 8 * width<T>) {
-    if (n - j > 6 * width<T>) gemm_tile<T, 1, 8>(k, n, n - j, a, 0, step, b + j, beta, c + j);
-    else gemm_tile<T, 1, 6>(k, n, n - j, a, 0, step, b + j, beta, c + j);
-  }
-  if (n - j > 2 * width<T>) gemm_tile<T, 1, 4>(k, n, n - j, a, 0, step, b + j, beta, c + j);
-  else if (n > j) gemm_rows<T, 1>(k, n, a, 0, step, b, j, beta, c);
+  for (; n - j >= 8 * width<T>; j += 8 * width<T>) tile(std::integral_constant<int, 8>{}, j);
+  // No vector begins beyond the row: it might lie beyond b's padding.
+  const std::int64_t left = (n - j + width<T> - 1) / width<T>;
+  unroll<8>([&](auto i) {
+    if (left == i + 1) tile(std::integral_constant<int, i + 1>{}, j);
+  });
 }
 
 // k = 1. Without beta a row may spill into those after it, which are written afterwards.

@@ -118,9 +118,8 @@ template <std::size_t distance = 1, class T, class Combine>
 inline Batch<T> across_each(Batch<T>* v, Combine combine) {
   constexpr std::size_t W = Batch<T>::size;
   if constexpr (distance < W) {
-    unroll<static_cast<int>(W / distance / 2)>([&](auto r) {
-      v[r] = fold<distance>(v[2 * r], v[2 * r + 1], combine, std::make_index_sequence<W>{});
-    });
+    unroll<static_cast<int>(W / distance / 2)>(
+        [&](auto r) { v[r] = fold<distance>(v[2 * r], v[2 * r + 1], combine, std::make_index_sequence<W>{}); });
     return across_each<2 * distance>(v, combine);
   } else {
     return v[0];

@@ -194,7 +194,8 @@ bool binary_accumulate(const Call& call, std::size_t k, Handle& v, bool last, Ha
     Handle term;
     if (own == shape) {
       // What a row spills would meet the next one, unread as yet.
-      const bool whole_vectors = !shape.empty() && static_cast<std::size_t>(shape.back()) * sizeof(T) % kernels::padding == 0;
+      const bool whole_vectors =
+          !shape.empty() && static_cast<std::size_t>(shape.back()) * sizeof(T) % kernels::padding == 0;
       const T* from = v.array()->template as<T>();
       term = array_for<T>(v, last && (same || whole_vectors));
       T* out = elements<T>(term.array());

@@ -62,15 +62,20 @@ bool accumulate(const Call& call, std::size_t operand, Handle& v, bool, Handle& 
   const Array &a = call.operand_array(0), &b = call.operand_array(1);
   const bool ta = call.attributes().axes[0] != 0, tb = call.attributes().axes[1] != 0;
   if (v.shape() != call.output_shape() || b.shape.rank() != 2 || (ta && a.shape.rank() != 2)) return false;
-  const std::int64_t n = v.shape().back(), k = b.shape.from_end(tb ? 1 : 2), m = v.shape().count(0, v.shape().rank() - 1);
+  const std::int64_t n = v.shape().back(), k = b.shape.from_end(tb ? 1 : 2),
+                     m = v.shape().count(0, v.shape().rank() - 1);
   const T beta = sum ? T{1} : T{0};
   if (!sum) sum = Handle(allocate_like<T>(call.operand_shape(operand)));
   const T *x = a.as<T>(), *y = b.as<T>(), *g = v.array()->as<T>();
   T* out = elements<T>(sum.array());
-  if (operand == 0 && !ta) kernels::gemm(false, !tb, m, k, n, g, y, beta, out);
-  else if (operand == 0) kernels::gemm(tb, true, k, m, n, y, g, beta, out);
-  else if (!tb) kernels::gemm(!ta, false, k, n, m, x, g, beta, out);
-  else kernels::gemm(true, ta, n, k, m, g, x, beta, out);
+  if (operand == 0 && !ta)
+    kernels::gemm(false, !tb, m, k, n, g, y, beta, out);
+  else if (operand == 0)
+    kernels::gemm(tb, true, k, m, n, y, g, beta, out);
+  else if (!tb)
+    kernels::gemm(!ta, false, k, n, m, x, g, beta, out);
+  else
+    kernels::gemm(true, ta, n, k, m, g, x, beta, out);
   return true;
 }
 

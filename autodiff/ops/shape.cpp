@@ -46,8 +46,10 @@ std::optional<AxisView> repeated(const Shape& own, const Shape& full) {
   std::size_t first = rank, end = rank;
   for (std::size_t i = 0; i < rank; ++i) {
     if (full[i] == 1 || (i >= added && own[i - added] == full[i])) continue;
-    if (first == rank) first = i;
-    else if (full.count(end, i) != 1) return std::nullopt;
+    if (first == rank)
+      first = i;
+    else if (full.count(end, i) != 1)
+      return std::nullopt;
     end = i + 1;
   }
   return around(full, first, end - first);
