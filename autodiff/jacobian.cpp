@@ -3,10 +3,12 @@
 #include <algorithm>
 #include <atomic>
 #include <mutex>
+#include <optional>
 #include <ostream>
 
 #include "kernels/kernels.hpp"
 #include "ops/common.hpp"
+#include "structure.hpp"
 
 namespace tapegrad {
 
@@ -38,7 +40,8 @@ template <Real T>
 class KernelTerms {
  public:
   explicit KernelTerms(const Structured& structured) {
-    const auto& [terms, blocks] = structured;
+    const Terms& terms = structured.terms;
+    const Blocks& blocks = structured.blocks;
     for (const RankOne& term : terms.rank_ones()) {
       outers_.push_back({elements(term.left), elements(term.right)});
     }
@@ -89,7 +92,8 @@ Tensor<T> rows_of(const Handle& factor, const Blocks& blocks) {
 // The terms but the matrix, by tensor operations.
 template <Real T>
 Tensor<T> traced_dense(const Structured& structured) {
-  const auto& [terms, blocks] = structured;
+  const Terms& terms = structured.terms;
+  const Blocks& blocks = structured.blocks;
   const auto [batch, m, n] = blocks;
   Tensor<T> J = zeros<T>({batch, m, n});
   for (const RankOne& term : terms.rank_ones()) {
@@ -107,7 +111,8 @@ Tensor<T> traced_dense(const Structured& structured) {
 
 template <Real T>
 Tensor<T> traced_product(const Structured& structured, const Tensor<T>& v, bool transposed) {
-  const auto& [terms, blocks] = structured;
+  const Terms& terms = structured.terms;
+  const Blocks& blocks = structured.blocks;
   Tensor<T> y = zeros<T>({blocks.batch, transposed ? blocks.n : blocks.m});
   for (const Diagonal& term : terms.diagonals()) {
     const Tensor<T> entries = rows_of<T>(term.entries, blocks);
@@ -119,6 +124,27 @@ Tensor<T> traced_product(const Structured& structured, const Tensor<T>& v, bool 
     y = y + across * sum(along * v, -1, keep_dims);
   }
   return terms.matrix() ? y + matrix_product(*terms.matrix(), blocks, v, transposed) : y;
+}
+
+template <Real T>
+Tensor<T> written(const Structured& form) {
+  const Terms& terms = form.terms;
+  const Blocks& blocks = form.blocks;
+  const bool by_tensors = traced(terms);
+  Tensor<T> matrix;
+  if (terms.matrix() && (by_tensors || has_columns(terms))) {
+    matrix = transpose(columns_of<T>(*terms.matrix(), blocks, true), {1, 2, 0});
+    if (terms.diagonals().empty() && terms.rank_ones().empty()) return matrix;
+  }
+  Tensor<T> J;
+  if (by_tensors) {
+    J = traced_dense<T>(form);
+  } else {
+    const KernelTerms<T> kernel_terms(form);
+    J = Tensor<T>(Handle(allocate_like<T>({blocks.batch, blocks.m, blocks.n})));
+    kernels::kernels<T>().structured_dense(*kernel_terms, J.mutable_data());
+  }
+  return matrix.handle() ? J + matrix : J;
 }
 
 Sweep choose(Sweep wanted, std::int64_t outputs, std::int64_t inputs) {
@@ -166,55 +192,87 @@ struct Linearisation {
   BatchAxes axes = {};
   Sweep wanted = Sweep::automatic;
 
+  // What is found is kept, but for what is recorded in a scope that may close before this one is used again.
   Once searched, formed;
   std::optional<Structured> structured;
   Tensor<T> matrix;
-  std::atomic<bool> multiplied{false};
 
   Blocks blocks() const {
     if (batched) return {out[0], out[1], in[1]};
     return {1, out.count(), in.count()};
   }
+  Shape full_shape() const { return batched ? Shape{out[0], out[1], in[1]} : out.concat(in); }
 
-  // Null where there is no structure.
-  const Structured* structure() {
-    searched([this] {
-      if (function && wanted == Sweep::automatic) {
-        structured = function->recording.template structure<T>(function->output.handle(), input, axes);
-      }
-    });
+  std::optional<Structured> search(bool columns_allowed) const {
+    if (!function || wanted != Sweep::automatic) return std::nullopt;
+    return function->recording.template structure<T>(function->output.handle(), input, axes, columns_allowed);
+  }
+
+  // Null where there is no structure. `own` holds what is not kept.
+  const Structured* structure(std::optional<Structured>& own) {
+    if (function && !searched.done() && !function->recording.records_outside()) {
+      own = search(false);
+      return own ? &*own : nullptr;
+    }
+    searched([this] { structured = search(false); });
     return structured ? &*structured : nullptr;
+  }
+
+  Tensor<T> dense() {
+    const bool keep = !function || function->recording.records_outside();
+    std::optional<Structured> own;
+    if (keep) {
+      searched([this] {
+        std::optional<Structured> found = search(true);
+        if (found && found->by_columns) {
+          formed([&] { matrix = reshape(written<T>(*found), full_shape()); });
+        } else {
+          structured = std::move(found);
+        }
+      });
+    } else if (!searched.done()) {
+      own = search(true);
+    }
+    if (own) return reshape(written<T>(*own), full_shape());
+    if (searched.done() && structured) return reshape(written<T>(*structured), full_shape());
+    if (formed.done()) return matrix;
+    if (!keep) return swept();
+    formed([this] { matrix = swept(); });
+    return matrix;
   }
 
   Sweep sweep() const { return choose(wanted, blocks().m, blocks().n); }
 
-  // Swept: (out..., in...) or (batch, m, n).
-  const Tensor<T>& dense() {
-    formed([this] { matrix = sweep() == Sweep::forward ? swept_forward() : swept_reverse(); });
-    return matrix;
-  }
+  Tensor<T> swept() const { return sweep() == Sweep::forward ? swept_forward() : swept_reverse(); }
 
   Tensor<T> swept_forward() const {
-    const auto [batch, m, n] = blocks();
+    const std::int64_t n = blocks().n;
     Table seeds(function->recording.inputs());
     seeds[input] = (batched ? shared_seeds(n) : identity_seeds(in)).handle();
     Handle result;
     function->recording.forward(seeds, {&function->output.handle(), 1}, {&result, 1});
-    if (!result) return zeros<T>(batched ? Shape{batch, m, n} : out.concat(in));
+    if (!result) return zeros<T>(full_shape());
     if (batched) return transpose(Tensor<T>(result), {1, 2, 0});
-    return reshape(transpose(reshape(Tensor<T>(result), {n, m})), out.concat(in));
+    return reshape(transpose(reshape(Tensor<T>(result), {n, out.count()})), full_shape());
   }
 
   Tensor<T> swept_reverse() const {
-    const auto [batch, m, n] = blocks();
-    function->swept([&, rows = m] {
-      function->adjoints.resize(function->recording.inputs());
-      const Handle seeds = (batched ? shared_seeds(rows) : identity_seeds(out)).handle();
-      function->recording.reverse({&function->output.handle(), 1}, {&seeds, 1}, function->adjoints);
-    });
-    const Handle adjoint = std::move(function->adjoints[input]);
-    if (!adjoint) return zeros<T>(batched ? Shape{batch, m, n} : out.concat(in));
-    return batched ? transpose(Tensor<T>(adjoint), {1, 0, 2}) : reshape(Tensor<T>(adjoint), out.concat(in));
+    Handle adjoint;
+    if (function->recording.records_outside()) {
+      function->swept([this] { function->adjoints = all_adjoints(); });
+      adjoint = function->adjoints[input];
+    } else {
+      adjoint = std::move(all_adjoints()[input]);
+    }
+    if (!adjoint) return zeros<T>(full_shape());
+    return batched ? transpose(Tensor<T>(adjoint), {1, 0, 2}) : reshape(Tensor<T>(adjoint), full_shape());
+  }
+
+  Table all_adjoints() const {
+    Table adjoints(function->recording.inputs());
+    const Handle seeds = (batched ? shared_seeds(out[1]) : identity_seeds(out)).handle();
+    function->recording.reverse({&function->output.handle(), 1}, {&seeds, 1}, adjoints);
+    return adjoints;
   }
 
   // The identity over `shape`, as seeds: shape + shape.
@@ -230,13 +288,8 @@ struct Linearisation {
   Tensor<T> product(const Tensor<T>& v, bool transposed, const Where& where) {
     require_same_shape(transposed ? "Jacobian::apply_transposed: g" : "Jacobian::apply: v", v.shape(),
                        transposed ? out : in, where);
-    // One product is worth no more than a sweep.
-    const bool first = !multiplied.exchange(true, std::memory_order_relaxed);
-    if (searched.done() || !first || !function) {
-      if (const Structured* form = structure()) return structured_product(*form, v, transposed, where);
-    }
-    if (formed.done()) return matrix_product(v, transposed, where);
-    return swept_product(v, transposed, where);
+    if (searched.done() && structured) return structured_product(*structured, v, transposed, where);
+    return function ? swept_product(v, transposed, where) : matrix_product(v, transposed, where);
   }
 
   Tensor<T> swept_product(const Tensor<T>& v, bool transposed, const Where& where) const {
@@ -285,33 +338,21 @@ std::shared_ptr<Linearisation<T>> linearisation(const Shape& out, const Shape& i
   return made;
 }
 
-template <Real T>
-Tensor<T> written(const Structured& form) {
-  const auto& [terms, blocks] = form;
-  const bool by_tensors = traced(terms);
-  Tensor<T> matrix;
-  if (terms.matrix() && (by_tensors || has_columns(terms))) {
-    matrix = transpose(columns_of<T>(*terms.matrix(), blocks, true), {1, 2, 0});
-    if (terms.diagonals().empty() && terms.rank_ones().empty()) return matrix;
-  }
-  Tensor<T> J;
-  if (by_tensors) {
-    J = traced_dense<T>(form);
-  } else {
-    const KernelTerms<T> kernel_terms(form);
-    J = Tensor<T>(Handle(allocate_like<T>({blocks.batch, blocks.m, blocks.n})));
-    kernels::kernels<T>().structured_dense(*kernel_terms, J.mutable_data());
-  }
-  return matrix.handle() ? J + matrix : J;
-}
-
 }  // namespace
 }  // namespace detail
 
 template <Real T>
-Jacobian<T>::Jacobian(const Tensor<T>& dense, const Shape& output, const Shape& input, bool batched)
-    : at_(detail::linearisation<T>(output, input, batched)) {
-  at_->formed([&] { at_->matrix = dense; });
+Jacobian<T>::Jacobian(const Tensor<T>& dense, const Shape& output, const Shape& input, bool batched, Where where) {
+  if (!dense.handle()) throw ValueError("Jacobian" + to_string(where) + ": the matrix has no value");
+  const bool rows = output.rank() == 2 && input.rank() == 2 && output[0] == input[0];
+  if (batched && !rows) {
+    throw ShapeError("Jacobian" + to_string(where) + ": blocks are those of (batch, n) -> (batch, m), not of " +
+                     to_string(input) + " -> " + to_string(output));
+  }
+  const Shape full = batched ? Shape{output[0], output[1], input[1]} : output.concat(input);
+  detail::require_same_shape("Jacobian: the matrix", dense.shape(), full, where);
+  at_ = detail::linearisation<T>(output, input, batched);
+  at_->matrix = dense;
 }
 
 template <Real T>
@@ -331,10 +372,7 @@ Tensor<T> Jacobian<T>::apply_transposed(const Tensor<T>& g, Where where) const {
 
 template <Real T>
 Tensor<T> Jacobian<T>::dense() const {
-  const detail::Structured* form = at_->structure();
-  if (!form) return at_->dense();
-  return reshape(detail::written<T>(*form), batched() ? Shape{form->blocks.batch, form->blocks.m, form->blocks.n}
-                                                      : output_shape().concat(input_shape()));
+  return at_->function || at_->structured ? at_->dense() : at_->matrix;
 }
 
 template <Real T>
@@ -344,7 +382,8 @@ Tensor<T> Jacobian<T>::diagonal(Where where) const {
     throw ShapeError("Jacobian::diagonal" + to_string(where) + ": the blocks are (" + std::to_string(m) + ", " +
                      std::to_string(n) + "), not square. " + explain());
   }
-  const detail::Structured* form = at_->structure();
+  std::optional<detail::Structured> own;
+  const detail::Structured* form = at_->structure(own);
   if (!form || form->terms.matrix()) {
     return reshape(slice(reshape(dense(), {batch, m * n}), 1, 0, m * n, n + 1), input_shape());
   }
@@ -358,13 +397,14 @@ Tensor<T> Jacobian<T>::diagonal(Where where) const {
   return reshape(sum, input_shape());
 }
 
-template <Real T>
-Structure Jacobian<T>::structure() const {
-  const detail::Structured* form = at_->structure();
+namespace detail {
+namespace {
+
+Structure form_of(const Structured* form) {
   if (!form) return Structure::dense;
-  const detail::Terms& terms = form->terms;
+  const Terms& terms = form->terms;
   if (terms.zero()) return Structure::zero;
-  if (const detail::Matrix* matrix = terms.matrix()) {
+  if (const Matrix* matrix = terms.matrix()) {
     const bool alone = terms.diagonals().empty() && terms.rank_ones().empty();
     return alone && matrix->constant && !matrix->left && !matrix->right ? Structure::constant : Structure::dense;
   }
@@ -372,11 +412,22 @@ Structure Jacobian<T>::structure() const {
   return terms.diagonals().empty() ? Structure::low_rank : Structure::diagonal_plus_low_rank;
 }
 
+}  // namespace
+}  // namespace detail
+
+template <Real T>
+Structure Jacobian<T>::structure() const {
+  std::optional<detail::Structured> own;
+  return detail::form_of(at_->structure(own));
+}
+
 template <Real T>
 std::int64_t Jacobian<T>::rank() const {
-  const Structure form = structure();
-  if (form == Structure::constant || form == Structure::dense) return std::min(at_->blocks().m, at_->blocks().n);
-  return static_cast<std::int64_t>(at_->structured->terms.rank_ones().size());
+  std::optional<detail::Structured> own;
+  const detail::Structured* form = at_->structure(own);
+  const std::int64_t most = std::min(at_->blocks().m, at_->blocks().n);
+  if (!form || form->terms.matrix()) return most;
+  return std::min(most, static_cast<std::int64_t>(form->terms.rank_ones().size()));
 }
 
 template <Real T>
@@ -394,27 +445,31 @@ bool Jacobian<T>::batched() const {
 
 template <Real T>
 std::string Jacobian<T>::explain() const {
+  std::optional<detail::Structured> own;
+  const detail::Structured* form = at_->structure(own);
   const auto [batch, m, n] = at_->blocks();
-  const Structure found = structure();
+  const Structure found = detail::form_of(form);
   const std::string block = "(" + std::to_string(m) + ", " + std::to_string(n) + ")";
   std::string text = "Jacobian of " + to_string(input_shape()) + " -> " + to_string(output_shape()) + ": " +
                      (batched() ? std::to_string(batch) + " blocks " + block : "a matrix " + block) + ", " +
                      to_string(found);
-  if (!at_->function && !at_->structured) return text + "; given as a matrix, which products use.";
-  if (!at_->structured) {
+  if (!form && !at_->function) return text + "; given as a matrix, which products use.";
+  if (!form) {
     return text + ": no structure was found. Products are sweeps; dense() sweeps " +
            (at_->sweep() == Sweep::forward ? "forward, one tangent per input" : "in reverse, one adjoint per output") +
            (batched() ? ", shared over the batch." : ".");
   }
-  const detail::Terms& terms = at_->structured->terms;
-  if (!terms.rank_ones().empty()) text += " (rank " + std::to_string(terms.rank_ones().size()) + ")";
+  const detail::Terms& terms = form->terms;
+  if (!terms.rank_ones().empty()) text += " (rank " + std::to_string(rank()) + ")";
   if (const detail::Matrix* matrix = terms.matrix(); matrix && found == Structure::dense) {
     text += terms.diagonals().empty() ? ": " : ": a diagonal and ";
-    text += matrix->kind != detail::Matrix::Kind::columns ? "a triangle of ones, its rows and columns scaled"
-            : matrix->constant                            ? "a constant matrix, its rows and columns scaled"
-                                                          : "a matrix pushed through by its columns";
+    text += matrix->kind != detail::Matrix::Kind::columns ? "a triangle of ones"
+            : matrix->constant                            ? "a constant matrix"
+                                                          : "a matrix";
+    if (matrix->left || matrix->right) text += ", its rows or columns scaled";
   }
-  return text + "; found in the recorded operations. Products use that form, dense() writes the elements.";
+  return text + "; found in " + (at_->function ? "the recorded operations" : "the structure of two Jacobians") +
+         ". Products use that form, dense() writes the elements.";
 }
 
 template <Real T>
@@ -426,13 +481,16 @@ Jacobian<T> Jacobian<T>::composed(const Jacobian& outer, const Jacobian& inner) 
   }
   const auto [batch, m, inside] = outer.at_->blocks();
   const std::int64_t n = inner.at_->blocks().n;
-  const detail::Structured *a = outer.at_->structure(), *b = inner.at_->structure();
-  if (!a || !b || a->terms.matrix() || b->terms.matrix()) {
+  const auto by_matrices = [&outer, &inner, batch = batch, m = m, inside = inside, n] {
     const Tensor<T> J = matmul(reshape(outer.dense(), {batch, m, inside}), reshape(inner.dense(), {batch, inside, n}));
     const Shape full = outer.batched() ? J.shape() : outer.output_shape().concat(inner.input_shape());
-    return {reshape(J, full), outer.output_shape(), inner.input_shape(), outer.batched()};
-  }
-  Jacobian product(detail::linearisation<T>(outer.output_shape(), inner.input_shape(), outer.batched()));
+    return Jacobian(reshape(J, full), outer.output_shape(), inner.input_shape(), outer.batched());
+  };
+  std::optional<detail::Structured> own_outer, own_inner;
+  const detail::Structured *a = outer.at_->structure(own_outer), *b = inner.at_->structure(own_inner);
+  if (!a || !b || a->terms.matrix() || b->terms.matrix()) return by_matrices();
+  Jacobian product;
+  product.at_ = detail::linearisation<T>(outer.output_shape(), inner.input_shape(), outer.batched());
   detail::Structured form{{}, {batch, m, n}};
   for (const detail::Diagonal& d : a->terms.diagonals()) {
     const Tensor<T> entries = detail::rows_of<T>(d.entries, a->blocks);
@@ -449,6 +507,7 @@ Jacobian<T> Jacobian<T>::composed(const Jacobian& outer, const Jacobian& inner) 
     const Tensor<T> right = inner.apply_transposed(reshape(Tensor<T>(d.right), inner.output_shape()));
     form.terms.add(detail::RankOne{d.left, right.handle()});
   }
+  if (!detail::worth_keeping<T>(form.terms, form.blocks)) return by_matrices();
   product.at_->structured = std::move(form);
   product.at_->searched([] {});
   return product;
@@ -465,6 +524,7 @@ template <Real T>
 Jacobians<T> jacobians(Recording recording, const Tensor<T>& y, const JacobianOptions& options, const Where& where,
                        BatchAxes axes) {
   Jacobians<T> all;
+  const bool batched = !axes.empty();
   const std::size_t inputs = recording.inputs();
   all.reserve(inputs);
   auto function = std::allocate_shared<Recorded<T>>(PoolAllocator<Recorded<T>>{});
@@ -477,12 +537,14 @@ Jacobians<T> jacobians(Recording recording, const Tensor<T>& y, const JacobianOp
       throw ValueError("jacobian" + to_string(where) +
                        ": an argument is of another number type than the result; use vjp across types");
     }
-    auto at = linearisation<T>(y.shape(), x.shape, !axes.empty());
+    auto at = linearisation<T>(y.shape(), x.shape, batched);
     at->function = function;
     at->input = i;
     at->wanted = options.sweep;
     at->axes = std::move(axes);
-    all.emplace_back(std::move(at));
+    Jacobian<T> J;
+    J.at_ = std::move(at);
+    all.push_back(std::move(J));
   }
   return all;
 }

@@ -10,22 +10,20 @@
 //     jacobian(g)(y) * J;                       // the chain rule
 //
 // A Jacobian is the recorded function with its point: J v and J^T g are sweeps, at the price of jvp and vjp. Its form is
-// found when it is asked for, or when a second product makes it worth while (structure.hpp says how); from then on
-// products use it. The matrix is formed by dense() alone.
+// found when it is asked for, by structure() or dense() (structure.hpp says how); from then on products use it. The
+// matrix is formed by dense() alone.
 
 #include <iosfwd>
 #include <memory>
-#include <optional>
 #include <string>
 
-#include "structure.hpp"
 #include "transforms.hpp"
 
 namespace tapegrad {
 
-/// What is known of a Jacobian's form, of each block where it has several. `diagonal`: a sum of diagonals, the main one
-/// or, after concatenate and slice, others. `constant`: one matrix, shared by all blocks, that does not depend on the
-/// point.
+/// What is known of a Jacobian's form, of each block where it has several, from the operations and never from the
+/// numbers. `diagonal`: a sum of diagonals, the main one or, after concatenate and slice, others. `constant`: the matrix
+/// of one product with a constant matrix, shared by all blocks.
 enum class Structure { zero, diagonal, low_rank, diagonal_plus_low_rank, constant, dense };
 /// "diagonal plus low rank", ...
 TAPEGRAD_EXPORT std::string to_string(Structure structure);
@@ -38,34 +36,54 @@ struct JacobianOptions {
   Sweep sweep = Sweep::automatic;
 };
 
+template <Real T = double>
+class Jacobian;
+
 namespace detail {
+
 template <Real T>
 struct Linearisation;
-}
+template <Real T>
+using Jacobians = std::vector<Jacobian<T>, PoolAllocator<Jacobian<T>>>;
+
+/// Of y by every input of the recording; with `axes`, which the only input then has, by blocks. Throws ValueError when
+/// an input is of another type than y.
+template <Real T>
+TAPEGRAD_EXPORT Jacobians<T> jacobians(Recording recording, const Tensor<T>& y, const JacobianOptions& options,
+                                       const Where& where, BatchAxes axes = {});
+
+}  // namespace detail
 
 /// The derivative of one tensor by another at a point: a linear map, with its form and its matrix on demand. Traced when
 /// the point is on a tape, so that it can be differentiated again. Copies share what has been found. It keeps the records
 /// of its function, as a pullback does: where they stand inside another differentiated function, it throws TapeError once
 /// that has returned.
-template <Real T = double>
+template <Real T>
 class TAPEGRAD_EXPORT Jacobian {
  public:
-  /// Of the elements dense (output..., input...), or, when `batched`, blocks (batch, m, n).
-  Jacobian(const Tensor<T>& dense, const Shape& output, const Shape& input, bool batched = false);
+  /// Of the elements dense (output..., input...), or, when `batched`, blocks (batch, m, n). Throws ShapeError.
+  Jacobian(const Tensor<T>& dense, const Shape& output, const Shape& input, bool batched = false,
+           Where where = Where::here());
 
-  /// f at the point.
+  // Copied where it would be moved, so that none is ever empty.
+  Jacobian(const Jacobian&) = default;
+  Jacobian& operator=(const Jacobian&) = default;
+
+  /// f at the point. Throws ValueError where there is none: for a product of Jacobians, or one made of a matrix.
   const Tensor<T>& value() const;
   /// J v: v and the result have the shapes of input and output. Throws ShapeError.
   Tensor<T> apply(const Tensor<T>& v, Where where = Where::here()) const;
   /// J^T g: g and the result have the shapes of output and input. Throws ShapeError.
   Tensor<T> apply_transposed(const Tensor<T>& g, Where where = Where::here()) const;
-  /// Output shape then input shape, or (batch, m, n). Where there is structure each call writes it anew.
+  /// Output shape then input shape, or (batch, m, n). Where there is structure each call writes it anew, each element
+  /// good to a few ulp of the largest term of its row.
   Tensor<T> dense() const;
   /// The elements J(i, i): shape of the input. Throws ShapeError, saying what J is, where the blocks are not square.
   Tensor<T> diagonal(Where where = Where::here()) const;
 
   Structure structure() const;
-  /// Rank-one terms beside the diagonal. Where the structure is constant or dense: min(m, n).
+  /// The most that the rank can be, apart from diagonals: the number of rank-one terms, or min(m, n) where that is less
+  /// or there is a matrix.
   std::int64_t rank() const;
   const Shape& output_shape() const;
   const Shape& input_shape() const;
@@ -77,10 +95,11 @@ class TAPEGRAD_EXPORT Jacobian {
   /// between agrees, and both have blocks or neither has.
   friend Jacobian operator*(const Jacobian& outer, const Jacobian& inner) { return composed(outer, inner); }
 
-  /// Inside the library.
-  explicit Jacobian(std::shared_ptr<detail::Linearisation<T>> linearisation) : at_(std::move(linearisation)) {}
-
  private:
+  template <Real U>
+  friend detail::Jacobians<U> detail::jacobians(detail::Recording, const Tensor<U>&, const JacobianOptions&,
+                                                const Where&, detail::BatchAxes);
+  Jacobian() = default;
   static Jacobian composed(const Jacobian& outer, const Jacobian& inner);
 
   std::shared_ptr<detail::Linearisation<T>> at_;
@@ -94,14 +113,6 @@ extern template class Jacobian<double>;
 
 namespace detail {
 
-template <Real T>
-using Jacobians = std::vector<Jacobian<T>, PoolAllocator<Jacobian<T>>>;
-
-/// Of y by every input of the recording; with `axes`, which the only input then has, by blocks. Throws ValueError when
-/// an input is of another type than y.
-template <Real T>
-TAPEGRAD_EXPORT Jacobians<T> jacobians(Recording recording, const Tensor<T>& y, const JacobianOptions& options,
-                                       const Where& where, BatchAxes axes = {});
 template <Real T>
 TAPEGRAD_EXPORT Jacobian<T> blocks_jacobian(Recording recording, const Tensor<T>& x, const Tensor<T>& y,
                                             const JacobianOptions& options, const Where& where);
@@ -136,7 +147,8 @@ auto jacobian_of(F& f, const JacobianOptions& options, const Where& where, const
 
 /// The Jacobian of f, a tensor of its arguments. Template arguments are the numbers of the arguments to differentiate,
 /// by default the first; several give a tuple in their order. By an argument that holds several tensors (parameters.hpp
-/// lists which) it is a vector of Jacobians, in the order of its tensors.
+/// lists which) it is a vector of Jacobians, in the order of its tensors. All tensors are of the result's type, else it
+/// throws ValueError.
 template <std::size_t... I, class F>
 auto jacobian(F f, JacobianOptions options = {}, Where where = Where::here()) {
   return [f = std::move(f), options, where](const auto&... args) {

@@ -56,13 +56,15 @@ void Terms::add(RankOne term) {
 }
 
 template <Real T>
-void Terms::add(Matrix term, const Blocks& blocks) {
+bool Terms::add(Matrix term, const Blocks& blocks, bool write_out) {
   if (const Matrix* own = matrix()) {
+    if (!write_out) return false;
     const Tensor<T> sum = columns_of<T>(*own, blocks, true) + columns_of<T>(term, blocks, true);
     matrix_.clear();
     term = {Matrix::Kind::columns, {}, sum.handle(), {}};
   }
   matrix_.push_back(std::move(term));
+  return true;
 }
 
 void Terms::clear() {
@@ -133,6 +135,11 @@ Handle Carried::row() const {
   });
 }
 
+Handle Carried::scale() const {
+  Handle scale = row();
+  return scale.array()->data == ones(input).array()->data ? Handle() : std::move(scale);
+}
+
 bool carry_moved(const Carried& carried, std::int64_t offset) {
   const Diagonal& term = carried.diagonal;
   carried.sum.add(Diagonal{term.shift - offset, pushed(carried.call, carried.k, term.entries)});
@@ -141,8 +148,8 @@ bool carry_moved(const Carried& carried, std::int64_t offset) {
 
 bool carry_diagonal(const Carried& carried) { return carried.in.m == carried.out.m && carry_moved(carried, 0); }
 
-template void Terms::add<float>(Matrix, const Blocks&);
-template void Terms::add<double>(Matrix, const Blocks&);
+template bool Terms::add<float>(Matrix, const Blocks&, bool);
+template bool Terms::add<double>(Matrix, const Blocks&, bool);
 template Tensor<float> columns_of(const Matrix&, const Blocks&, bool);
 template Tensor<double> columns_of(const Matrix&, const Blocks&, bool);
 template Tensor<float> matrix_product(const Matrix&, const Blocks&, const Tensor<float>&, bool);
@@ -156,11 +163,11 @@ namespace {
 template <Real T>
 class Push {
  public:
-  Push(const Call& call, std::size_t k, const Shape& input, const Blocks& in, const Blocks& out, bool by_columns,
+  Push(const Call& call, std::size_t k, const Shape& input, const Blocks& in, const Blocks& out, int& column_pushes,
        Ones& ones, Terms& sum)
-      : call_(call), k_(k), input_(input), in_(in), out_(out), by_columns_(by_columns), ones_(ones), sum_(sum) {}
+      : call_(call), k_(k), input_(input), in_(in), out_(out), column_pushes_(column_pushes), ones_(ones), sum_(sum) {}
 
-  // False where a matrix would have to be pushed column by column, and must not be.
+  // False where more would have to be pushed column by column than is left of `column_pushes`.
   bool operator()(const Terms& terms) {
     for (const Diagonal& term : terms.diagonals()) {
       if (!push(term)) return false;
@@ -192,7 +199,7 @@ class Push {
       add_row(row_of(term.shift, plain ? w.handle() : (w * Tensor<T>(term.entries)).handle()));
       return true;
     }
-    if (!by_columns_) return false;
+    if (column_pushes_ == 0) return false;
     const Tensor<T> unit = columns_where<T>(in_, [&term](auto i, auto j) { return j == i + term.shift; });
     return push_columns({Matrix::Kind::columns, {}, unit.handle(), row_of(term.shift, term.entries)});
   }
@@ -202,8 +209,7 @@ class Push {
       const Handle& left = term.left ? term.left : ones_(call_.operand_shape(k_));
       Handle scaled = pushed(call_, k_, left);
       if (!term.left && scaled.array()->data == left.array()->data) scaled = {};
-      sum_.add<T>({term.kind, std::move(scaled), term.columns, term.right, term.constant}, out_);
-      return true;
+      return add({term.kind, std::move(scaled), term.columns, term.right, term.constant});
     }
     if (out_.m == 1) {
       const Tensor<T> row = matrix_product(term, in_, reshape(weights(), {in_.batch, in_.m}), true);
@@ -214,28 +220,47 @@ class Push {
   }
 
   bool push_columns(const Matrix& term) {
-    if (!by_columns_) return false;
+    if (column_pushes_-- == 0 || call_.operand_shape(k_).rank() == Shape::max_rank) return false;
     const Shape seeded = Shape{in_.n}.concat(call_.operand_shape(k_));
     const Tensor<T> columns(pushed(call_, k_, reshape(columns_of<T>(term, in_, false), seeded).handle()));
-    sum_.add<T>({Matrix::Kind::columns, {}, reshape(columns, {out_.n, out_.batch, out_.m}).handle(), term.right}, out_);
-    return true;
+    return add({Matrix::Kind::columns, {}, reshape(columns, {out_.n, out_.batch, out_.m}).handle(), term.right});
+  }
+
+  bool add(Matrix term) {
+    const bool write_out = sum_.matrix() != nullptr && column_pushes_ > 0;
+    column_pushes_ -= write_out;
+    return sum_.add<T>(std::move(term), out_, write_out);
   }
 
   const Call& call_;
   std::size_t k_;
   const Shape& input_;
   Blocks in_, out_;
-  bool by_columns_;
+  int& column_pushes_;
   Ones& ones_;
   Terms& sum_;
 };
 
-// Products of factors say nothing where one is infinite: a sweep then still finds 0 where nothing asks for it.
+// Beyond this many terms, sweeps are as cheap.
+std::size_t most_terms(const Blocks& blocks) {
+  return static_cast<std::size_t>(std::clamp<std::int64_t>(blocks.n / 2, 4, 16));
+}
+
+bool few(const Terms& terms, const Blocks& blocks) {
+  return terms.diagonals().size() + terms.rank_ones().size() <= most_terms(blocks);
+}
+
+}  // namespace
+
 template <Real T>
-bool finite_factors(const Terms& terms) {
+bool worth_keeping(const Terms& terms, const Blocks& blocks) {
   const auto finite = [](const Handle& factor) {
     return !factor || kernels::kernels<T>().all_finite(factor.array()->as<T>(), factor.shape().count());
   };
+  if (!few(terms, blocks)) return false;
+  for (const Diagonal& term : terms.diagonals()) {
+    if (!finite(term.entries)) return false;
+  }
   for (const RankOne& term : terms.rank_ones()) {
     if (!finite(term.left) || !finite(term.right)) return false;
   }
@@ -243,16 +268,12 @@ bool finite_factors(const Terms& terms) {
   return !matrix || (finite(matrix->left) && finite(matrix->columns) && finite(matrix->right));
 }
 
-// Beyond this many rank-one terms, sweeps are as cheap.
-std::size_t most_terms(const Blocks& blocks) {
-  return static_cast<std::size_t>(std::clamp<std::int64_t>(blocks.n / 2, 4, 16));
-}
-
-}  // namespace
+template bool worth_keeping<float>(const Terms&, const Blocks&);
+template bool worth_keeping<double>(const Terms&, const Blocks&);
 
 template <Real T>
 std::optional<Structured> Recording::structure(const Handle& output, std::size_t input,
-                                               std::span<const BatchAxis> axes) const {
+                                               std::span<const BatchAxis> axes, bool columns_allowed) const {
   require_open({});
   const Segment& s = segment_;
   const Shape& shape = s.tape->record(s.begin + static_cast<std::uint32_t>(input)).output->shape;
@@ -264,6 +285,11 @@ std::optional<Structured> Recording::structure(const Handle& output, std::size_t
   const auto blocks_of = [=](const Shape& value) { return Blocks{batch, value.count(first, value.rank()), n}; };
   const Blocks blocks = blocks_of(output.shape());
   Structured result{{}, blocks};
+  // Columns are as many tangents as the input has elements, where a reverse sweep has as many adjoints as the output; and
+  // a sweep takes all terms at once, so that it is cheaper where this happens often.
+  constexpr int most_column_pushes = 2;
+  const int allowed = columns_allowed && blocks.n <= blocks.m ? most_column_pushes : 0;
+  int column_pushes = allowed;
   if (!depends_on_inputs(output)) return result;
   const LastUses last = last_uses(output);
   std::vector<Terms, PoolAllocator<Terms>> table(last.size());
@@ -278,25 +304,25 @@ std::optional<Structured> Recording::structure(const Handle& output, std::size_t
       if (from == no_record || from < s.begin || table[from - s.begin].zero()) continue;
       const bool leading = axes.empty() || axes[i] == static_cast<BatchAxis>(call.output_shape().rank());
       if (!leading || call.output_array().dtype != dtype_of<T> || !call.primitive().pushforward) return std::nullopt;
-      // Columns are as many tangents as the input has elements; a reverse sweep has as many adjoints as the output.
-      Push<T> push(call, k, shape, blocks_of(call.operand_shape(k)), blocks_of(call.output_shape()),
-                   blocks.n <= blocks.m, units, table[i]);
+      Push<T> push(call, k, shape, blocks_of(call.operand_shape(k)), blocks_of(call.output_shape()), column_pushes,
+                   units, table[i]);
       if (!push(table[from - s.begin])) return std::nullopt;
     }
-    if (table[i].rank_ones().size() > most_terms(blocks)) return std::nullopt;
+    if (!few(table[i], blocks)) return std::nullopt;
     for (std::size_t k = 0; k < call.operand_count(); ++k) {
       const std::uint32_t from = call.operands(k).record;
       if (from != no_record && from >= s.begin && last[from - s.begin] == i) table[from - s.begin].clear();
     }
   }
-  if (!finite_factors<T>(table[end])) return std::nullopt;
+  if (!worth_keeping<T>(table[end], blocks)) return std::nullopt;
   result.terms = std::move(table[end]);
+  result.by_columns = column_pushes != allowed;
   return result;
 }
 
 template std::optional<Structured> Recording::structure<float>(const Handle&, std::size_t,
-                                                               std::span<const BatchAxis>) const;
+                                                               std::span<const BatchAxis>, bool) const;
 template std::optional<Structured> Recording::structure<double>(const Handle&, std::size_t,
-                                                                std::span<const BatchAxis>) const;
+                                                                std::span<const BatchAxis>, bool) const;
 
 }  // namespace tapegrad::detail

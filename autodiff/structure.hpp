@@ -58,9 +58,9 @@ class Terms {
 
   void add(Diagonal term);
   void add(RankOne term);
-  /// Two matrices become one, written out.
+  /// Two matrices would become one, written out; false, and nothing added, unless `write_out` allows that.
   template <Real T>
-  void add(Matrix term, const Blocks& blocks);
+  bool add(Matrix term, const Blocks& blocks, bool write_out = false);
   void clear();
 
  private:
@@ -101,8 +101,9 @@ struct Carried {
   Ones& ones;
   Terms& sum;
 
-  /// J's column sums, a row of the input's shape.
+  /// J's column sums, a row of the input's shape; and the same, but empty where they are all one.
   Handle row() const;
+  Handle scale() const;
   /// The same for another diagonal.
   Carried with(const Diagonal& other) const { return {call, k, other, input, in, out, ones, sum}; }
 };
@@ -116,6 +117,12 @@ bool carry_moved(const Carried& carried, std::int64_t offset);
 struct Structured {
   Terms terms;
   Blocks blocks;
+  bool by_columns = false;  // some matrix was pushed, or written out, column by column
 };
+
+/// Few enough to be cheaper than a sweep, and finite: products of factors say nothing where one is infinite, and a sweep
+/// then still finds 0 where nothing asks for it.
+template <Real T>
+bool worth_keeping(const Terms& terms, const Blocks& blocks);
 
 }  // namespace tapegrad::detail

@@ -240,8 +240,13 @@ Recording::~Recording() {
 void Recording::require_open(const Where& where) const {
   if (segment_.outer_scope == 0) return;
   if (current_tape != segment_.tape || current_tape->depth_of(segment_.outer_scope) < 0) {
-    throw_not_open({segment_.outer_scope}, "a pullback", where);
+    throw_not_open({segment_.outer_scope}, "a pullback or a Jacobian", where);
   }
+}
+
+bool Recording::records_outside() const {
+  if (!segment_.needed) return true;
+  return current_tape == segment_.tape && current_tape->depth_of(segment_.outer_scope) == current_tape->depth_ - 1;
 }
 
 bool Recording::depends_on_inputs(const Handle& output) const {

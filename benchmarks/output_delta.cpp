@@ -7,6 +7,7 @@
 //   closed_form_tensor  the same as an operation of tensors
 //   vjp                 the activation recorded, g = dC/da in tensors, one reverse sweep
 //   jacobian_apply      the Jacobian object, applied to g
+//   jacobian_structured  the same, once its structure has been asked for, which is then applied
 //   jacobian_dense      the Jacobian as a matrix, then its product with g
 //   finite_difference   central differences of the loss by z
 //   notebook            as notebook 001 has it: dC/da by the tape too, then the whole matrix
@@ -160,6 +161,11 @@ void add_pair(const std::string& name, F f, C loss, const Known& known = {}) {
     });
     c.variant("jacobian_apply", 1e-12, [=] {
       const auto J = jacobian_at(f, z);
+      return J.apply_transposed(slope(J.value(), y));
+    });
+    c.variant("jacobian_structured", 1e-12, [=] {
+      const auto J = jacobian_at(f, z);
+      J.structure();
       return J.apply_transposed(slope(J.value(), y));
     });
     c.variant("jacobian_dense", 1e-12, [=] {

@@ -83,6 +83,7 @@ Tensor<T> delta_by_sweep(const F& f, const C& c, const Tensor<T>& z, const Tenso
 template <class F, class C, Real T, class Y>
 Tensor<T> delta_by_jacobian(const F& f, const C& c, const Tensor<T>& z, const Tensor<Y>& y, bool mixes_rows) {
   const auto J = mixes_rows || z.rank() != 2 ? jacobian(f)(z) : batch_jacobian(f)(z);
+  J.structure();  // its form, before the product: without it J^T g would be one more sweep
   return J.apply_transposed(grad([&](const Tensor<T>& a) { return total(c(a, y)); })(J.value()));
 }
 

@@ -152,8 +152,12 @@ template <Real T>
 void heat_map(const Jacobian<T>& J, const std::string& path, const std::string& title, std::int64_t block) {
   const Shape &out = J.output_shape(), &in = J.input_shape();
   const std::int64_t blocks = J.batched() ? out[0] : 1;
+  if (out.count() == 0 || in.count() == 0) {
+    throw ShapeError("heat_map: the Jacobian of " + to_string(in) + " -> " + to_string(out) + " is empty");
+  }
   if (block < 0 || block >= blocks) {
-    throw ValueError("heat_map: block " + std::to_string(block) + " of a Jacobian with " + std::to_string(blocks));
+    throw ValueError("heat_map: block " + std::to_string(block) + " of a Jacobian with " + std::to_string(blocks) +
+                     " blocks");
   }
   const Tensor<T> matrices = reshape(J.dense(), {blocks, out.count() / blocks, in.count() / blocks});
   const Shape matrix = matrices.shape().suffix(1);

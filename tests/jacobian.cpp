@@ -1,6 +1,7 @@
 // The Jacobian object: products before and after its form is known, composition, several arguments, what it says.
 #include <doctest/doctest.h>
 
+#include <cmath>
 #include <functional>
 #include <map>
 #include <optional>
@@ -29,10 +30,11 @@ TEST_CASE("products are the same before and after the form is known") {
   const auto pulled = vjp(softmax_by_hand, z).second(g);
   for (Sweep sweep : {Sweep::automatic, Sweep::forward, Sweep::reverse}) {
     const auto J = jacobian(softmax_by_hand, {.sweep = sweep})(z);
-    for (int times = 0; times < 3; ++times) {  // a sweep, then the form
-      CHECK(close(J.apply(v), expected));
-      CHECK(close(J.apply_transposed(g), pulled));
-    }
+    CHECK(close(J.apply(v), expected));
+    CHECK(close(J.apply_transposed(g), pulled));
+    CHECK(J.structure() == (sweep == Sweep::automatic ? Structure::diagonal_plus_low_rank : Structure::dense));
+    CHECK(close(J.apply(v), expected));
+    CHECK(close(J.apply_transposed(g), pulled));
     const Tensor<> dense = J.dense();
     CHECK(close(matmul(dense, v), expected));
     CHECK(close(J.apply(v), expected));
@@ -67,6 +69,89 @@ TEST_CASE("inside a function that has returned it says so") {
   CHECK_THROWS_WITH_AS(kept->dense(), Contains("has returned"), TapeError);
 }
 
+TEST_CASE("first asked inside an inner function, and used again outside") {
+  const Tensor<> z = normal({4}), w = normal({4}, 2);
+  for (Sweep sweep : {Sweep::automatic, Sweep::forward, Sweep::reverse}) {
+    const auto total = [&](int first) {
+      return [&, first](const Tensor<>& x) {
+        const auto J = jacobian([](const Tensor<>& t) { return sort(softmax_by_hand(t)); }, {.sweep = sweep})(x);
+        const Tensor<> inner = grad([&](const Tensor<>& v) {
+          const Tensor<> found = first == 0   ? J.dense()
+                                 : first == 1 ? J.apply(x)
+                                 : first == 2 ? J.diagonal()
+                                              : full({}, static_cast<double>(J.rank()));
+          return sum(v * v) * sum(found * found);
+        })(w);
+        return sum(square(J.dense())) + sum(inner) + sum(J.apply_transposed(x)) + sum(J.diagonal());
+      };
+    };
+    for (int first = 0; first < 4; ++first) {
+      CHECK(close(grad(total(first))(z), elementwise_grad([&](const Tensor<>& x) { return total(first)(x); })(z)));
+      const double h = 1e-6;
+      const Tensor<> step{h, 0, 0, 0};
+      const double slope = (total(first)(z + step).item() - total(first)(z - step).item()) / (2 * h);
+      CHECK(grad(total(first))(z)(0) == doctest::Approx(slope).epsilon(1e-6));
+    }
+  }
+}
+
+TEST_CASE("products never form a matrix") {
+  // 3000^2 doubles would be 72 MB, and (400 200)^2 of them do not fit at all.
+  const Tensor<> W = normal({3000, 3000}) * 0.01, x = normal({3000}, 2), Z = normal({400, 200});
+  const auto J = jacobian([&](const Tensor<>& t) { return tanh(matmul(tanh(matmul(t, W)), W)); })(x);
+  CHECK(J.structure() == Structure::dense);
+  const auto pulled = vjp([&](const Tensor<>& t) { return tanh(matmul(tanh(matmul(t, W)), W)); }, x).second(x);
+  for (int times = 0; times < 3; ++times) CHECK(close(J.apply_transposed(x), pulled));
+  const auto rows = jacobian(softmax_by_hand)(Z);
+  CHECK(rows.structure() == Structure::dense);
+  for (int times = 0; times < 3; ++times) CHECK(close(rows.apply_transposed(Z), vjp(softmax_by_hand, Z).second(Z)));
+}
+
+TEST_CASE("infinite slopes that nothing asks for give no NaN") {
+  const Tensor<> z{0, 4};
+  using F = std::function<Tensor<>(const Tensor<>&)>;
+  for (const F& f : {F([](const Tensor<>& x) { return sqrt(x) * sqrt(x); }),
+                     F([](const Tensor<>& x) { return pow(x, 0.5) * pow(x, 1.5); }),
+                     F([](const Tensor<>& x) { return 0.0 * sqrt(x); }), F([](const Tensor<>& x) { return sqrt(x); })}) {
+    const auto J = jacobian(f)(z);
+    const auto swept = jacobian(f, {.sweep = Sweep::reverse})(z);
+    for (std::int64_t i = 0; i < 4; ++i) {
+      const double a = J.dense().data()[i], b = swept.dense().data()[i];
+      CHECK((a == b || std::abs(a - b) < 1e-12));
+    }
+    CHECK(close(J.apply({0, 1}) * Tensor<>{0, 1}, swept.apply({0, 1}) * Tensor<>{0, 1}));
+    CHECK(close(J.apply(zeros({2})), zeros({2})));
+    CHECK(close(swept.apply(zeros({2})), zeros({2})));
+  }
+}
+
+TEST_CASE("intermediates with as many axes as there can be") {
+  const auto f = [](const Tensor<>& x) {
+    const Tensor<> y = reshape(x, {1, 1, 1, 1, 1, 1, 2, 3});
+    return reshape(transpose(y, {0, 1, 2, 3, 4, 5, 7, 6}), {6}) * 2.0;
+  };
+  const Tensor<> x = normal({6}), g = normal({6}, 2);
+  const auto J = jacobian(f)(x);
+  for (int times = 0; times < 3; ++times) {
+    CHECK(close(J.apply_transposed(g), vjp(f, x).second(g)));
+    CHECK(J.structure() == Structure::dense);
+  }
+}
+
+TEST_CASE("made of a matrix, moved and copied") {
+  const Tensor<> A = normal({3, 4});
+  Jacobian<> J(A, {3}, {4});
+  CHECK(close(J.dense(), A));
+  CHECK(J.structure() == Structure::dense);
+  CHECK(close(J.apply(normal({4})), matmul(A, normal({4}))));
+  Jacobian<> moved = std::move(J);
+  CHECK(J.rank() == 3);  // still there
+  CHECK(moved.rank() == 3);
+  CHECK_THROWS_WITH_AS(Jacobian<>(A, {4}, {3}), Contains("has shape (3, 4) where (4, 3) is needed"), ShapeError);
+  CHECK_THROWS_AS(Jacobian<>(A, {3}, {4}, true), ShapeError);
+  CHECK_THROWS_AS(Jacobian<>(Tensor<>(), {0}, {}), ValueError);
+}
+
 TEST_CASE("the chain rule") {
   const Tensor<> z = normal({5});
   const Tensor<> A = normal({5, 4}, 4), B = normal({5, 5}, 5);
@@ -93,6 +178,16 @@ TEST_CASE("the chain rule") {
   CHECK(twice.structure() == Structure::diagonal_plus_low_rank);
   CHECK(twice.rank() == 2);
   CHECK((jacobian(scale)(scale(z)) * jacobian(scale)(z)).structure() == Structure::diagonal);
+  const auto total = [](const Tensor<>& x) { return sum(exp(x), -1, keep_dims) * linspace(1, 2, 5); };
+  for (const F& inner : functions) {
+    if (inner(z).shape() != z.shape()) continue;
+    const auto J = jacobian(total)(inner(z)) * jacobian(inner)(z);  // low rank alone
+    CHECK(close(J.dense(), jacobian([&](const Tensor<>& x) { return total(inner(x)); })(z).dense()));
+  }
+  auto power = twice;
+  for (int i = 0; i < 12; ++i) power = power * twice;
+  CHECK(power.rank() <= 5);
+  CHECK(std::string(twice.explain()).find("the structure of two Jacobians") != std::string::npos);
   CHECK_THROWS_WITH_AS(jacobian(linear)(z) * jacobian(linear)(z), Contains("the outer one takes (5), the inner one gives (4)"),
                        ShapeError);
   const Tensor<> Z = normal({3, 5});

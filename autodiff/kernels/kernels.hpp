@@ -53,7 +53,7 @@ struct Band {
 enum class Triangle { none, lower, upper };
 
 // `batch` blocks (m, n): outer products, bands, and a triangle of ones with its rows and columns scaled. Every factor
-// holds one row of m, or of n, for each block.
+// holds one row of m, or of n, for each block. With a triangle m = n.
 template <class T>
 struct StructuredMatrix {
   std::int64_t batch, m, n;

@@ -23,7 +23,7 @@ inline void add_triangle(Triangle kind, std::int64_t i, std::int64_t n, T scale,
 // What is added to row i once its outer products are written, while it is in the cache.
 template <class T>
 inline void finish_row(const StructuredMatrix<T>& J, std::int64_t b, std::int64_t i, T* row) {
-  if (J.triangle != Triangle::none && i < J.n) {
+  if (J.triangle != Triangle::none) {
     add_triangle(J.triangle, i, J.n, J.scale.left[b * J.m + i], J.scale.right + b * J.n, row);
   }
   for (std::int64_t d = 0; d < J.bands; ++d) {
@@ -137,14 +137,12 @@ inline void apply_block(const T* const* along, const T* const* across, const T* 
 
 // out += the triangle, by a running sum.
 template <class T>
-inline void add_triangle_product(Triangle kind, const T* along, const T* across, const T* v, std::int64_t size,
-                                 std::int64_t out_size, T* out) {
+inline void add_triangle_product(Triangle kind, const T* along, const T* across, const T* v, std::int64_t n, T* out) {
   T sum{0};
-  const bool ascending = kind == Triangle::lower;
-  for (std::int64_t step = 0; step < std::max(size, out_size); ++step) {
-    const std::int64_t i = ascending ? step : std::max(size, out_size) - 1 - step;
-    if (i < size) sum += along[i] * v[i];
-    if (i < out_size) out[i] += across[i] * sum;
+  for (std::int64_t step = 0; step < n; ++step) {
+    const std::int64_t i = kind == Triangle::lower ? step : n - 1 - step;
+    sum += along[i] * v[i];
+    out[i] += across[i] * sum;
   }
 }
 
@@ -182,7 +180,7 @@ template <class T>
     if (J.triangle != Triangle::none) {
       const T *left = J.scale.left + b * J.m, *right = J.scale.right + b * J.n;
       const Triangle kind = !transposed ? J.triangle : J.triangle == Triangle::lower ? Triangle::upper : Triangle::lower;
-      add_triangle_product(kind, transposed ? left : right, transposed ? right : left, v, size, out_size, out);
+      add_triangle_product(kind, transposed ? left : right, transposed ? right : left, v, size, out);
     }
   }
 }

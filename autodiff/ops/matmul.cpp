@@ -92,15 +92,9 @@ bool carry(const Carried& carried) {
   if (carried.diagonal.shift != 0) return false;
   const Tensor<T> matrix = call.operand<T>(other);
   const Tensor<T> columns = k == 0 ? (tb ? transpose(matrix) : matrix) : (ta ? matrix : transpose(matrix));
-  const Handle right = carried.row();
-  const bool scaled = right.array()->data != carried.ones(carried.input).array()->data;
-  carried.sum.add<T>({Matrix::Kind::columns,
-                      {},
-                      reshape(columns, {out.n, 1, out.m}).handle(),
-                      scaled ? right : Handle(),
-                      !call.leads_to_input(other)},
-                     out);
-  return true;
+  return carried.sum.add<T>({Matrix::Kind::columns, {}, reshape(columns, {out.n, 1, out.m}).handle(), carried.scale(),
+                             !call.leads_to_input(other)},
+                            out);
 }
 
 template <class T>

@@ -184,8 +184,7 @@ bool cumsum_carry(const Carried& carried) {
   const std::int64_t count = carried.call.operand_shape(0).from_end(static_cast<std::size_t>(attributes.axes[0]));
   if (count != carried.in.m || count != carried.in.n || carried.diagonal.shift != 0) return false;
   const Matrix::Kind kind = attributes.axes[1] != 0 ? Matrix::Kind::upper : Matrix::Kind::lower;
-  carried.sum.add<T>({kind, {}, {}, carried.row()}, carried.out);
-  return true;
+  return carried.sum.add<T>({kind, {}, {}, carried.scale()}, carried.out);
 }
 template <class T>
 constexpr Primitive cumsum_primitive{
