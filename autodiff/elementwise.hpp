@@ -13,9 +13,9 @@
 // kernels and is differentiated as a program, to any order. So numbers that the lambda captures are fixed from then on,
 // nothing in it can branch on its arguments, and its functions are the elementwise ones of ops.hpp, and select. A
 // program does what the operations one by one would do, to the last bit, with these liberties, each good to a few ulp:
-// constant factors are multiplied with each other first; a / (1 + exp(-x)) is taken as a * sigmoid(x), log1p(exp(x)) as
-// softplus(x) and tanh(softplus(x)) at the cost of one exp, which stay finite, with their derivatives, where the
-// exponential overflows.
+// constant factors are multiplied with each other first; a / (1 + exp(-x)) is taken as a * sigmoid(x), log(1 + u) as
+// log1p(u), log1p(exp(x)) as softplus(x) and tanh(softplus(x)) at the cost of one exp, which stay finite, with their
+// derivatives, where the exponential overflows.
 
 #include <cstddef>
 #include <string>
@@ -124,13 +124,12 @@ class Elementwise<n, std::index_sequence<rest...>> {
     return detail::inline_function(function_, operands);
   }
 
-  /// (f(x), f'(x) v) of plain tensors of one shape, for a function of one operand, in one pass over memory; what jvp(f, x,
-  /// v) does. Throws ShapeError where the shapes differ.
+  /// (f(x), f'(x) v) of plain tensors of one shape, for a function of one operand, in one pass over memory; what jvp(f,
+  /// x, v) does. Throws ShapeError where the shapes differ.
   template <Real T>
-    requires(n == 1)
-  std::pair<Tensor<T>, Tensor<T>> jvp(const Tensor<T>& x, const Tensor<T>& v, Where where = Where::here()) const {
-    return detail::run_with_tangent(function_, x, v, where);
-  }
+  requires(n == 1) std::pair<Tensor<T>, Tensor<T>> jvp(const Tensor<T>& x, const Tensor<T>& v,
+                                                       Where where = Where::here())
+  const { return detail::run_with_tangent(function_, x, v, where); }
 
  private:
   detail::Handle function_;

@@ -114,6 +114,8 @@ Scalar Graph::apply(const Operation& o, std::span<const Scalar> x, double p) {
   } else if (is<ops::Mul0>(o)) {
     if (is_constant(a) && std::isfinite(constant_of(a)) && constant_of(a) != 0) return b * a;
     if (is_constant(b) && std::isfinite(constant_of(b)) && constant_of(b) != 0) return a * b;
+  } else if (is<ops::Log>(o)) {
+    if (made_by(a, static_cast<const ops::Add*>(nullptr)) && is_constant(inside(a, 1), 1)) return log1p(inside(a, 0));
   } else if (is<ops::Log1p>(o)) {
     if (made_by(a, static_cast<const ops::Exp*>(nullptr))) return softplus(inside(a, 0));
   } else if (is<ops::Tanh>(o)) {

@@ -12,6 +12,8 @@
 
 namespace tapegrad {
 
+std::ostream& operator<<(std::ostream& out, Structure structure) { return out << to_string(structure); }
+
 std::string to_string(Structure structure) {
   switch (structure) {
     case Structure::zero:
@@ -288,6 +290,7 @@ struct Linearisation {
   Tensor<T> product(const Tensor<T>& v, bool transposed, const Where& where) {
     require_same_shape(transposed ? "Jacobian::apply_transposed: g" : "Jacobian::apply: v", v.shape(),
                        transposed ? out : in, where);
+    if (function) function->recording.require_open(where);
     if (searched.done() && structured) return structured_product(*structured, v, transposed, where);
     return function ? swept_product(v, transposed, where) : matrix_product(v, transposed, where);
   }
@@ -357,7 +360,8 @@ Jacobian<T>::Jacobian(const Tensor<T>& dense, const Shape& output, const Shape& 
 
 template <Real T>
 const Tensor<T>& Jacobian<T>::value() const {
-  if (!at_->function) throw ValueError("Jacobian::value: a Jacobian that was composed, or made of a matrix, has no point");
+  if (!at_->function)
+    throw ValueError("Jacobian::value: a Jacobian that was composed, or made of a matrix, has no point");
   return at_->function->value;
 }
 
@@ -455,9 +459,12 @@ std::string Jacobian<T>::explain() const {
                      to_string(found);
   if (!form && !at_->function) return text + "; given as a matrix, which products use.";
   if (!form) {
-    return text + ": no structure was found. Products are sweeps; dense() sweeps " +
+    return text + ": no structure was found, or an element is not finite here. Products are sweeps; dense() sweeps " +
            (at_->sweep() == Sweep::forward ? "forward, one tangent per input" : "in reverse, one adjoint per output") +
-           (batched() ? ", shared over the batch." : ".");
+           (batched() ? ", shared over the batch." : ".") +
+           (!batched() && input_shape().rank() == 2
+                ? " If the rows do not mix, batch_jacobian finds the structure of each."
+                : "");
   }
   const detail::Terms& terms = form->terms;
   if (!terms.rank_ones().empty()) text += " (rank " + std::to_string(rank()) + ")";
@@ -550,13 +557,17 @@ Jacobians<T> jacobians(Recording recording, const Tensor<T>& y, const JacobianOp
 }
 
 template <Real T>
-Jacobian<T> blocks_jacobian(Recording recording, const Tensor<T>& x, const Tensor<T>& y,
-                            const JacobianOptions& options, const Where& where) {
+Jacobian<T> blocks_jacobian(Recording recording, const Tensor<T>& x, const Tensor<T>& y, const JacobianOptions& options,
+                            const Where& where) {
   if (y.rank() != 2) {
     throw ShapeError("batch_jacobian" + to_string(where) + ": the function took " + to_string(x.shape()) + " to " +
-                     to_string(y.shape()) + ", not to (batch, m)");
+                     to_string(y.shape()) + ", not to (batch, m); reduce with keep_dims");
   }
   BatchAxes axes = recording.require_separate_rows(y.handle(), x.shape(), where);
+  if (y.shape()[0] != x.shape()[0]) {
+    throw ShapeError("batch_jacobian" + to_string(where) + ": the function took a batch of shape " +
+                     to_string(x.shape()) + " to " + to_string(y.shape()) + ", which is another batch");
+  }
   return jacobians(std::move(recording), y, options, where, std::move(axes)).front();
 }
 

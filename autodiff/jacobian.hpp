@@ -9,8 +9,8 @@
 //     auto B = batch_jacobian(f)(Z);            // (batch, n) -> (batch, m): blocks (batch, m, n)
 //     jacobian(g)(y) * J;                       // the chain rule
 //
-// A Jacobian is the recorded function with its point: J v and J^T g are sweeps, at the price of jvp and vjp. Its form is
-// found when it is asked for, by structure() or dense() (structure.hpp says how); from then on products use it. The
+// A Jacobian is the recorded function with its point: J v and J^T g are sweeps, at the price of jvp and vjp. Its form
+// is found when it is asked for, by structure() or dense() (structure.hpp says how); from then on products use it. The
 // matrix is formed by dense() alone.
 
 #include <iosfwd>
@@ -22,11 +22,12 @@
 namespace tapegrad {
 
 /// What is known of a Jacobian's form, of each block where it has several, from the operations and never from the
-/// numbers. `diagonal`: a sum of diagonals, the main one or, after concatenate and slice, others. `constant`: the matrix
-/// of one product with a constant matrix, shared by all blocks.
+/// numbers. `diagonal`: a sum of diagonals, the main one or, after concatenate and slice, others. `constant`: the
+/// matrix of one product with a constant matrix, shared by all blocks.
 enum class Structure { zero, diagonal, low_rank, diagonal_plus_low_rank, constant, dense };
 /// "diagonal plus low rank", ...
 TAPEGRAD_EXPORT std::string to_string(Structure structure);
+TAPEGRAD_EXPORT std::ostream& operator<<(std::ostream& out, Structure structure);
 
 /// How a Jacobian is found: `automatic` carries structure through the records and sweeps only where there is none, with
 /// the fewer seeds; the others sweep.
@@ -54,10 +55,10 @@ TAPEGRAD_EXPORT Jacobians<T> jacobians(Recording recording, const Tensor<T>& y, 
 
 }  // namespace detail
 
-/// The derivative of one tensor by another at a point: a linear map, with its form and its matrix on demand. Traced when
-/// the point is on a tape, so that it can be differentiated again. Copies share what has been found. It keeps the records
-/// of its function, as a pullback does: where they stand inside another differentiated function, it throws TapeError once
-/// that has returned.
+/// The derivative of one tensor by another at a point: a linear map, with its form and its matrix on demand. Traced
+/// when the point is on a tape, so that it can be differentiated again. Copies share what has been found. It keeps the
+/// records of its function, as a pullback does: where they stand inside another differentiated function, it throws
+/// TapeError once that has returned.
 template <Real T>
 class TAPEGRAD_EXPORT Jacobian {
  public:
@@ -91,8 +92,8 @@ class TAPEGRAD_EXPORT Jacobian {
   /// In words: the shapes, the form that was found, and what that makes of apply and dense.
   std::string explain() const;
 
-  /// The chain rule: the Jacobian of outer(inner(x)). Diagonals and low rank stay so. Throws ShapeError unless the shape
-  /// between agrees, and both have blocks or neither has.
+  /// The chain rule: the Jacobian of outer(inner(x)). Diagonals and low rank stay so. Throws ShapeError unless the
+  /// shape between agrees, and both have blocks or neither has.
   friend Jacobian operator*(const Jacobian& outer, const Jacobian& inner) { return composed(outer, inner); }
 
  private:

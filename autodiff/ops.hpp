@@ -284,6 +284,15 @@ template <Real T>
 Tensor<T> where(const Tensor<bool>& mask, double a, const Tensor<T>& b, Where line = Where::here()) {
   return where(mask, Tensor<T>(a), Operand<T>(b, line));
 }
+/// The same under the name that it has in the lambdas of elementwise(), so that a lambda serves both.
+template <Real T>
+Tensor<T> select(const Tensor<bool>& mask, const Tensor<T>& a, const std::type_identity_t<Operand<T>>& b) {
+  return where(mask, a, b);
+}
+template <Real T>
+Tensor<T> select(const Tensor<bool>& mask, double a, const Tensor<T>& b, Where line = Where::here()) {
+  return where(mask, a, b, line);
+}
 TAPEGRAD_EXPORT Tensor<bool> logical_and(const Tensor<bool>& a, const Tensor<bool>& b, Where where = Where::here());
 TAPEGRAD_EXPORT Tensor<bool> logical_or(const Tensor<bool>& a, const Tensor<bool>& b, Where where = Where::here());
 TAPEGRAD_EXPORT Tensor<bool> logical_not(const Tensor<bool>& a, Where where = Where::here());

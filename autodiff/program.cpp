@@ -172,8 +172,12 @@ struct Program::Lowering {
     program.light_ = instructions.size() <= most_light;
     for (const Instruction& instruction : instructions) {
       const Operation& o = *instruction.operation;
-      Step step{o.kernel_f32(kernels::kernels<float>()), o.kernel_f64(kernels::kernels<double>()), instruction.p, {},
-                o.arity, at(slot, instruction.node)};
+      Step step{o.kernel_f32(kernels::kernels<float>()),
+                o.kernel_f64(kernels::kernels<double>()),
+                instruction.p,
+                {},
+                o.arity,
+                at(slot, instruction.node)};
       for (std::size_t k = 0; k < o.arity; ++k) step.in[k] = at(slot, instruction.in[k]);
       program.steps_.push_back(step);
       const bool divides = is<ops::Divide>(o);
@@ -203,8 +207,10 @@ class Spread {
       const std::int64_t size = to.from_end(back);
       const bool steps = back <= from.rank() && from.from_end(back) != 1;
       if (size != 1) {
-        if (count_ > 0 && (groups_[count_ - 1].stride != 0) == steps) groups_[count_ - 1].size *= size;
-        else groups_[count_++] = {size, steps ? stride : 0};
+        if (count_ > 0 && (groups_[count_ - 1].stride != 0) == steps)
+          groups_[count_ - 1].size *= size;
+        else
+          groups_[count_++] = {size, steps ? stride : 0};
       }
       if (steps) stride *= size;
     }
@@ -222,8 +228,10 @@ class Spread {
         rest /= groups_[g].size;
       }
       const std::int64_t begin = at % inner.size, run = std::min(n, inner.size - begin);
-      if (inner.stride == 0) std::fill_n(to, run, from[offset]);
-      else std::copy_n(from + offset + begin, run, to);
+      if (inner.stride == 0)
+        std::fill_n(to, run, from[offset]);
+      else
+        std::copy_n(from + offset + begin, run, to);
       at += run, to += run, n -= run;
     }
   }
@@ -269,8 +277,10 @@ void Program::run(std::span<const Array* const> operands, std::span<Array* const
   const Shape& shape = results[0]->shape;
   const std::int64_t count = shape.count();
   const std::vector<T>* constants;
-  if constexpr (std::is_same_v<T, float>) constants = &constants_f32_;
-  else constants = &constants_f64_;
+  if constexpr (std::is_same_v<T, float>)
+    constants = &constants_f32_;
+  else
+    constants = &constants_f64_;
 
   // Operands of the result's shape are read in place, others through a block of their own.
   struct Repeated {
@@ -298,8 +308,10 @@ void Program::run(std::span<const Array* const> operands, std::span<Array* const
     slots[registers_ + k] = from;
     if (operands[k]->shape == shape) continue;
     slots[registers_ + k] = next;
-    if (operands[k]->shape.count() == 1) std::fill_n(next, block, *from);
-    else repeated.push_back({from, next, Spread(operands[k]->shape, shape)});
+    if (operands[k]->shape.count() == 1)
+      std::fill_n(next, block, *from);
+    else
+      repeated.push_back({from, next, Spread(operands[k]->shape, shape)});
     next += block_size;
   }
   const std::size_t first_constant = registers_ + operands_;
@@ -316,14 +328,18 @@ void Program::run(std::span<const Array* const> operands, std::span<Array* const
         in[k] = {slots[slot], 0, slot < first_constant};
       }
       T* to = const_cast<T*>(slots[static_cast<std::size_t>(step.out)]);
-      if constexpr (std::is_same_v<T, float>) step.kernel_f32(1, n, in, static_cast<T>(step.p), to);
-      else step.kernel_f64(1, n, in, step.p, to);
+      if constexpr (std::is_same_v<T, float>)
+        step.kernel_f32(1, n, in, static_cast<T>(step.p), to);
+      else
+        step.kernel_f64(1, n, in, step.p, to);
     }
     for (const Copy& copy : copies_) {
       const auto slot = static_cast<std::size_t>(copy.from);
       T* to = const_cast<T*>(slots[static_cast<std::size_t>(copy.result)]);
-      if (slot < first_constant) std::copy_n(slots[slot], n, to);
-      else std::fill_n(to, n, *slots[slot]);
+      if (slot < first_constant)
+        std::copy_n(slots[slot], n, to);
+      else
+        std::fill_n(to, n, *slots[slot]);
     }
     for (std::size_t k = 0; k < operands_; ++k) {
       if (reads(k) && operands[k]->shape == shape) slots[registers_ + k] += n;

@@ -40,8 +40,8 @@ class Program {
 
  private:
   struct Lowering;
-  // A step reads slots and writes a register. Slots are registers, the first of which are the blocks of the results, then
-  // operands, then constants.
+  // A step reads slots and writes a register. Slots are registers, the first of which are the blocks of the results,
+  // then operands, then constants.
   struct Step {
     kernels::ElementwiseKernel<float> kernel_f32;
     kernels::ElementwiseKernel<double> kernel_f64;

@@ -272,8 +272,8 @@ template bool worth_keeping<float>(const Terms&, const Blocks&);
 template bool worth_keeping<double>(const Terms&, const Blocks&);
 
 template <Real T>
-std::optional<Structured> Recording::structure(const Handle& output, std::size_t input,
-                                               std::span<const BatchAxis> axes, bool columns_allowed) const {
+std::optional<Structured> Recording::structure(const Handle& output, std::size_t input, std::span<const BatchAxis> axes,
+                                               bool columns_allowed) const {
   require_open({});
   const Segment& s = segment_;
   const Shape& shape = s.tape->record(s.begin + static_cast<std::uint32_t>(input)).output->shape;
@@ -285,8 +285,8 @@ std::optional<Structured> Recording::structure(const Handle& output, std::size_t
   const auto blocks_of = [=](const Shape& value) { return Blocks{batch, value.count(first, value.rank()), n}; };
   const Blocks blocks = blocks_of(output.shape());
   Structured result{{}, blocks};
-  // Columns are as many tangents as the input has elements, where a reverse sweep has as many adjoints as the output; and
-  // a sweep takes all terms at once, so that it is cheaper where this happens often.
+  // Columns are as many tangents as the input has elements, where a reverse sweep has as many adjoints as the output;
+  // and a sweep takes all terms at once, so that it is cheaper where this happens often.
   constexpr int most_column_pushes = 2;
   const int allowed = columns_allowed && blocks.n <= blocks.m ? most_column_pushes : 0;
   int column_pushes = allowed;
@@ -320,9 +320,9 @@ std::optional<Structured> Recording::structure(const Handle& output, std::size_t
   return result;
 }
 
-template std::optional<Structured> Recording::structure<float>(const Handle&, std::size_t,
-                                                               std::span<const BatchAxis>, bool) const;
-template std::optional<Structured> Recording::structure<double>(const Handle&, std::size_t,
-                                                                std::span<const BatchAxis>, bool) const;
+template std::optional<Structured> Recording::structure<float>(const Handle&, std::size_t, std::span<const BatchAxis>,
+                                                               bool) const;
+template std::optional<Structured> Recording::structure<double>(const Handle&, std::size_t, std::span<const BatchAxis>,
+                                                                bool) const;
 
 }  // namespace tapegrad::detail

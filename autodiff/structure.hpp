@@ -120,8 +120,8 @@ struct Structured {
   bool by_columns = false;  // some matrix was pushed, or written out, column by column
 };
 
-/// Few enough to be cheaper than a sweep, and finite: products of factors say nothing where one is infinite, and a sweep
-/// then still finds 0 where nothing asks for it.
+/// Few enough to be cheaper than a sweep, and finite: products of factors say nothing where one is infinite, and a
+/// sweep then still finds 0 where nothing asks for it.
 template <Real T>
 bool worth_keeping(const Terms& terms, const Blocks& blocks);
 

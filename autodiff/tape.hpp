@@ -229,13 +229,14 @@ class TAPEGRAD_EXPORT Recording {
   template <Real T>
   std::optional<Structured> structure(const Handle& output, std::size_t input, std::span<const BatchAxis> axes,
                                       bool columns_allowed) const;
+  /// Throws TapeError once the scope around this one has closed.
+  void require_open(const Where& where) const;
   /// What the rules record stands in the scope around this one, if anywhere: it is good as long as this is.
   bool records_outside() const;
 
  private:
   friend class Scope;
   using LastUses = std::vector<std::uint32_t, PoolAllocator<std::uint32_t>>;
-  void require_open(const Where& where) const;
   /// For each record the number, in the scope, of the last record that leads to the output and uses it; the output's
   /// own for itself, 0 for what does not lead there.
   LastUses last_uses(const Handle& output) const;

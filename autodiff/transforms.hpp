@@ -85,6 +85,10 @@ auto call_traced(Scope& scope, F& f, const Tuple& arguments, std::index_sequence
       return std::get<i>(arguments);
     }
   };
+  static_assert(
+      std::is_invocable_v<F&, const std::remove_cvref_t<std::tuple_element_t<All, Tuple>>&...>,
+      "tapegrad: the function cannot be called with these arguments; it takes each as a const reference, as in "
+      "[](const Tensor<float>& x) or [](const auto& x)");
   std::tuple<decltype(prepare(std::integral_constant<std::size_t, All>{}))...> prepared{
       prepare(std::integral_constant<std::size_t, All>{})...};
   return std::apply(f, std::as_const(prepared));

@@ -26,8 +26,8 @@ class TAPEGRAD_EXPORT Activation {
 
   /// The identity.
   Activation() : Activation("linear") {}
-  /// "linear", "sigmoid", "tanh", "relu", "leaky_relu" (slope 0.01), "relu6", "elu", "selu", "silu" (or "swish"), "gelu",
-  /// "gelu_tanh", "mish", "softplus", "softsign", "log_sigmoid", "hard_sigmoid", "hard_swish" (or "hard_silu"),
+  /// "linear", "sigmoid", "tanh", "relu", "leaky_relu" (slope 0.01), "relu6", "elu", "selu", "silu" (or "swish"),
+  /// "gelu", "gelu_tanh", "mish", "softplus", "softsign", "log_sigmoid", "hard_sigmoid", "hard_swish" (or "hard_silu"),
   /// "hard_tanh", "exponential"; "softmax" or "log_softmax" over the last axis.
   /// Throws ValueError for another name.
   Activation(const char* name, Where where = Where::here());

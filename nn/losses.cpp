@@ -6,13 +6,18 @@
 #include "named.hpp"
 
 namespace tapegrad::nn {
+
+void detail::require_same_shapes(const char* loss, const Shape& prediction, const Shape& target, const Where& line) {
+  if (prediction == target) return;
+  throw ShapeError(std::string(loss) + to_string(line) + ": the prediction is " + to_string(prediction) +
+                   " and the target " + to_string(target) + "; they must have the same shape");
+}
+
 namespace {
 
 template <class Loss, Real T>
 void require_same_shape(const Loss&, const Tensor<T>& a, const Tensor<T>& y, const Where& line) {
-  if (a.shape() == y.shape()) return;
-  throw ShapeError(std::string(Loss::name) + to_string(line) + ": the prediction is " + to_string(a.shape()) +
-                   " and the target " + to_string(y.shape()) + "; they must have the same shape");
+  detail::require_same_shapes(Loss::name, a.shape(), y.shape(), line);
 }
 
 /// log p for p >= 0, finite at 0; see the note in the header.

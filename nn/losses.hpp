@@ -27,13 +27,20 @@ inline constexpr bool is_builtin_loss = requires {
   requires std::is_same_v<typename F::Tag, BuiltinLoss>;
 };
 
+/// Throws ShapeError: elements of another shape would be broadcast, each prediction against every target.
+TAPEGRAD_EXPORT void require_same_shapes(const char* loss, const Shape& prediction, const Shape& target,
+                                         const Where& line = {});
+
 /// A loss as it is called: an elementwise function becomes its sum over the last axis.
 template <class F>
 const F& as_loss(const F& f) {
   return f;
 }
 inline auto as_loss(const Elementwise<2>& f) {
-  return [f]<Real T>(const Tensor<T>& a, const Tensor<T>& y) { return sum(f(a, y), -1); };
+  return [f]<Real T>(const Tensor<T>& a, const Tensor<T>& y) {
+    require_same_shapes("an elementwise loss", a.shape(), y.shape());
+    return sum(f(a, y, Where{}), -1, KeepDims::no, Where{});
+  };
 }
 
 }  // namespace detail
@@ -142,8 +149,10 @@ class TAPEGRAD_EXPORT Loss {
   template <class F>
   requires(accepts<F>) Loss(const F& f) : name_("custom") {
     if constexpr (detail::is_builtin_loss<F>) name_ = F::name;
-    if constexpr (OfNumbers::accepts<F>) of_numbers_ = OfNumbers(detail::as_loss(f));
-    else of_labels_ = OfLabels(f);
+    if constexpr (OfNumbers::accepts<F>)
+      of_numbers_ = OfNumbers(detail::as_loss(f));
+    else
+      of_labels_ = OfLabels(f);
   }
 
   /// Throws ValueError when the function was not written for these types. Y is T or std::int64_t.

@@ -62,6 +62,33 @@ std::string message_of(const auto& call) {
   return "";
 }
 
+TEST_CASE("one lambda for tensors and for elementwise(), and log(1 + exp(x)) without overflow") {
+  const auto leaky = [](const auto& x) { return select(x > 0, x, 0.01 * x); };
+  const Tensor<> x{-2, 0, 3};
+  CHECK(allclose(leaky(x), elementwise(leaky)(x), 0, 0));
+  CHECK(allclose(select(x > 0, 1.0, x), Tensor<>{-2, 0, 1}, 0, 0));
+  const auto softplus_by_hand = elementwise([](auto z) { return log(1 + exp(z)); });
+  const Tensor<> large{-1e4, 0, 750, 1e4};
+  CHECK(allclose(softplus_by_hand(large), softplus(large), 1e-15, 0));
+  CHECK(allclose(elementwise_grad(softplus_by_hand)(large), sigmoid(large), 1e-15, 0));
+}
+
+TEST_CASE("jvp in one pass is the derivative") {
+  const auto swish = elementwise([](auto z) { return z / (1 + exp(-z)); }, "swish");
+  const auto swish_by_hand = [](const Tensor<>& z) { return z / (1 + exp(-z)); };
+  for (std::int64_t n : {0, 1, 7, 1000, 5001}) {
+    const Tensor<> x = random::Generator(1).normal<double>({n}), v = random::Generator(2).normal<double>({n});
+    const auto [y, tangent] = jvp(swish, x, v);
+    const auto [expected, slope] = jvp(swish_by_hand, x, v);
+    CHECK(allclose(y, expected, 1e-14, 1e-14));
+    CHECK(allclose(tangent, slope, 1e-13, 1e-13));
+    const auto nested = [&](const Tensor<>& t) { return sum(jvp(swish, t, v).second); };
+    const auto nested_by_hand = [&](const Tensor<>& t) { return sum(jvp(swish_by_hand, t, v).second); };
+    CHECK(allclose(grad(nested)(x), grad(nested_by_hand)(x), 1e-12, 1e-12));
+  }
+  CHECK_THROWS_AS(jvp(swish, Tensor<>{1, 2}, Tensor<>{1}), ShapeError);
+}
+
 }  // namespace
 
 TEST_SUITE("elementwise") {

@@ -110,9 +110,10 @@ TEST_CASE("products never form a matrix") {
 TEST_CASE("infinite slopes that nothing asks for give no NaN") {
   const Tensor<> z{0, 4};
   using F = std::function<Tensor<>(const Tensor<>&)>;
-  for (const F& f : {F([](const Tensor<>& x) { return sqrt(x) * sqrt(x); }),
-                     F([](const Tensor<>& x) { return pow(x, 0.5) * pow(x, 1.5); }),
-                     F([](const Tensor<>& x) { return 0.0 * sqrt(x); }), F([](const Tensor<>& x) { return sqrt(x); })}) {
+  for (const F& f :
+       {F([](const Tensor<>& x) { return sqrt(x) * sqrt(x); }),
+        F([](const Tensor<>& x) { return pow(x, 0.5) * pow(x, 1.5); }),
+        F([](const Tensor<>& x) { return 0.0 * sqrt(x); }), F([](const Tensor<>& x) { return sqrt(x); })}) {
     const auto J = jacobian(f)(z);
     const auto swept = jacobian(f, {.sweep = Sweep::reverse})(z);
     for (std::int64_t i = 0; i < 4; ++i) {
@@ -188,8 +189,8 @@ TEST_CASE("the chain rule") {
   for (int i = 0; i < 12; ++i) power = power * twice;
   CHECK(power.rank() <= 5);
   CHECK(std::string(twice.explain()).find("the structure of two Jacobians") != std::string::npos);
-  CHECK_THROWS_WITH_AS(jacobian(linear)(z) * jacobian(linear)(z), Contains("the outer one takes (5), the inner one gives (4)"),
-                       ShapeError);
+  CHECK_THROWS_WITH_AS(jacobian(linear)(z) * jacobian(linear)(z),
+                       Contains("the outer one takes (5), the inner one gives (4)"), ShapeError);
   const Tensor<> Z = normal({3, 5});
   const auto blocks = batch_jacobian(softmax_by_hand)(softmax_by_hand(Z)) * batch_jacobian(softmax_by_hand)(Z);
   CHECK(close(blocks.dense(),
@@ -229,7 +230,8 @@ TEST_CASE("by several arguments, and by parameters") {
     CHECK(close(all[1].apply_transposed(g), pullback(g).b));
   }
   const std::map<std::string, Tensor<>> named{{"a", x}, {"b", y}};
-  const auto of_map = jacobian([&](const std::map<std::string, Tensor<>>& p) { return f(p.at("a"), p.at("b")); })(named);
+  const auto of_map =
+      jacobian([&](const std::map<std::string, Tensor<>>& p) { return f(p.at("a"), p.at("b")); })(named);
   CHECK(close(of_map[1].dense(), by_y.dense()));
 }
 
@@ -240,7 +242,14 @@ TEST_CASE("what it says") {
         "Jacobian of (4) -> (4): a matrix (4, 4), diagonal plus low rank (rank 1); found in the recorded operations. "
         "Products use that form, dense() writes the elements.");
   CHECK(doctest::String(batch_jacobian(linear)(Z).explain().c_str()) == Contains("7 blocks (3, 4), constant"));
-  const auto narrow = jacobian([&](const Tensor<>& x) { return matmul(tanh(matmul(x, normal({4, 6}))), normal({6, 2})); })(z);
+  CHECK_THROWS_WITH_AS(batch_jacobian([](const Tensor<>&) {
+                         return zeros({3, 2});
+                       })(normal({2, 3})),
+                       Contains("which is another batch"), ShapeError);
+  CHECK(doctest::String(jacobian(softmax_by_hand)(Z).explain().c_str()) == Contains("batch_jacobian finds"));
+  const auto narrow = jacobian([&](const Tensor<>& x) {
+    return matmul(tanh(matmul(x, normal({4, 6}))), normal({6, 2}));
+  })(z);
   CHECK(doctest::String(narrow.explain().c_str()) == Contains("dense: no structure was found"));
   CHECK_THROWS_WITH_AS(jacobian(linear)(z).diagonal(), Contains("the blocks are (3, 4), not square"), ShapeError);
   CHECK_THROWS_WITH_AS(jacobian(linear)(z).apply(normal({3})), Contains("Jacobian::apply: v"), ShapeError);
@@ -248,8 +257,9 @@ TEST_CASE("what it says") {
                        ShapeError);
   std::ostringstream out;
   out << jacobian([](const Tensor<>& x) { return 2.0 * x; })(Tensor<>{1, 2});
-  CHECK(out.str() == "Jacobian of (2) -> (2): a matrix (2, 2), diagonal; found in the recorded operations. Products use "
-                     "that form, dense() writes the elements.\n[[2, 0],\n [0, 2]]");
+  CHECK(out.str() ==
+        "Jacobian of (2) -> (2): a matrix (2, 2), diagonal; found in the recorded operations. Products use "
+        "that form, dense() writes the elements.\n[[2, 0],\n [0, 2]]");
   CHECK(to_string(Structure::low_rank) == "low rank");
 }
 

@@ -130,7 +130,8 @@ TEST_CASE("an elementwise function is an activation, and with two operands a los
   for (std::size_t i = 0; i < ours.size(); ++i) CHECK(allclose(ours[i], theirs[i], 1e-12, 1e-14));
   for (const nn::OutputDelta way : {nn::OutputDelta::automatic, nn::OutputDelta::vjp, nn::OutputDelta::jacobian}) {
     CHECK(allclose(nn::output_delta(swish, log_cosh, z, softmax(z), way),
-                   nn::output_delta("swish", [](const auto& a, const auto& y) { return sum(log(cosh(a - y)), -1); }, z,
-                                    softmax(z)), 1e-13, 1e-15));
+                   nn::output_delta(
+                       "swish", [](const auto& a, const auto& y) { return sum(log(cosh(a - y)), -1); }, z, softmax(z)),
+                   1e-13, 1e-15));
   }
 }

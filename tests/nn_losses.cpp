@@ -190,6 +190,10 @@ TEST_CASE("a loss by name, by value or as a function") {
   const nn::Loss own = [](const auto& a, const auto& y) { return sum(square(a - y) * a, -1); };
   CHECK(own.name() == "custom");
   CHECK(own(astype<float>(probabilities), astype<float>(targets)).shape() == Shape{2});
+  const nn::Loss each = elementwise([](auto a, auto y) { return square(a - y); });
+  CHECK(each(probabilities, targets).shape() == Shape{2});
+  CHECK_THROWS_WITH_AS(each(ones({3, 1}), ones({3})),
+                       doctest::Contains("an elementwise loss: the prediction is (3, 1)"), ShapeError);
   const nn::Loss of_labels = [](const Tensor<>& a, const Tensor<std::int64_t>& y) {
     return -take_along(a, reshape(y, {-1, 1}));
   };

@@ -337,7 +337,8 @@ TEST_SUITE("numerics") {
     all([](const V& x) { return erf(x); }, [](L x) { return std::erf(x); }, 5, {{-0.1, 0.1}, {-1, 1}, {-6, 6}});
     all([](const V& x) { return erfc(x); }, [](L x) { return std::erfc(x); }, 8,
         {{-0.1, 0.1}, {-1, 1}, {-6, 6}, {0.4, 4.1}, {4, is_float ? 9.1 : 26}});
-    all([](const V& x) { return expm1(x); }, [](L x) { return std::expm1(x); }, 4, {{-edge, edge}, {-1, 1}, {-1e-8, 1e-8}});
+    all([](const V& x) { return expm1(x); }, [](L x) { return std::expm1(x); }, 4,
+        {{-edge, edge}, {-1, 1}, {-1e-8, 1e-8}});
     all([](const V& x) { return exp2(x); }, [](L x) { return std::exp2(x); }, 4,
         {{-1, 1}, {is_float ? -125 : -1021, is_float ? 126 : 1022}});
     all([](const V& x) { return log2(x); }, [](L x) { return std::log2(x); }, 4, {{1e-30, 1e-20}, {0.5, 2}, {2, 1e30}});
@@ -353,7 +354,8 @@ TEST_SUITE("numerics") {
     all([](const V& x) { return sinh(x); }, [](L x) { return std::sinh(x); }, 4, {{-0.1, 0.1}, {-4, 4}, {-edge, edge}});
     all([](const V& x) { return cosh(x); }, [](L x) { return std::cosh(x); }, 4, {{-0.1, 0.1}, {-4, 4}, {-edge, edge}});
     all([](const V& x) { return cbrt(x); }, [](L x) { return std::cbrt(x); }, 1, {{-1, 1}, {-1e-20, 1e-20}, {1, 1e30}});
-    all([](const V& x) { return softplus(x); }, [](L x) { return std::log1p(std::exp(x)); }, 4, {{-edge, 1}, {-1, 1}, {1, edge}});
+    all([](const V& x) { return softplus(x); }, [](L x) { return std::log1p(std::exp(x)); }, 4,
+        {{-edge, 1}, {-1, 1}, {1, edge}});
     all([](const V& x) { return softsign(x); }, [](L x) { return x / (1 + std::abs(x)); }, 4, {{-1, 1}, {-1e9, 1e9}});
     CHECK(worst([](const V& x) { return log1p(x); }, [](L x) { return std::log1p(x); }, -0.5, 0.5) <= 4);
     CHECK(worst([](const V& x) { return log1p(x); }, [](L x) { return std::log1p(x); }, -1e-8, 1e-8) <= 4);
@@ -371,9 +373,12 @@ TEST_SUITE("numerics") {
       for (std::size_t i = 0; i < expected.size(); ++i) {
         const T ours = y.data()[i], exact = expected.begin()[i];
         CAPTURE(i);
-        if (std::isnan(exact)) CHECK(std::isnan(ours));
-        else if (std::isinf(exact) || exact == 0) CHECK(ours == exact);
-        else CHECK(ours == Approx(static_cast<double>(exact)).epsilon(1e-6));
+        if (std::isnan(exact))
+          CHECK(std::isnan(ours));
+        else if (std::isinf(exact) || exact == 0)
+          CHECK(ours == exact);
+        else
+          CHECK(ours == Approx(static_cast<double>(exact)).epsilon(1e-6));
       }
     };
     const T e = std::numbers::e_v<T>;
@@ -386,7 +391,8 @@ TEST_SUITE("numerics") {
     check(asin(ends), {nan, nan, -pi / 2, 0, 0, pi / 2, nan, nan, nan});
     check(acos(ends), {nan, nan, pi, pi / 2, pi / 2, 0, nan, nan, nan});
     check(atan(ends), {-pi / 2, -std::atan(T{2}), -pi / 4, 0, 0, pi / 4, std::atan(T{2}), pi / 2, nan});
-    check(sinh(ends), {-inf<T>, -std::sinh(T{2}), -std::sinh(T{1}), 0, 0, std::sinh(T{1}), std::sinh(T{2}), inf<T>, nan});
+    check(sinh(ends),
+          {-inf<T>, -std::sinh(T{2}), -std::sinh(T{1}), 0, 0, std::sinh(T{1}), std::sinh(T{2}), inf<T>, nan});
     check(cosh(ends), {inf<T>, std::cosh(T{2}), std::cosh(T{1}), 1, 1, std::cosh(T{1}), std::cosh(T{2}), inf<T>, nan});
     check(erf(ends), {-1, std::erf(T{-2}), std::erf(T{-1}), 0, 0, std::erf(T{1}), std::erf(T{2}), 1, nan});
     check(erfc(ends), {2, std::erfc(T{-2}), std::erfc(T{-1}), 1, 1, std::erfc(T{1}), std::erfc(T{2}), 0, nan});

@@ -49,7 +49,8 @@ const std::vector<Expected>& expected() {
       {"identity", [](const Tensor<>& z) { return z; }, diagonal, 0},
       {"elementwise", [](const Tensor<>& z) { return where(z > 0, z, 0.1 * z) * exp(-z) + pow(z, 2.0); }, diagonal, 0},
       {"elementwise(lambda)",
-       [](const Tensor<>& z) { return elementwise([](auto x) { return x / (1 + exp(-x)); }, "swish")(z); }, diagonal, 0},
+       [](const Tensor<>& z) { return elementwise([](auto x) { return x / (1 + exp(-x)); }, "swish")(z); }, diagonal,
+       0},
       {"elementwise(lambda) of z and softmax(z)",
        [](const Tensor<>& z) {
          return elementwise([](auto x, auto s) { return x * s + tanh(s); })(z, softmax_without_max(z));
@@ -97,11 +98,16 @@ const std::vector<Expected>& expected() {
        Structure::constant, 3},
       {"softmax of linear", [](const Tensor<>& z) { return softmax_without_max(matmul(tanh(z), matrix(5, 7))); }, dense,
        5},
-      {"pullback of linear", [](const Tensor<>& z) { return vjp([](const Tensor<>& x) { return matmul(x, matrix(3, 5)); },
-                                                                zeros({z.size() / 5, 3})).second(reshape(z, {-1, 5})); },
+      {"pullback of linear",
+       [](const Tensor<>& z) {
+         return vjp([](const Tensor<>& x) { return matmul(x, matrix(3, 5)); }, zeros({z.size() / 5, 3}))
+             .second(reshape(z, {-1, 5}));
+       },
        Structure::constant, 3},
       {"gradient of |A z|^2",
-       [](const Tensor<>& z) { return grad([](const Tensor<>& x) { return sum(square(matmul(x, matrix(5, 7)))); })(z); },
+       [](const Tensor<>& z) {
+         return grad([](const Tensor<>& x) { return sum(square(matmul(x, matrix(5, 7)))); })(z);
+       },
        dense, 5},
       {"cumulative softmax", [](const Tensor<>& z) { return cumsum(softmax_without_max(z)); }, dense, 5},
       {"softmax of cumsum", [](const Tensor<>& z) { return softmax_with_max(cumsum(z)); }, dense, 5},

@@ -7,15 +7,11 @@
 
 namespace tapegrad {
 
-// Names of the elementwise text that are spelled differently for tensors. Found through their arguments, so not in an
+// A name of the elementwise text that is spelled differently for tensors. Found through its arguments, so not in an
 // unnamed namespace.
 template <Real T>
 static Tensor<T> power(const Tensor<T>& x, T p) {
   return pow(x, static_cast<double>(p));
-}
-template <Real T>
-static Tensor<T> select(const Tensor<bool>& mask, const Tensor<T>& a, const Tensor<T>& b) {
-  return where(mask, a, b);
 }
 
 namespace detail {

@@ -590,5 +590,5 @@ using PairsOf = std::tuple<Pair<Add, Inner, false>, Pair<Multiply, Inner, false>
 using Ternary =
     decltype(std::tuple_cat(std::tuple<Select>(), PairsOf<Add>(), PairsOf<Subtract>(), PairsOf<Multiply>()));
 
-}  // namespace ops
+}  // namespace TAPEGRAD_EXPORT
 }  // namespace tapegrad

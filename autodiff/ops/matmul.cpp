@@ -92,7 +92,10 @@ bool carry(const Carried& carried) {
   if (carried.diagonal.shift != 0) return false;
   const Tensor<T> matrix = call.operand<T>(other);
   const Tensor<T> columns = k == 0 ? (tb ? transpose(matrix) : matrix) : (ta ? matrix : transpose(matrix));
-  return carried.sum.add<T>({Matrix::Kind::columns, {}, reshape(columns, {out.n, 1, out.m}).handle(), carried.scale(),
+  return carried.sum.add<T>({Matrix::Kind::columns,
+                             {},
+                             reshape(columns, {out.n, 1, out.m}).handle(),
+                             carried.scale(),
                              !call.leads_to_input(other)},
                             out);
 }
