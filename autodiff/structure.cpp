@@ -195,8 +195,7 @@ class Push {
     }
     if (out_.m == 1) {
       const Tensor<T> w = weights();
-      const bool plain = term.entries.array() == ones_(term.entries.shape()).array();
-      add_row(row_of(term.shift, plain ? w.handle() : (w * Tensor<T>(term.entries)).handle()));
+      add_row(row_of(term.shift, carried(term).unit() ? w.handle() : (w * Tensor<T>(term.entries)).handle()));
       return true;
     }
     if (column_pushes_ == 0) return false;

@@ -104,6 +104,8 @@ struct Carried {
   /// J's column sums, a row of the input's shape; and the same, but empty where they are all one.
   Handle row() const;
   Handle scale() const;
+  /// The diagonal scales nothing.
+  bool unit() const { return diagonal.entries.array()->data == ones(diagonal.entries.shape()).array()->data; }
   /// The same for another diagonal.
   Carried with(const Diagonal& other) const { return {call, k, other, input, in, out, ones, sum}; }
 };

@@ -4,7 +4,7 @@
 //     auto f = [](const auto& z) { return z / (1.0 + abs(z)); };                     // softsign
 //     auto C = [](const auto& a, const auto& y) { return sum(square(a - y), -1); };
 //     Tensor<> delta = nn::output_delta(f, C, z, y);                                  // one sweep of the tape
-//     Tensor<> same = nn::output_delta(f, C, z, y, nn::OutputDelta::jacobian);        // J by row, then J^T g
+//     Tensor<> same = nn::output_delta(f, C, z, y, nn::OutputDelta::jacobian);        // the Jacobian of f, applied
 //     nn::output_delta("softmax", "categorical_crossentropy", z, y, nn::OutputDelta::closed_form);   // a - y
 //
 // It is J^T g. For a symmetric J (softmax) J g is the same and hides the mistake.
@@ -20,7 +20,8 @@
 namespace tapegrad::nn {
 
 /// How delta is found: the closed form of a known pair of activation and loss; one reverse sweep over C(f(z), y); or
-/// the Jacobian of f, row by row, times dC/da. `automatic` takes the closed form where there is one, else the sweep.
+/// the Jacobian of f, as an object, applied to dC/da: J^T g without the matrix. `automatic` takes the closed form where
+/// there is one, else the sweep.
 enum class OutputDelta { automatic, closed_form, vjp, jacobian };
 /// "automatic", "closed_form", "vjp", "jacobian".
 TAPEGRAD_EXPORT std::string to_string(OutputDelta way);
@@ -83,7 +84,6 @@ Tensor<T> delta_by_sweep(const F& f, const C& c, const Tensor<T>& z, const Tenso
 template <class F, class C, Real T, class Y>
 Tensor<T> delta_by_jacobian(const F& f, const C& c, const Tensor<T>& z, const Tensor<Y>& y, bool mixes_rows) {
   const auto J = mixes_rows || z.rank() != 2 ? jacobian(f)(z) : batch_jacobian(f)(z);
-  J.structure();  // its form, before the product: without it J^T g would be one more sweep
   return J.apply_transposed(grad([&](const Tensor<T>& a) { return total(c(a, y)); })(J.value()));
 }
 

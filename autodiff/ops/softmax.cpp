@@ -39,7 +39,8 @@ template <class T>
 bool softmax_carry(const Carried& carried) {
   if (carried.call.operand_shape(0).back() != carried.in.m) return false;
   const Tensor<T> y = carried.call.output<T>();
-  const Diagonal scaled{carried.diagonal.shift, (y * Tensor<T>(carried.diagonal.entries)).handle()};
+  const Diagonal scaled{carried.diagonal.shift,
+                        carried.unit() ? y.handle() : (y * Tensor<T>(carried.diagonal.entries)).handle()};
   carried.sum.add(scaled);
   carried.sum.add(RankOne{(-y).handle(), carried.with(scaled).row()});
   return true;
@@ -76,7 +77,8 @@ template <class T>
 bool log_softmax_carry(const Carried& carried) {
   if (carried.call.operand_shape(0).back() != carried.in.m) return false;
   const Tensor<T> s = exp(carried.call.output<T>());
-  const Diagonal scaled{carried.diagonal.shift, (s * Tensor<T>(carried.diagonal.entries)).handle()};
+  const Diagonal scaled{carried.diagonal.shift,
+                        carried.unit() ? s.handle() : (s * Tensor<T>(carried.diagonal.entries)).handle()};
   carried.sum.add(carried.diagonal);
   carried.sum.add(RankOne{full<T>(s.shape(), T{-1}).handle(), carried.with(scaled).row()});
   return true;
