@@ -329,7 +329,8 @@ TEST_SUITE("numerics") {
     CHECK(worst(tanh_, tanh_exact, -1, 1) <= 4);
     CHECK(worst(tanh_, tanh_exact, -30, 30) <= 4);
     auto all = [&](auto ours, auto exact, double ulp, std::initializer_list<std::pair<double, double>> ranges) {
-      for (const auto& [low, high] : ranges) {
+      for (const auto& range : ranges) {
+        const auto low = range.first, high = range.second;
         CAPTURE(low);
         CHECK(worst(ours, exact, low, high) <= ulp);
       }
