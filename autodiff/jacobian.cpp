@@ -6,7 +6,6 @@
 #include <optional>
 #include <ostream>
 
-#include "kernels/kernels.hpp"
 #include "ops/common.hpp"
 #include "structure.hpp"
 
@@ -36,118 +35,6 @@ namespace detail {
 namespace {
 
 using Table = std::vector<Handle, PoolAllocator<Handle>>;
-
-// The terms, but for a matrix kept by its columns, as the kernels take them.
-template <Real T>
-class KernelTerms {
- public:
-  explicit KernelTerms(const Structured& structured) {
-    const Terms& terms = structured.terms;
-    const Blocks& blocks = structured.blocks;
-    for (const RankOne& term : terms.rank_ones()) {
-      outers_.push_back({elements(term.left), elements(term.right)});
-    }
-    for (const Diagonal& term : terms.diagonals()) bands_.push_back({term.shift, elements(term.entries)});
-    matrix_ = {.batch = blocks.batch,
-               .m = blocks.m,
-               .n = blocks.n,
-               .outer = outers_.data(),
-               .outers = static_cast<std::int64_t>(outers_.size()),
-               .band = bands_.data(),
-               .bands = static_cast<std::int64_t>(bands_.size()),
-               .triangle = kernels::Triangle::none,
-               .scale = {}};
-    if (!terms.matrix() || terms.matrix()->kind == Matrix::Kind::columns) return;
-    const Matrix& triangle = *terms.matrix();
-    matrix_.triangle = triangle.kind == Matrix::Kind::lower ? kernels::Triangle::lower : kernels::Triangle::upper;
-    if (!triangle.left || !triangle.right) ones_ = ones<T>({blocks.batch, std::max(blocks.m, blocks.n)});
-    matrix_.scale = {elements(triangle.left ? triangle.left : ones_.handle()),
-                     elements(triangle.right ? triangle.right : ones_.handle())};
-  }
-  const kernels::StructuredMatrix<T>& operator*() const { return matrix_; }
-
- private:
-  static const T* elements(const Handle& handle) { return handle.array()->template as<T>(); }
-
-  Terms::List<kernels::OuterProduct<T>> outers_;
-  Terms::List<kernels::Band<T>> bands_;
-  Tensor<T> ones_;
-  kernels::StructuredMatrix<T> matrix_;
-};
-
-bool has_columns(const Terms& terms) { return terms.matrix() && terms.matrix()->kind == Matrix::Kind::columns; }
-
-bool traced(const Terms& terms) {
-  const auto any = [](const auto& list, auto... member) {
-    return std::any_of(list.begin(), list.end(), [=](const auto& term) { return ((term.*member).traced() || ...); });
-  };
-  const Matrix* matrix = terms.matrix();
-  return any(terms.diagonals(), &Diagonal::entries) || any(terms.rank_ones(), &RankOne::left, &RankOne::right) ||
-         (matrix && (matrix->left.traced() || matrix->columns.traced() || matrix->right.traced()));
-}
-
-template <Real T>
-Tensor<T> rows_of(const Handle& factor, const Blocks& blocks) {
-  return reshape(Tensor<T>(factor), {blocks.batch, factor.shape().count() / blocks.batch});
-}
-
-// The terms but the matrix, by tensor operations.
-template <Real T>
-Tensor<T> traced_dense(const Structured& structured) {
-  const Terms& terms = structured.terms;
-  const Blocks& blocks = structured.blocks;
-  const auto [batch, m, n] = blocks;
-  Tensor<T> J = zeros<T>({batch, m, n});
-  for (const RankOne& term : terms.rank_ones()) {
-    J = J + reshape(Tensor<T>(term.left), {batch, m, 1}) * reshape(Tensor<T>(term.right), {batch, 1, n});
-  }
-  for (const Diagonal& term : terms.diagonals()) {
-    Tensor<T> unit = zeros<T>({m, n});
-    for (std::int64_t i = std::max<std::int64_t>(0, -term.shift); i < std::min(m, n - term.shift); ++i) {
-      unit.mutable_data()[i * n + i + term.shift] = T{1};
-    }
-    J = J + reshape(Tensor<T>(term.entries), {batch, m, 1}) * unit;
-  }
-  return J;
-}
-
-template <Real T>
-Tensor<T> traced_product(const Structured& structured, const Tensor<T>& v, bool transposed) {
-  const Terms& terms = structured.terms;
-  const Blocks& blocks = structured.blocks;
-  Tensor<T> y = zeros<T>({blocks.batch, transposed ? blocks.n : blocks.m});
-  for (const Diagonal& term : terms.diagonals()) {
-    const Tensor<T> entries = rows_of<T>(term.entries, blocks);
-    y = y + (transposed ? shifted(entries * v, -term.shift, blocks.n) : entries * shifted(v, term.shift, blocks.m));
-  }
-  for (const RankOne& term : terms.rank_ones()) {
-    const Tensor<T> left = rows_of<T>(term.left, blocks), right = rows_of<T>(term.right, blocks);
-    const Tensor<T>&along = transposed ? left : right, &across = transposed ? right : left;
-    y = y + across * sum(along * v, -1, keep_dims);
-  }
-  return terms.matrix() ? y + matrix_product(*terms.matrix(), blocks, v, transposed) : y;
-}
-
-template <Real T>
-Tensor<T> written(const Structured& form) {
-  const Terms& terms = form.terms;
-  const Blocks& blocks = form.blocks;
-  const bool by_tensors = traced(terms);
-  Tensor<T> matrix;
-  if (terms.matrix() && (by_tensors || has_columns(terms))) {
-    matrix = transpose(columns_of<T>(*terms.matrix(), blocks, true), {1, 2, 0});
-    if (terms.diagonals().empty() && terms.rank_ones().empty()) return matrix;
-  }
-  Tensor<T> J;
-  if (by_tensors) {
-    J = traced_dense<T>(form);
-  } else {
-    const KernelTerms<T> kernel_terms(form);
-    J = Tensor<T>(Handle(allocate_like<T>({blocks.batch, blocks.m, blocks.n})));
-    kernels::kernels<T>().structured_dense(*kernel_terms, J.mutable_data());
-  }
-  return matrix.handle() ? J + matrix : J;
-}
 
 Sweep choose(Sweep wanted, std::int64_t outputs, std::int64_t inputs) {
   if (wanted != Sweep::automatic) return wanted;
@@ -291,7 +178,11 @@ struct Linearisation {
     require_same_shape(transposed ? "Jacobian::apply_transposed: g" : "Jacobian::apply: v", v.shape(),
                        transposed ? out : in, where);
     if (function) function->recording.require_open(where);
-    if (searched.done() && structured) return structured_product(*structured, v, transposed, where);
+    if (searched.done() && structured) {
+      const auto [batch, m, n] = blocks();
+      const Tensor<T> rows = reshape(v, {batch, transposed ? m : n}, where);
+      return reshape(structured_product(*structured, rows, transposed), transposed ? in : out, where);
+    }
     return function ? swept_product(v, transposed, where) : matrix_product(v, transposed, where);
   }
 
@@ -315,18 +206,6 @@ struct Linearisation {
     const Tensor<T> y = transposed ? matmul(reshape(v, {batch, 1, m}, where), J, where)
                                    : matmul(J, reshape(v, {batch, n, 1}, where), where);
     return reshape(y, transposed ? in : out, where);
-  }
-
-  Tensor<T> structured_product(const Structured& form, const Tensor<T>& v, bool transposed, const Where& where) const {
-    const auto [batch, m, n] = blocks();
-    const Shape& to = transposed ? in : out;
-    if (v.traced() || traced(form.terms) || has_columns(form.terms)) {
-      return reshape(traced_product(form, reshape(v, {batch, transposed ? m : n}, where), transposed), to, where);
-    }
-    const KernelTerms<T> terms(form);
-    Tensor<T> y(Handle(allocate_like<T>(to)));
-    kernels::kernels<T>().structured_apply(*terms, transposed, v.data(), y.mutable_data());
-    return y;
   }
 };
 

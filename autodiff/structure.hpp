@@ -122,6 +122,16 @@ struct Structured {
   bool by_columns = false;  // some matrix was pushed, or written out, column by column
 };
 
+/// A factor as (batch, size of its row).
+template <Real T>
+Tensor<T> rows_of(const Handle& factor, const Blocks& blocks);
+/// All elements, (batch, m, n).
+template <Real T>
+Tensor<T> written(const Structured& form);
+/// J v, v (batch, n), or J^T v, v (batch, m).
+template <Real T>
+Tensor<T> structured_product(const Structured& form, const Tensor<T>& v, bool transposed);
+
 /// Few enough to be cheaper than a sweep, and finite: products of factors say nothing where one is infinite, and a
 /// sweep then still finds 0 where nothing asks for it.
 template <Real T>

@@ -1,0 +1,144 @@
+// Terms as a matrix: written out, and multiplied with. By the kernels, or by tensor operations where a derivative may
+// follow.
+
+#include <algorithm>
+
+#include "kernels/kernels.hpp"
+#include "ops/common.hpp"
+#include "structure.hpp"
+
+namespace tapegrad::detail {
+
+template <Real T>
+Tensor<T> rows_of(const Handle& factor, const Blocks& blocks) {
+  return reshape(Tensor<T>(factor), {blocks.batch, factor.shape().count() / blocks.batch});
+}
+
+namespace {
+
+// The terms, but for a matrix kept by its columns, as the kernels take them.
+template <Real T>
+class KernelTerms {
+ public:
+  explicit KernelTerms(const Structured& structured) {
+    const Terms& terms = structured.terms;
+    const Blocks& blocks = structured.blocks;
+    for (const RankOne& term : terms.rank_ones()) {
+      outers_.push_back({elements(term.left), elements(term.right)});
+    }
+    for (const Diagonal& term : terms.diagonals()) bands_.push_back({term.shift, elements(term.entries)});
+    matrix_ = {.batch = blocks.batch,
+               .m = blocks.m,
+               .n = blocks.n,
+               .outer = outers_.data(),
+               .outers = static_cast<std::int64_t>(outers_.size()),
+               .band = bands_.data(),
+               .bands = static_cast<std::int64_t>(bands_.size()),
+               .triangle = kernels::Triangle::none,
+               .scale = {}};
+    if (!terms.matrix() || terms.matrix()->kind == Matrix::Kind::columns) return;
+    const Matrix& triangle = *terms.matrix();
+    matrix_.triangle = triangle.kind == Matrix::Kind::lower ? kernels::Triangle::lower : kernels::Triangle::upper;
+    if (!triangle.left || !triangle.right) ones_ = ones<T>({blocks.batch, std::max(blocks.m, blocks.n)});
+    matrix_.scale = {elements(triangle.left ? triangle.left : ones_.handle()),
+                     elements(triangle.right ? triangle.right : ones_.handle())};
+  }
+  const kernels::StructuredMatrix<T>& operator*() const { return matrix_; }
+
+ private:
+  static const T* elements(const Handle& handle) { return handle.array()->template as<T>(); }
+
+  Terms::List<kernels::OuterProduct<T>> outers_;
+  Terms::List<kernels::Band<T>> bands_;
+  Tensor<T> ones_;
+  kernels::StructuredMatrix<T> matrix_;
+};
+
+bool has_columns(const Terms& terms) { return terms.matrix() && terms.matrix()->kind == Matrix::Kind::columns; }
+
+bool traced(const Terms& terms) {
+  const auto any = [](const auto& list, auto... member) {
+    return std::any_of(list.begin(), list.end(), [=](const auto& term) { return ((term.*member).traced() || ...); });
+  };
+  const Matrix* matrix = terms.matrix();
+  return any(terms.diagonals(), &Diagonal::entries) || any(terms.rank_ones(), &RankOne::left, &RankOne::right) ||
+         (matrix && (matrix->left.traced() || matrix->columns.traced() || matrix->right.traced()));
+}
+
+// The terms but the matrix, by tensor operations.
+template <Real T>
+Tensor<T> traced_dense(const Structured& structured) {
+  const Terms& terms = structured.terms;
+  const Blocks& blocks = structured.blocks;
+  const auto [batch, m, n] = blocks;
+  Tensor<T> J = zeros<T>({batch, m, n});
+  for (const RankOne& term : terms.rank_ones()) {
+    J = J + reshape(Tensor<T>(term.left), {batch, m, 1}) * reshape(Tensor<T>(term.right), {batch, 1, n});
+  }
+  for (const Diagonal& term : terms.diagonals()) {
+    Tensor<T> unit = zeros<T>({m, n});
+    for (std::int64_t i = std::max<std::int64_t>(0, -term.shift); i < std::min(m, n - term.shift); ++i) {
+      unit.mutable_data()[i * n + i + term.shift] = T{1};
+    }
+    J = J + reshape(Tensor<T>(term.entries), {batch, m, 1}) * unit;
+  }
+  return J;
+}
+
+template <Real T>
+Tensor<T> traced_product(const Structured& structured, const Tensor<T>& v, bool transposed) {
+  const Terms& terms = structured.terms;
+  const Blocks& blocks = structured.blocks;
+  Tensor<T> y = zeros<T>({blocks.batch, transposed ? blocks.n : blocks.m});
+  for (const Diagonal& term : terms.diagonals()) {
+    const Tensor<T> entries = rows_of<T>(term.entries, blocks);
+    y = y + (transposed ? shifted(entries * v, -term.shift, blocks.n) : entries * shifted(v, term.shift, blocks.m));
+  }
+  for (const RankOne& term : terms.rank_ones()) {
+    const Tensor<T> left = rows_of<T>(term.left, blocks), right = rows_of<T>(term.right, blocks);
+    const Tensor<T>&along = transposed ? left : right, &across = transposed ? right : left;
+    y = y + across * sum(along * v, -1, keep_dims);
+  }
+  return terms.matrix() ? y + matrix_product(*terms.matrix(), blocks, v, transposed) : y;
+}
+
+}  // namespace
+
+template <Real T>
+Tensor<T> written(const Structured& form) {
+  const Terms& terms = form.terms;
+  const Blocks& blocks = form.blocks;
+  const bool by_tensors = traced(terms);
+  Tensor<T> matrix;
+  if (terms.matrix() && (by_tensors || has_columns(terms))) {
+    matrix = transpose(columns_of<T>(*terms.matrix(), blocks, true), {1, 2, 0});
+    if (terms.diagonals().empty() && terms.rank_ones().empty()) return matrix;
+  }
+  Tensor<T> J;
+  if (by_tensors) {
+    J = traced_dense<T>(form);
+  } else {
+    const KernelTerms<T> kernel_terms(form);
+    J = Tensor<T>(Handle(allocate_like<T>({blocks.batch, blocks.m, blocks.n})));
+    kernels::kernels<T>().structured_dense(*kernel_terms, J.mutable_data());
+  }
+  return matrix.handle() ? J + matrix : J;
+}
+
+template <Real T>
+Tensor<T> structured_product(const Structured& form, const Tensor<T>& v, bool transposed) {
+  if (v.traced() || traced(form.terms) || has_columns(form.terms)) return traced_product(form, v, transposed);
+  const KernelTerms<T> terms(form);
+  Tensor<T> y(Handle(allocate_like<T>({form.blocks.batch, transposed ? form.blocks.n : form.blocks.m})));
+  kernels::kernels<T>().structured_apply(*terms, transposed, v.data(), y.mutable_data());
+  return y;
+}
+
+template Tensor<float> rows_of(const Handle&, const Blocks&);
+template Tensor<double> rows_of(const Handle&, const Blocks&);
+template Tensor<float> written(const Structured&);
+template Tensor<double> written(const Structured&);
+template Tensor<float> structured_product(const Structured&, const Tensor<float>&, bool);
+template Tensor<double> structured_product(const Structured&, const Tensor<double>&, bool);
+
+}  // namespace tapegrad::detail
