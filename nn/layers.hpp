@@ -13,10 +13,17 @@
 //     };
 //
 // `in` is the shape of one example, x is (batch, in...). A layer without parameters may leave out init. Outside
-// training it treats each row of a batch by itself.
+// training it treats each row of a batch by itself. It may have more members:
+//
+//     template <class T> nn::Params<T> state(const Shape& in) const;         // tensors that are kept, not trained;
+//     template <class T> Tensor<T> operator()(const nn::Params<T>& p, nn::Params<T>& state, const Tensor<T>& x,
+//                                             nn::Mode mode) const;          // then it is called with them,
+//                                                                            // to write them in training only
+//     template <class T> Tensor<T> penalty(const nn::Params<T>& p) const;    // a scalar, added to the loss
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <utility>
 
 #include "activations.hpp"
@@ -28,6 +35,8 @@ namespace tapegrad::nn {
 /// What a layer is computed for.
 struct Mode {
   bool training = false;
+  /// Where a layer draws random numbers from in training; null in prediction, which is not random.
+  Rng* rng = nullptr;
 };
 
 /// f(x W + b): (batch, n) -> (batch, units). Parameters "kernel" (n, units) and, with use_bias, "bias" (units).
@@ -56,30 +65,53 @@ struct TAPEGRAD_EXPORT Flatten {
   Tensor<T> operator()(const Params<T>& p, const Tensor<T>& x, Mode mode) const;
 };
 
+namespace detail {
+
+template <class L, class T>
+concept CalledWithState = requires(const L& layer, const Params<T>& p, Params<T>& state, const Tensor<T>& x) {
+  layer(p, state, x, Mode{});
+};
+template <class L, class T>
+concept CalledPlainly = requires(const L& layer, const Params<T>& p, const Tensor<T>& x) {
+  layer(p, x, Mode{});
+};
+
+}  // namespace detail
+
 /// Any layer, for one number type.
 template <Real T>
 class Layer {
  public:
   template <class L>
-  requires requires(const L& layer, const Params<T>& p, const Tensor<T>& x) { layer(p, x, Mode{}); }
-  Layer(L layer) : layer_(std::make_shared<const Holder<L>>(std::move(layer))) {}
+  requires(detail::CalledPlainly<L, T> || detail::CalledWithState<L, T>) Layer(L layer)
+      : layer_(std::make_shared<const Holder<L>>(std::move(layer))) {}
   // Copied where it would be moved, so that none is ever empty.
   Layer(const Layer&) = default;
   Layer& operator=(const Layer&) = default;
 
   Params<T> init(const Shape& in, Rng& rng) const { return layer_->init(in, rng); }
-  Tensor<T> operator()(const Params<T>& p, const Tensor<T>& x, Mode mode) const { return layer_->call(p, x, mode); }
+  /// What it keeps from step to step; mostly nothing.
+  Params<T> state(const Shape& in) const { return layer_->state(in); }
+  Tensor<T> operator()(const Params<T>& p, Params<T>& state, const Tensor<T>& x, Mode mode) const {
+    return layer_->call(p, state, x, mode);
+  }
   /// The layer up to its activation, which is linear for a layer that does not name one.
-  Tensor<T> logits(const Params<T>& p, const Tensor<T>& x, Mode mode) const { return layer_->logits(p, x, mode); }
+  Tensor<T> logits(const Params<T>& p, Params<T>& state, const Tensor<T>& x, Mode mode) const {
+    return layer_->logits(p, state, x, mode);
+  }
   const Activation& activation() const { return layer_->activation(); }
+  /// What it adds to the loss, a scalar; nothing for most layers.
+  std::optional<Tensor<T>> penalty(const Params<T>& p) const { return layer_->penalty(p); }
 
  private:
   struct Interface {
     virtual ~Interface() = default;
     virtual Params<T> init(const Shape& in, Rng& rng) const = 0;
-    virtual Tensor<T> call(const Params<T>& p, const Tensor<T>& x, Mode mode) const = 0;
-    virtual Tensor<T> logits(const Params<T>& p, const Tensor<T>& x, Mode mode) const = 0;
+    virtual Params<T> state(const Shape& in) const = 0;
+    virtual Tensor<T> call(const Params<T>& p, Params<T>& state, const Tensor<T>& x, Mode mode) const = 0;
+    virtual Tensor<T> logits(const Params<T>& p, Params<T>& state, const Tensor<T>& x, Mode mode) const = 0;
     virtual const Activation& activation() const = 0;
+    virtual std::optional<Tensor<T>> penalty(const Params<T>& p) const = 0;
   };
 
   template <class L>
@@ -99,12 +131,25 @@ class Layer {
       else
         return {};
     }
-    Tensor<T> call(const Params<T>& p, const Tensor<T>& x, Mode mode) const override { return layer(p, x, mode); }
-    Tensor<T> logits(const Params<T>& p, const Tensor<T>& x, Mode mode) const override {
+    Params<T> state(const Shape& in) const override {
+      if constexpr (requires { layer.template state<T>(in); })
+        return layer.template state<T>(in);
+      else if constexpr (requires { layer.state(in); })
+        return layer.state(in);
+      else
+        return {};
+    }
+    Tensor<T> call(const Params<T>& p, Params<T>& state, const Tensor<T>& x, Mode mode) const override {
+      if constexpr (detail::CalledWithState<L, T>)
+        return layer(p, state, x, mode);
+      else
+        return layer(p, x, mode);
+    }
+    Tensor<T> logits(const Params<T>& p, Params<T>& state, const Tensor<T>& x, Mode mode) const override {
       if constexpr (splits)
         return layer.logits(p, x, mode);
       else
-        return layer(p, x, mode);
+        return call(p, state, x, mode);
     }
     const Activation& activation() const override {
       if constexpr (splits) {
@@ -113,6 +158,12 @@ class Layer {
         static const Activation linear;
         return linear;
       }
+    }
+    std::optional<Tensor<T>> penalty(const Params<T>& p) const override {
+      if constexpr (requires { std::optional<Tensor<T>>(layer.penalty(p)); })
+        return layer.penalty(p);
+      else
+        return std::nullopt;
     }
 
     L layer;

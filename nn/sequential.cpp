@@ -58,18 +58,24 @@ void Sequential<T>::build(const Shape& example, Where where) {
     throw ValueError("build" + to_string(where) + ": the model has parameters already, for examples of shape " +
                      to_string(example_));
   }
-  Parameters made;
+  Parameters made, states;
+  detail::PoolVector<std::size_t> penalised;
   // A layer need not tell the shape of its output: it is asked with a batch of one.
   Tensor<T> x = zeros<T>(Shape{1}.concat(example));
   for (const Layer<T>& layer : layers_) {
-    made.push_back(layer.init(x.shape().suffix(1), rng_));
-    x = layer(made.back(), x, Mode{});
+    const Shape in = x.shape().suffix(1);
+    made.push_back(layer.init(in, rng_));
+    states.push_back(layer.state(in));
+    if (layer.penalty(made.back())) penalised.push_back(made.size() - 1);
+    x = layer(made.back(), states.back(), x, Mode{});
     if (x.rank() == 0 || x.shape()[0] != 1) {
       throw ShapeError("layer " + std::to_string(made.size() - 1) + " gave " + to_string(x.shape()) +
                        " for a batch of one; a layer keeps the batch as the first axis");
     }
   }
   parameters_ = std::move(made);
+  states_ = std::move(states);
+  penalised_ = std::move(penalised);
   example_ = example;
 }
 
@@ -108,10 +114,10 @@ void Sequential<T>::set_parameters(const TensorList<T>& values, Where where) {
 
 /// Everything but the activation of the last layer.
 template <Real T>
-Tensor<T> Sequential<T>::logits(const Parameters& parameters, Tensor<T> x, Mode mode) const {
+Tensor<T> Sequential<T>::logits(const Parameters& parameters, Parameters& states, Tensor<T> x, Mode mode) const {
   const std::size_t last = layers_.size() - 1;
-  for (std::size_t i = 0; i < last; ++i) x = layers_[i](parameters[i], x, mode);
-  return layers_[last].logits(parameters[last], x, mode);
+  for (std::size_t i = 0; i < last; ++i) x = layers_[i](parameters[i], states[i], x, mode);
+  return layers_[last].logits(parameters[last], states[last], x, mode);
 }
 
 /// Before the first batch: makes the parameters, and proves that activations keep rows apart.
@@ -127,9 +133,10 @@ void Sequential<T>::prepare(const Tensor<T>& x, const Where& where) {
   Tensor<T> value = stop_gradient(slice(x, 0, 0, 2, 1, where));
   for (std::size_t i = 0; i < layers_.size(); ++i) {
     tapegrad::require_separate_rows(
-        [&](const Tensor<T>& traced) { return layers_[i].logits(parameters_[i], traced, Mode{}); }, value, where);
-    layers_[i].activation().require_separate_rows(layers_[i].logits(parameters_[i], value, Mode{}));
-    value = layers_[i](parameters_[i], value, Mode{});
+        [&](const Tensor<T>& traced) { return layers_[i].logits(parameters_[i], states_[i], traced, Mode{}); }, value,
+        where);
+    layers_[i].activation().require_separate_rows(layers_[i].logits(parameters_[i], states_[i], value, Mode{}));
+    value = layers_[i](parameters_[i], states_[i], value, Mode{});
   }
   rows_checked_ = true;
 }
@@ -150,7 +157,7 @@ template <Real T>
 Tensor<T> Sequential<T>::predict(const Tensor<T>& x, Where where) {
   prepare(x, where);
   Tensor<T> y = x;
-  for (std::size_t i = 0; i < layers_.size(); ++i) y = layers_[i](parameters_[i], y, Mode{});
+  for (std::size_t i = 0; i < layers_.size(); ++i) y = layers_[i](parameters_[i], states_[i], y, Mode{});
   return y;
 }
 
@@ -186,6 +193,19 @@ void Sequential<T>::add_to(Logs& logs, const Tensor<T>& prediction, const Tensor
 }
 
 template <Real T>
+double Sequential<T>::add_penalties(Parameters& gradients) const {
+  double total = 0;
+  for (std::size_t i : penalised_) {
+    auto [penalty, slopes] =
+        value_and_grad([&](const Params<T>& p) { return layers_[i].penalty(p).value(); })(parameters_[i]);
+    total += static_cast<double>(penalty.item());
+    auto slope = slopes.begin();
+    for (auto& [name, gradient] : gradients[i]) gradient = gradient + (slope++)->second;
+  }
+  return total;
+}
+
+template <Real T>
 template <class Y>
 void Sequential<T>::step(const Tensor<T>& x, const Tensor<Y>& y, Logs& logs) {
   const double scale = options_.reduction == Reduction::sum ? 1 : 1 / static_cast<double>(y.shape()[0]);
@@ -193,12 +213,14 @@ void Sequential<T>::step(const Tensor<T>& x, const Tensor<Y>& y, Logs& logs) {
   {
     // x is not traced: no gradient of the data is computed. The tape goes before the update, so that it is in place.
     auto [z, pullback] =
-        vjp([&](const Parameters& traced) { return logits(traced, x, {.training = true}); }, parameters_);
+        vjp([&](const Parameters& traced) { return logits(traced, states_, x, {.training = true, .rng = &rng_}); },
+            parameters_);
     const detail::OutputHead<T> head =
         detail::output_head(layers_.back().activation(), options_.loss, z, y, output_delta_used(), scale);
     add_to(logs, head.prediction, head.loss, y);
     gradients = pullback(head.delta);
   }
+  logs["loss"] += add_penalties(gradients) * static_cast<double>(y.shape()[0]);
   options_.optimizer.step(parameters_, gradients);
 }
 
@@ -206,7 +228,7 @@ template <Real T>
 template <TargetOf<T> Y>
 Logs Sequential<T>::evaluate(const Tensor<T>& x, const Tensor<Y>& y, Where where) {
   prepare(x, y, where);
-  const Tensor<T> z = logits(parameters_, x, Mode{});
+  const Tensor<T> z = logits(parameters_, states_, x, Mode{});
   Logs logs = empty_logs();
   const OutputDelta way = output_delta_used();
   const Activation& activation = layers_.back().activation();

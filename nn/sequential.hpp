@@ -66,7 +66,9 @@ class TAPEGRAD_EXPORT Sequential {
  private:
   using Parameters = detail::PoolVector<Params<T>>;
 
-  Tensor<T> logits(const Parameters& parameters, Tensor<T> x, Mode mode) const;
+  Tensor<T> logits(const Parameters& parameters, Parameters& states, Tensor<T> x, Mode mode) const;
+  /// Adds the penalties of the layers to gradients; their sum.
+  double add_penalties(Parameters& gradients) const;
   void prepare(const Tensor<T>& x, const Where& where);
   template <class Y>
   void prepare(const Tensor<T>& x, const Tensor<Y>& y, const Where& where);
@@ -79,8 +81,10 @@ class TAPEGRAD_EXPORT Sequential {
 
   std::vector<Layer<T>> layers_;
   Rng rng_;
-  Parameters parameters_;  // of each layer, once built
-  Shape example_;          // what they were built for
+  Parameters parameters_;                      // of each layer, once built
+  Parameters states_;                          // of each layer, kept beside
+  detail::PoolVector<std::size_t> penalised_;  // the layers that add to the loss
+  Shape example_;                              // what they were built for
   CompileOptions options_;
   bool rows_checked_ = false;
 };
