@@ -17,7 +17,8 @@ foreach(folder IN ITEMS autodiff nn)
   install(DIRECTORY "${PROJECT_SOURCE_DIR}/${folder}" DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}/tapegrad"
     FILES_MATCHING PATTERN "*.hpp"
     REGEX "/autodiff/kernels$" EXCLUDE
-    REGEX "/autodiff/(graph|program|ops/common)\\.hpp$" EXCLUDE)
+    REGEX "/autodiff/(graph|program|ops/common)\\.hpp$" EXCLUDE
+    REGEX "/nn/data/(file|npy_format)\\.hpp$" EXCLUDE)
 endforeach()
 install(FILES "${PROJECT_SOURCE_DIR}/LICENSE" DESTINATION "${CMAKE_INSTALL_DOCDIR}")
 
@@ -27,20 +28,23 @@ configure_package_config_file("${PROJECT_SOURCE_DIR}/cmake/tapegrad-config.cmake
   "${PROJECT_BINARY_DIR}/tapegrad-config.cmake"
   INSTALL_DESTINATION "${package_dir}"
   NO_SET_AND_CHECK_MACRO)
-configure_file("${PROJECT_SOURCE_DIR}/cmake/FindOpenBLAS.cmake" "${PROJECT_BINARY_DIR}/FindOpenBLAS.cmake" COPYONLY)
+foreach(name IN ITEMS OpenBLAS LibZip)
+  configure_file("${PROJECT_SOURCE_DIR}/cmake/Find${name}.cmake" "${PROJECT_BINARY_DIR}/Find${name}.cmake" COPYONLY)
+endforeach()
 install(FILES
   "${PROJECT_BINARY_DIR}/tapegrad-config.cmake"
   "${PROJECT_BINARY_DIR}/tapegrad-config-version.cmake"
   "${PROJECT_BINARY_DIR}/FindOpenBLAS.cmake"
+  "${PROJECT_BINARY_DIR}/FindLibZip.cmake"
   DESTINATION "${package_dir}")
 
 # A static library's dependencies are wanted by every program that links it, so there they are not private.
 set(pc_requires "xtensor")
 set(pc_requires_private "")
 if(BUILD_SHARED_LIBS)
-  set(pc_requires_private "openblas zlib")
+  set(pc_requires_private "openblas zlib libzip")
 else()
-  string(APPEND pc_requires " openblas zlib")
+  string(APPEND pc_requires " openblas zlib libzip")
 endif()
 set(pc_dir "${CMAKE_INSTALL_LIBDIR}/pkgconfig")
 file(RELATIVE_PATH pc_prefix "/prefix/${pc_dir}" "/prefix")

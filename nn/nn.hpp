@@ -4,6 +4,8 @@
 #include "activations.hpp"
 #include "compare_output_delta.hpp"
 #include "data/csv.hpp"
+#include "data/npy.hpp"
+#include "data/npz.hpp"
 #include "history.hpp"
 #include "initializers.hpp"
 #include "layers.hpp"

@@ -7,17 +7,16 @@
 #include <numbers>
 #include <string>
 #include <tapegrad/autodiff.hpp>
+#include <tapegrad/nn/data/npz.hpp>
 #include <vector>
-
-#include "npz.hpp"
 
 namespace {
 
 using namespace tapegrad;
 using X = Tensor<>;
 
-const npz::File& reference() {
-  static const npz::File file("seed1_delta.npz");
+const nn::Npz& reference() {
+  static const nn::Npz file(TAPEGRAD_REFERENCE_DIR "/seed1_delta.npz");
   return file;
 }
 
@@ -83,7 +82,9 @@ const std::vector<Activation>& activations() {
       {"normalise", [](const X& z) { return z / sqrt(sum(square(z), -1, keep_dims)); }},
       {"cum_softmax", [](const X& z) { return cumsum(softmax(z)); }, 0.42},
       {"nonsym",
-       [](const X& z) { return matmul(z, transpose(reference().real("nonsym_A"))) + tanh(z) * slice(z, -1, 0, 1); },
+       [](const X& z) {
+         return matmul(z, transpose(reference().read<double>("nonsym_A"))) + tanh(z) * slice(z, -1, 0, 1);
+       },
        240},
       {"sparsemax", sparsemax},
       {"layernorm", layer_normalisation},
@@ -97,11 +98,11 @@ constexpr double exact = 1e-13;
 
 TEST_SUITE("reference_delta") {
   TEST_CASE("each activation: value, Jacobian and J^T g, by every way") {
-    const npz::File& file = reference();
+    const nn::Npz& file = reference();
     for (const Activation& activation : activations()) {
       const auto& f = activation.f;
       const std::string prefix = "act_" + activation.name + "_";
-      auto stored = [&](const char* what) { return file.real(prefix + what); };
+      auto stored = [&](const char* what) { return file.read<double>(prefix + what); };
       const X z = stored("z"), values = stored("f"), Js = stored("J"), g = stored("dCda"), JTg = stored("JT_dCda"),
               Jg = stored("J_dCda"), w = stored("w"), costs = stored("C"), differences = stored("fd_dCdz");
       auto cost = [&](const X& a) { return sum(w * (a + square(a) / 2 + pow(a, 3) / 10)); };
@@ -162,13 +163,15 @@ TEST_SUITE("reference_delta") {
           std::any_of(activations().begin(), activations().end(), [&](const Activation& a) { return a.name == name; }));
       expected += 9;
     }
-    CHECK(reference().size() == expected + 24 + 12 + 1 + 6);  // softmax_n*, linear_*, nonsym_A, rect_*
+    CHECK(reference().names().size() == expected + 24 + 12 + 1 + 6);  // softmax_n*, linear_*, nonsym_A, rect_*
   }
 
   TEST_CASE("the Jacobian demonstration of notebook 001") {
     auto f = [](const X& z) { return softmax(z); };
     for (const char* size : {"10", "3", "100"}) {
-      auto stored = [&](const char* what) { return reference().real(std::string("softmax_n") + size + "_" + what); };
+      auto stored = [&](const char* what) {
+        return reference().read<double>(std::string("softmax_n") + size + "_" + what);
+      };
       const X z = stored("z"), y = stored("y"), a = stored("a"), Js = stored("J"), dCda = stored("dCda"),
               delta = stored("delta_jac"), closed = stored("a_minus_y"), absdiff = stored("absdiff");
       check_close(f(z), a, exact, "softmax");
@@ -190,7 +193,7 @@ TEST_SUITE("reference_delta") {
   }
 
   TEST_CASE("the linear demonstration: mean_error and mse, by the Jacobian and by Hadamard") {
-    auto stored = [](const char* what) { return reference().real(std::string("linear_") + what); };
+    auto stored = [](const char* what) { return reference().read<double>(std::string("linear_") + what); };
     const X z = stored("z"), y = stored("y"), a = stored("a");
     auto linear = [](const X& x) { return x; };
     const auto J = jacobian(linear)(z);
@@ -214,7 +217,7 @@ TEST_SUITE("reference_delta") {
   }
 
   TEST_CASE("a Jacobian that is not square") {
-    auto stored = [](const char* what) { return reference().real(std::string("rect_") + what); };
+    auto stored = [](const char* what) { return reference().read<double>(std::string("rect_") + what); };
     const X z = stored("z"), B = stored("B"), w = stored("w");
     auto f = [&](const X& x) { return tanh(matmul(x, transpose(B))) + slice(x, -1, 0, 3) * slice(x, -1, 4, 5); };
     check_close(f(z), stored("f"), exact, "f");

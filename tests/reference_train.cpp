@@ -7,14 +7,12 @@
 #include <tapegrad/autodiff.hpp>
 #include <tapegrad/nn.hpp>
 
-#include "npz.hpp"
-
 namespace {
 
 using namespace tapegrad;
 
-const npz::File& reference() {
-  static const npz::File file("seed1_train.npz");
+const nn::Npz& reference() {
+  static const nn::Npz file(TAPEGRAD_REFERENCE_DIR "/seed1_train.npz");
   return file;
 }
 
@@ -22,13 +20,13 @@ constexpr const char* names[] = {"W0", "b0", "W1", "b1"};
 
 TensorList<double> recorded(const std::string& prefix) {
   TensorList<double> all;
-  for (const char* name : names) all.push_back(reference().real(prefix + name));
+  for (const char* name : names) all.push_back(reference().read<double>(prefix + name));
   return all;
 }
 
 TensorList<double> initial() {
   TensorList<double> all;
-  for (const char* name : names) all.push_back(reference().real(std::string(name) + "_init"));
+  for (const char* name : names) all.push_back(reference().read<double>(std::string(name) + "_init"));
   return all;
 }
 
@@ -59,21 +57,21 @@ double checksum_difference(const Tensor<>& a, const Tensor<>& expected, std::int
 }
 
 Tensor<std::int64_t> batch_rows(std::int64_t step) {
-  return reshape(slice(reference().integers("batch_idx"), 0, step, step + 1), {-1});
+  return reshape(slice(reference().read<std::int64_t>("batch_idx"), 0, step, step + 1), {-1});
 }
 
 struct Data {
   Tensor<> x, x_test;
-  Tensor<> y = one_hot<double>(reference().integers("y_train"), 10);
-  Tensor<> y_test = one_hot<double>(reference().integers("y_test"), 10);
+  Tensor<> y = one_hot<double>(reference().read<std::int64_t>("y_train"), 10);
+  Tensor<> y_test = one_hot<double>(reference().read<std::int64_t>("y_test"), 10);
   double eta, decay;
 
   explicit Data(const std::string& run) {
-    const Tensor<> options = reference().real(run + "_eta_init_decay_scale");
+    const Tensor<> options = reference().read<double>(run + "_eta_init_decay_scale");
     eta = options(0);
     decay = options(1);
-    x = reference().real("X_train") / options(2);
-    x_test = reference().real("X_test") / options(2);
+    x = reference().read<double>("X_train") / options(2);
+    x_test = reference().read<double>("X_test") / options(2);
   }
 };
 
@@ -93,7 +91,8 @@ nn::Sequential<double> model_of(Activation activation, Loss loss, nn::LearningRa
 // 200 steps one by one: loss before each, checksums and weights after.
 void follow_200_steps(nn::Sequential<double>& model, const Data& data, const std::string& run, std::int64_t& step,
                       double tolerance, bool loss_is_cross_entropy = true) {
-  const Tensor<> losses = reference().real(run + "_loss_mean_200"), checksums = reference().real(run + "_chk_200");
+  const Tensor<> losses = reference().read<double>(run + "_loss_mean_200"),
+                 checksums = reference().read<double>(run + "_chk_200");
   for (step = 0; step < 200; ++step) {
     const Tensor<std::int64_t> rows = batch_rows(step);
     const double loss = model.train_on_batch(take(data.x, rows), take(data.y, rows))["loss"];
@@ -108,12 +107,12 @@ void follow_200_steps(nn::Sequential<double>& model, const Data& data, const std
 }
 
 void follow_5000_steps(nn::Sequential<double>& model, const Data& data, const std::string& run, double tolerance) {
-  const Tensor<> batch_accuracy = reference().real(run + "_epoch_batch_acc");
-  const Tensor<> accuracy = reference().real(run + "_epoch_train_test_acc");
+  const Tensor<> batch_accuracy = reference().read<double>(run + "_epoch_batch_acc");
+  const Tensor<> accuracy = reference().read<double>(run + "_epoch_train_test_acc");
   model.fit(
       data.x, data.y,
       {.epochs = 100,
-       .batches = reference().integers("batch_idx"),
+       .batches = reference().read<std::int64_t>("batch_idx"),
        .callbacks = {[&](nn::Epoch& e) {
          const Tensor<std::int64_t> rows = batch_rows(50 * e.index + 49);
          CHECK(model.evaluate(take(data.x, rows), take(data.y, rows))["accuracy"] == batch_accuracy(e.index));
@@ -144,7 +143,7 @@ TEST_CASE("notebook 001's corrected runs, under every output delta") {
       auto whole = model_of("softmax", "categorical_crossentropy", nn::inverse_time_decay(data.eta, data.decay), delta);
       follow_5000_steps(whole, data, run, 1e-12);
       CHECK(std::abs(whole.evaluate(data.x_test, data.y_test)["loss"] -
-                     reference().real(run + "_final_test_loss").item()) <= 1e-12);
+                     reference().read<double>(run + "_final_test_loss").item()) <= 1e-12);
     }
   }
 }
@@ -176,7 +175,8 @@ TEST_CASE("notebook 001 to the letter, as a user's own training loop") {
     return matmul(sigmoid(matmul(x, p[0]) + p[1]), p[2]) + p[3];
   };
   TensorList<double> params = initial();
-  const Tensor<> losses = reference().real("lit_notebook_loss_mean_200"), checksums = reference().real("lit_chk_200");
+  const Tensor<> losses = reference().read<double>("lit_notebook_loss_mean_200"),
+                 checksums = reference().read<double>("lit_chk_200");
   std::int64_t step = 0;
   nn::Optimizer optimizer = nn::SGD{.learning_rate = [&](std::int64_t, std::int64_t) {
     return data.eta / (1 + data.decay * static_cast<double>(step % 50));
@@ -196,8 +196,8 @@ TEST_CASE("notebook 001 to the letter, as a user's own training loop") {
     const auto [z, pullback] = vjp([&](const TensorList<double>& p) { return logits(p, x); }, params);
     const Tensor<> a = softmax_of_all(z), delta = delta_of(z, a, y);
     if (step == 0) {
-      CHECK(allclose(a, reference().real("lit_step0_A1"), 0, 1e-15));
-      CHECK(allclose(delta, reference().real("lit_step0_delta1"), 0, 1e-12));
+      CHECK(allclose(a, reference().read<double>("lit_step0_A1"), 0, 1e-15));
+      CHECK(allclose(delta, reference().read<double>("lit_step0_delta1"), 0, 1e-12));
     }
     optimizer.step(params, pullback(delta));
     if (step < 200) {

@@ -1,0 +1,161 @@
+#include "file.hpp"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <zlib.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
+#include <utility>
+
+namespace tapegrad::nn::detail {
+namespace {
+
+namespace fs = std::filesystem;
+
+/// An open file's number, closed when done.
+struct Descriptor {
+  int number;
+  explicit Descriptor(int n) : number(n) {}
+  Descriptor(const Descriptor&) = delete;
+  ~Descriptor() {
+    if (number >= 0) close(number);
+  }
+  int release() { return std::exchange(number, -1); }
+};
+
+std::string kind_of(mode_t mode) {
+  if (S_ISDIR(mode)) return "is a folder, not a file";
+  if (S_ISFIFO(mode) || S_ISSOCK(mode)) return "is a pipe, not a file";
+  return "is a device, not a file";
+}
+
+class GzipInput : public Input {
+ public:
+  GzipInput(std::string place, std::uint64_t most, gzFile file) : Input(std::move(place), most), file_(file) {}
+
+ private:
+  std::size_t get(void* to, std::size_t bytes) override {
+    const int got = gzread(file_.get(), to, static_cast<unsigned>(std::min<std::size_t>(bytes, 1 << 30)));
+    // A stream that is cut off is known only here: what there was has been given.
+    int code = Z_OK;
+    const char* message = gzerror(file_.get(), &code);
+    if (code == Z_ERRNO) fail(std::string("cannot be read: ") + std::strerror(errno));
+    if (got < 0 || code != Z_OK) fail(std::string("the gzip data are damaged or cut off (") + message + ")");
+    return static_cast<std::size_t>(got);
+  }
+
+  std::unique_ptr<gzFile_s, decltype([](gzFile file) { gzclose(file); })> file_;
+};
+
+}  // namespace
+
+std::string printable(std::string_view text) {
+  std::string out(text.substr(0, 60));
+  for (char& c : out) {
+    if (static_cast<unsigned char>(c) < ' ' || c == '\x7f') c = '?';
+  }
+  if (text.size() > out.size()) out += "...";
+  return out;
+}
+
+OpenedFile::OpenedFile(const std::string& path, const std::string& caller) {
+  // Without waiting for somebody to write to a pipe.
+  Descriptor descriptor(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  struct stat status {};
+  if (descriptor.number < 0 || fstat(descriptor.number, &status) != 0) {
+    throw Error(caller + ": cannot open " + path + ": " + std::strerror(errno));
+  }
+  if (!S_ISREG(status.st_mode)) throw Error(caller + ": " + path + " " + kind_of(status.st_mode));
+  size = static_cast<std::uint64_t>(status.st_size);
+  file.reset(fdopen(descriptor.number, "rb"));
+  if (!file) throw Error(caller + ": cannot open " + path + ": " + std::strerror(errno));
+  descriptor.release();
+}
+
+std::size_t Input::read_some(void* to, std::size_t bytes) {
+  std::size_t got = 0;
+  while (got < bytes) {
+    const std::size_t more = get(static_cast<char*>(to) + got, bytes - got);
+    if (more == 0) break;
+    got += more;
+    offset_ += more;
+  }
+  return got;
+}
+
+void Input::read(void* to, std::size_t bytes, std::string_view what) {
+  const std::uint64_t first = offset_;
+  if (read_some(to, bytes) == bytes) return;
+  fail("the end, where " + std::string(what) + " of " + std::to_string(bytes) + " bytes from byte " +
+       std::to_string(first) + " was expected");
+}
+
+void Input::expect_end(std::string_view after) {
+  char extra;
+  if (read_some(&extra, 1) == 1) {
+    --offset_;
+    fail("more data, where the end was expected after " + std::string(after));
+  }
+}
+
+void Input::fail(std::string_view problem) const {
+  throw Error(place_ + ", byte " + std::to_string(offset_) + ": " + std::string(problem));
+}
+
+std::unique_ptr<Input> open_input(const std::string& path, const std::string& caller) {
+  const OpenedFile opened(path, caller);
+  Descriptor descriptor(dup(fileno(opened.file.get())));
+  gzFile file = descriptor.number < 0 ? nullptr : gzdopen(descriptor.number, "rb");
+  if (!file) throw Error(caller + ": cannot open " + path + ": " + std::strerror(errno));
+  descriptor.release();
+  gzbuffer(file, 1 << 17);
+  const bool plain = gzdirect(file) != 0;
+  return std::make_unique<GzipInput>(caller + ": " + path, plain ? opened.size : opened.size * most_expansion, file);
+}
+
+Replacement::Replacement(const std::string& path, std::string caller) : path_(path), caller_(std::move(caller)) {
+  static std::atomic<unsigned> count{0};
+  std::error_code none;
+  // Through links, so that they stay.
+  if (fs::path target = fs::canonical(path_, none); !none) path_ = target.string();
+  struct stat status {};
+  const bool exists = stat(path_.c_str(), &status) == 0;
+  if (exists && !S_ISREG(status.st_mode)) throw Error(caller_ + ": " + path + " " + kind_of(status.st_mode));
+  Descriptor descriptor(-1);
+  do {
+    name_ = path_ + "." + std::to_string(getpid()) + "." + std::to_string(count++) + ".tmp";
+    descriptor.number = open(name_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+  } while (descriptor.number < 0 && errno == EEXIST);
+  if (descriptor.number < 0) {
+    name_.clear();
+    fail(std::strerror(errno));
+  }
+  if (exists) static_cast<void>(fchmod(descriptor.number, status.st_mode & 07777));
+}
+
+Replacement::~Replacement() {
+  if (!name_.empty()) unlink(name_.c_str());
+}
+
+void Replacement::commit() {
+  const Descriptor file(open(name_.c_str(), O_RDONLY | O_CLOEXEC));
+  if (file.number < 0 || fsync(file.number) != 0 || std::rename(name_.c_str(), path_.c_str()) != 0) {
+    fail(std::strerror(errno));
+  }
+  name_.clear();
+  // The new name is on the disk once the folder is. Some file systems cannot be asked that; the file is whole anyway.
+  const std::string folder = fs::path(path_).parent_path().string();
+  const Descriptor parent(open(folder.empty() ? "." : folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (parent.number >= 0) fsync(parent.number);
+}
+
+void Replacement::fail(std::string_view reason) const {
+  throw Error(caller_ + ": cannot write " + path_ + ": " + std::string(reason));
+}
+
+}  // namespace tapegrad::nn::detail

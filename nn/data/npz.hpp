@@ -1,0 +1,52 @@
+#pragma once
+// Arrays by name in NumPy's .npz files.
+//
+//     nn::write_npz("m.npz", {{"W", W}, {"labels", y}});     // np.load("m.npz")["W"]
+//     const nn::Npz file = nn::read_npz("m.npz");            // np.savez("m.npz", W=W, labels=y)
+//     Tensor<> W = file.read<double>("W");
+//     Tensor<std::int64_t> y = file.read<std::int64_t>("labels");
+
+#include <memory>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "../../autodiff/tensor.hpp"
+#include "../named.hpp"
+
+namespace tapegrad::nn {
+
+/// A .npz file, open for reading; an array is read when it is asked for. Copies share the file. Threads may share it.
+class TAPEGRAD_EXPORT Npz {
+ public:
+  /// Throws Error when the file cannot be read or is no ZIP archive.
+  explicit Npz(const std::string& path, Where where = Where::here());
+
+  /// The arrays' names, in the file's order.
+  const std::vector<std::string>& names() const;
+  bool contains(const std::string& name) const;
+  /// Throws ValueError, listing the names, for another name; else see read_npy.
+  template <class T>
+  Tensor<T> read(const std::string& name, Where where = Where::here()) const;
+
+ private:
+  struct Archive;
+  std::shared_ptr<Archive> archive_;
+};
+
+/// Opens what np.savez or np.savez_compressed has written.
+inline Npz read_npz(const std::string& path, Where where = Where::here()) { return Npz(path, where); }
+
+using AnyTensor = std::variant<Tensor<double>, Tensor<float>, Tensor<std::int64_t>, Tensor<bool>>;
+
+struct NpzOptions {
+  bool compress = false;  // deflate, as np.savez_compressed
+};
+
+/// Writes named tensors, exact to the bit. The same arrays give the same bytes. The file appears whole or not at all:
+/// it is written under another name first, then renamed. Throws ValueError for an empty or repeated name, Error when
+/// the file cannot be written.
+TAPEGRAD_EXPORT void write_npz(const std::string& path, const Named<AnyTensor>& arrays, const NpzOptions& options = {},
+                               Where where = Where::here());
+
+}  // namespace tapegrad::nn

@@ -1,0 +1,218 @@
+// Files of numbers: NPY and NPZ.
+#include <doctest/doctest.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <array>
+#include <bit>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <limits>
+#include <string>
+#include <tapegrad/autodiff.hpp>
+#include <tapegrad/nn.hpp>
+#include <vector>
+
+namespace {
+
+using namespace tapegrad;
+namespace fs = std::filesystem;
+
+const std::string reference = TAPEGRAD_REFERENCE_DIR "/";
+
+/// A folder of this test's own.
+struct Folder {
+  fs::path path = fs::temp_directory_path() / ("tapegrad_nn_data_" + std::to_string(getpid()));
+  Folder() { fs::create_directories(path); }
+  ~Folder() { fs::remove_all(path); }
+  std::string file(const std::string& name) const { return (path / name).string(); }
+};
+
+std::string write(const std::string& path, const std::string& bytes) {
+  std::ofstream(path, std::ios::binary) << bytes;
+  return path;
+}
+
+std::string contents(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(file), {}};
+}
+
+/// What f() says when it throws.
+template <class F>
+std::string refusal(F f) {
+  try {
+    f();
+  } catch (const Error& error) {
+    return error.what();
+  }
+  return "";
+}
+bool has(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
+
+/// A .npy file as NumPy writes it.
+std::string npy(const std::string& type, const std::string& shape, const std::string& elements, bool fortran = false,
+                char version = 1) {
+  std::string header =
+      "{'descr': '" + type + "', 'fortran_order': " + (fortran ? "True" : "False") + ", 'shape': " + shape + ", }";
+  const std::size_t start = version == 1 ? 10 : 12;
+  header.append(63 - (start + header.size()) % 64, ' ');
+  header += '\n';
+  std::string length{static_cast<char>(header.size() & 0xff), static_cast<char>(header.size() >> 8)};
+  if (version > 1) length += std::string(2, '\0');
+  return std::string("\x93NUMPY") + version + '\0' + length + header + elements;
+}
+
+template <class V>
+std::string bytes_of(const std::vector<V>& values) {
+  return {reinterpret_cast<const char*>(values.data()), values.size() * sizeof(V)};
+}
+template <class V>
+std::string reversed_bytes_of(std::vector<V> values) {
+  for (V& value : values) {
+    auto* bytes = reinterpret_cast<unsigned char*>(&value);
+    std::reverse(bytes, bytes + sizeof(V));
+  }
+  return bytes_of(values);
+}
+
+template <class T>
+bool same_bits(const Tensor<T>& a, const Tensor<T>& b) {
+  return a.shape() == b.shape() && std::memcmp(a.data(), b.data(), static_cast<std::size_t>(a.size()) * sizeof(T)) == 0;
+}
+
+template <Real T>
+Tensor<T> awkward() {
+  using Limits = std::numeric_limits<T>;
+  using Bits = std::conditional_t<sizeof(T) == 4, std::uint32_t, std::uint64_t>;
+  const T nan = std::bit_cast<T>(static_cast<Bits>(std::bit_cast<Bits>(Limits::quiet_NaN()) | 0x1234));
+  return {T(0.1), T(-0.0), Limits::infinity(), -Limits::infinity(), nan, -nan, Limits::denorm_min(), Limits::max()};
+}
+
+}  // namespace
+
+TEST_SUITE("nn_data") {
+  TEST_CASE("npy: what is written is read, to the bit") {
+    const Folder folder;
+    const std::string path = folder.file("a.npy");
+    auto round_trip = [&]<class T>(const Tensor<T>& x) {
+      nn::write_npy(path, x);
+      return same_bits(nn::read_npy<T>(path), x);
+    };
+    CHECK(round_trip(awkward<double>()));
+    CHECK(round_trip(awkward<float>()));
+    CHECK(round_trip(reshape(awkward<double>(), {2, 1, 4})));
+    CHECK(round_trip(Tensor<std::int64_t>{std::numeric_limits<std::int64_t>::min(), 0, 7}));
+    CHECK(round_trip(Tensor<bool>{true, false, true}));
+    CHECK(round_trip(Tensor<>(1.5)));
+    CHECK(round_trip(zeros<double>({3, 0, 2})));
+    CHECK(round_trip(ones<float>({1, 2, 1, 2, 1, 2, 1, 2})));
+    CHECK(round_trip(random::Generator(1).normal<double>({301, 71})));
+    nn::write_npy(path, Tensor<float>({{1, 2, 3}, {4, 5, 6}}));
+    CHECK(contents(path) == npy("<f4", "(2, 3)", bytes_of<float>({1, 2, 3, 4, 5, 6})));
+    nn::write_npy(path, Tensor<std::int64_t>{3});
+    CHECK(contents(path) == npy("<i8", "(1,)", bytes_of<std::int64_t>({3})));
+    nn::write_npy(path, Tensor<bool>(true));
+    CHECK(contents(path) == npy("|b1", "()", "\x01"));
+  }
+
+  TEST_CASE("npy: element types, byte orders, versions and orders of axes that NumPy writes") {
+    const Folder folder;
+    auto file = [&](const std::string& bytes) { return write(folder.file("a.npy"), bytes); };
+    auto check_all = [&]<class V>(const std::string& kind, const std::vector<V>& values, const auto& expected) {
+      using T = typename std::decay_t<decltype(expected)>::value_type;
+      CAPTURE(kind);
+      const std::string little = (sizeof(V) == 1 ? "|" : "<") + kind;
+      CHECK(same_bits(nn::read_npy<T>(file(npy(little, "(3,)", bytes_of(values)))), expected));
+      CHECK(same_bits(nn::read_npy<T>(file(npy(">" + kind, "(3,)", reversed_bytes_of(values)))), expected));
+      for (char version : {'\1', '\2', '\3'}) {
+        CHECK(same_bits(nn::read_npy<T>(file(npy(little, "(3,)", bytes_of(values), false, version))), expected));
+      }
+    };
+    using I = Tensor<std::int64_t>;
+    using B = Tensor<bool>;
+    check_all("u1", std::vector<std::uint8_t>{0, 1, 255}, I{0, 1, 255});
+    check_all("u1", std::vector<std::uint8_t>{0, 1, 255}, Tensor<float>{0, 1, 255});
+    check_all("i1", std::vector<std::int8_t>{-128, 1, 127}, I{-128, 1, 127});
+    check_all("u2", std::vector<std::uint16_t>{0, 1, 65535}, Tensor<float>{0, 1, 65535});
+    check_all("i2", std::vector<std::int16_t>{-32768, 1, 3}, I{-32768, 1, 3});
+    check_all("u4", std::vector<std::uint32_t>{0, 1, 4294967295U}, Tensor<>{0, 1, 4294967295.0});
+    check_all("i4", std::vector<std::int32_t>{-2147483647, 1, 2}, Tensor<>{-2147483647, 1, 2});
+    check_all("i8", std::vector<std::int64_t>{-5, 1LL << 62, 2}, I{-5, 1LL << 62, 2});
+    check_all("f4", std::vector<float>{0.1F, 1, -2}, Tensor<float>{0.1F, 1, -2});
+    check_all("f4", std::vector<float>{0.1F, 1, -2}, Tensor<>{double{0.1F}, 1, -2});
+    check_all("f8", std::vector<double>{0.1, 1, -2}, Tensor<>{0.1, 1, -2});
+    check_all("b1", std::vector<std::uint8_t>{0, 1, 2}, B{false, true, true});
+    check_all("b1", std::vector<std::uint8_t>{0, 1, 2}, I{0, 1, 1});
+
+    const I rows({2, 3}, std::vector<std::int64_t>{1, 2, 3, 4, 5, 6});
+    CHECK(same_bits(
+        nn::read_npy<std::int64_t>(file(npy("<i8", "(2, 3)", bytes_of<std::int64_t>({1, 4, 2, 5, 3, 6}), true))),
+        rows));
+    const Tensor<> cube = nn::read_npy<double>(
+        file(npy("<f8", "(2, 3, 2)", bytes_of<double>({0, 6, 2, 8, 4, 10, 1, 7, 3, 9, 5, 11}), true)));
+    CHECK(same_bits(cube, reshape(arange<double>(12), {2, 3, 2})));
+    CHECK(nn::read_npy<double>(file(npy("<f8", "( 2L ,)", std::string(16, '\0')))).shape() == Shape{2});
+  }
+
+  TEST_CASE("npy: what would lose something or is none of ours is refused with a sentence") {
+    const Folder folder;
+    auto file = [&](const std::string& bytes) { return write(folder.file("a.npy"), bytes); };
+    auto f8 = [&] { nn::read_npy<float>(file(npy("<f8", "(1,)", std::string(8, '\0')))); };
+    CHECK(has(refusal(f8), "elements <f8 can lose digits in a Tensor<float>; read a Tensor<double> and convert"));
+    CHECK(has(refusal(f8), "read_npy at nn_data.cpp:"));
+    auto i8 = [&] { nn::read_npy<double>(file(npy("<i8", "(1,)", std::string(8, '\0')))); };
+    CHECK(has(refusal(i8), "read a Tensor<std::int64_t>"));
+    CHECK_THROWS_AS(nn::read_npy<std::int64_t>(file(npy("<f4", "(1,)", std::string(4, '\0')))), ValueError);
+    CHECK_THROWS_AS(nn::read_npy<bool>(file(npy("|u1", "(1,)", "\x01"))), ValueError);
+    CHECK_THROWS_AS(nn::read_npy<float>(file(npy("<i4", "(1,)", std::string(4, '\0')))), ValueError);
+    for (const std::string type : {"|O", "<U5", "<c16", "<M8[ns]", "<f2", "<u8", "<f16", "", "f", "<"}) {
+      CAPTURE(type);
+      CHECK_THROWS_AS(nn::read_npy<double>(file(npy(type, "(1,)", std::string(16, '\0')))), ValueError);
+    }
+  }
+
+  TEST_CASE("npz: what is written is read, to the bit, stored and deflated") {
+    const Folder folder;
+    const Tensor<> W = random::Generator(3).normal<double>({70, 30});
+    const Tensor<bool> mask{true, false};
+    for (bool compress : {false, true}) {
+      const std::string path = folder.file("m.npz"), again = folder.file("again.npz");
+      const nn::Named<nn::AnyTensor> arrays{{"W", W},
+                                            {"0/gamma", awkward<float>()},
+                                            {"labels", Tensor<std::int64_t>{3, 1}},
+                                            {"mask", mask},
+                                            {"none", zeros<double>({0})}};
+      nn::write_npz(path, arrays, {.compress = compress});
+      nn::write_npz(again, arrays, {.compress = compress});
+      CHECK(contents(path) == contents(again));
+      const nn::Npz file = nn::read_npz(path);
+      CHECK(file.names() == std::vector<std::string>{"W", "0/gamma", "labels", "mask", "none"});
+      CHECK(same_bits(file.read<double>("W"), W));
+      CHECK(same_bits(file.read<float>("0/gamma"), awkward<float>()));
+      CHECK(same_bits(file.read<std::int64_t>("labels"), Tensor<std::int64_t>{3, 1}));
+      CHECK(same_bits(file.read<bool>("mask"), mask));
+      CHECK(file.read<double>("none").shape() == Shape{0});
+      CHECK(file.contains("W"));
+      CHECK_FALSE(file.contains("V"));
+      CHECK(has(refusal([&] { file.read<double>("V"); }), "unknown array \"V\" at nn_data.cpp:"));
+      CHECK(has(refusal([&] { file.read<double>("V"); }), "known: W, 0/gamma, labels, mask, none"));
+    }
+    CHECK_THROWS_AS(nn::write_npz(folder.file("m.npz"), {{"a", mask}, {"a", mask}}), ValueError);
+    CHECK_THROWS_AS(nn::write_npz(folder.file("m.npz"), {{"", mask}}), ValueError);
+    CHECK(nn::read_npz(folder.file("m.npz")).contains("W"));  // as it was
+    CHECK(std::distance(fs::directory_iterator(folder.path), {}) == 2);
+  }
+
+  TEST_CASE("npz: archives written by NumPy") {
+    const nn::Npz train = nn::read_npz(reference + "seed2_train.npz");
+    CHECK(train.read<double>("W1_0").shape() == Shape{784, 128});
+    CHECK(train.read<double>("W1_0")(0, 0) == 0.01 * 0.4967141530112327);
+    const nn::Npz images = nn::read_npz(reference + "mnist1000.npz");
+    const Tensor<float> X = images.read<float>("X_u8");
+    CHECK(X.shape() == Shape{1000, 784});
+    CHECK(max(X).item() == 255);
+  }
+}
