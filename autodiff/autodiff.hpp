@@ -6,6 +6,7 @@
 #include "elementwise.hpp"
 #include "error.hpp"
 #include "jacobian.hpp"
+#include "numpy_random.hpp"
 #include "ops.hpp"
 #include "random.hpp"
 #include "tensor.hpp"

@@ -9,9 +9,10 @@ namespace tapegrad::random {
 namespace {
 
 // One block of Philox4x32 with ten rounds.
-void philox(std::uint64_t key, std::uint64_t counter, std::uint32_t (&out)[4]) {
+void philox(std::uint64_t key, std::uint64_t counter, std::uint64_t stream, std::uint32_t (&out)[4]) {
   auto k0 = static_cast<std::uint32_t>(key), k1 = static_cast<std::uint32_t>(key >> 32);
-  std::uint32_t c[4] = {static_cast<std::uint32_t>(counter), static_cast<std::uint32_t>(counter >> 32), 0, 0};
+  std::uint32_t c[4] = {static_cast<std::uint32_t>(counter), static_cast<std::uint32_t>(counter >> 32),
+                        static_cast<std::uint32_t>(stream), static_cast<std::uint32_t>(stream >> 32)};
   for (int round = 0; round < 10; ++round) {
     const std::uint64_t p0 = std::uint64_t{0xD2511F53} * c[0], p1 = std::uint64_t{0xCD9E8D57} * c[2];
     const auto high0 = static_cast<std::uint32_t>(p0 >> 32), high1 = static_cast<std::uint32_t>(p1 >> 32);
@@ -28,7 +29,7 @@ void philox(std::uint64_t key, std::uint64_t counter, std::uint32_t (&out)[4]) {
 
 std::uint64_t Generator::bits() {
   if (left_ == 0) {
-    philox(seed_, counter_++, block_);
+    philox(seed_, counter_++, stream_, block_);
     left_ = 2;
   }
   --left_;

@@ -4,6 +4,7 @@
 //
 //     random::Generator rng(42);
 //     Tensor<> w = rng.normal<double>({784, 128}, 0, 0.01);
+//     random::Generator epoch(42, 7);                 // the seventh stream of the seed, whatever else was drawn
 
 #include <cstdint>
 
@@ -11,11 +12,11 @@
 
 namespace tapegrad::random {
 
-/// A counter-based generator: number i of a seed is a function of (seed, i). Philox4x32-10 (Salmon et al., Parallel
-/// random numbers: as easy as 1, 2, 3; SC 2011).
+/// A counter-based generator: number i is a function of (seed, stream, i), and streams of a seed are independent.
+/// Philox4x32-10 (Salmon et al., Parallel random numbers: as easy as 1, 2, 3; SC 2011).
 class TAPEGRAD_EXPORT Generator {
  public:
-  explicit Generator(std::uint64_t seed = 0) : seed_(seed) {}
+  explicit Generator(std::uint64_t seed = 0, std::uint64_t stream = 0) : seed_(seed), stream_(stream) {}
 
   /// 64 random bits.
   std::uint64_t bits();
@@ -36,7 +37,7 @@ class TAPEGRAD_EXPORT Generator {
   Tensor<std::int64_t> choice(std::int64_t n, std::int64_t k);
 
  private:
-  std::uint64_t seed_;
+  std::uint64_t seed_, stream_;
   std::uint64_t counter_ = 0;
   std::uint32_t block_[4] = {};
   int left_ = 0;

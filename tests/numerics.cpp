@@ -672,6 +672,11 @@ TEST_SUITE("numerics") {
         CHECK(rng.bits() == (std::uint64_t{p.c[2]} << 32 | p.c[3]));
       }
     }
+    const std::uint64_t stream = 0x0370734413198a2eULL;
+    random::Generator rng(42, stream);
+    Philox p{{0, 0, static_cast<std::uint32_t>(stream), static_cast<std::uint32_t>(stream >> 32)}, {42, 0}};
+    p.run();
+    CHECK(rng.bits() == (std::uint64_t{p.c[0]} << 32 | p.c[1]));
   }
 
   TEST_CASE("the same seed gives the same numbers, another one others") {
