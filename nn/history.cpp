@@ -1,8 +1,11 @@
 #include "history.hpp"
 
+#include <cerrno>
+#include <cstring>
 #include <fstream>
 #include <limits>
 
+#include "data/file.hpp"
 #include "plot.hpp"
 
 namespace tapegrad::nn {
@@ -19,7 +22,8 @@ void History::append(const Logs& logs) {
 }
 
 void History::save_csv(const std::string& path) const {
-  std::ofstream file(path);
+  detail::Replacement replacement(path, "save_csv");
+  std::ofstream file(replacement.name());
   file.imbue(std::locale::classic());
   file.precision(std::numeric_limits<double>::max_digits10);
   file << "epoch";
@@ -32,7 +36,8 @@ void History::save_csv(const std::string& path) const {
     file << '\n';
   }
   file.close();
-  if (!file) throw Error("cannot write " + path);
+  if (!file) replacement.fail(std::strerror(errno));
+  replacement.commit();
 }
 
 void History::plot(const std::string& path, const std::string& title) const {

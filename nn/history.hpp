@@ -19,7 +19,8 @@ class TAPEGRAD_EXPORT History : public Named<std::vector<double>> {
   void reserve(const Logs& logs, std::int64_t epochs);
   void append(const Logs& logs);
 
-  /// "epoch" and the columns, numbers in full. Throws Error when the file cannot be written.
+  /// "epoch" and the columns, numbers in full; the file appears whole or not at all. Throws Error when it cannot be
+  /// written.
   void save_csv(const std::string& path) const;
   /// A picture of the columns, SVG or PNG by the name of the file; see plot_curves.
   void plot(const std::string& path, const std::string& title = "") const;

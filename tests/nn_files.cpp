@@ -70,7 +70,6 @@ TEST_CASE("read_csv names the place of what it refuses") {
   CHECK(refusal(write(path, "1,2,\n")).find("column 3") != std::string::npos);
   CHECK(refusal(write(path, "1,nan\n")).find("column 2") != std::string::npos);
   CHECK(refusal(write(path, "1,1e999\n")).find("column 2") != std::string::npos);
-  CHECK(refusal(write(path, "a,b\n1,2\n")).find("line 1, column 1") != std::string::npos);
   CHECK_THROWS_AS(nn::read_csv(folder.file("missing.csv")), Error);
   gzFile file = gzopen(folder.file("cut.csv.gz").c_str(), "wb");
   for (int i = 0; i < 1000; ++i) gzprintf(file, "%d,%d\n", i, i * 7919 % 1000);

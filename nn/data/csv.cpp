@@ -1,75 +1,222 @@
 #include "csv.hpp"
 
-#include <zlib.h>
-
+#include <algorithm>
+#include <cctype>
 #include <charconv>
 #include <cmath>
+#include <cstring>
 #include <memory>
 #include <string_view>
-#include <vector>
+#include <system_error>
+
+#include "../../autodiff/ops.hpp"
+#include "file.hpp"
 
 namespace tapegrad::nn {
 namespace {
 
-std::string read_all(const std::string& path) {
-  // gzopen reads a file that is not compressed as it is.
-  std::unique_ptr<gzFile_s, decltype([](gzFile file) { gzclose(file); })> file(gzopen(path.c_str(), "rb"));
-  if (!file) throw Error("cannot open " + path);
-  std::string text;
-  char block[1 << 14];
-  int got = 0;
-  while ((got = gzread(file.get(), block, sizeof block)) > 0) text.append(block, static_cast<std::size_t>(got));
-  int code = Z_OK;
-  const char* message = gzerror(file.get(), &code);
-  if (got < 0 || code != Z_OK) throw Error("cannot read " + path + ": " + message);
+constexpr std::size_t most_field_bytes = 1 << 16;
+
+bool is_blank(char c) { return c == ' ' || c == '\t' || c == '\r'; }
+
+std::string_view trimmed(std::string_view text) {
+  while (!text.empty() && is_blank(text.front())) text.remove_prefix(1);
+  while (!text.empty() && is_blank(text.back())) text.remove_suffix(1);
   return text;
 }
 
-/// Cuts off what stands before `separator`, and the separator.
-std::string_view cut(std::string_view& rest, char separator) {
-  const std::size_t end = rest.find(separator);
-  const std::string_view head = rest.substr(0, end);
-  rest.remove_prefix(end == std::string_view::npos ? rest.size() : end + 1);
-  return head;
+/// Fields one after the other, out of a window on the file.
+class FieldReader {
+ public:
+  enum class Ends { field, row, file };
+
+  FieldReader(detail::Input& input, char separator) : input_(input), separator_(separator) {
+    window_.resize(4 * most_field_bytes);
+    fill();
+    if (std::string_view(next_, static_cast<std::size_t>(end_ - next_)).starts_with("\xef\xbb\xbf")) next_ += 3;
+  }
+
+  /// The next field, until the next call, trimmed and out of its quotes.
+  std::string_view field() {
+    if (static_cast<std::size_t>(end_ - next_) < most_field_bytes) fill();
+    line_ = next_line_;
+    const char* c = next_;
+    while (c != end_ && is_blank(*c) && *c != separator_) ++c;
+    if (c != end_ && *c == '"') return quoted(c);
+    while (c != end_ && *c != separator_ && *c != '\n') ++c;
+    return ended(next_, c);
+  }
+  /// What the last field ended.
+  Ends ends() const { return ends_; }
+  /// Where it began.
+  std::int64_t line() const { return line_; }
+
+ private:
+  // Moves what is left to the front, and reads as much as there is room for.
+  void fill() {
+    const auto left = static_cast<std::size_t>(end_ - next_);
+    if (left > 0) std::memmove(window_.data(), next_, left);
+    next_ = window_.data();
+    end_ = next_ + left + input_.read_some(window_.data() + left, window_.size() - left);
+  }
+
+  std::string_view ended(const char* first, const char* last) {
+    if (static_cast<std::size_t>(last - next_) >= most_field_bytes) {
+      input_.fail("line " + std::to_string(line_) + " has a field of more than " + std::to_string(most_field_bytes) +
+                  " bytes, which is no number");
+    }
+    ends_ = last == end_ ? Ends::file : *last == '\n' ? Ends::row : Ends::field;
+    if (ends_ == Ends::row) ++next_line_;
+    next_ = last + (last != end_);
+    return trimmed({first, static_cast<std::size_t>(last - first)});
+  }
+
+  std::string_view quoted(const char* c) {
+    unquoted_.clear();
+    for (;;) {
+      const char* closing = std::find(++c, end_, '"');
+      if (closing == end_) refuse_quote();
+      unquoted_.append(c, closing);
+      c = closing + 1;
+      if (c == end_ || *c != '"') break;
+      unquoted_ += '"';
+    }
+    next_line_ += std::count(unquoted_.begin(), unquoted_.end(), '\n');
+    while (c != end_ && is_blank(*c) && *c != separator_) ++c;
+    if (c != end_ && *c != separator_ && *c != '\n') refuse_quote();
+    ended(c, c);
+    return unquoted_;
+  }
+  [[noreturn]] void refuse_quote() const {
+    throw ValueError(input_.place() + ", line " + std::to_string(line_) +
+                     ": a quote that begins here does not end where its field does");
+  }
+
+  detail::Input& input_;
+  char separator_;
+  std::vector<char> window_;
+  const char *next_ = window_.data(), *end_ = next_;
+  std::string unquoted_;
+  Ends ends_ = Ends::row;
+  std::int64_t line_ = 1, next_line_ = 1;
+};
+
+enum class Parsed { number, not_finite, no_number };
+
+template <Real T>
+Parsed parse(std::string_view text, T& value) {
+  constexpr std::size_t exact_digits = 7;  // in float as well
+  if (!text.empty() && text.size() <= exact_digits) {
+    std::uint32_t whole = 0;
+    bool digits = true;
+    for (char c : text) {
+      const unsigned digit = static_cast<unsigned char>(c) - unsigned{'0'};
+      digits &= digit < 10;
+      whole = 10 * whole + digit;
+    }
+    if (digits) {
+      value = static_cast<T>(whole);
+      return Parsed::number;
+    }
+  }
+  if (text.starts_with('+') && !text.starts_with("+-")) text.remove_prefix(1);
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (text.empty() || end != text.data() + text.size() || error == std::errc::invalid_argument) {
+    return Parsed::no_number;
+  }
+  return error == std::errc() && std::isfinite(value) ? Parsed::number : Parsed::not_finite;
 }
 
-std::string_view trimmed(std::string_view text) {
-  const std::size_t first = text.find_first_not_of(" \t\r");
-  if (first == std::string_view::npos) return {};
-  return text.substr(first, text.find_last_not_of(" \t\r") - first + 1);
-}
+constexpr std::size_t most_names = 1000000;
 
 }  // namespace
 
-Tensor<double> read_csv(const std::string& path) {
-  const std::string text = read_all(path);
-  std::vector<double> values;
-  std::int64_t rows = 0, columns = 0, line_number = 0;
-  for (std::string_view rest = text; !rest.empty();) {
-    std::string_view line = trimmed(cut(rest, '\n'));
-    ++line_number;
-    if (line.empty()) continue;
-    const std::string place = path + ", line " + std::to_string(line_number);
-    std::int64_t column = 0;
-    for (bool more = true; more;) {
-      more = line.find(',') != std::string_view::npos;
-      const std::string_view field = trimmed(cut(line, ','));
-      ++column;
-      double value = 0;
-      const auto [end, error] = std::from_chars(field.data(), field.data() + field.size(), value);
-      if (error != std::errc() || end != field.data() + field.size() || !std::isfinite(value)) {
-        throw ValueError(place + ", column " + std::to_string(column) + ": \"" + std::string(field.substr(0, 40)) +
-                         "\" is not a finite number");
-      }
-      values.push_back(value);
-    }
-    if (rows++ == 0) columns = column;
-    if (column != columns) {
-      throw ValueError(place + ": " + std::to_string(column) + " columns, but the first row has " +
-                       std::to_string(columns));
-    }
+template <Real T>
+Table<T> read_table(const std::string& path, const CsvOptions& options, Where where) {
+  const std::string caller = "read_csv" + to_string(where);
+  if (std::strchr("\"\r\n+-.", options.separator) || std::isalnum(static_cast<unsigned char>(options.separator))) {
+    throw ValueError(caller + ": \"" + detail::printable({&options.separator, 1}) + "\" cannot separate numbers");
   }
-  return Tensor<double>({rows, columns}, values);
+  const std::unique_ptr<detail::Input> input = detail::open_input(path, caller);
+  FieldReader reader(*input, options.separator);
+  using Ends = FieldReader::Ends;
+
+  std::vector<std::string> names;
+  std::vector<T> values;
+  std::int64_t rows = 0, columns = 0;
+  CsvHeader header = options.header;
+  do {
+    std::int64_t column = 0;
+    bool names_here = false;
+    do {
+      const std::string_view text = reader.field();
+      if (column == 0 && text.empty() && reader.ends() != Ends::field) break;  // a blank line
+      auto fail = [&](const std::string& problem) {
+        throw ValueError(input->place() + ", line " + std::to_string(reader.line()) + ", column " +
+                         std::to_string(column + 1) + ": " + problem);
+      };
+      T value{};
+      Parsed parsed = parse(text, value);
+      if (column == 0) {
+        names_here = header == CsvHeader::yes || (header == CsvHeader::automatic && parsed == Parsed::no_number);
+      }
+      if (names_here) {
+        if (header == CsvHeader::automatic && parsed != Parsed::no_number) {
+          fail("the number \"" + detail::printable(text) +
+               "\" among names; CsvOptions::header says whether the first line names the columns");
+        }
+        if (names.size() == most_names) fail("more than " + std::to_string(most_names) + " names");
+        names.emplace_back(text);
+      } else {
+        if (text.empty() && options.missing) {
+          value = static_cast<T>(*options.missing);
+        } else if (text.empty()) {
+          fail("\"\" is not a finite number, but missing; CsvOptions::missing can name one to stand for it");
+        } else if (parsed != Parsed::number) {
+          fail("\"" + detail::printable(text) + "\" is not a finite number");
+        }
+        values.push_back(value);
+      }
+      ++column;
+    } while (reader.ends() == Ends::field);
+    if (column == 0) continue;
+    if (columns == 0) columns = column;
+    if (column != columns) {
+      throw ValueError(input->place() + ", line " + std::to_string(reader.line()) + ": " + std::to_string(column) +
+                       " columns, but the first row has " + std::to_string(columns));
+    }
+    rows += !names_here;
+    header = CsvHeader::no;
+  } while (reader.ends() != Ends::file);
+  return {Tensor<T>({rows, columns}, values), std::move(names)};
 }
+
+template <Real T>
+Examples<T> split_labels(const Tensor<T>& table, LabelColumn column, Where where) {
+  const Shape& shape = table.shape();
+  if (shape.rank() != 2 || shape[1] < 2) {
+    throw ShapeError("split_labels" + to_string(where) + ": a table of shape " + to_string(shape) +
+                     "; it holds a label and features in each row, (n, 1 + features)");
+  }
+  const std::int64_t rows = shape[0], label = column == LabelColumn::first ? 0 : shape[1] - 1;
+  Tensor<std::int64_t> y = zeros<std::int64_t>({rows});
+  std::int64_t* out = y.mutable_data();
+  for (std::int64_t row = 0; row < rows; ++row) {
+    const T value = table.data()[row * shape[1] + label];
+    // Beyond 2^53 not every integer is a double.
+    if (!(std::abs(value) <= T(0x1p53)) || value != std::trunc(value)) {
+      throw ValueError("split_labels" + to_string(where) + ": the label of row " + std::to_string(row) + " is " +
+                       std::to_string(value) + ", no integer");
+    }
+    out[row] = static_cast<std::int64_t>(value);
+  }
+  const std::int64_t first = column == LabelColumn::first ? 1 : 0;
+  return {slice(table, 1, first, first + shape[1] - 1, 1, where), y};
+}
+
+template Table<float> read_table(const std::string&, const CsvOptions&, Where);
+template Table<double> read_table(const std::string&, const CsvOptions&, Where);
+template Examples<float> split_labels(const Tensor<float>&, LabelColumn, Where);
+template Examples<double> split_labels(const Tensor<double>&, LabelColumn, Where);
 
 }  // namespace tapegrad::nn

@@ -18,19 +18,13 @@ constexpr std::size_t magic_bytes = 6, alignment = 64;
 // NumPy's own limit; a longer header holds a record of many fields.
 constexpr std::uint32_t most_header_bytes = 10000;
 
-struct Header {
-  std::string type;  // as NumPy writes it, such as <f8
-  bool fortran_order = false;
-  Shape shape;
-};
-
 /// A header is a Python dictionary of a string, a truth value and a tuple of integers.
 class HeaderParser {
  public:
   HeaderParser(std::string_view text, const Input& input) : rest_(text), input_(input) {}
 
-  Header parse() {
-    Header header;
+  ElementLayout parse() {
+    ElementLayout header;
     bool seen[3] = {};
     expect('{');
     while (!take('}')) {
@@ -123,7 +117,7 @@ class HeaderParser {
   const Input& input_;
 };
 
-Header read_header(Input& input) {
+ElementLayout read_header(Input& input) {
   unsigned char start[12];
   input.read(start, magic_bytes + 2, "the start of a .npy array");
   if (std::memcmp(start, magic, magic_bytes) != 0) input.fail("the 8 bytes before this one do not begin a .npy array");
@@ -198,8 +192,8 @@ struct Truth {
 };
 
 template <class S, class T>
-void read_elements(Input& input, const Header& header, bool swapped, T* out, std::int64_t count) {
-  const bool in_order = !header.fortran_order || header.shape.rank() < 2;
+void read_converted(Input& input, const ElementLayout& layout, bool swapped, T* out, std::int64_t count) {
+  const bool in_order = !layout.fortran_order || layout.shape.rank() < 2;
   constexpr std::string_view what = "the elements";
   if (std::is_same_v<S, T> && in_order && !swapped) {
     input.read(out, static_cast<std::size_t>(count) * sizeof(T), what);
@@ -207,7 +201,7 @@ void read_elements(Input& input, const Header& header, bool swapped, T* out, std
   }
   constexpr std::int64_t most = 4096;
   unsigned char block[most * sizeof(S)];
-  FortranOrder order(header.shape);
+  FortranOrder order(layout.shape);
   for (std::int64_t first = 0; first < count; first += most) {
     const std::int64_t n = std::min(most, count - first);
     input.read(block, static_cast<std::size_t>(n) * sizeof(S), what);
@@ -224,20 +218,20 @@ void read_elements(Input& input, const Header& header, bool swapped, T* out, std
 }
 
 template <class S, class T>
-Tensor<T> read_array(Input& input, const Header& header, bool swapped) {
+Tensor<T> read_array(Input& input, const ElementLayout& layout, bool swapped) {
   using Values = std::conditional_t<std::is_same_v<S, Truth>, bool, S>;
   if constexpr (!fits<Values, T>()) {
-    throw ValueError(input.place() + ": elements " + header.type + " can lose digits in a " + tensor_of<T>() +
+    throw ValueError(input.place() + ": elements " + layout.type + " can lose digits in a " + tensor_of<T>() +
                      "; read a " + tensor_of<Values>() + " and convert it with astype");
   } else {
-    const std::int64_t count = header.shape.count();
+    const std::int64_t count = layout.shape.count();
     const auto most = static_cast<std::int64_t>(std::min<std::uint64_t>(input.most_left(), std::int64_t{1} << 61));
     if (count > most / static_cast<std::int64_t>(sizeof(S))) {
-      input.fail("shape " + to_string(header.shape) + " of " + header.type + " is announced, where at most " +
+      input.fail("shape " + to_string(layout.shape) + " of " + layout.type + " is announced, where at most " +
                  std::to_string(most) + " bytes can follow");
     }
-    Tensor<T> result(tapegrad::detail::Handle(tapegrad::detail::allocate(tapegrad::detail::dtype_of<T>, header.shape)));
-    read_elements<S>(input, header, swapped, result.mutable_data(), count);
+    Tensor<T> result(tapegrad::detail::Handle(tapegrad::detail::allocate(tapegrad::detail::dtype_of<T>, layout.shape)));
+    read_converted<S>(input, layout, swapped, result.mutable_data(), count);
     input.expect_end("the elements");
     return result;
   }
@@ -246,23 +240,27 @@ Tensor<T> read_array(Input& input, const Header& header, bool swapped) {
 }  // namespace
 
 template <class T>
-Tensor<T> read_npy_array(Input& input) {
-  const Header header = read_header(input);
-  const std::string_view type = header.type;
+Tensor<T> read_elements(Input& input, const ElementLayout& layout) {
+  const std::string_view type = layout.type;
   const bool swapped = type.starts_with(little_endian ? '>' : '<');
   const std::string_view kind = type.substr(type.find_first_not_of("<>=|") == 1 ? 1 : 0);
-  if (kind == "b1" || kind == "?") return read_array<Truth, T>(input, header, swapped);
-  if (kind == "u1") return read_array<std::uint8_t, T>(input, header, swapped);
-  if (kind == "u2") return read_array<std::uint16_t, T>(input, header, swapped);
-  if (kind == "u4") return read_array<std::uint32_t, T>(input, header, swapped);
-  if (kind == "i1") return read_array<std::int8_t, T>(input, header, swapped);
-  if (kind == "i2") return read_array<std::int16_t, T>(input, header, swapped);
-  if (kind == "i4") return read_array<std::int32_t, T>(input, header, swapped);
-  if (kind == "i8") return read_array<std::int64_t, T>(input, header, swapped);
-  if (kind == "f4") return read_array<float, T>(input, header, swapped);
-  if (kind == "f8") return read_array<double, T>(input, header, swapped);
+  if (kind == "b1" || kind == "?") return read_array<Truth, T>(input, layout, swapped);
+  if (kind == "u1") return read_array<std::uint8_t, T>(input, layout, swapped);
+  if (kind == "u2") return read_array<std::uint16_t, T>(input, layout, swapped);
+  if (kind == "u4") return read_array<std::uint32_t, T>(input, layout, swapped);
+  if (kind == "i1") return read_array<std::int8_t, T>(input, layout, swapped);
+  if (kind == "i2") return read_array<std::int16_t, T>(input, layout, swapped);
+  if (kind == "i4") return read_array<std::int32_t, T>(input, layout, swapped);
+  if (kind == "i8") return read_array<std::int64_t, T>(input, layout, swapped);
+  if (kind == "f4") return read_array<float, T>(input, layout, swapped);
+  if (kind == "f8") return read_array<double, T>(input, layout, swapped);
   throw ValueError(input.place() + ": elements of type \"" + printable(type) +
                    "\" are not read; convert them in NumPy, by astype(np.float64) or astype(np.int64)");
+}
+
+template <class T>
+Tensor<T> read_npy_array(Input& input) {
+  return read_elements<T>(input, read_header(input));
 }
 
 template <class T>
@@ -311,9 +309,13 @@ template void write_npy(const std::string&, const Tensor<double>&, Where);
 template void write_npy(const std::string&, const Tensor<std::int64_t>&, Where);
 template void write_npy(const std::string&, const Tensor<bool>&, Where);
 template Tensor<float> detail::read_npy_array(Input&);
+template Tensor<float> detail::read_elements(Input&, const ElementLayout&);
 template Tensor<double> detail::read_npy_array(Input&);
+template Tensor<double> detail::read_elements(Input&, const ElementLayout&);
 template Tensor<std::int64_t> detail::read_npy_array(Input&);
+template Tensor<std::int64_t> detail::read_elements(Input&, const ElementLayout&);
 template Tensor<bool> detail::read_npy_array(Input&);
+template Tensor<bool> detail::read_elements(Input&, const ElementLayout&);
 template std::string detail::npy_header<float>(const Shape&);
 template std::string detail::npy_header<double>(const Shape&);
 template std::string detail::npy_header<std::int64_t>(const Shape&);

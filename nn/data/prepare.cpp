@@ -1,0 +1,49 @@
+#include "prepare.hpp"
+
+#include <cmath>
+
+namespace tapegrad::nn {
+namespace detail {
+
+void check_rows(const Shape& X, const Shape& y, const char* caller, const Where& where) {
+  if (X.empty() || y.empty() || X[0] != y[0]) {
+    throw ShapeError(caller + to_string(where) + ": X has shape " + to_string(X) + " and y " + to_string(y) +
+                     "; both need a row per example");
+  }
+}
+
+std::int64_t test_rows(std::int64_t rows, double test_size, const Where& where) {
+  const double count = test_size < 1 ? std::ceil(test_size * static_cast<double>(rows)) : test_size;
+  if (!(count >= 1 && count < static_cast<double>(rows)) || count != std::trunc(count)) {
+    throw ValueError("train_test_split" + to_string(where) + ": test_size " + std::to_string(test_size) + " of " +
+                     std::to_string(rows) + " rows; both parts need a row, and a size above 1 is a whole number");
+  }
+  return static_cast<std::int64_t>(count);
+}
+
+}  // namespace detail
+
+template <Real T>
+Standardizer<T>::Standardizer(const Tensor<T>& X, Where where) {
+  if (X.rank() == 0 || X.shape()[0] == 0) {
+    throw ShapeError("Standardizer" + to_string(where) + ": no rows in a tensor of shape " + to_string(X.shape()));
+  }
+  mean_ = tapegrad::mean(X, 0);
+  // By its extremes: the mean of equal numbers can be off by rounding, and a deviation of that size would blow it up.
+  const Tensor<bool> constant = max(X, 0) == min(X, 0);
+  deviation_ = tapegrad::where(constant, T(1), sqrt(tapegrad::mean(square(X - mean_), 0)));
+}
+
+template <Real T>
+Tensor<T> Standardizer<T>::operator()(const Tensor<T>& X, Where where) const {
+  if (!X.shape().ends_with(mean_.shape()) || X.rank() != mean_.rank() + 1) {
+    throw ShapeError("Standardizer" + to_string(where) + ": made from rows of shape " + to_string(mean_.shape()) +
+                     ", applied to " + to_string(X.shape()));
+  }
+  return (X - mean_) / deviation_;
+}
+
+template class Standardizer<float>;
+template class Standardizer<double>;
+
+}  // namespace tapegrad::nn
