@@ -1,48 +1,190 @@
 #pragma once
-// Metrics: numbers to read, not to differentiate; by name.
+// Metrics: numbers to read, not to differentiate; by name, as values with options, or functions of your own.
 //
 //     nn::accuracy(a, y);
-//     model.compile({.loss = "mse", .metrics = {"mse", "accuracy"}});
+//     model.compile({.loss = "mse", .metrics = {"mae", "accuracy", nn::TopK{.k = 3}, nn::Precision{.threshold =
+//     0.8}}}); nn::Metric worst("worst", [](const auto& a, const auto& y) { return max(abs(a - y)); }); std::cout <<
+//     nn::confusion_matrix(a, y);
+//
+// A metric is a function of all predictions and all targets, so that it may be any function of them and not only a mean
+// over the examples.
 
 #include <cstdint>
 #include <string>
+#include <type_traits>
 
 #include "../autodiff/tensor.hpp"
+#include "losses.hpp"
 #include "overloads.hpp"
 
 namespace tapegrad::nn {
 
-/// "accuracy": the fraction of rows of (batch, n) whose largest element stands where the target's does; with one
-/// column, whose probability is on the target's side of 0.5. Throws ShapeError when the shapes differ, or over no rows.
+// Of classes. Predictions are (batch, n); targets (batch, n), one-hot or the like, or labels (batch). The class of a
+// row is its first largest element; with one column it is 1 where the probability is above the threshold, and 0
+// elsewhere. A prediction with a NaN is of no class, and never right. Throws ShapeError for other shapes or no rows,
+// ValueError for a label outside 0..n-1.
+
+/// "accuracy", also "categorical_accuracy" and "sparse_categorical_accuracy": the fraction of rows whose class is the
+/// target's.
 struct TAPEGRAD_EXPORT Accuracy {
-  static constexpr const char* name = "accuracy";
-  template <Real T>
-  double operator()(const Tensor<T>& prediction, const Tensor<T>& target) const;
-  /// Of labels (batch).
-  template <Real T>
-  double operator()(const Tensor<T>& prediction, const Tensor<std::int64_t>& labels) const;
+  double threshold = 0.5;
+
+  constexpr const char* name() const { return "accuracy"; }
+  using Tag = detail::Builtin;
+  template <Real T, class Y>
+  double operator()(const Tensor<T>& a, const Tensor<Y>& y, Where where = Where::here()) const;
 };
 inline constexpr Accuracy accuracy;
+
+/// "binary_accuracy": the fraction of elements on the target's side of the threshold, each column a question of its
+/// own. Labels go with one column.
+struct TAPEGRAD_EXPORT BinaryAccuracy {
+  double threshold = 0.5;
+
+  constexpr const char* name() const { return "binary_accuracy"; }
+  using Tag = detail::Builtin;
+  template <Real T, class Y>
+  double operator()(const Tensor<T>& a, const Tensor<Y>& y, Where where = Where::here()) const;
+};
+inline constexpr BinaryAccuracy binary_accuracy;
+
+/// "top_k_categorical_accuracy", and by the name "top_3_accuracy" with k = 3, and so on: the fraction of rows where
+/// fewer than k elements are larger than the one of the target's class. So ties count in favour: rows of equal numbers
+/// are all right, where accuracy takes the first of them. Throws ValueError unless k >= 1.
+struct TAPEGRAD_EXPORT TopK {
+  std::int64_t k = 5;
+
+  std::string name() const { return "top_" + std::to_string(k) + "_accuracy"; }
+  using Tag = detail::Builtin;
+  template <Real T, class Y>
+  double operator()(const Tensor<T>& a, const Tensor<Y>& y, Where where = Where::here()) const;
+};
+
+// With one column these are of class 1. With several they are macro averages: the mean of the values of the classes
+// that occur among targets or predictions. 0/0 is 0: the precision of a class that is never predicted.
+
+/// "precision": the fraction of what is predicted as a class that is of it.
+struct TAPEGRAD_EXPORT Precision {
+  double threshold = 0.5;
+
+  constexpr const char* name() const { return "precision"; }
+  using Tag = detail::Builtin;
+  template <Real T, class Y>
+  double operator()(const Tensor<T>& a, const Tensor<Y>& y, Where where = Where::here()) const;
+};
+inline constexpr Precision precision;
+
+/// "recall": the fraction of what is of a class that is predicted as it.
+struct TAPEGRAD_EXPORT Recall {
+  double threshold = 0.5;
+
+  constexpr const char* name() const { return "recall"; }
+  using Tag = detail::Builtin;
+  template <Real T, class Y>
+  double operator()(const Tensor<T>& a, const Tensor<Y>& y, Where where = Where::here()) const;
+};
+inline constexpr Recall recall;
+
+/// "f1": the harmonic mean of precision and recall of a class.
+struct TAPEGRAD_EXPORT F1 {
+  double threshold = 0.5;
+
+  constexpr const char* name() const { return "f1"; }
+  using Tag = detail::Builtin;
+  template <Real T, class Y>
+  double operator()(const Tensor<T>& a, const Tensor<Y>& y, Where where = Where::here()) const;
+};
+inline constexpr F1 f1;
+
+/// How many examples of class i (row) were predicted as class j (column), (n, n), or (2, 2) for one column. Predictions
+/// with a NaN stand in no column. astype<double> makes a matrix for heat_map.
+template <Real T, class Y>
+TAPEGRAD_EXPORT Tensor<std::int64_t> confusion_matrix(const Tensor<T>& a, const Tensor<Y>& y, double threshold = 0.5,
+                                                      Where where = Where::here());
+
+// Of numbers. Throws ShapeError when the shapes differ, or over no elements.
+
+/// "rmse", also "root_mean_squared_error": the square root of the mean of (a - y)^2 over all elements.
+struct TAPEGRAD_EXPORT RootMeanSquaredError {
+  constexpr const char* name() const { return "rmse"; }
+  using Tag = detail::Builtin;
+  template <Real T>
+  double operator()(const Tensor<T>& a, const Tensor<T>& y, Where where = Where::here()) const;
+};
+inline constexpr RootMeanSquaredError rmse;
+
+/// "r2", also "r2_score": 1 - sum (a - y)^2 / sum (y - mean y)^2 of each output (index along the last axis; (batch) is
+/// one output), averaged over the outputs. Where the targets of an output are all equal, it is 1 for predictions that
+/// are exact and 0 for others, as in scikit-learn.
+struct TAPEGRAD_EXPORT R2 {
+  constexpr const char* name() const { return "r2"; }
+  using Tag = detail::Builtin;
+  template <Real T>
+  double operator()(const Tensor<T>& a, const Tensor<T>& y, Where where = Where::here()) const;
+};
+inline constexpr R2 r2;
+
+namespace detail {
+
+/// A function as a metric: the number that it gives, or the mean of the tensor.
+template <class F>
+struct AsMetric {
+  WithLine<F> f;
+
+  template <class A, class Y, class R = std::invoke_result_t<WithLine<F>&, const A&, const Y&, const Where&>>
+  requires(std::is_arithmetic_v<R> || std::is_same_v<R, A>) double operator()(const A& a, const Y& y,
+                                                                              const Where& line) {
+    if constexpr (std::is_arithmetic_v<R>)
+      return static_cast<double>(f(a, y, line));
+    else
+      return static_cast<double>(mean(f(a, y, line), {}, KeepDims::no, line).item());
+  }
+};
+
+}  // namespace detail
 
 class TAPEGRAD_EXPORT Metric {
  public:
   template <Real T, class Y>
-  using Signature = double(const Tensor<T>&, const Tensor<Y>&);
+  using Signature = double(const Tensor<T>&, const Tensor<Y>&, const Where&);
+  using OfNumbers = detail::Overloads<Signature<float, float>, Signature<double, double>>;
+  using OfLabels = detail::Overloads<Signature<float, std::int64_t>, Signature<double, std::int64_t>>;
+  template <class F>
+  static constexpr bool takes_numbers = OfNumbers::accepts<detail::AsMetric<F>>;
+  /// A generic lambda of numbers is not tried with labels: it need not compile.
+  template <class F>
+  static constexpr bool takes_labels = [] {
+    if constexpr (detail::is_builtin<F> || std::is_same_v<F, Loss> || !takes_numbers<F>)
+      return OfLabels::accepts<detail::AsMetric<F>>;
+    else
+      return false;
+  }();
 
-  /// "accuracy" or "mse". Throws ValueError for another name.
+  /// A built-in metric, or a built-in loss, whose mean over the examples is taken. In logs it has the name given here.
+  /// Throws ValueError for another name.
   Metric(const char* name, Where where = Where::here());
   Metric(const std::string& name, Where where = Where::here()) : Metric(name.c_str(), where) {}
+  /// A built-in metric or loss as a value: nn::mae, nn::TopK{.k = 3}.
+  template <class F>
+  requires detail::is_builtin<F> Metric(const F& f) : Metric(f.name(), f) {}
+  /// A function of all predictions and all targets that gives a number, or a tensor, whose mean is taken; elementwise()
+  /// included. One of labels names their type: [](const auto& a, const Tensor<std::int64_t>& y) { ... }.
+  template <class F>
+  requires(takes_numbers<F> || takes_labels<F>) Metric(std::string name, const F& f) : name_(std::move(name)) {
+    const detail::AsMetric<F> call{{f}};
+    if constexpr (takes_numbers<F>) of_numbers_ = OfNumbers(call);
+    if constexpr (takes_labels<F>) of_labels_ = OfLabels(call);
+  }
 
   const std::string& name() const { return name_; }
-  /// The mean over the examples. Y is T or std::int64_t. Throws ValueError when the metric does not take such targets.
+  /// Of all examples at once. Y is T or std::int64_t. Throws ValueError when the metric does not take such targets.
   template <Real T, class Y>
-  double operator()(const Tensor<T>& prediction, const Tensor<Y>& target) const;
+  double operator()(const Tensor<T>& prediction, const Tensor<Y>& target, Where where = Where::here()) const;
 
  private:
   std::string name_;
-  detail::Overloads<Signature<float, float>, Signature<double, double>, Signature<float, std::int64_t>,
-                    Signature<double, std::int64_t>>
-      function_;
+  OfNumbers of_numbers_;
+  OfLabels of_labels_;
 };
 
 }  // namespace tapegrad::nn

@@ -29,7 +29,8 @@ TAPEGRAD_EXPORT std::string to_string(OutputDelta way);
 namespace detail {
 
 /// What the last layer's logits z give: the prediction a = f(z), C(a, y) (per example, or a scalar), and the derivative
-/// by z of the sum of C, times `scale` where C is per example.
+/// by z of the sum of C, times `scale` where C is per example. With weights (batch) the loss of each example is
+/// multiplied by its own, and so is its row of delta; without any (a tensor without a value) none is.
 template <Real T>
 struct OutputHead {
   Tensor<T> prediction, loss, delta;
@@ -41,8 +42,9 @@ TAPEGRAD_EXPORT bool is_known_pair(std::string_view activation, std::string_view
 TAPEGRAD_EXPORT void require_known_pair(std::string_view activation, std::string_view loss);
 /// The closed form, computed from the logits so that it is right where probabilities underflow.
 template <Real T, class Y>
-TAPEGRAD_EXPORT OutputHead<T> closed_form_head(std::string_view activation, std::string_view loss, const Tensor<T>& z,
-                                               const Tensor<Y>& y, double scale = 1);
+TAPEGRAD_EXPORT OutputHead<T> closed_form_head(std::string_view activation, const LossKey& loss, const Tensor<T>& z,
+                                               const Tensor<Y>& y, double scale = 1, const Tensor<T>& weights = {},
+                                               const Where& where = {});
 
 inline Activation as_function(std::string_view name, Activation*) { return Activation(std::string(name)); }
 inline Loss as_function(std::string_view name, Loss*) { return Loss(std::string(name)); }
@@ -53,15 +55,12 @@ requires(!std::is_convertible_v<const F&, std::string_view>) decltype(auto) as_f
   return as_loss(f);
 }
 
+inline std::string_view name_of(const Activation& f) { return f.name(); }
 template <class F>
-std::string_view name_of(const F& f) {
-  if constexpr (std::is_same_v<F, Activation> || std::is_same_v<F, Loss>)
-    return f.name();
-  else if constexpr (is_builtin_loss<F>)
-    return F::name;
-  else
-    return "custom";
+std::string_view name_of(const F&) {
+  return "custom";
 }
+inline LossKey key_of(const Loss& loss) { return loss.key(); }
 
 template <class F>
 bool may_mix_rows(const F& f) {
@@ -98,13 +97,14 @@ Tensor<T> output_delta(const F& f, const C& c, const Tensor<T>& z, const Tensor<
                        OutputDelta way = OutputDelta::automatic) {
   const auto& activation = detail::as_function(f, static_cast<Activation*>(nullptr));
   const auto& loss = detail::as_function(c, static_cast<Loss*>(nullptr));
-  const std::string_view f_name = detail::name_of(activation), c_name = detail::name_of(loss);
+  const std::string_view f_name = detail::name_of(activation);
+  const detail::LossKey key = detail::key_of(loss);
   if (way == OutputDelta::automatic) {
-    way = detail::is_known_pair(f_name, c_name) ? OutputDelta::closed_form : OutputDelta::vjp;
+    way = detail::is_known_pair(f_name, key.name) ? OutputDelta::closed_form : OutputDelta::vjp;
   }
   switch (way) {
     case OutputDelta::closed_form:
-      return detail::closed_form_head(f_name, c_name, z, y).delta;
+      return detail::closed_form_head(f_name, key, z, y).delta;
     case OutputDelta::jacobian:
       return detail::delta_by_jacobian(activation, loss, z, y, detail::may_mix_rows(activation));
     default:
@@ -114,10 +114,12 @@ Tensor<T> output_delta(const F& f, const C& c, const Tensor<T>& z, const Tensor<
 
 namespace detail {
 
-/// Prediction, loss and delta in a training step, from one evaluation of f and C.
+/// Prediction, loss and delta in a training step, from one evaluation of f and C. Throws ShapeError unless there is a
+/// weight for each loss of an example, ValueError for weights of a scalar loss.
 template <Real T, class Y>
 TAPEGRAD_EXPORT OutputHead<T> output_head(const Activation& f, const Loss& c, const Tensor<T>& z, const Tensor<Y>& y,
-                                          OutputDelta way, double scale);
+                                          OutputDelta way, double scale, const Tensor<T>& weights = {},
+                                          const Where& where = {});
 
 }  // namespace detail
 }  // namespace tapegrad::nn

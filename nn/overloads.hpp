@@ -5,7 +5,33 @@
 #include <tuple>
 #include <type_traits>
 
+#include "../autodiff/error.hpp"
+
 namespace tapegrad::nn::detail {
+
+/// Marks the library's own losses and metrics: a user's type that happens to have a name is not one of them.
+struct Builtin {};
+template <class F>
+inline constexpr bool is_builtin = requires {
+  requires std::is_same_v<typename F::Tag, Builtin>;
+};
+
+/// f of two arguments, told the user's line where it takes one.
+template <class F>
+struct WithLine {
+  F f;
+
+  template <class A, class B>
+  requires std::is_invocable_v<F&, const A&, const B&>
+  auto operator()(const A& a, const B& b, const Where& line) {
+    if constexpr (std::is_invocable_v<F&, const A&, const B&, const Where&>)
+      return f(a, b, line);
+    else
+      return f(a, b);
+  }
+};
+template <class F>
+WithLine(F) -> WithLine<F>;
 
 /// F can be called with Args... and gives exactly R: a number, which would come off the tape, is no tensor.
 template <class F, class Signature>

@@ -41,14 +41,24 @@ template <class F, class C, class Y>
 void check_all_ways(const F& f, const C& c, const Tensor<Y>& y) {
   const nn::Activation activation = f;
   const nn::Loss loss = c;
+  CAPTURE(activation.name() + " + " + loss.name());
   const Tensor<> expected = by_differences(activation, loss, z, y);
+  const Tensor<> weights{0.5, 3, 0};
+  const Tensor<> value = loss(activation(z), y);
   for (OutputDelta way : {OutputDelta::automatic, OutputDelta::vjp, OutputDelta::jacobian, OutputDelta::closed_form}) {
     CAPTURE(to_string(way));
-    CAPTURE(activation.name() + " + " + loss.name());
-    if (way == OutputDelta::closed_form && activation.name() == "custom") continue;
     const Tensor<> delta = nn::output_delta(f, c, z, y, way);
     CHECK(allclose(delta, expected, 0, 1e-10));
-    CHECK(allclose(delta, nn::output_delta(f, c, z, y, OutputDelta::vjp), 0, 2e-15));
+    CHECK(allclose(delta, nn::output_delta(f, c, z, y, OutputDelta::vjp), 0, 4e-15));
+
+    if (way == OutputDelta::automatic) continue;
+    const auto head = nn::detail::output_head(activation, loss, z, y, way, 0.25);
+    CHECK(allclose(head.prediction, activation(z), 0, 0));
+    CHECK(allclose(head.loss, value, 0, 1e-14));
+    CHECK(allclose(head.delta, 0.25 * delta, 0, 1e-14));
+    const auto weighted = nn::detail::output_head(activation, loss, z, y, way, 0.25, weights);
+    CHECK(allclose(weighted.loss, weights * value, 0, 1e-14));
+    CHECK(allclose(weighted.delta, reshape(weights, {3, 1}) * delta * 0.25, 0, 1e-14));
   }
 }
 
@@ -63,6 +73,12 @@ TEST_CASE("the ways of delta agree for every known pair") {
     check_all_ways("linear", "binary_crossentropy_from_logits", y);
     check_all_ways("linear", "mse", y);
     check_all_ways("linear", "mean_error", y);
+    check_all_ways("softmax", "kl_divergence", y);
+    check_all_ways("exponential", "poisson", y);
+    check_all_ways("softmax", nn::CategoricalCrossentropy{.label_smoothing = 0.1}, y);
+    check_all_ways("linear", nn::CategoricalCrossentropy{.label_smoothing = 0.1, .from_logits = true}, y);
+    check_all_ways("sigmoid", nn::BinaryCrossentropy{.label_smoothing = 0.1}, y);
+    check_all_ways("linear", nn::BinaryCrossentropy{.label_smoothing = 0.1, .from_logits = true}, y);
   }
   check_all_ways("softmax", "sparse_categorical_crossentropy", labels);
   check_all_ways("linear", "sparse_categorical_crossentropy_from_logits", labels);
@@ -83,6 +99,33 @@ TEST_CASE("the ways of delta agree for other pairs, by name or of a user's own")
   by_tape(cumulative, weighted);
   by_tape("softmax", weighted);
   by_tape(cumulative, nn::mse);
+}
+
+TEST_CASE("weights of examples that do not fit are refused, whatever the way") {
+  const Tensor<std::int64_t> labels{2, 0, 3};
+  auto scalar = [](const auto& a, const auto& y) { return sum(square(a - y)); };
+  for (OutputDelta way : {OutputDelta::closed_form, OutputDelta::vjp, OutputDelta::jacobian}) {
+    CAPTURE(to_string(way));
+    CHECK_THROWS_WITH_AS(nn::detail::output_head({"linear"}, {"mse"}, z, soft_targets, way, 1, ones({2})),
+                         doctest::Contains("losses (3) and weights (2)"), ShapeError);
+    CHECK_THROWS_AS(nn::detail::output_head({"linear"}, {"mse"}, z, soft_targets, way, 1, ones({3, 1})), ShapeError);
+    if (way == OutputDelta::closed_form) continue;
+    CHECK_THROWS_WITH_AS(nn::detail::output_head(nn::Activation("linear"), nn::Loss(scalar), z, soft_targets, way, 1,
+                                                 ones({3}), Where::here()),
+                         doctest::Contains("nn_output_delta.cpp:"), ValueError);
+  }
+}
+
+TEST_CASE("the closed forms are right where probabilities underflow, with smoothing and weights") {
+  const Tensor<> extreme{{1e4, -1e4, 0.0, 1e4}}, y{{0, 1, 0, 0}}, weights{2.0};
+  const auto head =
+      nn::detail::output_head(nn::Activation("softmax"), nn::Loss(nn::CategoricalCrossentropy{.label_smoothing = 0.4}),
+                              extreme, y, OutputDelta::closed_form, 1, weights);
+  CHECK(allclose(head.delta, 2.0 * Tensor<>{{0.4, -0.7, -0.1, 0.4}}, 0, 1e-15));
+  CHECK(head.loss(0) == doctest::Approx(2 * (0.7 * 2e4 + 0.1 * 1e4 + std::log(2.0))));
+  CHECK(allclose(nn::output_delta("softmax", "kl_divergence", extreme, y), Tensor<>{{0.5, -1, 0, 0.5}}, 0, 1e-15));
+  const Tensor<> low{{-1e4, -1e4}}, counts{{3.0, 0.0}};
+  CHECK(allclose(nn::output_delta("exponential", "poisson", low, counts), Tensor<>{{-1.5, 0}}, 0, 0));
 }
 
 TEST_CASE("delta is J^T g and not J g") {
