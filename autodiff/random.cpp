@@ -1,5 +1,6 @@
 #include "random.hpp"
 
+#include <algorithm>
 #include <cmath>
 #include <numbers>
 
@@ -8,21 +9,35 @@
 namespace tapegrad::random {
 namespace {
 
-// One block of Philox4x32 with ten rounds.
-void philox(std::uint64_t key, std::uint64_t counter, std::uint64_t stream, std::uint32_t (&out)[4]) {
+// Blocks of Philox4x32 with ten rounds, of `lanes` counters in a row: word w of block i is out[w][i].
+template <int lanes>
+void philox(std::uint64_t key, std::uint64_t counter, std::uint64_t stream, std::uint32_t (&out)[4][lanes]) {
   auto k0 = static_cast<std::uint32_t>(key), k1 = static_cast<std::uint32_t>(key >> 32);
-  std::uint32_t c[4] = {static_cast<std::uint32_t>(counter), static_cast<std::uint32_t>(counter >> 32),
-                        static_cast<std::uint32_t>(stream), static_cast<std::uint32_t>(stream >> 32)};
+  std::uint32_t c0[lanes], c1[lanes], c2[lanes], c3[lanes];
+  for (int i = 0; i < lanes; ++i) {
+    const std::uint64_t own = counter + static_cast<std::uint64_t>(i);
+    c0[i] = static_cast<std::uint32_t>(own);
+    c1[i] = static_cast<std::uint32_t>(own >> 32);
+    c2[i] = static_cast<std::uint32_t>(stream);
+    c3[i] = static_cast<std::uint32_t>(stream >> 32);
+  }
   for (int round = 0; round < 10; ++round) {
-    const std::uint64_t p0 = std::uint64_t{0xD2511F53} * c[0], p1 = std::uint64_t{0xCD9E8D57} * c[2];
-    const auto high0 = static_cast<std::uint32_t>(p0 >> 32), high1 = static_cast<std::uint32_t>(p1 >> 32);
-    const std::uint32_t next[4] = {high1 ^ c[1] ^ k0, static_cast<std::uint32_t>(p1), high0 ^ c[3] ^ k1,
-                                   static_cast<std::uint32_t>(p0)};
-    for (int i = 0; i < 4; ++i) c[i] = next[i];
+    for (int i = 0; i < lanes; ++i) {
+      const std::uint64_t p0 = std::uint64_t{0xD2511F53} * c0[i], p1 = std::uint64_t{0xCD9E8D57} * c2[i];
+      c0[i] = static_cast<std::uint32_t>(p1 >> 32) ^ c1[i] ^ k0;
+      c1[i] = static_cast<std::uint32_t>(p1);
+      c2[i] = static_cast<std::uint32_t>(p0 >> 32) ^ c3[i] ^ k1;
+      c3[i] = static_cast<std::uint32_t>(p0);
+    }
     k0 += 0x9E3779B9;
     k1 += 0xBB67AE85;
   }
-  for (int i = 0; i < 4; ++i) out[i] = c[i];
+  for (int i = 0; i < lanes; ++i) {
+    out[0][i] = c0[i];
+    out[1][i] = c1[i];
+    out[2][i] = c2[i];
+    out[3][i] = c3[i];
+  }
 }
 
 }  // namespace
@@ -33,8 +48,8 @@ std::uint64_t Generator::bits() {
     left_ = 2;
   }
   --left_;
-  const std::uint32_t* pair = block_ + 2 * (1 - left_);
-  return std::uint64_t{pair[0]} << 32 | pair[1];
+  const auto* pair = block_ + 2 * (1 - left_);
+  return std::uint64_t{pair[0][0]} << 32 | pair[1][0];
 }
 
 double Generator::uniform() { return static_cast<double>(bits() >> 11) * 0x1p-53; }
@@ -77,6 +92,29 @@ Tensor<T> Generator::normal(const Shape& shape, double mean, double standard_dev
   return result;
 }
 
+template <Real T>
+Tensor<T> Generator::bernoulli(const Shape& shape, double probability, double value, Where where) {
+  if (!(probability >= 0 && probability <= 1)) {
+    throw ValueError("bernoulli" + to_string(where) + ": a probability of " + std::to_string(probability));
+  }
+  const auto bound = static_cast<std::uint64_t>(std::llround(probability * 0x1p32));
+  if (bound > ~std::uint32_t{0}) return full<T>(shape, static_cast<T>(value));
+  const auto below = static_cast<std::uint32_t>(bound);
+  const T one = static_cast<T>(value);
+  Tensor<T> result(detail::Handle(detail::allocate_like<T>(shape)));
+  T* out = result.mutable_data();
+  constexpr std::int64_t lanes = 32;  // as many as make the compiler use vectors
+  const std::int64_t n = shape.count();
+  for (std::int64_t i = 0; i < n; counter_ += lanes) {
+    std::uint32_t drawn[4][lanes];
+    philox(seed_, counter_, stream_, drawn);
+    for (const auto& words : drawn) {
+      for (std::int64_t end = std::min(n, i + lanes), k = 0; i < end; ++i, ++k) out[i] = words[k] < below ? one : T{0};
+    }
+  }
+  return result;
+}
+
 Tensor<std::int64_t> Generator::permutation(std::int64_t n) { return choice(n, n); }
 
 Tensor<std::int64_t> Generator::choice(std::int64_t n, std::int64_t k) {
@@ -93,5 +131,7 @@ template Tensor<float> Generator::uniform(const Shape&, double, double);
 template Tensor<double> Generator::uniform(const Shape&, double, double);
 template Tensor<float> Generator::normal(const Shape&, double, double);
 template Tensor<double> Generator::normal(const Shape&, double, double);
+template Tensor<float> Generator::bernoulli(const Shape&, double, double, Where);
+template Tensor<double> Generator::bernoulli(const Shape&, double, double, Where);
 
 }  // namespace tapegrad::random

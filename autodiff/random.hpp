@@ -31,6 +31,9 @@ class TAPEGRAD_EXPORT Generator {
   Tensor<T> uniform(const Shape& shape, double low = 0, double high = 1);
   template <Real T>
   Tensor<T> normal(const Shape& shape, double mean = 0, double standard_deviation = 1);
+  /// `value` with the given probability, to within 2^-32, else 0. Throws ValueError for a probability outside [0, 1].
+  template <Real T>
+  Tensor<T> bernoulli(const Shape& shape, double probability, double value = 1, Where where = Where::here());
   /// 0..n-1 in random order (Fisher and Yates, Durstenfeld's form).
   Tensor<std::int64_t> permutation(std::int64_t n);
   /// k of 0..n-1, none twice. Throws ValueError unless 0 <= k <= n.
@@ -39,7 +42,7 @@ class TAPEGRAD_EXPORT Generator {
  private:
   std::uint64_t seed_, stream_;
   std::uint64_t counter_ = 0;
-  std::uint32_t block_[4] = {};
+  std::uint32_t block_[4][1] = {};
   int left_ = 0;
   double spare_ = 0;
   bool has_spare_ = false;

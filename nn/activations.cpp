@@ -63,12 +63,7 @@ Activation::Activation(const char* name, Where where) {
 template <Real T>
 Tensor<T> Activation::operator()(const Tensor<T>& z) const {
   const auto& f = function_.get<Signature<T>>();
-  if (!f) {
-    const bool is_float = std::is_same_v<T, float>;
-    throw ValueError(std::string("this activation was written for Tensor<") + (is_float ? "double" : "float") +
-                     ">, but the values are of " + (is_float ? "float" : "double") +
-                     ". Write it for both: [](const auto& z) { ... }");
-  }
+  if (!f) detail::throw_not_written_for<T>("activation", "z");
   return f(z);
 }
 

@@ -1,55 +1,37 @@
 #pragma once
-// Layers: parameters and a function. Any struct with these two members is one, templates or not:
+// The layers there are. Each is an aggregate that knows no number type; the model fixes it.
 //
-//     struct Scale {
-//       template <class T>
-//       nn::Params<T> init(const Shape& in, nn::Rng&) const {
-//         return {{"gamma", ones<T>({in.back()})}};
-//       }
-//       template <class T>
-//       Tensor<T> operator()(const nn::Params<T>& p, const Tensor<T>& x, nn::Mode) const {
-//         return x * p.at("gamma");
-//       }
-//     };
+//     nn::Sequential<float> model({nn::Flatten{}, nn::Dense{.units = 128, .kernel_regularizer = nn::l2(1e-4)},
+//                                  nn::BatchNorm{}, nn::Activation("relu"), nn::Dropout{0.2},
+//                                  nn::Residual{nn::Dense{64, "relu"}, nn::Dense{128}}, nn::Dense{10, "softmax"}});
 //
-// `in` is the shape of one example, x is (batch, in...). A layer without parameters may leave out init. Outside
-// training it treats each row of a batch by itself. It may have more members:
-//
-//     template <class T> nn::Params<T> state(const Shape& in) const;         // tensors that are kept, not trained;
-//     template <class T> Tensor<T> operator()(const nn::Params<T>& p, nn::Params<T>& state, const Tensor<T>& x,
-//                                             nn::Mode mode) const;          // then it is called with them,
-//                                                                            // to write them in training only
-//     template <class T> Tensor<T> penalty(const nn::Params<T>& p) const;    // a scalar, added to the loss
+// A layer of one's own is a struct of a few lines: see layer.hpp.
 
 #include <cstdint>
-#include <memory>
+#include <initializer_list>
 #include <optional>
-#include <utility>
+#include <vector>
 
-#include "activations.hpp"
-#include "initializers.hpp"
-#include "named.hpp"
+#include "layer.hpp"
+#include "regularizers.hpp"
 
 namespace tapegrad::nn {
 
-/// What a layer is computed for.
-struct Mode {
-  bool training = false;
-  /// Where a layer draws random numbers from in training; null in prediction, which is not random.
-  Rng* rng = nullptr;
-};
-
 /// f(x W + b): (batch, n) -> (batch, units). Parameters "kernel" (n, units) and, with use_bias, "bias" (units).
 struct TAPEGRAD_EXPORT Dense {
+  static constexpr const char* name = "Dense";
   std::int64_t units = 1;
   Activation activation = {};
   Initializer kernel_initializer = "glorot_uniform";
   Initializer bias_initializer = "zeros";
   bool use_bias = true;
+  Regularizer kernel_regularizer = {};
+  Regularizer bias_regularizer = {};
 
   /// Throws ValueError unless units >= 1, ShapeError unless an example is a vector.
   template <class T>
   Params<T> init(const Shape& in, Rng& rng) const;
+  /// Throws ShapeError unless x is (batch, n), as does logits.
   template <class T>
   Tensor<T> operator()(const Params<T>& p, const Tensor<T>& x, Mode mode) const {
     return activation(logits(p, x, mode));
@@ -57,119 +39,105 @@ struct TAPEGRAD_EXPORT Dense {
   /// x W + b. A layer with `logits` and `activation` lets the model take the derivative between the two.
   template <class T>
   Tensor<T> logits(const Params<T>& p, const Tensor<T>& x, Mode mode) const;
+  /// The sum of its regularizers; nothing without one.
+  template <class T>
+  std::optional<Tensor<T>> penalty(const Params<T>& p) const;
 };
 
 /// (batch, ...) -> (batch, n).
 struct TAPEGRAD_EXPORT Flatten {
+  static constexpr const char* name = "Flatten";
+  template <class T>
+  Tensor<T> operator()(const Params<T>& p, const Tensor<T>& x, Mode mode) const;
+};
+
+/// In training each element is 0 with probability `rate`, else divided by 1 - rate, so that its expectation stays;
+/// the identity in prediction (Srivastava et al., Dropout, JMLR 2014; the inverted form). A dropped infinity is 0.
+struct TAPEGRAD_EXPORT Dropout {
+  static constexpr const char* name = "Dropout";
+  double rate = 0.5;
+
+  /// Throws ValueError unless 0 <= rate < 1, or in training without random numbers.
+  template <class T>
+  Tensor<T> operator()(const Params<T>& p, const Tensor<T>& x, Mode mode) const;
+};
+
+/// gamma (x - mean) / sqrt(variance + epsilon) + beta for each element of the last axis (Ioffe and Szegedy, Batch
+/// normalization, ICML 2015). In training mean and variance, the biased one, are those of the batch over all other
+/// axes, and are differentiated; of a batch of one number the variance is 0 and the output beta. In prediction they are
+/// the moving averages that training keeps: moving = momentum * moving + (1 - momentum) * batch, from 0 and 1 on.
+/// Parameters "gamma" and "beta" (n); state "moving_mean" and "moving_variance" (n).
+struct TAPEGRAD_EXPORT BatchNorm {
+  static constexpr const char* name = "BatchNorm";
+  double momentum = 0.99;
+  double epsilon = 1e-3;
+
+  /// Throws ValueError unless 0 <= momentum <= 1 and epsilon > 0, ShapeError unless an example has an axis.
+  template <class T>
+  Params<T> init(const Shape& in, Rng& rng) const;
+  template <class T>
+  Params<T> state(const Shape& in) const;
+  /// Throws ShapeError unless the last axis of x is that of its parameters.
+  template <class T>
+  Tensor<T> operator()(const Params<T>& p, Params<T>& state, const Tensor<T>& x, Mode mode) const;
+};
+
+/// gamma (x - mean) / sqrt(variance + epsilon) + beta, with mean and variance of the last axis of x itself, in training
+/// and prediction alike (Ba, Kiros and Hinton, Layer normalization, 2016). Parameters "gamma" and "beta" (n).
+struct TAPEGRAD_EXPORT LayerNorm {
+  static constexpr const char* name = "LayerNorm";
+  double epsilon = 1e-3;
+
+  /// Throws ValueError unless epsilon > 0, ShapeError unless an example has an axis.
+  template <class T>
+  Params<T> init(const Shape& in, Rng& rng) const;
+  /// Throws ShapeError unless the last axis of x is that of its parameters.
   template <class T>
   Tensor<T> operator()(const Params<T>& p, const Tensor<T>& x, Mode mode) const;
 };
 
 namespace detail {
 
-template <class L, class T>
-concept CalledWithState = requires(const L& layer, const Params<T>& p, Params<T>& state, const Tensor<T>& x) {
-  layer(p, state, x, Mode{});
-};
-template <class L, class T>
-concept CalledPlainly = requires(const L& layer, const Params<T>& p, const Tensor<T>& x) {
-  layer(p, x, Mode{});
+/// A layer for float and double, or for the one that it was written for.
+struct EitherLayer {
+  template <class L>
+  requires(std::is_constructible_v<Layer<float>, const L&> || std::is_constructible_v<Layer<double>, const L&>)
+      EitherLayer(const L& layer) {
+    if constexpr (std::is_constructible_v<Layer<float>, const L&>) of_float.emplace(layer);
+    if constexpr (std::is_constructible_v<Layer<double>, const L&>) of_double.emplace(layer);
+  }
+
+  std::optional<Layer<float>> of_float;
+  std::optional<Layer<double>> of_double;
 };
 
 }  // namespace detail
 
-/// Any layer, for one number type.
-template <Real T>
-class Layer {
+/// x + g(x), where g is layers one after the other that keep the shape (He et al., Deep residual learning, CVPR 2016).
+/// Their parameters and state are its own, with the number of the layer in front of the name: "0.kernel".
+class TAPEGRAD_EXPORT Residual {
  public:
-  template <class L>
-  requires(detail::CalledPlainly<L, T> || detail::CalledWithState<L, T>) Layer(L layer)
-      : layer_(std::make_shared<const Holder<L>>(std::move(layer))) {}
-  // Copied where it would be moved, so that none is ever empty.
-  Layer(const Layer&) = default;
-  Layer& operator=(const Layer&) = default;
+  static constexpr const char* name = "Residual";
 
-  Params<T> init(const Shape& in, Rng& rng) const { return layer_->init(in, rng); }
-  /// What it keeps from step to step; mostly nothing.
-  Params<T> state(const Shape& in) const { return layer_->state(in); }
-  Tensor<T> operator()(const Params<T>& p, Params<T>& state, const Tensor<T>& x, Mode mode) const {
-    return layer_->call(p, state, x, mode);
-  }
-  /// The layer up to its activation, which is linear for a layer that does not name one.
-  Tensor<T> logits(const Params<T>& p, Params<T>& state, const Tensor<T>& x, Mode mode) const {
-    return layer_->logits(p, state, x, mode);
-  }
-  const Activation& activation() const { return layer_->activation(); }
-  /// What it adds to the loss, a scalar; nothing for most layers.
-  std::optional<Tensor<T>> penalty(const Params<T>& p) const { return layer_->penalty(p); }
+  Residual(std::initializer_list<detail::EitherLayer> layers) : layers_(layers) {}
+
+  /// Throws ValueError when a layer was not written for this number type.
+  template <class T>
+  Params<T> init(const Shape& in, Rng& rng) const;
+  template <class T>
+  Params<T> state(const Shape& in) const;
+  /// Throws ShapeError when the layers do not keep the shape.
+  template <class T>
+  Tensor<T> operator()(const Params<T>& p, Params<T>& state, const Tensor<T>& x, Mode mode) const;
+  template <class T>
+  std::optional<Tensor<T>> penalty(const Params<T>& p) const;
 
  private:
-  struct Interface {
-    virtual ~Interface() = default;
-    virtual Params<T> init(const Shape& in, Rng& rng) const = 0;
-    virtual Params<T> state(const Shape& in) const = 0;
-    virtual Tensor<T> call(const Params<T>& p, Params<T>& state, const Tensor<T>& x, Mode mode) const = 0;
-    virtual Tensor<T> logits(const Params<T>& p, Params<T>& state, const Tensor<T>& x, Mode mode) const = 0;
-    virtual const Activation& activation() const = 0;
-    virtual std::optional<Tensor<T>> penalty(const Params<T>& p) const = 0;
-  };
+  /// Parameters and state of its layers.
+  template <class T>
+  std::pair<Params<T>, Params<T>> build(const Shape& in, Rng& rng) const;
 
-  template <class L>
-  struct Holder final : Interface {
-    explicit Holder(L l) : layer(std::move(l)) {}
-
-    static constexpr bool splits = requires(const L& l, const Params<T>& p, const Tensor<T>& x) {
-      l.logits(p, x, Mode{});
-      Activation(l.activation);
-    };
-
-    Params<T> init(const Shape& in, Rng& rng) const override {
-      if constexpr (requires { layer.template init<T>(in, rng); })
-        return layer.template init<T>(in, rng);
-      else if constexpr (requires { layer.init(in, rng); })
-        return layer.init(in, rng);
-      else
-        return {};
-    }
-    Params<T> state(const Shape& in) const override {
-      if constexpr (requires { layer.template state<T>(in); })
-        return layer.template state<T>(in);
-      else if constexpr (requires { layer.state(in); })
-        return layer.state(in);
-      else
-        return {};
-    }
-    Tensor<T> call(const Params<T>& p, Params<T>& state, const Tensor<T>& x, Mode mode) const override {
-      if constexpr (detail::CalledWithState<L, T>)
-        return layer(p, state, x, mode);
-      else
-        return layer(p, x, mode);
-    }
-    Tensor<T> logits(const Params<T>& p, Params<T>& state, const Tensor<T>& x, Mode mode) const override {
-      if constexpr (splits)
-        return layer.logits(p, x, mode);
-      else
-        return call(p, state, x, mode);
-    }
-    const Activation& activation() const override {
-      if constexpr (splits) {
-        return layer.activation;
-      } else {
-        static const Activation linear;
-        return linear;
-      }
-    }
-    std::optional<Tensor<T>> penalty(const Params<T>& p) const override {
-      if constexpr (requires { std::optional<Tensor<T>>(layer.penalty(p)); })
-        return layer.penalty(p);
-      else
-        return std::nullopt;
-    }
-
-    L layer;
-  };
-
-  std::shared_ptr<const Interface> layer_;
+  std::vector<detail::EitherLayer> layers_;
 };
 
 }  // namespace tapegrad::nn

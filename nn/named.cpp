@@ -15,4 +15,14 @@ void throw_unknown(std::string_view what, std::string_view name, const PoolVecto
   throw ValueError(message);
 }
 
+template <Real T>
+void throw_not_written_for(const char* what, const char* argument) {
+  const bool is_float = std::is_same_v<T, float>;
+  throw ValueError(std::string("this ") + what + " was written for Tensor<" + (is_float ? "double" : "float") +
+                   ">, but the values are of " + (is_float ? "float" : "double") +
+                   ". Write it for both: [](const auto& " + argument + ") { ... }");
+}
+template void throw_not_written_for<float>(const char*, const char*);
+template void throw_not_written_for<double>(const char*, const char*);
+
 }  // namespace tapegrad::nn::detail

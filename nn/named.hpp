@@ -25,6 +25,11 @@ using PoolVector = std::vector<E, tapegrad::detail::PoolAllocator<E>>;
 [[noreturn]] TAPEGRAD_EXPORT void throw_unknown(std::string_view what, std::string_view name,
                                                 const PoolVector<std::string_view>& known, Where where = {});
 
+/// Throws ValueError: a user's function, called `what`, takes tensors of the other number type; it would be
+/// [](const auto& `argument`) { ... } for both.
+template <Real T>
+[[noreturn]] TAPEGRAD_EXPORT void throw_not_written_for(const char* what, const char* argument);
+
 }  // namespace detail
 
 /// A string whose storage comes from the pool, so that lists of names can be copied in every training step.

@@ -251,8 +251,8 @@ TEST_SUITE("allocation") {
     const Tensor<T> y = one_hot<T>(argmax(slice(X, 1, 0, 10)), 10);
     auto softsign = [](const auto& z) { return z / (1 + abs(z)); };
     auto quartic = [](const auto& a, const auto& t) { return sum(square(square(a - t)), -1); };
-    auto count_fit = [&](nn::Layer<T> output, nn::Loss loss, nn::OutputDelta delta) {
-      nn::Sequential<T> model({nn::Dense{16, "tanh"}, output});
+    auto count_fit = [&](std::initializer_list<nn::Layer<T>> layers, nn::Loss loss, nn::OutputDelta delta) {
+      nn::Sequential<T> model(layers);
       model.compile({.optimizer = nn::SGD{.learning_rate = nn::inverse_time_decay(0.01, 0.01)},
                      .loss = loss,
                      .metrics = {"accuracy"},
@@ -271,12 +271,20 @@ TEST_SUITE("allocation") {
     for (const nn::OutputDelta delta :
          {nn::OutputDelta::closed_form, nn::OutputDelta::vjp, nn::OutputDelta::jacobian}) {
       CAPTURE(to_string(delta));
-      count_fit(nn::Dense{10, "softmax"}, "categorical_crossentropy", delta);
+      count_fit({nn::Dense{16, "tanh"}, nn::Dense{10, "softmax"}}, "categorical_crossentropy", delta);
     }
     for (const nn::OutputDelta delta : {nn::OutputDelta::vjp, nn::OutputDelta::jacobian}) {
       CAPTURE(to_string(delta));
-      count_fit(nn::Dense{10, softsign}, quartic, delta);
+      count_fit({nn::Dense{16, "tanh"}, nn::Dense{10, softsign}}, quartic, delta);
     }
+    count_fit({nn::Flatten{}, nn::Dense{.units = 16, .kernel_regularizer = nn::l1_l2()}, nn::BatchNorm{},
+               nn::Activation("relu"), nn::Dropout{0.2},
+               nn::Residual{nn::Dense{.units = 16, .bias_regularizer = nn::l2()}, nn::BatchNorm{}, nn::Dropout{0.1}},
+               [](const auto& z) {
+                 return concatenate({z, square(z)}, -1);
+               },
+               nn::LayerNorm{}, nn::Dense{10, "softmax"}},
+              "categorical_crossentropy", nn::OutputDelta::automatic);
   }
 }
 
