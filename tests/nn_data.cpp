@@ -1,9 +1,11 @@
-// Files of numbers: NPY and NPZ.
+// Data: NPY, NPZ and IDX files, parts and batches. Text files are in nn_files.cpp, damaged ones in
+// nn_hostile_files.cpp.
 #include <doctest/doctest.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include <zlib.h>
 
-#include <array>
+#include <algorithm>
 #include <bit>
 #include <cstring>
 #include <filesystem>
@@ -32,6 +34,13 @@ struct Folder {
 
 std::string write(const std::string& path, const std::string& bytes) {
   std::ofstream(path, std::ios::binary) << bytes;
+  return path;
+}
+
+std::string write_gzip(const std::string& path, const std::string& bytes) {
+  const gzFile file = gzopen(path.c_str(), "wb");
+  gzwrite(file, bytes.data(), static_cast<unsigned>(bytes.size()));
+  gzclose(file);
   return path;
 }
 
@@ -204,6 +213,138 @@ TEST_SUITE("nn_data") {
     CHECK_THROWS_AS(nn::write_npz(folder.file("m.npz"), {{"", mask}}), ValueError);
     CHECK(nn::read_npz(folder.file("m.npz")).contains("W"));  // as it was
     CHECK(std::distance(fs::directory_iterator(folder.path), {}) == 2);
+  }
+
+  TEST_CASE("idx: plain and gzip, every element type") {
+    const Folder folder;
+    using I = Tensor<std::int64_t>;
+    auto idx = [](char type, const std::vector<int>& sizes, const std::string& elements) {
+      std::string bytes{'\0', '\0', type, static_cast<char>(sizes.size())};
+      for (int size : sizes) bytes += reversed_bytes_of<std::int32_t>({size});
+      return bytes + elements;
+    };
+    auto file = [&](const std::string& bytes) { return write(folder.file("a.idx"), bytes); };
+    const I expected({3, 1}, std::vector<std::int64_t>{1, 2, 100});
+    const std::string bytes = idx(8, {3, 1}, "\x01\x02\x64");
+    CHECK(same_bits(nn::read_idx<std::int64_t>(file(bytes)), expected));
+    CHECK(same_bits(nn::read_idx<std::int64_t>(write_gzip(folder.file("a.idx.gz"), bytes)), expected));
+    CHECK(same_bits(nn::read_idx<std::int64_t>(file(idx(9, {3, 1}, "\x01\x02\x64"))), expected));
+    const std::string shorts = reversed_bytes_of<std::int16_t>({1, 2, 100});
+    CHECK(same_bits(nn::read_idx<std::int64_t>(file(idx(11, {3, 1}, shorts))), expected));
+    const std::string ints = reversed_bytes_of<std::int32_t>({1, 2, 100});
+    CHECK(same_bits(nn::read_idx<std::int64_t>(file(idx(12, {3, 1}, ints))), expected));
+    const std::string floats = reversed_bytes_of<float>({0.1F, 2}), doubles = reversed_bytes_of<double>({0.1, 2});
+    CHECK(same_bits(nn::read_idx<float>(file(idx(13, {2}, floats))), Tensor<float>{0.1F, 2}));
+    CHECK(same_bits(nn::read_idx<double>(file(idx(14, {2}, doubles))), Tensor<>{0.1, 2}));
+    CHECK_THROWS_AS(nn::read_idx<float>(file(idx(14, {2}, doubles))), ValueError);
+    CHECK(nn::read_idx<double>(file(idx(8, {}, "\x07"))).item() == 7);
+    CHECK(nn::read_idx<double>(file(idx(8, {0, 28}, ""))).shape() == Shape{0, 28});
+  }
+
+  TEST_CASE("load_mnist: four IDX files, or mnist.npz") {
+    const Folder folder;
+    const std::string missing = refusal([&] { nn::load_mnist<float>(folder.path.string()); });
+    CHECK(has(missing, "load_mnist at nn_data.cpp:"));
+    CHECK(has(missing, "mnist.npz"));
+    CHECK(has(missing, "train-images-idx3-ubyte[.gz]"));
+    auto idx = [](const std::string& start, const std::string& elements) {
+      return std::string("\0\0\x08", 3) + start + elements;
+    };
+    const std::string three = std::string("\0\0\0\x03", 4), two = std::string("\0\0\0\x02", 4);
+    write(folder.file("train-images-idx3-ubyte"), idx("\x03" + three + two + two, "abcdefghijkl"));
+    write(folder.file("train-labels-idx1-ubyte"), idx("\x01" + three, "\x01\x02\x03"));
+    write_gzip(folder.file("t10k-images-idx3-ubyte.gz"), idx("\x03" + two + two + two, "\xff\x33zzzzzz"));
+    write_gzip(folder.file("t10k-labels-idx1-ubyte.gz"), idx("\x01" + two, "\x04\x05"));
+    const auto [train, test] = nn::load_mnist<double>(folder.path.string(), 255);
+    CHECK(train.X.shape() == Shape{3, 2, 2});
+    CHECK(train.X(0, 0, 0) == 'a' / 255.0);
+    CHECK(train.y(2) == 3);
+    CHECK(test.X(0, 0, 0) == 1);
+    CHECK(test.X(0, 0, 1) == 0.2);
+    CHECK(test.y(1) == 5);
+
+    write(folder.file("train-labels-idx1-ubyte"), idx("\x01" + two, "\x01\x02"));
+    CHECK_THROWS_AS(nn::load_mnist<float>(folder.path.string()), ShapeError);
+    fs::remove(folder.file("train-labels-idx1-ubyte"));
+    CHECK(has(refusal([&] { nn::load_mnist<float>(folder.path.string()); }), "train-labels-idx1-ubyte[.gz]"));
+
+    nn::write_npz(folder.file("mnist.npz"),
+                  {{"x_test", test.X}, {"x_train", train.X}, {"y_test", test.y}, {"y_train", train.y}},
+                  {.compress = true});
+    CHECK(same_bits(nn::load_mnist<double>(folder.path.string()).train.X, train.X));
+    CHECK(same_bits(nn::load_mnist<double>(folder.file("mnist.npz")).test.y, test.y));
+  }
+
+  TEST_CASE("train_test_split keeps every row once, and X beside y") {
+    const Tensor<> X = reshape(arange<double>(20), {10, 2});
+    const Tensor<std::int64_t> y = arange<std::int64_t>(10);
+    const auto s = nn::train_test_split(X, y, {.test_size = 0.25, .seed = 3});
+    CHECK(s.X_train.shape() == Shape{7, 2});
+    CHECK(s.y_test.shape() == Shape{3});
+    std::vector<int> seen(10);
+    auto look = [&](const Tensor<>& x, const Tensor<std::int64_t>& labels) {
+      for (std::int64_t i = 0; i < labels.size(); ++i) {
+        ++seen[static_cast<std::size_t>(labels(i))];
+        CHECK(x(i, 0) == 2 * static_cast<double>(labels(i)));
+      }
+    };
+    look(s.X_train, s.y_train);
+    look(s.X_test, s.y_test);
+    CHECK(seen == std::vector<int>(10, 1));
+    const auto again = nn::train_test_split(X, y, {.test_size = 0.25, .seed = 3});
+    CHECK(same_bits(again.y_train, s.y_train));
+    CHECK_FALSE(same_bits(nn::train_test_split(X, y, {.test_size = 0.25, .seed = 4}).y_train, s.y_train));
+    const auto last = nn::train_test_split(X, y, {.test_size = 2, .shuffle = false});
+    CHECK(same_bits(last.y_test, Tensor<std::int64_t>{8, 9}));
+    for (double size : {0.0, -1.0, 10.0, 2.5, 0.95, std::numeric_limits<double>::quiet_NaN()}) {
+      CAPTURE(size);
+      CHECK_THROWS_AS(nn::train_test_split(X, y, {.test_size = size}), ValueError);
+    }
+    CHECK_THROWS_AS(nn::train_test_split(X, arange<std::int64_t>(9)), ShapeError);
+    CHECK_THROWS_AS(nn::train_test_split(Tensor<>(1.0), y), ShapeError);
+  }
+
+  TEST_CASE_TEMPLATE("Standardizer", T, float, double) {
+    const Tensor<T> X({{1, T(0.1), 5}, {3, T(0.1), 5}, {5, T(0.1), 11}});
+    const nn::Standardizer standardise(X);
+    const Tensor<T> Z = standardise(X);
+    const T eps = std::numeric_limits<T>::epsilon();
+    CHECK(max(abs(mean(Z, 0))).item() < 4 * eps);
+    CHECK(allclose(mean(square(Z), 0), Tensor<T>{1, 0, 1}, 0, 4 * eps));
+    CHECK(standardise.deviation()(1) == 1);
+    CHECK(allclose(standardise(Tensor<T>({{3, 1, 7}})), Tensor<T>({{0, T(0.9), 0}}), 0, 4 * eps));
+    CHECK_THROWS_AS(standardise(Tensor<T>({{1, 2}, {3, 4}})), ShapeError);
+    CHECK_THROWS_AS(standardise(Tensor<T>{1, 2, 3}), ShapeError);
+    CHECK_THROWS_AS(nn::Standardizer(zeros<T>({0, 3})), ShapeError);
+    const Tensor<T> constant = full<T>({1000, 2}, T(0.1));
+    CHECK(max(abs(nn::Standardizer(constant)(constant))).item() < eps);
+  }
+
+  TEST_CASE("batches: every row once, the same for a seed and an epoch") {
+    const Tensor<> X = arange<double>(10);
+    const Tensor<std::int64_t> y = arange<std::int64_t>(10);
+    auto rows = [&](const nn::BatchOptions& options) {
+      std::vector<std::int64_t> all;
+      for (const auto& [x, labels] : nn::batches(X, y, 4, options)) {
+        CHECK(labels.size() == (all.size() < 8 ? 4 : 2));
+        for (std::int64_t i = 0; i < labels.size(); ++i) {
+          CHECK(x(i) == static_cast<double>(labels(i)));
+          all.push_back(labels(i));
+        }
+      }
+      return all;
+    };
+    const auto plain = rows({.shuffle = false}), first = rows({.seed = 1}), second = rows({.seed = 1, .epoch = 1});
+    CHECK(plain == std::vector<std::int64_t>{0, 1, 2, 3, 4, 5, 6, 7, 8, 9});
+    CHECK(std::is_permutation(first.begin(), first.end(), plain.begin()));
+    CHECK(first == rows({.seed = 1}));
+    CHECK(first != second);
+    CHECK(first != rows({.seed = 2}));
+    CHECK(nn::batches(X, y, 4).size() == 3);
+    CHECK(nn::batches(X, y, 5).size() == 2);
+    CHECK(nn::batches(zeros<double>({0, 2}), zeros<std::int64_t>({0}), 5).size() == 0);
+    CHECK_THROWS_AS(nn::batches(X, y, 0), ValueError);
+    CHECK_THROWS_AS(nn::batches(X, arange<std::int64_t>(9), 2), ShapeError);
   }
 
   TEST_CASE("npz: archives written by NumPy") {

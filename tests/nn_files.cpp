@@ -4,14 +4,17 @@
 #include <unistd.h>
 #include <zlib.h>
 
+#include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <limits>
 #include <string>
 #include <tapegrad/autodiff.hpp>
 #include <tapegrad/nn.hpp>
+#include <vector>
 
 using namespace tapegrad;
 namespace fs = std::filesystem;
@@ -127,4 +130,82 @@ TEST_CASE("the name of a picture is a name, whatever is in it") {
   }
   CHECK_FALSE(fs::exists("pwned"));
   fs::current_path(before);
+}
+
+TEST_CASE("read_table: headers, quotes, separators, line ends") {
+  const Folder folder;
+  const std::string path = folder.file("a.csv");
+  const Tensor<> expected{{1, 2}, {3, -4.5}};
+  auto check = [&](const std::string& text, const std::vector<std::string>& columns,
+                   const nn::CsvOptions& options = {}) {
+    CAPTURE(text);
+    const nn::Table<double> table = nn::read_table(write(path, text), options);
+    CHECK(allclose(table.values, expected, 0, 0));
+    CHECK(table.columns == columns);
+  };
+  check("1,2\n3,-4.5\n", {});
+  check("1,2\r\n3,-4.5", {});
+  check(
+      "\xef\xbb\xbf"
+      "1,2\n3,-4.5",
+      {});
+  check("\n1,2\n\n \t\n3,-4.5\n\n", {});
+  check("a,b\n1,2\n3,-4.5\n", {"a", "b"});
+  check(
+      "\xef\xbb\xbf"
+      "a,b\r\n1,2\r\n3,-4.5\r\n",
+      {"a", "b"});
+  check("\"a,\"\"b\"\"\nc\", d \n\"1\",+2\n \"3\" ,-4.5\n", {"a,\"b\"\nc", "d"});
+  check(",b\n1,2\n3,-4.5\n", {"", "b"});
+  check("7,8\n1,2\n3,-4.5\n", {"7", "8"}, {.header = nn::CsvHeader::yes});
+  check("1;2\n3;-4.5\n", {}, {.separator = ';'});
+  check("a\tb\n1\t 2\n3\t-4.5\n", {"a", "b"}, {.separator = '\t'});
+  check("1,2\n,-4.5\n", {}, {.missing = 3});
+  CHECK(nn::read_table(write(path, "a,b\n")).values.shape() == Shape{0, 2});
+  CHECK(nn::read_csv(write(path, "a\n1\n")).shape() == Shape{1, 1});
+  const Tensor<> edges = nn::read_csv(write(path, "9999999,99999999,16777217,0.1,1e-310,-0,00000001\n"));
+  CHECK(allclose(edges, Tensor<>{{9999999, 99999999, 16777217, 0.1, 1e-310, 0, 1}}, 0, 0));
+  CHECK(std::signbit(edges(0, 5)));
+  CHECK(nn::read_csv<float>(write(path, "0.1,16777217,1e-40\n"))(0, 0) == 0.1F);
+
+  CHECK(refusal(write(path, "a,1\n")).find("line 1, column 2: the number \"1\" among names") != std::string::npos);
+  CHECK(refusal(write(path, "a,b\n1,2,3\n")).find("line 2: 3 columns, but the first row has 2") != std::string::npos);
+  CHECK(refusal(write(path, "a,b\n1,\n")).find("line 2, column 2") != std::string::npos);
+  CHECK(refusal(write(path, "\"a\nb\",c\n1,x\n")).find("line 3, column 2") != std::string::npos);
+  CHECK(refusal(write(path, "1,2\n3,\"4\n")).find("line 2: a quote that begins here") != std::string::npos);
+  CHECK(refusal(write(path, "1,2\n3,\"4\"5\n")).find("line 2: a quote that begins here") != std::string::npos);
+  CHECK(refusal(write(path, "1,++2\n")).find("column 2") != std::string::npos);
+  CHECK(refusal(write(path, "1,+-2\n")).find("column 2") != std::string::npos);
+  CHECK(refusal(write(path, "nan,1\n")).find("column 1") != std::string::npos);
+  CHECK_THROWS_AS(nn::read_csv(path, {.header = nn::CsvHeader::no}), ValueError);
+  for (char separator : {'1', '"', '\n', '-', '.', 'e', '\0'}) {
+    CHECK_THROWS_AS(nn::read_csv(path, {.separator = separator}), ValueError);
+  }
+  CHECK_THROWS_AS(nn::read_csv<float>(write(path, "1e39\n")), ValueError);
+}
+
+TEST_CASE("read_table: a file longer than what is read at a time") {
+  const Folder folder;
+  std::string text = "label,\"a\nb\"\n";
+  for (int i = 0; i < 100000; ++i) text += std::to_string(i % 10) + ",\"" + std::to_string(i) + ".5\"\n";
+  const auto [X, y] = nn::split_labels(nn::read_csv(write(folder.file("a.csv"), text)), nn::LabelColumn::first);
+  CHECK(X.shape() == Shape{100000, 1});
+  CHECK(allclose(X, reshape(arange<double>(100000), {100000, 1}) + 0.5, 0, 0));
+  CHECK(y(99999) == 9);
+  text += std::string(70000, '1') + ",2\n";
+  CHECK_THROWS_AS(nn::read_csv(write(folder.file("a.csv"), text)), Error);
+}
+
+TEST_CASE("split_labels") {
+  const Tensor<> table{{1, 2, 3}, {4, 5, 6}};
+  const auto last = nn::split_labels(table);
+  CHECK(allclose(last.X, Tensor<>{{1, 2}, {4, 5}}));
+  CHECK(last.y(1) == 6);
+  const auto first = nn::split_labels(table, nn::LabelColumn::first);
+  CHECK(allclose(first.X, Tensor<>{{2, 3}, {5, 6}}));
+  CHECK(first.y(1) == 4);
+  CHECK_THROWS_AS(nn::split_labels(table / 2), ValueError);
+  CHECK_THROWS_AS(nn::split_labels(reshape(table, {6, 1})), ShapeError);
+  const double inf = std::numeric_limits<double>::infinity();
+  CHECK_THROWS_AS(nn::split_labels(Tensor<>({{1.0, inf}, {2.0, 1.0}})), ValueError);
 }

@@ -96,11 +96,13 @@ Mnist<T> load_mnist(const std::string& path, double divisor, Where where) {
     throw Error(caller + ": " + path + " holds neither mnist.npz nor " + name +
                 "[.gz]; wanted are {train,t10k}-{images-idx3,labels-idx1}-ubyte, plain or .gz, or mnist.npz");
   };
-  auto read = [&](const std::string& part) {
-    return together<T>(read_idx_file<T>(find(part, "images-idx3"), caller),
-                       read_idx_file<std::int64_t>(find(part, "labels-idx1"), caller), divisor, caller + ": " + path);
+  const std::string train_images = find("train", "images-idx3"), train_labels = find("train", "labels-idx1"),
+                    test_images = find("t10k", "images-idx3"), test_labels = find("t10k", "labels-idx1");
+  auto read = [&](const std::string& images, const std::string& labels) {
+    return together<T>(read_idx_file<T>(images, caller), read_idx_file<std::int64_t>(labels, caller), divisor,
+                       caller + ": " + path);
   };
-  return {read("train"), read("t10k")};
+  return {read(train_images, train_labels), read(test_images, test_labels)};
 }
 
 template Tensor<float> read_idx(const std::string&, Where);
