@@ -17,6 +17,11 @@ namespace {
 
 constexpr std::size_t most_field_bytes = 1 << 16;
 
+// Of binary data; a name may hold the lines of a quoted field.
+bool is_control(char c) {
+  return (static_cast<unsigned char>(c) < ' ' && c != '\t' && c != '\r' && c != '\n') || c == '\x7f';
+}
+
 bool is_blank(char c) { return c == ' ' || c == '\t' || c == '\r'; }
 
 std::string_view trimmed(std::string_view text) {
@@ -164,6 +169,9 @@ Table<T> read_table(const std::string& path, const CsvOptions& options, Where wh
         if (header == CsvHeader::automatic && parsed != Parsed::no_number) {
           fail("the number \"" + detail::printable(text) +
                "\" among names; CsvOptions::header says whether the first line names the columns");
+        }
+        if (std::any_of(text.begin(), text.end(), is_control)) {
+          fail("\"" + detail::printable(text) + "\" is neither a number nor text");
         }
         if (names.size() == most_names) fail("more than " + std::to_string(most_names) + " names");
         names.emplace_back(text);

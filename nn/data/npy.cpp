@@ -226,7 +226,11 @@ Tensor<T> read_array(Input& input, const ElementLayout& layout, bool swapped) {
   } else {
     const std::int64_t count = layout.shape.count();
     const auto most = static_cast<std::int64_t>(std::min<std::uint64_t>(input.most_left(), std::int64_t{1} << 61));
-    if (count > most / static_cast<std::int64_t>(sizeof(S))) {
+    // No elements at all may still have a shape that no tensor can have.
+    Shape others = layout.shape;
+    for (std::size_t axis = 0; axis < others.rank(); ++axis) others[axis] = std::max<std::int64_t>(others[axis], 1);
+    constexpr std::int64_t most_elements = std::int64_t{1} << 57;
+    if (count > most / static_cast<std::int64_t>(sizeof(S)) || others.count() > most_elements) {
       input.fail("shape " + to_string(layout.shape) + " of " + layout.type + " is announced, where at most " +
                  std::to_string(most) + " bytes can follow");
     }

@@ -90,7 +90,7 @@ Tensor<T> Npz::read(const std::string& name, Where where) const {
   const auto found = archive_->members.find(name);
   if (found == archive_->members.end()) {
     const detail::PoolVector<std::string_view> known(names().begin(), names().end());
-    detail::throw_unknown("array", name, known, where);
+    detail::throw_unknown("array in " + archive_->path, name, known, where);
   }
   const std::lock_guard lock(archive_->in_use);
   zip_t* zip = archive_->zip.get();
