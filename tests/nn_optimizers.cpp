@@ -592,6 +592,31 @@ TEST_CASE("norms beyond the range of squares, and of what has none") {
   CHECK(nan(0) == 1);
 }
 
+TEST_CASE("a model clips the gradients of a step, penalties included") {
+  const auto column = [](const Tensor<>& v) { return reshape(v, {2, 1}); };
+  const Tensor<> x = reshape(Tensor<>{1, 2}, {1, 2}), y = reshape(Tensor<>{-10}, {1, 1}), w = column({3, 4});
+  const auto after_a_step = [&](const nn::CompileOptions& options) {
+    nn::Sequential<double> model({nn::Dense{.units = 1, .use_bias = false, .kernel_regularizer = nn::l2(5)}});
+    model.compile(options);
+    model.build({2});
+    model.set_parameters({w});
+    model.train_on_batch(x, y);
+    return model.parameters()[0];
+  };
+  // The gradient: of the loss 2 * 21 * (1, 2), of the penalty 10 * (3, 4).
+  const Tensor<> g = column({72, 124});
+  const auto clipped_to = [&](const Tensor<>& wanted, const nn::CompileOptions& options) {
+    return difference(after_a_step(options), w - wanted) < 1e-13;
+  };
+  const nn::SGD sgd{.learning_rate = 1};
+  CHECK(clipped_to(g, {.optimizer = sgd, .loss = "mse"}));
+  CHECK(clipped_to(column({72, 100}), {.optimizer = sgd, .loss = "mse", .clip_value = 100}));
+  CHECK(clipped_to(g / sqrt(sum(square(g))), {.optimizer = sgd, .loss = "mse", .clip_global_norm = 1}));
+  CHECK_THROWS_AS(after_a_step({.loss = "mse", .clip_value = 1, .clip_global_norm = 1}), ValueError);
+  CHECK_THROWS_WITH_AS(after_a_step({.loss = "mse", .clip_value = -1}), doctest::Contains("clip_value"), ValueError);
+  CHECK_THROWS_AS(after_a_step({.loss = "mse", .clip_global_norm = 0}), ValueError);
+}
+
 // ------------------------------------------------------------------------------------------------ whole trajectories
 
 namespace {
