@@ -121,7 +121,7 @@ Run train(const Data& data, const Tensor<std::int64_t>& batches, std::int64_t ep
                                           .kernel_initializer = nn::normal(0.01),
                                           .bias_initializer = nn::normal(0.01)}},
                                seed);
-  model.compile({.optimizer = nn::SGD{.learning_rate = nn::inverse_time_decay(0.01, 0.01)},
+  model.compile({.optimizer = nn::SGD{.learning_rate = nn::inverse_time_decay_in_epoch(0.01, 0.01)},
                  .loss = "categorical_crossentropy",
                  .metrics = {"accuracy"},
                  .reduction = nn::Reduction::sum,

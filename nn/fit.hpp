@@ -25,6 +25,10 @@ struct CompileOptions {
   std::vector<Metric> metrics = {};
   Reduction reduction = Reduction::mean;
   OutputDelta output_delta = OutputDelta::automatic;
+  /// The gradients of a step, penalties included, are clipped (nn/clipping.hpp) by one of these, as Keras' clipvalue
+  /// and global_clipnorm.
+  std::optional<double> clip_value = {};
+  std::optional<double> clip_global_norm = {};
 };
 
 /// One epoch that has ended.

@@ -2,6 +2,7 @@
 // Networks on top of the engine: layers, losses, training. Each header can also be included alone.
 
 #include "activations.hpp"
+#include "clipping.hpp"
 #include "compare_output_delta.hpp"
 #include "data/csv.hpp"
 #include "data/idx.hpp"
@@ -18,4 +19,5 @@
 #include "output_delta.hpp"
 #include "plot.hpp"
 #include "regularizers.hpp"
+#include "schedules.hpp"
 #include "sequential.hpp"

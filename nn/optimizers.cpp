@@ -1,53 +1,374 @@
 #include "optimizers.hpp"
 
+#include <algorithm>
 #include <cmath>
-#include <string>
+#include <limits>
+#include <sstream>
+
+#include "../autodiff/ops.hpp"
 
 namespace tapegrad::nn {
+
+// ---------------------------------------------------------------------------------------------- the loops
+//
+// Each is one pass, in place, so that w need not go through another buffer; plain functions, which compilers vectorise
+// well.
+
 namespace {
 
-/// In place, so that w need not pass through another buffer; a plain function, which compilers vectorise well.
 template <class T>
-void subtract_scaled(T* __restrict w, const T* __restrict gradient, std::int64_t n, T rate) {
-  for (std::int64_t i = 0; i < n; ++i) w[i] -= rate * gradient[i];
+void subtract_scaled(T* __restrict w, const T* __restrict g, std::int64_t n, T rate) {
+  for (std::int64_t i = 0; i < n; ++i) w[i] -= rate * g[i];
+}
+
+template <class T>
+void momentum_pass(T* __restrict w, T* __restrict v, const T* __restrict g, std::int64_t n, T momentum, T rate) {
+  for (std::int64_t i = 0; i < n; ++i) {
+    v[i] = momentum * v[i] - rate * g[i];
+    w[i] += v[i];
+  }
+}
+
+template <class T>
+void nesterov_pass(T* __restrict w, T* __restrict v, const T* __restrict g, std::int64_t n, T momentum, T rate) {
+  for (std::int64_t i = 0; i < n; ++i) {
+    v[i] = momentum * v[i] - rate * g[i];
+    w[i] += momentum * v[i] - rate * g[i];
+  }
+}
+
+/// Both places of epsilon: it is scaled by the correction of bias, or not.
+template <class T>
+void adam_pass(T* __restrict w, T* __restrict m, T* __restrict v, const T* __restrict g, std::int64_t n, T keep,
+               T new_m, T new_v, T rate, T epsilon) {
+  for (std::int64_t i = 0; i < n; ++i) {
+    m[i] += new_m * (g[i] - m[i]);
+    v[i] += new_v * (g[i] * g[i] - v[i]);
+    w[i] = keep * w[i] - rate * m[i] / (std::sqrt(v[i]) + epsilon);
+  }
+}
+
+/// Of RMSprop and Adagrad: v <- old v + fresh g^2, and w. One of the two epsilons is 0.
+template <class T>
+void root_pass(T* __restrict w, T* __restrict v, const T* __restrict g, std::int64_t n, T old, T fresh, T rate,
+               T inside, T outside) {
+  for (std::int64_t i = 0; i < n; ++i) {
+    v[i] = old * v[i] + fresh * (g[i] * g[i]);
+    w[i] -= rate * g[i] / (std::sqrt(v[i] + inside) + outside);
+  }
+}
+
+/// RMSprop with all that it can have; a and b may be null.
+template <class T>
+void rmsprop_pass(T* __restrict w, T* __restrict v, T* __restrict a, T* __restrict b, const T* __restrict g,
+                  std::int64_t n, T rho, T momentum, T rate, T inside, T outside) {
+  const T fresh = 1 - rho;
+  for (std::int64_t i = 0; i < n; ++i) {
+    v[i] = rho * v[i] + fresh * (g[i] * g[i]);
+    T variance = v[i];
+    if (a) {
+      a[i] = rho * a[i] + fresh * g[i];
+      variance = std::max(v[i] - a[i] * a[i], T{0});
+    }
+    T u = rate * g[i] / (std::sqrt(variance + inside) + outside);
+    if (b) u = b[i] = momentum * b[i] + u;
+    w[i] -= u;
+  }
+}
+
+// -------------------------------------------------------------------------------------------------- options
+
+[[noreturn]] void refuse(const char* rule, const char* option, double value, const char* demand) {
+  std::ostringstream text;
+  text << rule << ": " << option << " is " << value << "; it must be " << demand;
+  throw ValueError(text.str());
+}
+
+void require_fraction(const char* rule, const char* option, double value) {
+  if (!(value >= 0 && value < 1)) refuse(rule, option, value, "at least 0 and below 1");
+}
+
+void require_not_negative(const char* rule, const char* option, double value) {
+  if (!(std::isfinite(value) && value >= 0)) refuse(rule, option, value, "finite and not negative");
+}
+
+/// Of a gradient that was always 0 the quotient would be 0/0.
+template <Real T>
+void require_epsilon(const char* rule, double value) {
+  if (!(std::isfinite(value) && value >= static_cast<double>(std::numeric_limits<T>::min()))) {
+    refuse(rule, "epsilon", value, "finite and positive in the parameters' type");
+  }
+}
+
+template <class T>
+T* writable(Params<T>& slots, std::string_view name) {
+  return slots.at(name).mutable_data(Where{});
 }
 
 }  // namespace
 
-void LearningRate::require_schedule() const {
-  if (!schedule_) throw ValueError("a learning rate needs a number or a function of (epoch, step), not an empty one");
-}
+// ---------------------------------------------------------------------------------------------------- rules
 
-double LearningRate::at(std::int64_t epoch, std::int64_t step) const {
-  const double rate = schedule_ ? schedule_(epoch, step) : rate_;
-  if (!std::isfinite(rate) || rate < 0) {
-    throw ValueError("the learning rate is " + std::to_string(rate) + " in epoch " + std::to_string(epoch) + ", step " +
-                     std::to_string(step) + "; it must be finite and not negative");
-  }
-  return rate;
-}
-
-LearningRate inverse_time_decay(double eta, double decay) {
-  return [eta, decay](std::int64_t, std::int64_t step) { return eta / (1 + decay * static_cast<double>(step)); };
+template <Real T>
+Params<T> SGD::slots(const Tensor<T>& w) const {
+  require_fraction("SGD", "momentum", momentum);
+  if (nesterov && momentum == 0) refuse("SGD with nesterov", "momentum", momentum, "positive");
+  if (momentum == 0) return {};
+  return {{"v", zeros<T>(w.shape())}};
 }
 
 template <Real T>
-void SGD::update(Tensor<T>& w, const Tensor<T>& gradient, double rate) const {
-  subtract_scaled(w.mutable_data(Where{}), gradient.data(), w.size(), static_cast<T>(rate));
-}
-template void SGD::update(Tensor<float>&, const Tensor<float>&, double) const;
-template void SGD::update(Tensor<double>&, const Tensor<double>&, double) const;
-
-void Optimizer::check_count(std::size_t params, std::size_t gradients, const Where& where) {
-  if (params == gradients) return;
-  throw ShapeError("step" + to_string(where) + ": " + std::to_string(params) + " parameters, but " +
-                   std::to_string(gradients) + " gradients");
+void SGD::update(Tensor<T>& w, const Tensor<T>& gradient, Params<T>& slots, const Step& step) const {
+  const T rate = static_cast<T>(step.rate), m = static_cast<T>(momentum);
+  T* values = w.mutable_data(Where{});
+  const T* g = gradient.data();
+  if (momentum == 0) return subtract_scaled(values, g, w.size(), rate);
+  (nesterov ? nesterov_pass<T> : momentum_pass<T>)(values, writable(slots, "v"), g, w.size(), m, rate);
 }
 
-void Optimizer::check(std::size_t k, std::size_t count, const Shape& w, const Shape& gradient, const Where& where) {
-  if (k >= count || w == gradient) return;
-  throw ShapeError("step" + to_string(where) + ": parameter " + std::to_string(k) + " is " + to_string(w) +
-                   ", but its gradient " + to_string(gradient));
+namespace {
+
+template <Real T, class Rule>
+Params<T> adam_slots(const char* name, const Rule& rule, const Tensor<T>& w) {
+  require_fraction(name, "beta_1", rule.beta_1);
+  require_fraction(name, "beta_2", rule.beta_2);
+  require_epsilon<T>(name, rule.epsilon);
+  return {{"m", zeros<T>(w.shape())}, {"v", zeros<T>(w.shape())}};
 }
+
+template <Real T, class Rule>
+void adam_update(const Rule& rule, Tensor<T>& w, const Tensor<T>& gradient, Params<T>& slots, const Step& step,
+                 double keep) {
+  const auto t = static_cast<double>(step.iteration);
+  const double correction_1 = 1 - std::pow(rule.beta_1, t), root_2 = std::sqrt(1 - std::pow(rule.beta_2, t));
+  // sqrt(v') + epsilon = (sqrt(v) + epsilon root_2) / root_2.
+  const double epsilon = rule.epsilon_place == EpsilonPlace::torch ? rule.epsilon * root_2 : rule.epsilon;
+  adam_pass(w.mutable_data(Where{}), writable(slots, "m"), writable(slots, "v"), gradient.data(), w.size(),
+            static_cast<T>(keep), static_cast<T>(1 - rule.beta_1), static_cast<T>(1 - rule.beta_2),
+            static_cast<T>(step.rate * root_2 / correction_1), static_cast<T>(epsilon));
+}
+
+}  // namespace
+
+template <Real T>
+Params<T> Adam::slots(const Tensor<T>& w) const {
+  return adam_slots("Adam", *this, w);
+}
+
+template <Real T>
+void Adam::update(Tensor<T>& w, const Tensor<T>& gradient, Params<T>& slots, const Step& step) const {
+  adam_update(*this, w, gradient, slots, step, 1);
+}
+
+template <Real T>
+Params<T> AdamW::slots(const Tensor<T>& w) const {
+  require_not_negative("AdamW", "weight_decay", weight_decay);
+  return adam_slots("AdamW", *this, w);
+}
+
+template <Real T>
+void AdamW::update(Tensor<T>& w, const Tensor<T>& gradient, Params<T>& slots, const Step& step) const {
+  adam_update(*this, w, gradient, slots, step, 1 - step.rate * weight_decay);
+}
+
+template <Real T>
+Params<T> RMSprop::slots(const Tensor<T>& w) const {
+  require_fraction("RMSprop", "rho", rho);
+  require_fraction("RMSprop", "momentum", momentum);
+  require_epsilon<T>("RMSprop", epsilon);
+  Params<T> made{{"v", zeros<T>(w.shape())}};
+  if (momentum != 0) made.add("b", zeros<T>(w.shape()));
+  if (centered) made.add("a", zeros<T>(w.shape()));
+  return made;
+}
+
+template <Real T>
+void RMSprop::update(Tensor<T>& w, const Tensor<T>& gradient, Params<T>& slots, const Step& step) const {
+  const bool keras = epsilon_place == EpsilonPlace::keras;
+  const T rate = static_cast<T>(step.rate), e = static_cast<T>(epsilon), inside = keras ? e : 0,
+          outside = keras ? 0 : e;
+  const T decay = static_cast<T>(rho);
+  T *values = w.mutable_data(Where{}), *v = writable(slots, "v");
+  if (momentum == 0 && !centered) {
+    return root_pass(values, v, gradient.data(), w.size(), decay, 1 - decay, rate, inside, outside);
+  }
+  rmsprop_pass(values, v, centered ? writable(slots, "a") : nullptr, momentum != 0 ? writable(slots, "b") : nullptr,
+               gradient.data(), w.size(), decay, static_cast<T>(momentum), rate, inside, outside);
+}
+
+template <Real T>
+Params<T> Adagrad::slots(const Tensor<T>& w) const {
+  require_not_negative("Adagrad", "initial_accumulator_value", initial_accumulator_value);
+  require_epsilon<T>("Adagrad", epsilon);
+  return {{"v", full<T>(w.shape(), static_cast<T>(initial_accumulator_value))}};
+}
+
+template <Real T>
+void Adagrad::update(Tensor<T>& w, const Tensor<T>& gradient, Params<T>& slots, const Step& step) const {
+  const bool keras = epsilon_place == EpsilonPlace::keras;
+  const T e = static_cast<T>(epsilon);
+  root_pass(w.mutable_data(Where{}), writable(slots, "v"), gradient.data(), w.size(), T{1}, T{1},
+            static_cast<T>(step.rate), keras ? e : T{0}, keras ? T{0} : e);
+}
+
+template Params<float> SGD::slots(const Tensor<float>&) const;
+template Params<double> SGD::slots(const Tensor<double>&) const;
+template void SGD::update(Tensor<float>&, const Tensor<float>&, Params<float>&, const Step&) const;
+template void SGD::update(Tensor<double>&, const Tensor<double>&, Params<double>&, const Step&) const;
+template Params<float> Adam::slots(const Tensor<float>&) const;
+template Params<double> Adam::slots(const Tensor<double>&) const;
+template void Adam::update(Tensor<float>&, const Tensor<float>&, Params<float>&, const Step&) const;
+template void Adam::update(Tensor<double>&, const Tensor<double>&, Params<double>&, const Step&) const;
+template Params<float> AdamW::slots(const Tensor<float>&) const;
+template Params<double> AdamW::slots(const Tensor<double>&) const;
+template void AdamW::update(Tensor<float>&, const Tensor<float>&, Params<float>&, const Step&) const;
+template void AdamW::update(Tensor<double>&, const Tensor<double>&, Params<double>&, const Step&) const;
+template Params<float> RMSprop::slots(const Tensor<float>&) const;
+template Params<double> RMSprop::slots(const Tensor<double>&) const;
+template void RMSprop::update(Tensor<float>&, const Tensor<float>&, Params<float>&, const Step&) const;
+template void RMSprop::update(Tensor<double>&, const Tensor<double>&, Params<double>&, const Step&) const;
+template Params<float> Adagrad::slots(const Tensor<float>&) const;
+template Params<double> Adagrad::slots(const Tensor<double>&) const;
+template void Adagrad::update(Tensor<float>&, const Tensor<float>&, Params<float>&, const Step&) const;
+template void Adagrad::update(Tensor<double>&, const Tensor<double>&, Params<double>&, const Step&) const;
+
+// ----------------------------------------------------------------------------------------------- an optimiser
+
+namespace {
+
+Optimizer named_optimizer(std::string_view name, const Where& where) {
+  if (name == "sgd") return SGD{};
+  if (name == "adam") return Adam{};
+  if (name == "adamw") return AdamW{};
+  if (name == "rmsprop") return RMSprop{};
+  if (name == "adagrad") return Adagrad{};
+  detail::throw_unknown("optimizer", name, {"sgd", "adam", "adamw", "rmsprop", "adagrad"}, where);
+}
+
+void require_plain(const tapegrad::detail::Handle& tensor, const char* operation, const Where& where) {
+  if (!tensor.traced()) return;
+  throw TapeError(operation + to_string(where) +
+                  ": a tensor is on a tape, and the derivative would stop here; pass stop_gradient(x)");
+}
+
+}  // namespace
+
+Optimizer::Optimizer(const char* name, Where where) : Optimizer(named_optimizer(name ? name : "", where)) {}
+
+void Optimizer::set_learning_rate(LearningRate rate, Where where) {
+  rate.at(epoch_, step_, iterations_, where);
+  rate_ = std::move(rate);
+}
+
+namespace {
+
+bool is_float(const tapegrad::detail::Handle& tensor) { return tensor.array()->dtype == tapegrad::detail::Dtype::f32; }
+
+std::string slot_name(std::size_t parameter, std::string_view slot) {
+  return std::to_string(parameter) + "." + std::string(slot);
+}
+
+}  // namespace
+
+bool Optimizer::fits(const Handles& params) const {
+  return std::equal(params.begin(), params.end(), kept_.begin(), kept_.end(), [](const auto& w, const Kept& kept) {
+    return w && w.shape() == kept.shape && is_float(w) == std::holds_alternative<Params<float>>(kept.slots);
+  });
+}
+
+Optimizer::AllKept Optimizer::fresh_slots(const Handles& params, const Where& where) const {
+  AllKept made;
+  for (const tapegrad::detail::Handle& w : params) {
+    if (!w) {
+      throw ValueError("step" + to_string(where) + ": parameter " + std::to_string(made.size()) + " has no value");
+    }
+    Kept& kept = made.emplace_back(Kept{w.shape(), {}});
+    if (is_float(w))
+      kept.slots = rule_->slots(Tensor<float>(w));
+    else
+      kept.slots = rule_->slots(Tensor<double>(w));
+  }
+  return made;
+}
+
+Step Optimizer::begin_step(const Handles& params, const Handles& gradients, const Where& where) {
+  if (params.size() != gradients.size()) {
+    throw ShapeError("step" + to_string(where) + ": " + std::to_string(params.size()) + " parameters, but " +
+                     std::to_string(gradients.size()) + " gradients");
+  }
+  for (std::size_t k = 0; k < params.size(); ++k) {
+    require_plain(params[k], "step", where);
+    require_plain(gradients[k], "step", where);
+    if (params[k].shape() == gradients[k].shape()) continue;
+    throw ShapeError("step" + to_string(where) + ": parameter " + std::to_string(k) + " is " +
+                     to_string(params[k].shape()) + ", but its gradient " + to_string(gradients[k].shape()));
+  }
+  const Step now{rate_.at(epoch_, step_, iterations_, where), iterations_ + 1};
+  if (fits(params)) return now;
+  const auto keeps = [](const Kept& kept) {
+    return std::visit([](const auto& slots) { return !slots.empty(); }, kept.slots);
+  };
+  if (std::any_of(kept_.begin(), kept_.end(), keeps)) {
+    throw ShapeError("step" + to_string(where) + ": the optimizer keeps state for " + std::to_string(kept_.size()) +
+                     " parameters, of other shapes or types than these " + std::to_string(params.size()) +
+                     "; use one optimizer for each set of parameters");
+  }
+  kept_ = fresh_slots(params, where);
+  return now;
+}
+
+template <Real T>
+Params<T> Optimizer::state() const {
+  Params<T> all;
+  for (std::size_t k = 0; k < kept_.size(); ++k) {
+    const auto* slots = std::get_if<Params<T>>(&kept_[k].slots);
+    if (!slots) continue;
+    for (const auto& [name, tensor] : *slots) all.add(slot_name(k, name), tensor);
+  }
+  return all;
+}
+
+template <Real T>
+void Optimizer::set_slots(const Handles& params, const Params<T>& state, std::int64_t iterations, const Where& where) {
+  const std::string operation = "set_state" + to_string(where);
+  if (iterations < 0) throw ValueError(operation + ": " + std::to_string(iterations) + " iterations");
+  AllKept made;
+  if (!state.empty() || iterations > 0) {
+    // A second call, for the slots of the other type, leaves those of the first alone.
+    made = iterations == iterations_ && fits(params) ? kept_ : fresh_slots(params, where);
+    std::size_t taken = 0;
+    for (std::size_t k = 0; k < made.size(); ++k) {
+      auto* slots = std::get_if<Params<T>>(&made[k].slots);
+      if (!slots) continue;
+      for (auto& [name, slot] : *slots) {
+        const std::string wanted = slot_name(k, name);
+        const auto given = std::find_if(state.begin(), state.end(),
+                                        [&](const auto& entry) { return wanted == std::string_view(entry.first); });
+        if (given == state.end()) {
+          throw ValueError(operation + ": the state has no " + wanted + "; is it that of another rule or model?");
+        }
+        require_plain(given->second.handle(), "set_state", where);
+        if (!(given->second.shape() == slot.shape())) {
+          throw ShapeError(operation + ": " + wanted + " is " + to_string(given->second.shape()) +
+                           ", but the parameter needs " + to_string(slot.shape()));
+        }
+        slot = given->second;
+        ++taken;
+      }
+    }
+    if (taken != state.size()) {
+      throw ValueError(operation + ": the state holds " + std::to_string(state.size()) + " tensors, but the " +
+                       std::to_string(params.size()) + " parameters have " + std::to_string(taken) +
+                       " slots; is it that of another rule or model?");
+    }
+  }
+  kept_ = std::move(made);
+  iterations_ = iterations;
+}
+
+template Params<float> Optimizer::state() const;
+template Params<double> Optimizer::state() const;
+template void Optimizer::set_slots(const Handles&, const Params<float>&, std::int64_t, const Where&);
+template void Optimizer::set_slots(const Handles&, const Params<double>&, std::int64_t, const Where&);
 
 }  // namespace tapegrad::nn

@@ -1,118 +1,280 @@
 #pragma once
-// Optimisers and schedules of the learning rate.
+// Optimisers.
 //
-//     nn::Optimizer opt = nn::SGD{.learning_rate = nn::inverse_time_decay(0.1, 0.01)};
+//     nn::Optimizer opt = nn::Adam{.learning_rate = nn::warm_up(1e-3, 100)};   // or "adam"
 //     for (...) {
 //       auto [loss, g] = value_and_grad(f)(params, x, y);
+//       nn::clip_by_global_norm(g, 1);
 //       opt.step(params, g);                          // params: anything that value_and_grad differentiates by
 //     }
+//
+// A rule of one's own is any struct with a learning_rate and an update:
+//
+//     struct SignSGD {
+//       nn::LearningRate learning_rate = 0.01;
+//       template <class T>
+//       void update(Tensor<T>& w, const Tensor<T>& g, double rate) const { w = w - rate * sign(g); }
+//     };
+//
+// One that keeps tensors for each parameter from step to step tells what they start as, its slots:
+//
+//     struct Lion {
+//       nn::LearningRate learning_rate = 1e-4;
+//       template <class T>
+//       nn::Params<T> slots(const Tensor<T>& w) const { return {{"m", zeros<T>(w.shape())}}; }
+//       template <class T>
+//       void update(Tensor<T>& w, const Tensor<T>& g, nn::Params<T>& slots, nn::Step step) const {
+//         w = w - step.rate * sign(0.9 * slots["m"] + 0.1 * g);
+//         slots["m"] = 0.99 * slots["m"] + 0.01 * g;
+//       }
+//     };
 
 #include <cstdint>
-#include <functional>
 #include <memory>
+#include <string>
 #include <type_traits>
 #include <utility>
+#include <variant>
 
 #include "../autodiff/parameters.hpp"
+#include "named.hpp"
+#include "schedules.hpp"
 
 namespace tapegrad::nn {
 
-/// A number, or a function of (epoch, step), both counted from 0, the step within its epoch.
-class TAPEGRAD_EXPORT LearningRate {
- public:
-  LearningRate(double rate) : rate_(rate) {}
-  template <class F>
-  requires std::is_invocable_r_v<double, F&, std::int64_t, std::int64_t> LearningRate(F schedule)
-      : schedule_(std::move(schedule)) {
-    require_schedule();
-  }
-
-  /// Throws ValueError when the rate is negative or not finite.
-  double at(std::int64_t epoch, std::int64_t step) const;
-
- private:
-  /// Throws ValueError for an empty std::function.
-  void require_schedule() const;
-
-  double rate_ = 0;
-  std::function<double(std::int64_t, std::int64_t)> schedule_;
+/// What a rule knows of the step that it is part of.
+struct Step {
+  double rate = 0;
+  std::int64_t iteration = 1;  // over the optimiser's life, from 1
 };
 
-/// eta / (1 + decay * step), which starts again at every epoch, as in notebook 001.
-TAPEGRAD_EXPORT LearningRate inverse_time_decay(double eta, double decay);
+/// Where epsilon keeps a root from being 0: as Keras 3 or as PyTorch has it.
+enum class EpsilonPlace { keras, torch };
 
-/// w <- w - learning_rate * gradient.
+// Formulas in w (a parameter), g (its gradient), eta (the rate) and t (the iteration, from 1). Defaults are those of
+// Keras 3. A fraction (momentum, beta, rho) must be in [0, 1), an epsilon positive, also when rounded to the
+// parameters' type: steps throw ValueError otherwise.
+
+/// w <- w - eta g. With momentum m: v <- m v - eta g, w <- w + v; with nesterov w <- w + m v - eta g. Keras' SGD, which
+/// for a constant rate is PyTorch's. Polyak 1964; Sutskever et al., ICML 2013. Slot "v", only with momentum.
 struct TAPEGRAD_EXPORT SGD {
   LearningRate learning_rate = 0.01;
+  double momentum = 0;
+  bool nesterov = false;
 
   template <Real T>
-  void update(Tensor<T>& w, const Tensor<T>& gradient, double rate) const;
+  Params<T> slots(const Tensor<T>& w) const;
+  template <Real T>
+  void update(Tensor<T>& w, const Tensor<T>& gradient, Params<T>& slots, const Step& step) const;
 };
 
-/// A rule of update, and how far it has come: it counts the steps since the last begin_epoch.
+/// m <- beta_1 m + (1 - beta_1) g, v <- beta_2 v + (1 - beta_2) g^2. Kingma and Ba, ICLR 2015. Slots "m" and "v".
+/// keras: w <- w - eta c m / (sqrt(v) + epsilon), c = sqrt(1 - beta_2^t) / (1 - beta_1^t); epsilon is the paper's
+///        eps-hat, outside the correction of bias.
+/// torch: w <- w - eta m' / (sqrt(v') + epsilon) with the corrected m' = m / (1 - beta_1^t), v' = v / (1 - beta_2^t).
+struct TAPEGRAD_EXPORT Adam {
+  LearningRate learning_rate = 0.001;
+  double beta_1 = 0.9;
+  double beta_2 = 0.999;
+  double epsilon = 1e-7;
+  EpsilonPlace epsilon_place = EpsilonPlace::keras;
+
+  template <Real T>
+  Params<T> slots(const Tensor<T>& w) const;
+  template <Real T>
+  void update(Tensor<T>& w, const Tensor<T>& gradient, Params<T>& slots, const Step& step) const;
+};
+
+/// w <- w - eta weight_decay w, then Adam: the decay is not divided by sqrt(v), as that of a penalty would be.
+/// Loshchilov and Hutter, ICLR 2019. It decays every parameter, biases too, as Keras and PyTorch do.
+struct TAPEGRAD_EXPORT AdamW {
+  LearningRate learning_rate = 0.001;
+  double weight_decay = 0.004;
+  double beta_1 = 0.9;
+  double beta_2 = 0.999;
+  double epsilon = 1e-7;
+  EpsilonPlace epsilon_place = EpsilonPlace::keras;
+
+  template <Real T>
+  Params<T> slots(const Tensor<T>& w) const;
+  template <Real T>
+  void update(Tensor<T>& w, const Tensor<T>& gradient, Params<T>& slots, const Step& step) const;
+};
+
+/// v <- rho v + (1 - rho) g^2; u = eta g / sqrt(v + epsilon) (keras) or eta g / (sqrt(v) + epsilon) (torch);
+/// w <- w - u. Centered: v less a^2 in place of v, a <- rho a + (1 - rho) g; its rounding below 0 counts as 0. With
+/// momentum m: b <- m b + u, w <- w - b, Keras' form, which for a constant rate is PyTorch's. Tieleman and Hinton 2012;
+/// centered: Graves 2013, eq. 38-40. Slots "v", with momentum "b", centered "a".
+struct TAPEGRAD_EXPORT RMSprop {
+  LearningRate learning_rate = 0.001;
+  double rho = 0.9;
+  double momentum = 0;
+  double epsilon = 1e-7;
+  bool centered = false;
+  EpsilonPlace epsilon_place = EpsilonPlace::keras;
+
+  template <Real T>
+  Params<T> slots(const Tensor<T>& w) const;
+  template <Real T>
+  void update(Tensor<T>& w, const Tensor<T>& gradient, Params<T>& slots, const Step& step) const;
+};
+
+/// v <- v + g^2, w <- w - eta g / sqrt(v + epsilon) (keras) or eta g / (sqrt(v) + epsilon) (torch). Duchi, Hazan and
+/// Singer, JMLR 2011. Slot "v", the accumulator; PyTorch starts it at 0.
+struct TAPEGRAD_EXPORT Adagrad {
+  LearningRate learning_rate = 0.001;
+  double initial_accumulator_value = 0.1;
+  double epsilon = 1e-7;
+  EpsilonPlace epsilon_place = EpsilonPlace::keras;
+
+  template <Real T>
+  Params<T> slots(const Tensor<T>& w) const;
+  template <Real T>
+  void update(Tensor<T>& w, const Tensor<T>& gradient, Params<T>& slots, const Step& step) const;
+};
+
+namespace detail {
+
+template <class Rule, class T>
+concept UpdatesByGradient = requires(const Rule& rule, Tensor<T>& w, const Tensor<T>& g) {
+  rule.update(w, g, 0.1);
+};
+template <class Rule, class T>
+concept UpdatesWithSlots = requires(const Rule& rule, Tensor<T>& w, const Tensor<T>& g, Params<T>& slots) {
+  slots = rule.slots(g);
+  rule.update(w, g, slots, Step{});
+};
+template <class Rule, class T>
+concept UpdateRule = (UpdatesByGradient<Rule, T> || UpdatesWithSlots<Rule, T>)&&requires(const Rule& rule) {
+  LearningRate(rule.learning_rate);
+};
+
+}  // namespace detail
+
+/// A rule of update with its state: what it keeps for each parameter, and how many steps it has made. Copies are
+/// independent.
 class TAPEGRAD_EXPORT Optimizer {
  public:
-  /// A rule has a learning_rate and update(w, gradient, rate) for Tensor<float> and Tensor<double>.
+  /// A rule has a learning_rate and, for float and double, update(w, gradient, rate), or update(w, gradient, slots,
+  /// step) and slots(w).
   template <class Rule>
-  requires requires(const Rule& rule, Tensor<float>& w, Tensor<double>& v) {
-    rule.learning_rate.at(0, 0);
-    rule.update(w, std::as_const(w), 0.1);
-    rule.update(v, std::as_const(v), 0.1);
-  }
-  Optimizer(Rule rule) : rule_(std::make_shared<const Holder<Rule>>(std::move(rule))) {}
+  requires(detail::UpdateRule<Rule, float>&& detail::UpdateRule<Rule, double>) Optimizer(Rule rule)
+      : rate_(rule.learning_rate), rule_(std::make_shared<const Holder<Rule>>(std::move(rule))) {}
+  /// "sgd", "adam", "adamw", "rmsprop" or "adagrad", with its defaults. Throws ValueError for another name.
+  Optimizer(const char* name, Where where = Where::here());
+  Optimizer(const std::string& name, Where where = Where::here()) : Optimizer(name.c_str(), where) {}
   // Copied where it would be moved, so that none is ever without its rule.
   Optimizer(const Optimizer&) = default;
   Optimizer& operator=(const Optimizer&) = default;
 
   /// Updates every tensor of `params`; in place where no other handle shares its elements. `gradients` holds tensors of
-  /// the same shapes in the same order. Throws ShapeError when it does not, ValueError for a learning rate that is
-  /// negative or not finite; then nothing has changed.
+  /// the same shapes in the same order. Throws ShapeError when it does not, or when the optimiser keeps slots for
+  /// parameters of other shapes or types; ValueError for a learning rate that is negative or not finite; TapeError for
+  /// a traced tensor. Then nothing has changed.
   template <class P>
   void step(P& params, const std::type_identity_t<P>& gradients, Where where = Where::here()) {
     P given = gradients;
-    Handles slopes;
-    tapegrad::detail::for_each_tensor(given, [&](const auto& g) { slopes.push_back(g.handle()); });
+    Handles slopes = handles(given);
+    const Step now = begin_step(handles(params), slopes, where);
     std::size_t k = 0;
-    tapegrad::detail::for_each_tensor(params, [&](const auto& w) {
-      check(k, slopes.size(), w.shape(), k < slopes.size() ? slopes[k].shape() : Shape{}, where);
+    tapegrad::detail::for_each_tensor(params, [&]<class T>(Tensor<T>& w) {
+      rule_->update(w, Tensor<T>(std::move(slopes[k])), std::get<Params<T>>(kept_[k].slots), now);
       ++k;
     });
-    check_count(k, slopes.size(), where);
-    const double rate = learning_rate();
-    k = 0;
-    tapegrad::detail::for_each_tensor(
-        params, [&]<class T>(Tensor<T>& w) { rule_->update(w, Tensor<T>(std::move(slopes[k++])), rate); });
     ++step_;
+    ++iterations_;
   }
 
   /// The next step is the first of this epoch.
   void begin_epoch(std::int64_t epoch) { epoch_ = epoch, step_ = 0; }
   /// The rate of the next step.
-  double learning_rate() const { return rule_->rate().at(epoch_, step_); }
+  double learning_rate() const { return rate_.at(epoch_, step_, iterations_); }
+  /// In place of the rule's own, a number or a schedule. Throws ValueError when its next rate is negative or not
+  /// finite.
+  void set_learning_rate(LearningRate rate, Where where = Where::here());
+  /// The steps made so far.
+  std::int64_t iterations() const { return iterations_; }
+
+  /// The slots of parameters of Tensor<T>: "0.m", "0.v", "1.m", ..., by the parameter's number. Empty before the first
+  /// step. Together with iterations() it is all that a rule goes by.
+  template <Real T>
+  Params<T> state() const;
+  /// Continues where an optimiser with this rule left off that gave state() and iterations() for such parameters; for
+  /// parameters of both types it is called for each. Schedules by (epoch, step) continue at the next begin_epoch. An
+  /// empty state after 0 iterations is that of a fresh optimiser. Throws ValueError when a slot is missing or not
+  /// known or iterations are negative, ShapeError when one has another shape, TapeError for a traced tensor; then
+  /// nothing has changed.
+  template <class P, Real T>
+  void set_state(const P& params, const Params<T>& state, std::int64_t iterations, Where where = Where::here()) {
+    P given = params;
+    set_slots(handles(given), state, iterations, where);
+  }
 
  private:
-  using Handles = std::vector<tapegrad::detail::Handle, tapegrad::detail::PoolAllocator<tapegrad::detail::Handle>>;
+  using Handles = detail::PoolVector<tapegrad::detail::Handle>;
 
   struct Interface {
     virtual ~Interface() = default;
-    virtual const LearningRate& rate() const = 0;
-    virtual void update(Tensor<float>& w, const Tensor<float>& gradient, double rate) const = 0;
-    virtual void update(Tensor<double>& w, const Tensor<double>& gradient, double rate) const = 0;
+    virtual Params<float> slots(const Tensor<float>& w) const = 0;
+    virtual Params<double> slots(const Tensor<double>& w) const = 0;
+    virtual void update(Tensor<float>& w, const Tensor<float>& g, Params<float>& slots, const Step& step) const = 0;
+    virtual void update(Tensor<double>& w, const Tensor<double>& g, Params<double>& slots, const Step& step) const = 0;
   };
   template <class Rule>
   struct Holder final : Interface {
     explicit Holder(Rule r) : rule(std::move(r)) {}
-    const LearningRate& rate() const override { return rule.learning_rate; }
-    void update(Tensor<float>& w, const Tensor<float>& g, double rate) const override { rule.update(w, g, rate); }
-    void update(Tensor<double>& w, const Tensor<double>& g, double rate) const override { rule.update(w, g, rate); }
+
+    template <class T>
+    Params<T> slots_of(const Tensor<T>& w) const {
+      if constexpr (detail::UpdatesWithSlots<Rule, T>)
+        return rule.slots(w);
+      else
+        return {};
+    }
+    template <class T>
+    void apply(Tensor<T>& w, const Tensor<T>& g, Params<T>& slots, const Step& step) const {
+      if constexpr (detail::UpdatesWithSlots<Rule, T>)
+        rule.update(w, g, slots, step);
+      else
+        rule.update(w, g, step.rate);
+    }
+    Params<float> slots(const Tensor<float>& w) const override { return slots_of(w); }
+    Params<double> slots(const Tensor<double>& w) const override { return slots_of(w); }
+    void update(Tensor<float>& w, const Tensor<float>& g, Params<float>& slots, const Step& step) const override {
+      apply(w, g, slots, step);
+    }
+    void update(Tensor<double>& w, const Tensor<double>& g, Params<double>& slots, const Step& step) const override {
+      apply(w, g, slots, step);
+    }
+
     Rule rule;
   };
 
-  static void check(std::size_t k, std::size_t count, const Shape& w, const Shape& gradient, const Where& where);
-  static void check_count(std::size_t params, std::size_t gradients, const Where& where);
+  /// What is kept for one parameter.
+  struct Kept {
+    Shape shape;  // of the parameter
+    std::variant<Params<float>, Params<double>> slots;
+  };
+  using AllKept = detail::PoolVector<Kept>;
 
+  template <class P>
+  static Handles handles(P& params) {
+    Handles all;
+    tapegrad::detail::for_each_tensor(params, [&](const auto& tensor) { all.push_back(tensor.handle()); });
+    return all;
+  }
+  /// Refuses what does not fit, and makes the slots where there are none yet.
+  Step begin_step(const Handles& params, const Handles& gradients, const Where& where);
+  /// Whether the slots are of such parameters.
+  bool fits(const Handles& params) const;
+  AllKept fresh_slots(const Handles& params, const Where& where) const;
+  template <Real T>
+  void set_slots(const Handles& params, const Params<T>& state, std::int64_t iterations, const Where& where);
+
+  LearningRate rate_;
   std::shared_ptr<const Interface> rule_;
-  std::int64_t epoch_ = 0, step_ = 0;
+  AllKept kept_;  // of each parameter, in order, from the first step on
+  std::int64_t epoch_ = 0, step_ = 0, iterations_ = 0;
 };
 
 }  // namespace tapegrad::nn

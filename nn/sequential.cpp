@@ -4,6 +4,7 @@
 
 #include "../autodiff/jacobian.hpp"
 #include "../autodiff/transforms.hpp"
+#include "clipping.hpp"
 #include "progress.hpp"
 #include "sampler.hpp"
 
@@ -32,6 +33,11 @@ void Sequential<T>::add(Layer<T> layer) {
 template <Real T>
 void Sequential<T>::compile(const CompileOptions& options) {
   if (options.loss.name().empty()) throw ValueError("compile needs a loss: .loss = \"mse\", or a function");
+  if (options.clip_value && options.clip_global_norm) {
+    throw ValueError("compile takes clip_value or clip_global_norm, not both");
+  }
+  if (options.clip_value) detail::require_limit("compile with clip_value", *options.clip_value);
+  if (options.clip_global_norm) detail::require_limit("compile with clip_global_norm", *options.clip_global_norm);
   options_ = options;
   if (!layers_.empty()) output_delta_used();
 }
@@ -221,6 +227,8 @@ void Sequential<T>::step(const Tensor<T>& x, const Tensor<Y>& y, Logs& logs) {
     gradients = pullback(head.delta);
   }
   logs["loss"] += add_penalties(gradients) * static_cast<double>(y.shape()[0]);
+  if (options_.clip_value) clip_by_value(gradients, *options_.clip_value);
+  if (options_.clip_global_norm) clip_by_global_norm(gradients, *options_.clip_global_norm);
   options_.optimizer.step(parameters_, gradients);
 }
 

@@ -245,6 +245,38 @@ TEST_SUITE("allocation") {
     CHECK_NO_ALLOCATION([&] { const auto blocks = batch_jacobian(swish)(p.X); });
   }
 
+  TEST_CASE_TEMPLATE("every optimizer, with a schedule and clipping", T, float, double) {
+    struct HeavyBall {
+      nn::LearningRate learning_rate = 0.01;
+      nn::Params<float> slots(const Tensor<float>& w) const { return {{"v", zeros<float>(w.shape())}}; }
+      nn::Params<double> slots(const Tensor<double>& w) const { return {{"v", zeros(w.shape())}}; }
+      void update(Tensor<float>& w, const Tensor<float>& g, nn::Params<float>& slots, nn::Step step) const {
+        w += slots["v"] = 0.9 * slots["v"] - step.rate * g;
+      }
+      void update(Tensor<double>& w, const Tensor<double>& g, nn::Params<double>& slots, nn::Step step) const {
+        w += slots["v"] = 0.9 * slots["v"] - step.rate * g;
+      }
+    };
+    const Problem<T> p;
+    auto loss = [](const TensorList<T>& n, const Tensor<T>& X, const Tensor<T>& y) {
+      return Problem<T>::loss(n[0], n[1], n[2], n[3], X, y);
+    };
+    for (nn::Optimizer opt :
+         {nn::Optimizer("sgd"), nn::Optimizer(nn::SGD{.momentum = 0.9}), nn::Optimizer("adam"), nn::Optimizer("adamw"),
+          nn::Optimizer("rmsprop"), nn::Optimizer("adagrad"),
+          nn::Optimizer(nn::RMSprop{.momentum = 0.9, .centered = true}), nn::Optimizer(HeavyBall{})}) {
+      opt.set_learning_rate(nn::warm_up(nn::cosine_decay(0.01, 1000), 100));
+      TensorList<T> net{p.W0, p.b0, p.W1, p.b1};
+      auto step = [&] {
+        auto [value, gradient] = value_and_grad(loss)(net, p.X, p.y);
+        nn::clip_by_value(gradient, 0.01);
+        nn::clip_by_global_norm(gradient, 0.01);
+        opt.step(net, gradient);
+      };
+      CHECK_NO_ALLOCATION(step);
+    }
+  }
+
   TEST_CASE_TEMPLATE("fit, under every output delta", T, float, double) {
     random::Generator rng(1);
     const Tensor<T> X = rng.normal<T>({200, 20});
@@ -253,7 +285,7 @@ TEST_SUITE("allocation") {
     auto quartic = [](const auto& a, const auto& t) { return sum(square(square(a - t)), -1); };
     auto count_fit = [&](std::initializer_list<nn::Layer<T>> layers, nn::Loss loss, nn::OutputDelta delta) {
       nn::Sequential<T> model(layers);
-      model.compile({.optimizer = nn::SGD{.learning_rate = nn::inverse_time_decay(0.01, 0.01)},
+      model.compile({.optimizer = nn::SGD{.learning_rate = nn::inverse_time_decay_in_epoch(0.01, 0.01)},
                      .loss = loss,
                      .metrics = {"accuracy"},
                      .output_delta = delta});

@@ -140,7 +140,8 @@ TEST_CASE("notebook 001's corrected runs, under every output delta") {
       CHECK(stepwise.output_delta_used() == delta);
       follow_200_steps(stepwise, data, run, step, 1e-13);
 
-      auto whole = model_of("softmax", "categorical_crossentropy", nn::inverse_time_decay(data.eta, data.decay), delta);
+      auto whole =
+          model_of("softmax", "categorical_crossentropy", nn::inverse_time_decay_in_epoch(data.eta, data.decay), delta);
       follow_5000_steps(whole, data, run, 1e-12);
       CHECK(std::abs(whole.evaluate(data.x_test, data.y_test)["loss"] -
                      reference().read<double>(run + "_final_test_loss").item()) <= 1e-12);
@@ -160,7 +161,7 @@ TEST_CASE("notebook 001 with the whole batch's y for each example, as a user's o
   auto rate = [&](std::int64_t, std::int64_t) { return data.eta / (1 + data.decay * static_cast<double>(step % 50)); };
   auto stepwise = model_of(softmax_by_hand, whole_batch_loss, rate, nn::OutputDelta::vjp);
   follow_200_steps(stepwise, data, "rowyb", step, 1e-12, false);
-  auto whole = model_of(softmax_by_hand, whole_batch_loss, nn::inverse_time_decay(data.eta, data.decay),
+  auto whole = model_of(softmax_by_hand, whole_batch_loss, nn::inverse_time_decay_in_epoch(data.eta, data.decay),
                         nn::OutputDelta::jacobian);
   follow_5000_steps(whole, data, "rowyb", 1e-11);
 }
