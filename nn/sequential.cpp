@@ -1,6 +1,8 @@
 #include "sequential.hpp"
 
 #include <algorithm>
+#include <array>
+#include <iostream>
 
 #include "../autodiff/jacobian.hpp"
 #include "../autodiff/transforms.hpp"
@@ -22,6 +24,7 @@ template <Real T>
 void Sequential<T>::compile(const CompileOptions& options) {
   if (options.loss.name().empty()) throw ValueError("compile needs a loss: .loss = \"mse\", or a function");
   options_ = options;
+  rate_.reset();
   if (!layers_.empty()) output_delta_used();
 }
 
@@ -70,6 +73,52 @@ void Sequential<T>::build(const Shape& example, Where where) {
 }
 
 template <Real T>
+void Sequential<T>::require_built(const char* caller, const Where& where) const {
+  if (!parameters_.empty()) return;
+  throw ValueError(caller + to_string(where) + ": call build first, with the shape of an example");
+}
+
+template <Real T>
+void Sequential<T>::summary(std::ostream& out) const {
+  require_built("summary", Where{});
+  const auto count = [](const Params<T>& tensors) {
+    std::int64_t numbers = 0;
+    for (const auto& [name, tensor] : tensors) numbers += tensor.size();
+    return numbers;
+  };
+  std::vector<std::array<std::string, 4>> rows{{"layer", "output", "trained", "kept"}};
+  std::int64_t trained = 0, kept = 0;
+  Tensor<T> x = zeros<T>(Shape{1}.concat(example_));
+  Parameters states = states_;
+  for (std::size_t i = 0; i < layers_.size(); ++i) {
+    x = layers_[i](parameters_[i], states[i], x, Mode{});
+    const std::int64_t numbers[] = {count(parameters_[i]), count(states_[i])};
+    rows.push_back({std::to_string(i) + " " + layers_[i].name(), to_string(x.shape().suffix(1)),
+                    std::to_string(numbers[0]), std::to_string(numbers[1])});
+    trained += numbers[0];
+    kept += numbers[1];
+  }
+  rows.push_back({"total", "", std::to_string(trained), std::to_string(kept)});
+  std::array<std::size_t, 4> widths{};
+  for (const auto& row : rows) {
+    for (std::size_t k = 0; k < row.size(); ++k) widths[k] = std::max(widths[k], row[k].size());
+  }
+  for (const auto& row : rows) {
+    std::string line;
+    for (std::size_t k = 0; k < row.size(); ++k) {
+      const std::string space(widths[k] - row[k].size(), ' ');
+      line += (k == 0 ? "" : "  ") + (k < 2 ? row[k] + space : space + row[k]);
+    }
+    out << line << '\n';
+  }
+}
+
+template <Real T>
+void Sequential<T>::summary() const {
+  summary(std::cout);
+}
+
+template <Real T>
 TensorList<T> Sequential<T>::parameters() const {
   TensorList<T> all;
   for (const Params<T>& layer : parameters_) {
@@ -80,9 +129,7 @@ TensorList<T> Sequential<T>::parameters() const {
 
 template <Real T>
 auto Sequential<T>::arrange(const TensorList<T>& values, const char* caller, const Where& where) const -> Parameters {
-  if (parameters_.empty()) {
-    throw ValueError(caller + to_string(where) + ": call build first, with the shape of an example");
-  }
+  require_built(caller, where);
   Parameters arranged = parameters_;
   std::size_t k = 0;
   for (Params<T>& layer : arranged) {

@@ -9,6 +9,9 @@
 
 #include <cstdint>
 #include <initializer_list>
+#include <iosfwd>
+#include <optional>
+#include <string>
 #include <vector>
 
 #include "fit.hpp"
@@ -102,6 +105,30 @@ class TAPEGRAD_EXPORT Sequential {
   template <TargetOf<T> Y>
   History fit(const Tensor<T>& x, const Tensor<Y>& y, const FitOptions& options = {}, Where where = Where::here());
 
+  /// A table of the layers: name, shape of the output without the batch, parameters that are trained, and numbers that
+  /// are kept beside them. Throws ValueError before build.
+  void summary(std::ostream& out) const;
+  /// On standard output.
+  void summary() const;
+
+  /// Writes the model to a .npz file: parameters ("0.kernel", by the number of the layer), states
+  /// ("3.moving_mean"), the state of the optimiser ("optimizer.0.m"), its iterations and learning rate, and how far
+  /// training has come. The file appears whole or not at all, exact to the bit. Layers, loss and optimiser are code and
+  /// are not in it. Throws ValueError before build, Error when the file cannot be written.
+  void save(const std::string& path, Where where = Where::here()) const;
+  /// Reads what save has written into a model with the same layers, which is built for it where it is not. After compile
+  /// with the same optimiser, training goes on as if it had not stopped:
+  ///
+  ///     model.compile({...});
+  ///     model.load("m.npz");
+  ///     model.fit(X, y, {.epochs = 20, .initial_epoch = model.epochs_trained()});
+  ///
+  /// Before compile the parameters and states alone are taken, and any optimiser begins anew. A file of float is read
+  /// into a model of double, exactly; one of double is refused by a model of float. Throws ValueError or ShapeError,
+  /// naming the file and the array, for a file of another model, Error for one that cannot be read; then nothing has
+  /// changed.
+  void load(const std::string& path, Where where = Where::here());
+
   /// How far the last fit came: the number of its last epoch that ended, counted from 1.
   std::int64_t epochs_trained() const { return epochs_trained_; }
 
@@ -113,6 +140,7 @@ class TAPEGRAD_EXPORT Sequential {
   double add_penalties(Parameters& gradients) const;
   /// Before the first batch: makes the parameters, and proves that activations keep rows apart.
   void prepare(const Tensor<T>& x, const Where& where);
+  void require_built(const char* caller, const Where& where) const;
   template <class Y>
   void prepare(const detail::Dataset<T, Y>& data, const char* caller, const Where& where);
   /// `values`, by layer and name.
@@ -138,6 +166,7 @@ class TAPEGRAD_EXPORT Sequential {
   CompileOptions options_;
   bool rows_checked_ = false;
   std::int64_t steps_ = 0, epochs_trained_ = 0;
+  std::optional<double> rate_;  // that a callback has set
 };
 
 extern template class Sequential<float>;

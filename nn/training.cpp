@@ -79,7 +79,7 @@ Split<T, Y> split(const Dataset<T, Y>& all, const FitOptions& options, const Whe
 }
 
 template <Real T, class Y>
-double mean_loss(detail::OutputHead<T>& head, const Dataset<T, Y>& batch, const Where& where) {
+double mean_loss(const detail::OutputHead<T>& head, const Dataset<T, Y>& batch, const Where& where) {
   if (head.loss.rank() == 0) return static_cast<double>(head.loss.item());
   if (!(head.loss.shape() == Shape{batch.size()})) {
     throw ShapeError("the loss gave " + to_string(head.loss.shape()) + " for a batch of " +
@@ -110,11 +110,11 @@ Logs Sequential<T>::evaluate_plain(const Dataset<T, Y>& data, std::int64_t batch
     const Dataset<T, Y> batch = data.rows(row, row + step, where);
     const Tensor<T> z = logits(parameters_, states_, batch.x, Mode{});
     detail::OutputHead<T> head;
-    if (way == OutputDelta::closed_form) {
-      head = detail::output_head(activation, options_.loss, z, batch.y, way, 1);
+    if (way == OutputDelta::closed_form || batch.weights.handle()) {
+      head = detail::output_head(activation, options_.loss, z, batch.y, way, 1, batch.weights, where);
     } else {
       head.prediction = activation(z);
-      head.loss = options_.loss(head.prediction, batch.y);
+      head.loss = options_.loss(head.prediction, batch.y, where);
     }
     logs["loss"] += mean_loss(head, batch, where) * static_cast<double>(batch.size());
     predictions.append(head.prediction);
@@ -122,7 +122,7 @@ Logs Sequential<T>::evaluate_plain(const Dataset<T, Y>& data, std::int64_t batch
   logs["loss"] /= static_cast<double>(data.size());
   const Tensor<T>& all = predictions.finish();
   auto entry = logs.begin();
-  for (const Metric& metric : options_.metrics) (++entry)->second = metric(all, data.y);
+  for (const Metric& metric : options_.metrics) (++entry)->second = metric(all, data.y, where);
   return logs;
 }
 
@@ -147,8 +147,8 @@ detail::BatchResult<T> Sequential<T>::step(const Dataset<T, Y>& batch, const Whe
     auto [z, pullback] =
         vjp([&](const Parameters& traced) { return logits(traced, states_, batch.x, {.training = true, .rng = &rng}); },
             parameters_);
-    detail::OutputHead<T> head =
-        detail::output_head(layers_.back().activation(), options_.loss, z, batch.y, output_delta_used(), scale);
+    const detail::OutputHead<T> head = detail::output_head(layers_.back().activation(), options_.loss, z, batch.y,
+                                                           output_delta_used(), scale, batch.weights, where);
     result.loss = mean_loss(head, batch, where);
     result.prediction = head.prediction;
     gradients = pullback(head.delta);
@@ -168,30 +168,38 @@ Logs Sequential<T>::train_on_batch(const Tensor<T>& x, const Tensor<Y>& y, Where
   Logs logs = empty_logs();
   auto entry = logs.begin();
   entry->second = result.loss;
-  for (const Metric& metric : options_.metrics) (++entry)->second = metric(result.prediction, y);
+  for (const Metric& metric : options_.metrics) (++entry)->second = metric(result.prediction, y, where);
   return logs;
 }
 
 template <Real T>
 struct Sequential<T>::InFit final : detail::InTraining {
-  explicit InFit(Sequential& m) : model(m) {}
+  InFit(Sequential& m, const Where& w) : model(m), where(w) {}
 
   double learning_rate() const override { return model.options_.optimizer.learning_rate(); }
-  void set_learning_rate(double) override {}
-  void save(const std::string&) const override {}
+  void set_learning_rate(double rate) override {
+    model.options_.optimizer.set_learning_rate(rate, where);
+    model.rate_ = rate;
+  }
+  void save(const std::string& path) const override { model.save(path, where); }
   void restore_at_end() override { kept = {model.parameters_, model.states_}; }
   void end() {
     if (kept) std::tie(model.parameters_, model.states_) = *kept;
   }
 
   Sequential& model;
+  Where where;
   std::optional<std::pair<Parameters, Parameters>> kept;
 };
 
 template <Real T>
 template <TargetOf<T> Y>
 History Sequential<T>::fit(const Tensor<T>& x, const Tensor<Y>& y, const FitOptions& options, Where where) {
-  const auto [training, validation] = split(dataset(x, y, options.sample_weight, "fit", where), options, where);
+  auto [training, validation] = split(dataset(x, y, options.sample_weight, "fit", where), options, where);
+  if (!options.class_weight.empty()) {
+    const Tensor<T> weights = class_weights_of<T>(training.y, options.class_weight, where);
+    training.weights = training.weights.handle() ? training.weights * weights : weights;
+  }
   prepare(training, "fit", where);
   if (validation) prepare(validation->x, where);
   detail::Sampler sampler(training.size(), options, where);
@@ -200,7 +208,7 @@ History Sequential<T>::fit(const Tensor<T>& x, const Tensor<Y>& y, const FitOpti
   if (options.stop_on_interrupt) interrupt.emplace();
   std::vector<Callback> callbacks = options.callbacks;
 
-  InFit in_fit(*this);
+  InFit in_fit(*this, where);
   Epoch epoch(in_fit, where);
   epoch.first = options.initial_epoch;
   epoch.epochs = options.epochs;
@@ -242,7 +250,7 @@ History Sequential<T>::fit(const Tensor<T>& x, const Tensor<Y>& y, const FitOpti
     if (!options_.metrics.empty()) {
       const Tensor<T>& all = predictions.finish();
       const Tensor<Y> targets = take(training.y, order.finish(), 0, where);
-      for (const Metric& metric : options_.metrics) entry++->second = metric(all, targets);
+      for (const Metric& metric : options_.metrics) entry++->second = metric(all, targets, where);
     }
     if (validation) {
       for (const auto& [name, value] : evaluate_plain(*validation, EvaluateOptions{}.batch_size, where))

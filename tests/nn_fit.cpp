@@ -10,6 +10,7 @@
 #include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <sstream>
 #include <string>
 #include <tapegrad/autodiff.hpp>
 #include <tapegrad/nn.hpp>
@@ -394,4 +395,234 @@ TEST_CASE("Ctrl-C ends the fits of all threads") {
   CHECK(interrupted == 3);
   sigaction(SIGINT, nullptr, &after);
   CHECK((after.sa_handler == before.sa_handler));
+}
+
+TEST_CASE("weights of examples and of classes multiply the losses; metrics do not see them") {
+  const Clouds<double> data;
+  Tensor<> weights = zeros({60});
+  for (std::int64_t i = 0; i < 60; ++i) weights.mutable_data()[i] = i % 3 == 0 ? 0 : 1 + static_cast<double>(i % 4);
+  // A weight of 2 is the example twice, a weight of 0 none: summed losses, one step.
+  std::vector<std::int64_t> rows;
+  for (std::int64_t i = 0; i < 60; ++i) {
+    for (int k = 0; k < weights(i); ++k) rows.push_back(i);
+  }
+  const Tensor<std::int64_t> repeated({static_cast<std::int64_t>(rows.size())}, rows);
+  const auto model_of = [] {
+    nn::Sequential<double> model = classifier<double>();
+    model.compile({.optimizer = nn::SGD{.learning_rate = 0.01},
+                   .loss = "categorical_crossentropy",
+                   .metrics = {"accuracy"},
+                   .reduction = nn::Reduction::sum});
+    return model;
+  };
+  nn::Sequential<double> weighted = model_of(), repeating = model_of(), labelled = model_of();
+  const nn::History h =
+      weighted.fit(data.X, data.y, {.epochs = 4, .batch_size = 60, .sample_weight = astype<float>(weights)});
+  const nn::History r = repeating.fit(take(data.X, repeated), take(data.y, repeated), {.epochs = 4, .batch_size = 1000});
+  for (std::size_t k = 0; k < 4; ++k) {
+    CHECK(h["loss"][k] * 60 == doctest::Approx(r["loss"][k] * static_cast<double>(rows.size())).epsilon(1e-13));
+    CHECK(allclose(weighted.parameters()[k], repeating.parameters()[k], 0, 1e-13));
+  }
+  const nn::Logs logs = weighted.evaluate(data.X, data.y, {.batch_size = 7, .sample_weight = weights});
+  CHECK(logs["loss"] * 60 ==
+        doctest::Approx(sum(weights * nn::categorical_crossentropy(weighted.predict(data.X), data.y)).item())
+            .epsilon(1e-13));
+  CHECK(logs["accuracy"] == weighted.evaluate(data.X, data.y)["accuracy"]);
+
+  // Class weights are weights by label, and both multiply.
+  const std::vector<double> by_class{0.5, 2, 3};
+  Tensor<> product = take(Tensor<>{0.5, 2, 3}, data.labels) * weights;
+  nn::Sequential<double> both = model_of(), one = model_of();
+  both.fit(data.X, data.y, {.epochs = 2, .sample_weight = weights, .class_weight = by_class});
+  one.fit(data.X, data.y, {.epochs = 2, .sample_weight = product});
+  CHECK(same_bits(both.parameters(), one.parameters()));
+  labelled.compile({.loss = "sparse_categorical_crossentropy"});
+  labelled.fit(data.X, data.labels, {.class_weight = by_class});
+  CHECK(contains(message_of([&] { both.fit(data.X, data.y, {.class_weight = {1, 2}}); }), "nn_fit.cpp:"));
+
+  // The validation has the weights of its own rows.
+  nn::Sequential<double> validated = model_of();
+  const nn::History v =
+      validated.fit(data.X, data.y, {.validation_split = 0.25, .sample_weight = weights, .class_weight = by_class});
+  CHECK(v["val_loss"].back() == validated.evaluate(slice(data.X, 0, 45, 60), slice(data.y, 0, 45, 60),
+                                                   {.sample_weight = slice(weights, 0, 45, 60)})["loss"]);
+}
+
+TEST_CASE("a summary counts what is trained and what is kept") {
+  nn::Sequential<double> model({nn::Flatten{}, nn::Dense{7, "tanh"}, nn::BatchNorm{}, nn::Dense{3, "softmax"}});
+  CHECK_THROWS_AS(model.summary(), ValueError);
+  model.build({2, 3});
+  std::ostringstream out;
+  model.summary(out);
+  CHECK(out.str() ==
+        "layer        output  trained  kept\n"
+        "0 Flatten    (6)           0     0\n"
+        "1 Dense      (7)          49     0\n"
+        "2 BatchNorm  (7)          14    14\n"
+        "3 Dense      (3)          24     0\n"
+        "total                     87    14\n");
+}
+
+namespace {
+
+/// What needs everything that a file must hold: random numbers of layers, kept statistics, a state of the optimiser and
+/// its iterations.
+template <Real T>
+nn::Sequential<T> resumable(std::uint64_t seed = 3) {
+  nn::Sequential<T> model({nn::Dense{7, "tanh"}, nn::BatchNorm{}, nn::Dropout{0.3},
+                           nn::Residual{nn::Dense{7, "tanh"}, nn::Dropout{0.2}}, nn::Dense{3, "softmax"}},
+                          seed);
+  model.compile({.optimizer = nn::Adam{.learning_rate = nn::warm_up(0.01, 20)},
+                 .loss = "categorical_crossentropy",
+                 .metrics = {"accuracy"}});
+  return model;
+}
+
+}  // namespace
+
+TEST_CASE_TEMPLATE("a saved model goes on as if it had not stopped, to the bit", T, float, double) {
+  const Folder folder;
+  const Clouds<T> data;
+  nn::FitOptions options{.epochs = 6, .batch_size = 7, .validation_split = 0.1, .seed = 8};
+  nn::Sequential<T> whole = resumable<T>();
+  const nn::History all = whole.fit(data.X, data.y, options);
+
+  nn::Sequential<T> first = resumable<T>();
+  options.epochs = 2;
+  first.fit(data.X, data.y, options);
+  first.save(folder.file("m.npz"));
+
+  nn::Sequential<T> second = resumable<T>(99);  // the seed is the saved one
+  second.load(folder.file("m.npz"));
+  CHECK(same_bits(second.predict(data.X), first.predict(data.X)));
+  CHECK(second.epochs_trained() == 2);
+  options.epochs = 6;
+  options.initial_epoch = second.epochs_trained();
+  const nn::History rest = second.fit(data.X, data.y, options);
+  for (const auto& [name, column] : rest) {
+    CAPTURE(name);
+    CHECK(std::equal(column.begin(), column.end(), all[name].begin() + 2));
+  }
+  CHECK(same_bits(second.parameters(), whole.parameters()));
+  CHECK(same_bits(second.predict(data.X), whole.predict(data.X)));
+
+  // What was saved again is the same file, and what was saved in a callback is what was saved after fit.
+  second.save(folder.file("a.npz"));
+  whole.save(folder.file("b.npz"));
+  CHECK(contents(folder.file("a.npz")) == contents(folder.file("b.npz")));
+  nn::Sequential<T> checked = resumable<T>();
+  options.initial_epoch = 0;
+  options.callbacks = {nn::ModelCheckpoint{folder.file("epoch_{epoch}.npz")}};
+  checked.fit(data.X, data.y, options);
+  CHECK(contents(folder.file("epoch_2.npz")) == contents(folder.file("m.npz")));
+  CHECK(contents(folder.file("epoch_6.npz")) == contents(folder.file("b.npz")));
+}
+
+TEST_CASE("a rate that callbacks have set goes on too") {
+  const Folder folder;
+  const Clouds<double> data;
+  const nn::LearningRateScheduler decay{[](std::int64_t epoch, double rate) { return epoch == 0 ? rate : rate * 0.5; }};
+  std::vector<double> rates;
+  const auto note = [&](nn::Epoch& e) { rates.push_back(e.learning_rate()); };
+  nn::Sequential<double> whole = classifier<double>(), part = classifier<double>(), rest = classifier<double>();
+  whole.fit(data.X, data.y, {.epochs = 4, .callbacks = {decay, note}});
+  CHECK(rates == std::vector<double>{0.1, 0.05, 0.025, 0.0125});
+  part.fit(data.X, data.y, {.epochs = 2, .callbacks = {decay}});
+  part.save(folder.file("m.npz"));
+  rest.load(folder.file("m.npz"));
+  rest.fit(data.X, data.y, {.epochs = 4, .initial_epoch = 2, .callbacks = {decay}});
+  CHECK(same_bits(rest.parameters(), whole.parameters()));
+}
+
+TEST_CASE("the rate falls on a plateau") {
+  const Clouds<double> data;
+  const std::vector<double> losses{3, 2, 2, 2, 1, 1, 1, 1, 1};
+  std::vector<double> rates;
+  nn::Sequential<double> model = classifier<double>();
+  model.fit(data.X, data.y,
+            {.epochs = 9,
+             .callbacks = {[&](nn::Epoch& e) { e.logs["loss"] = losses[static_cast<std::size_t>(e.index)]; },
+                           nn::ReduceLearningRateOnPlateau{
+                               .monitor = "loss", .factor = 0.5, .patience = 2, .minimum = 0.02},
+                           [&](nn::Epoch& e) { rates.push_back(e.learning_rate()); }}});
+  CHECK(rates == std::vector<double>{0.1, 0.1, 0.1, 0.05, 0.05, 0.05, 0.025, 0.025, 0.02});
+}
+
+TEST_CASE("a file of another model is refused, and changes nothing") {
+  const Folder folder;
+  const Clouds<double> data;
+  nn::Sequential<double> saved = resumable<double>();
+  CHECK(contains(message_of([&] { saved.save(folder.file("m.npz")); }), "call build first"));
+  saved.fit(data.X, data.y);
+  saved.save(folder.file("m.npz"));
+  const nn::Npz file(folder.file("m.npz"));
+  const auto without = [&](const std::string& left_out) {
+    nn::Named<nn::AnyTensor> arrays;
+    for (const std::string& name : file.names()) {
+      if (name == left_out) continue;
+      if (name == "example" || name == "seed" || name == "steps" || name == "epochs_trained" ||
+          name == "optimizer.iterations") {
+        arrays.add(name, file.read<std::int64_t>(name));
+      } else {
+        arrays.add(name, file.read<double>(name));
+      }
+    }
+    nn::write_npz(folder.file("less.npz"), arrays);
+  };
+  const auto refusal = [&](nn::Sequential<double> model, const std::string& name) {
+    const std::string before_path = folder.file("before.npz"), after_path = folder.file("after.npz");
+    model.build({5});
+    model.save(before_path);
+    const std::string message = message_of([&] { model.load(folder.file(name)); });
+    model.save(after_path);
+    CHECK(contents(before_path) == contents(after_path));
+    CHECK(contains(message, "load at nn_fit.cpp:"));
+    CHECK(contains(message, name));
+    return message;
+  };
+  for (const std::string& name : file.names()) {
+    without(name);
+    const std::string message = refusal(resumable<double>(), "less.npz");
+    if (name.starts_with("optimizer.")) {
+      CHECK(contains(message, "optimizer."));
+    } else {
+      CHECK(contains(message, "\"" + name + "\""));
+    }
+  }
+  without("");
+  CHECK(message_of([&] { resumable<double>().load(folder.file("less.npz")); }) == "");
+
+  nn::Sequential<double> wider({nn::Dense{8, "tanh"}, nn::Dense{3, "softmax"}});
+  CHECK(contains(refusal(wider, "m.npz"), "\"0.kernel\" is (5, 7), and (5, 8) in the model"));
+  nn::Sequential<double> shorter({nn::Dense{7, "tanh"}});
+  CHECK(contains(refusal(shorter, "m.npz"), "which the model has not"));
+  nn::Sequential<double> sgd = resumable<double>();
+  sgd.compile({.optimizer = nn::SGD{}, .loss = "mse"});
+  CHECK(contains(refusal(sgd, "m.npz"), "optimizer."));
+  // Without compile the parameters alone.
+  nn::Sequential<double> bare({nn::Dense{7, "tanh"}, nn::BatchNorm{}, nn::Dropout{0.3},
+                               nn::Residual{nn::Dense{7, "tanh"}, nn::Dropout{0.2}}, nn::Dense{3, "softmax"}});
+  bare.load(folder.file("m.npz"));
+  CHECK(same_bits(bare.predict(data.X), saved.predict(data.X)));
+  bare.save(folder.file("bare.npz"));
+  nn::Sequential<double> fresh = resumable<double>();
+  fresh.load(folder.file("bare.npz"));
+  CHECK(same_bits(fresh.predict(data.X), saved.predict(data.X)));
+
+  nn::Sequential<double> other_examples = resumable<double>();
+  other_examples.build({6});
+  CHECK(contains(message_of([&] { other_examples.load(folder.file("m.npz")); }), "examples of shape (5)"));
+  CHECK_THROWS_AS(other_examples.load(folder.file("missing.npz")), Error);
+
+  // float into double, not the reverse.
+  nn::Sequential<float> single = resumable<float>();
+  CHECK(contains(message_of([&] { single.load(folder.file("m.npz")); }), "m.npz"));
+  const Clouds<float> single_data;
+  single.fit(single_data.X, single_data.y);
+  single.save(folder.file("single.npz"));
+  nn::Sequential<double> widened = resumable<double>();
+  widened.load(folder.file("single.npz"));
+  for (std::size_t k = 0; k < widened.parameters().size(); ++k) {
+    CHECK(same_bits(widened.parameters()[k], astype<double>(single.parameters()[k])));
+  }
 }
