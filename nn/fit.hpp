@@ -1,14 +1,14 @@
 #pragma once
-// How a model is trained: the options of compile and fit, and what a callback sees.
+// How a model is trained: the options of compile and fit, of evaluate and predict.
 
 #include <cstdint>
-#include <functional>
 #include <optional>
+#include <variant>
 #include <vector>
 
+#include "callbacks.hpp"
 #include "losses.hpp"
 #include "metrics.hpp"
-#include "named.hpp"
 #include "optimizers.hpp"
 #include "output_delta.hpp"
 
@@ -31,31 +31,62 @@ struct CompileOptions {
   std::optional<double> clip_global_norm = {};
 };
 
-/// One epoch that has ended.
-struct Epoch {
-  std::int64_t index = 0;   // from 0
-  std::int64_t epochs = 0;  // of this fit
-  double seconds = 0;
-  Logs logs;  // means over the examples seen: "loss" and the metrics; logs[name] throws ValueError for another name
+/// A tensor of either type; a model of T takes it as Tensor<T>, converted where it is of the other.
+using RealTensor = std::variant<Tensor<double>, Tensor<float>>;
+/// Targets: numbers, or labels.
+using TargetTensor = std::variant<Tensor<double>, Tensor<float>, Tensor<std::int64_t>>;
 
-  /// Ends training after this epoch.
-  void stop() { stopped = true; }
-  bool stopped = false;
+/// Inputs and targets, and perhaps a weight for each example: what evaluate takes, in one value.
+struct ValidationData {
+  RealTensor x = {};
+  TargetTensor y = {};
+  RealTensor sample_weight = {};
 };
 
 struct FitOptions {
+  /// The number of the last epoch: with initial_epoch = 10, epochs = 12 trains two, as in Keras.
   std::int64_t epochs = 1;
   std::int64_t batch_size = 32;
-  /// Given: each step draws batch_size distinct examples. Not given: an epoch runs through all examples once.
+  /// Given: each step draws batch_size distinct examples. Not given: an epoch runs through all examples once, and its
+  /// last batch may be short.
   std::optional<std::int64_t> steps_per_epoch = {};
   /// Row k holds the indices of the examples of step k, counted through all epochs; then batch_size, shuffle and seed
   /// have no say, and steps_per_epoch is by default the number of rows over the number of epochs.
   Tensor<std::int64_t> batches = {};
+  /// The part of the examples, from the end and before any shuffling, that is not trained on but evaluated after each
+  /// epoch: their loss and metrics are "val_loss", ... floor(n (1 - validation_split)) examples are left for training.
+  double validation_split = 0;
+  /// The same for other examples: {{Xv, yv}}, or {{Xv, yv, weights}}.
+  std::optional<ValidationData> validation_data = {};
+  /// Which multiplies the loss of each example, (examples); what is reported is the sum of these over the number of
+  /// examples. Metrics do not see it.
+  RealTensor sample_weight = {};
+  /// class_weight[k] multiplies the loss of each example of class k in training; see class_weights_of.
+  std::vector<double> class_weight = {};
   bool shuffle = true;
+  /// The order of the examples of epoch k depends on seed and k alone.
   std::uint64_t seed = 0;
+  /// The epoch to begin with: model.epochs_trained() goes on where a saved model stopped.
+  std::int64_t initial_epoch = 0;
   /// 1 prints a line per epoch, and a progress bar where standard output is a terminal.
   int verbose = 0;
-  std::vector<std::function<void(Epoch&)>> callbacks = {};
+  /// Called in this order. They are copied when fit starts, so that their state begins anew with every fit.
+  std::vector<Callback> callbacks = {};
+  /// Ctrl-C (SIGINT) ends training after the running step; the history of the epochs that ended is returned, with
+  /// `interrupted` set. A second one does what it would have done before. Off by default: the signals of a process
+  /// belong to the program, not to a library.
+  bool stop_on_interrupt = false;
+};
+
+struct EvaluateOptions {
+  /// Examples at a time: they bound the memory that is taken. Only the last bits of results may depend on their number.
+  std::int64_t batch_size = 512;
+  /// See FitOptions.
+  RealTensor sample_weight = {};
+};
+
+struct PredictOptions {
+  std::int64_t batch_size = 512;
 };
 
 }  // namespace tapegrad::nn

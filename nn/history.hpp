@@ -15,14 +15,19 @@ namespace tapegrad::nn {
 /// h[name] throws ValueError, listing the columns, for another name.
 class TAPEGRAD_EXPORT History : public Named<std::vector<double>> {
  public:
+  std::int64_t first_epoch = 0;  // of row 0
+  /// Training ended by Ctrl-C; an epoch that it cut short is not in the history.
+  bool interrupted = false;
+
   /// Room for `epochs` rows, so that adding them allocates nothing.
   void reserve(const Logs& logs, std::int64_t epochs);
   void append(const Logs& logs);
 
-  /// "epoch" and the columns, numbers in full; the file appears whole or not at all. Throws Error when it cannot be
-  /// written.
-  void save_csv(const std::string& path) const;
-  /// A picture of the columns, SVG or PNG by the name of the file; see plot_curves.
+  /// "epoch", from 1, and the columns, numbers in full; the file appears whole or not at all. Throws Error when it
+  /// cannot be written.
+  void save_csv(const std::string& path, Where where = Where::here()) const;
+  /// A picture with a panel for each quantity, that of the validation beside that of the training; SVG or PNG by the
+  /// name of the file, see plot_curves.
   void plot(const std::string& path, const std::string& title = "") const;
 };
 

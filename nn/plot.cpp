@@ -37,21 +37,24 @@ std::string quoted(const std::string& text) {
   return out + "'";
 }
 
-/// The head of a script: terminal, output, title.
-std::ostringstream begin_script(const std::string& path, const std::string& title) {
+/// The head of a script: terminal for so many diagrams side by side, and output.
+std::ostringstream begin_script(const std::string& path, std::size_t panels = 1) {
   std::ostringstream script;
   script.imbue(std::locale::classic());
   script.precision(9);
   if (path.ends_with(".svg"))
-    script << "set terminal svg size 800,500 background 'white'\n";
+    script << "set terminal svg size " << 800 * panels << ",500 background 'white'\n";
   else if (path.ends_with(".png"))
-    script << "set terminal pngcairo size 800,500\n";
+    script << "set terminal pngcairo size " << 800 * panels << ",500\n";
   else
     throw ValueError("a picture is .svg or .png, not " + path);
   // A leading '|' would be a command to gnuplot, and '~' a home.
   script << "set output " << quoted(path.front() == '/' ? path : "./" + path) << '\n';
-  if (!title.empty()) script << "set title " << quoted(title) << " noenhanced\n";
   return script;
+}
+
+void put_title(std::ostream& script, const std::string& title) {
+  if (!title.empty()) script << "set title " << quoted(title) << " noenhanced\n";
 }
 
 void put(std::ostream& out, double value) {
@@ -96,27 +99,43 @@ void run_gnuplot(const std::string& script, const std::string& path) {
 
 }  // namespace
 
-void plot_curves(const std::vector<Curve>& curves, const std::string& path, const std::string& title,
-                 const std::string& x_label) {
-  std::ostringstream script = begin_script(path, title);
-  if (curves.empty()) throw ValueError("there is no curve to draw in " + path);
+void plot_panels(const std::vector<Panel>& panels, const std::string& path, const std::string& x_label,
+                 std::int64_t first) {
+  std::ostringstream script = begin_script(path, std::max<std::size_t>(panels.size(), 1));
+  if (panels.empty()) throw ValueError("there is nothing to draw in " + path);
   if (!x_label.empty()) script << "set xlabel " << quoted(x_label) << " noenhanced\n";
   script << "set grid\n";
-  for (std::size_t i = 0; i < curves.size(); ++i) {
-    script << "$curve" << i << " << EOD\n";
-    for (std::size_t k = 0; k < curves[i].values.size(); ++k) {
-      script << k + 1 << ' ';
-      put(script, curves[i].values[k]);
-      script << '\n';
+  std::size_t block = 0;
+  for (const Panel& panel : panels) {
+    if (panel.curves.empty()) throw ValueError("there is no curve to draw in " + path);
+    for (const Curve& curve : panel.curves) {
+      script << "$curve" << block++ << " << EOD\n";
+      for (std::size_t k = 0; k < curve.values.size(); ++k) {
+        script << first + static_cast<std::int64_t>(k) << ' ';
+        put(script, curve.values[k]);
+        script << '\n';
+      }
+      script << "EOD\n";
     }
-    script << "EOD\n";
   }
-  for (std::size_t i = 0; i < curves.size(); ++i) {
-    script << (i == 0 ? "plot " : ", ") << "$curve" << i << " using 1:2 with lines linewidth 2 title "
-           << quoted(curves[i].name) << " noenhanced";
+  if (panels.size() > 1) script << "set multiplot layout 1," << panels.size() << '\n';
+  block = 0;
+  for (const Panel& panel : panels) {
+    put_title(script, panel.title);
+    const char* separator = "plot ";
+    for (const Curve& curve : panel.curves) {
+      script << separator << "$curve" << block++ << " using 1:2 with lines linewidth 2 title " << quoted(curve.name)
+             << " noenhanced";
+      separator = ", ";
+    }
+    script << '\n';
   }
-  script << '\n';
   run_gnuplot(script.str(), path);
+}
+
+void plot_curves(const std::vector<Curve>& curves, const std::string& path, const std::string& title,
+                 const std::string& x_label, std::int64_t first) {
+  plot_panels({{title, curves}}, path, x_label, first);
 }
 
 template <Real T>
@@ -124,7 +143,8 @@ void heat_map(const Tensor<T>& matrix, const std::string& path, const std::strin
   if (matrix.rank() != 2 || matrix.size() == 0) {
     throw ShapeError("heat_map draws a matrix, not " + to_string(matrix.shape()));
   }
-  std::ostringstream script = begin_script(path, title);
+  std::ostringstream script = begin_script(path);
+  put_title(script, title);
   const std::int64_t rows = matrix.shape()[0], columns = matrix.shape()[1];
   script << "set xrange [-0.5:" << static_cast<double>(columns) - 0.5 << "]\n"
          << "set yrange [" << static_cast<double>(rows) - 0.5 << ":-0.5]\n"

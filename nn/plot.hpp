@@ -6,6 +6,7 @@
 //
 // Throws ValueError for another ending of the name, Error when gnuplot is missing or cannot write the file.
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -18,9 +19,19 @@ struct Curve {
   std::vector<double> values;
 };
 
-/// The values of each curve over 1, 2, ...
+/// The values of each curve over first, first + 1, ...
 TAPEGRAD_EXPORT void plot_curves(const std::vector<Curve>& curves, const std::string& path,
-                                 const std::string& title = "", const std::string& x_label = "");
+                                 const std::string& title = "", const std::string& x_label = "",
+                                 std::int64_t first = 1);
+
+/// A diagram of its own among several.
+struct Panel {
+  std::string title;
+  std::vector<Curve> curves;
+};
+/// Panels side by side in one picture.
+TAPEGRAD_EXPORT void plot_panels(const std::vector<Panel>& panels, const std::string& path,
+                                 const std::string& x_label = "", std::int64_t first = 1);
 
 /// A matrix (m, n) in colours, row 0 on top. Throws ShapeError for another rank or an empty matrix.
 template <Real T>

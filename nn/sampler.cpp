@@ -20,7 +20,8 @@ Sampler::Sampler(std::int64_t examples, const FitOptions& options, const Where& 
       batch_size_(options.batch_size),
       steps_(options.steps_per_epoch.value_or(0)),
       shuffle_(options.shuffle),
-      rng_(options.seed) {
+      seed_(options.seed) {
+  if (options.initial_epoch < 0) refuse("initial_epoch is " + std::to_string(options.initial_epoch), where);
   if (options.epochs < 0) refuse("epochs is " + std::to_string(options.epochs), where);
   if (batch_size_ < 1) refuse("batch_size is " + std::to_string(batch_size_), where);
   if (options.steps_per_epoch && steps_ < 1) refuse("steps_per_epoch is " + std::to_string(steps_), where);
@@ -66,6 +67,25 @@ Sampler::Sampler(std::int64_t examples, const FitOptions& options, const Where& 
   }
 }
 
+std::int64_t Sampler::rows() const {
+  switch (source_) {
+    case Source::list:
+      return steps_ * rows_.shape()[1];
+    case Source::draw:
+      return steps_ * batch_size_;
+    default:
+      return examples_;
+  }
+}
+
+void Sampler::begin_epoch(std::int64_t epoch) {
+  step_ = source_ == Source::list ? epoch * steps_ : 0;
+  rng_ = random::Generator(seed_, static_cast<std::uint64_t>(epoch));
+  if (source_ == Source::pass && (shuffle_ || !rows_.handle())) {
+    rows_ = shuffle_ ? rng_.permutation(examples_) : arange<std::int64_t>(0, static_cast<double>(examples_));
+  }
+}
+
 Tensor<std::int64_t> Sampler::next() {
   const std::int64_t step = step_++;
   switch (source_) {
@@ -76,11 +96,7 @@ Tensor<std::int64_t> Sampler::next() {
     case Source::pass:
       break;
   }
-  const std::int64_t first = step % steps_ * batch_size_;
-  if (first == 0 && (shuffle_ || step == 0)) {
-    rows_ = shuffle_ ? rng_.permutation(examples_) : arange<std::int64_t>(0, static_cast<double>(examples_));
-  }
-  return slice(rows_, 0, first, first + batch_size_, 1, Where{});
+  return slice(rows_, 0, step * batch_size_, (step + 1) * batch_size_, 1, Where{});
 }
 
 }  // namespace tapegrad::nn::detail

@@ -13,6 +13,10 @@ class Sampler {
 
   /// Per epoch.
   std::int64_t steps() const { return steps_; }
+  /// The number of examples that an epoch sees, repeated ones included.
+  std::int64_t rows() const;
+  /// The next step is the first of this epoch. Its order depends on the seed and the epoch alone.
+  void begin_epoch(std::int64_t epoch);
   /// Indices of the examples of the next step.
   Tensor<std::int64_t> next();
 
@@ -20,9 +24,10 @@ class Sampler {
   enum class Source { list, draw, pass } source_;
   std::int64_t examples_, batch_size_, steps_;
   bool shuffle_;
+  std::uint64_t seed_;
   random::Generator rng_;
   Tensor<std::int64_t> rows_;  // the user's list, or the order of this epoch
-  std::int64_t step_ = 0;
+  std::int64_t step_ = 0;      // within the list, or within the epoch
 };
 
 }  // namespace tapegrad::nn::detail

@@ -1,24 +1,15 @@
 #include "sequential.hpp"
 
 #include <algorithm>
+#include <array>
+#include <iostream>
 
 #include "../autodiff/jacobian.hpp"
 #include "../autodiff/transforms.hpp"
 #include "clipping.hpp"
-#include "progress.hpp"
-#include "sampler.hpp"
+#include "dataset.hpp"
 
 namespace tapegrad::nn {
-namespace {
-
-template <Real T>
-void require_plain(const Tensor<T>& x, const char* what, const Where& where) {
-  if (!x.traced()) return;
-  throw TapeError(std::string(what) + to_string(where) +
-                  ": a tensor is on a tape, and the derivative would stop here; pass stop_gradient(x)");
-}
-
-}  // namespace
 
 // ---------------------------------------------------------------------------------------------- what it is made of
 
@@ -39,6 +30,7 @@ void Sequential<T>::compile(const CompileOptions& options) {
   if (options.clip_value) detail::require_limit("compile with clip_value", *options.clip_value);
   if (options.clip_global_norm) detail::require_limit("compile with clip_global_norm", *options.clip_global_norm);
   options_ = options;
+  rate_.reset();
   if (!layers_.empty()) output_delta_used();
 }
 
@@ -64,13 +56,14 @@ void Sequential<T>::build(const Shape& example, Where where) {
     throw ValueError("build" + to_string(where) + ": the model has parameters already, for examples of shape " +
                      to_string(example_));
   }
+  Rng rng(seed_);
   Parameters made, states;
   detail::PoolVector<std::size_t> penalised;
   // A layer need not tell the shape of its output: it is asked with a batch of one.
   Tensor<T> x = zeros<T>(Shape{1}.concat(example));
   for (const Layer<T>& layer : layers_) {
     const Shape in = x.shape().suffix(1);
-    made.push_back(layer.init(in, rng_));
+    made.push_back(layer.init(in, rng));
     states.push_back(layer.state(in));
     if (layer.penalty(made.back())) penalised.push_back(made.size() - 1);
     x = layer(made.back(), states.back(), x, Mode{});
@@ -86,6 +79,52 @@ void Sequential<T>::build(const Shape& example, Where where) {
 }
 
 template <Real T>
+void Sequential<T>::require_built(const char* caller, const Where& where) const {
+  if (!parameters_.empty()) return;
+  throw ValueError(caller + to_string(where) + ": call build first, with the shape of an example");
+}
+
+template <Real T>
+void Sequential<T>::summary(std::ostream& out) const {
+  require_built("summary", Where{});
+  const auto count = [](const Params<T>& tensors) {
+    std::int64_t numbers = 0;
+    for (const auto& [name, tensor] : tensors) numbers += tensor.size();
+    return numbers;
+  };
+  std::vector<std::array<std::string, 4>> rows{{"layer", "output", "trained", "kept"}};
+  std::int64_t trained = 0, kept = 0;
+  Tensor<T> x = zeros<T>(Shape{1}.concat(example_));
+  Parameters states = states_;
+  for (std::size_t i = 0; i < layers_.size(); ++i) {
+    x = layers_[i](parameters_[i], states[i], x, Mode{});
+    const std::int64_t numbers[] = {count(parameters_[i]), count(states_[i])};
+    rows.push_back({std::to_string(i) + " " + layers_[i].name(), to_string(x.shape().suffix(1)),
+                    std::to_string(numbers[0]), std::to_string(numbers[1])});
+    trained += numbers[0];
+    kept += numbers[1];
+  }
+  rows.push_back({"total", "", std::to_string(trained), std::to_string(kept)});
+  std::array<std::size_t, 4> widths{};
+  for (const auto& row : rows) {
+    for (std::size_t k = 0; k < row.size(); ++k) widths[k] = std::max(widths[k], row[k].size());
+  }
+  for (const auto& row : rows) {
+    std::string line;
+    for (std::size_t k = 0; k < row.size(); ++k) {
+      const std::string space(widths[k] - row[k].size(), ' ');
+      line += (k == 0 ? "" : "  ") + (k < 2 ? row[k] + space : space + row[k]);
+    }
+    out << line << '\n';
+  }
+}
+
+template <Real T>
+void Sequential<T>::summary() const {
+  summary(std::cout);
+}
+
+template <Real T>
 TensorList<T> Sequential<T>::parameters() const {
   TensorList<T> all;
   for (const Params<T>& layer : parameters_) {
@@ -95,25 +134,31 @@ TensorList<T> Sequential<T>::parameters() const {
 }
 
 template <Real T>
-void Sequential<T>::set_parameters(const TensorList<T>& values, Where where) {
-  if (parameters_.empty()) {
-    throw ValueError("set_parameters" + to_string(where) + ": call build first, with the shape of an example");
-  }
-  const TensorList<T> present = parameters();
-  if (values.size() != present.size()) {
-    throw ShapeError("set_parameters" + to_string(where) + ": the model has " + std::to_string(present.size()) +
-                     " parameters, not " + std::to_string(values.size()));
-  }
-  for (std::size_t k = 0; k < values.size(); ++k) {
-    if (values[k].shape() == present[k].shape()) continue;
-    throw ShapeError("set_parameters" + to_string(where) + ": parameter " + std::to_string(k) + " is " +
-                     to_string(present[k].shape()) + ", not " + to_string(values[k].shape()));
-  }
-  for (const Tensor<T>& value : values) require_plain(value, "set_parameters", where);
+auto Sequential<T>::arrange(const TensorList<T>& values, const char* caller, const Where& where) const -> Parameters {
+  require_built(caller, where);
+  Parameters arranged = parameters_;
   std::size_t k = 0;
-  for (Params<T>& layer : parameters_) {
-    for (auto& [name, tensor] : layer) tensor = values[k++];
+  for (Params<T>& layer : arranged) {
+    for (auto& [name, tensor] : layer) {
+      if (k < values.size() && !(values[k].shape() == tensor.shape())) {
+        throw ShapeError(caller + to_string(where) + ": parameter " + std::to_string(k) + " is " +
+                         to_string(tensor.shape()) + ", not " + to_string(values[k].shape()));
+      }
+      if (k < values.size()) tensor = values[k];
+      ++k;
+    }
   }
+  if (values.size() != k) {
+    throw ShapeError(caller + to_string(where) + ": the model has " + std::to_string(k) + " parameters, not " +
+                     std::to_string(values.size()));
+  }
+  return arranged;
+}
+
+template <Real T>
+void Sequential<T>::set_parameters(const TensorList<T>& values, Where where) {
+  for (const Tensor<T>& value : values) detail::require_plain(value, "set_parameters", where);
+  parameters_ = arrange(values, "set_parameters", where);
 }
 
 // ------------------------------------------------------------------------------------------------- its computation
@@ -126,7 +171,6 @@ Tensor<T> Sequential<T>::logits(const Parameters& parameters, Parameters& states
   return layers_[last].logits(parameters[last], states[last], x, mode);
 }
 
-/// Before the first batch: makes the parameters, and proves that activations keep rows apart.
 template <Real T>
 void Sequential<T>::prepare(const Tensor<T>& x, const Where& where) {
   if (x.rank() < 2) throw ShapeError("a batch is (examples, ...), not " + to_string(x.shape()) + to_string(where));
@@ -148,54 +192,52 @@ void Sequential<T>::prepare(const Tensor<T>& x, const Where& where) {
 }
 
 template <Real T>
-template <class Y>
-void Sequential<T>::prepare(const Tensor<T>& x, const Tensor<Y>& y, const Where& where) {
-  if (options_.loss.name().empty()) throw ValueError("compile the model first" + to_string(where));
-  if (x.rank() == 0 || y.rank() == 0 || x.shape()[0] != y.shape()[0]) {
-    throw ShapeError("X is " + to_string(x.shape()) + " and y " + to_string(y.shape()) + to_string(where) +
-                     "; they must have the same number of rows");
-  }
-  if (x.shape()[0] == 0) throw ShapeError("there are no examples" + to_string(where));
+Tensor<T> Sequential<T>::operator()(const TensorList<T>& parameters, const Tensor<T>& x, Mode mode, Where where) {
   prepare(x, where);
-}
-
-template <Real T>
-Tensor<T> Sequential<T>::predict(const Tensor<T>& x, Where where) {
-  prepare(x, where);
+  const Parameters arranged = arrange(parameters, "model", where);
   Tensor<T> y = x;
-  for (std::size_t i = 0; i < layers_.size(); ++i) y = layers_[i](parameters_[i], states_[i], y, Mode{});
+  for (std::size_t i = 0; i < layers_.size(); ++i) y = layers_[i](arranged[i], states_[i], y, mode);
   return y;
 }
 
-// ---------------------------------------------------------------------------------------------------- its training
-
-namespace {
-
-void divide_by(Logs& logs, std::int64_t examples) {
-  for (auto& [name, value] : logs) value /= static_cast<double>(examples);
-}
-
-}  // namespace
-
 template <Real T>
-Logs Sequential<T>::empty_logs() const {
-  Logs logs{{"loss", 0.0}};
-  for (const Metric& metric : options_.metrics) logs.add(metric.name(), 0);
-  return logs;
-}
-
-template <Real T>
-template <class Y>
-void Sequential<T>::add_to(Logs& logs, const Tensor<T>& prediction, const Tensor<T>& loss, const Tensor<Y>& y) const {
-  const std::int64_t examples = y.shape()[0];
-  if (loss.rank() != 0 && !(loss.shape() == Shape{examples})) {
-    throw ShapeError("the loss gave " + to_string(loss.shape()) + " for a batch of " + std::to_string(examples) +
-                     "; a loss gives one value per example, (" + std::to_string(examples) + "), or a scalar");
+std::int64_t Sequential<T>::rows_at_a_time(const Tensor<T>& x, std::int64_t batch_size, const char* caller,
+                                           const Where& where) const {
+  if (batch_size < 1) {
+    throw ValueError(caller + to_string(where) + ": batch_size is " + std::to_string(batch_size) +
+                     "; it must be at least 1");
   }
-  const auto weight = static_cast<double>(examples);
-  auto entry = logs.begin();
-  entry++->second += static_cast<double>(loss.rank() == 0 ? loss.item() : mean(loss).item()) * weight;
-  for (const Metric& metric : options_.metrics) entry++->second += metric(prediction, y) * weight;
+  const bool whole = x.traced() || std::ranges::any_of(layers_, [](const Layer<T>& layer) {
+                       return layer.activation().may_mix_rows();
+                     });
+  return whole ? std::max<std::int64_t>(x.shape()[0], 1) : batch_size;
+}
+
+template <Real T>
+Tensor<T> Sequential<T>::predict(const Tensor<T>& x, const PredictOptions& options, Where where) {
+  prepare(x, where);
+  const std::int64_t rows = x.shape()[0], step = rows_at_a_time(x, options.batch_size, "predict", where);
+  const auto output = [&](Tensor<T> y) {
+    for (std::size_t i = 0; i < layers_.size(); ++i) y = layers_[i](parameters_[i], states_[i], y, Mode{});
+    return y;
+  };
+  if (rows <= step) return output(x);
+  detail::Gathered<T> predictions(rows);
+  for (std::int64_t row = 0; row < rows; row += step) predictions.append(output(slice(x, 0, row, row + step)));
+  return predictions.finish();
+}
+
+template <Real T>
+Tensor<std::int64_t> Sequential<T>::predict_classes(const Tensor<T>& x, const PredictOptions& options, Where where) {
+  const Tensor<T> prediction = predict(x, options, where);
+  if (prediction.rank() != 2) {
+    throw ShapeError("predict_classes" + to_string(where) + ": the output is " + to_string(prediction.shape()) +
+                     ", not (batch, n)");
+  }
+  if (prediction.shape()[1] > 1) return argmax(prediction, -1, where);
+  Tensor<std::int64_t> classes = zeros<std::int64_t>({prediction.shape()[0]});
+  std::ranges::transform(prediction.elements_view(), classes.mutable_data(), [](T p) { return p > T(0.5) ? 1 : 0; });
+  return classes;
 }
 
 template <Real T>
@@ -212,104 +254,13 @@ double Sequential<T>::add_penalties(Parameters& gradients) const {
 }
 
 template <Real T>
-template <class Y>
-void Sequential<T>::step(const Tensor<T>& x, const Tensor<Y>& y, Logs& logs) {
-  const double scale = options_.reduction == Reduction::sum ? 1 : 1 / static_cast<double>(y.shape()[0]);
-  Parameters gradients;
-  {
-    // x is not traced: no gradient of the data is computed. The tape goes before the update, so that it is in place.
-    auto [z, pullback] =
-        vjp([&](const Parameters& traced) { return logits(traced, states_, x, {.training = true, .rng = &rng_}); },
-            parameters_);
-    const detail::OutputHead<T> head =
-        detail::output_head(layers_.back().activation(), options_.loss, z, y, output_delta_used(), scale);
-    add_to(logs, head.prediction, head.loss, y);
-    gradients = pullback(head.delta);
-  }
-  logs["loss"] += add_penalties(gradients) * static_cast<double>(y.shape()[0]);
-  if (options_.clip_value) clip_by_value(gradients, *options_.clip_value);
-  if (options_.clip_global_norm) clip_by_global_norm(gradients, *options_.clip_global_norm);
-  options_.optimizer.step(parameters_, gradients);
-}
-
-template <Real T>
-template <TargetOf<T> Y>
-Logs Sequential<T>::evaluate(const Tensor<T>& x, const Tensor<Y>& y, Where where) {
-  prepare(x, y, where);
-  const Tensor<T> z = logits(parameters_, states_, x, Mode{});
-  Logs logs = empty_logs();
-  const OutputDelta way = output_delta_used();
-  const Activation& activation = layers_.back().activation();
-  if (way == OutputDelta::closed_form) {
-    const detail::OutputHead<T> head = detail::output_head(activation, options_.loss, z, y, way, 1);
-    add_to(logs, head.prediction, head.loss, y);
-  } else {
-    const Tensor<T> prediction = activation(z);
-    add_to(logs, prediction, options_.loss(prediction, y), y);
-  }
-  divide_by(logs, y.shape()[0]);
+Logs Sequential<T>::empty_logs() const {
+  Logs logs{{"loss", 0.0}};
+  for (const Metric& metric : options_.metrics) logs.add(metric.name(), 0);
   return logs;
-}
-
-template <Real T>
-template <TargetOf<T> Y>
-Logs Sequential<T>::train_on_batch(const Tensor<T>& x, const Tensor<Y>& y, Where where) {
-  require_plain(x, "train_on_batch", where);
-  if constexpr (Real<Y>) require_plain(y, "train_on_batch", where);
-  prepare(x, y, where);
-  Logs logs = empty_logs();
-  step(x, y, logs);
-  divide_by(logs, y.shape()[0]);
-  return logs;
-}
-
-template <Real T>
-template <TargetOf<T> Y>
-History Sequential<T>::fit(const Tensor<T>& x, const Tensor<Y>& y, const FitOptions& options, Where where) {
-  require_plain(x, "fit", where);
-  if constexpr (Real<Y>) require_plain(y, "fit", where);
-  prepare(x, y, where);
-  detail::Sampler sampler(x.shape()[0], options, where);
-  detail::Progress progress(options.verbose, sampler.steps());
-  Epoch epoch;
-  epoch.epochs = options.epochs;
-  epoch.logs = empty_logs();
-  History history;
-  history.reserve(epoch.logs, options.epochs);
-  for (; epoch.index < options.epochs && !epoch.stopped; ++epoch.index) {
-    for (auto& [name, value] : epoch.logs) value = 0;
-    options_.optimizer.begin_epoch(epoch.index);
-    progress.begin_epoch();
-    std::int64_t examples = 0;
-    for (std::int64_t k = 0; k < sampler.steps(); ++k) {
-      const Tensor<std::int64_t> rows = sampler.next();
-      step(take(x, rows, 0, where), take(y, rows, 0, where), epoch.logs);
-      examples += rows.size();
-      progress.step(k + 1);
-    }
-    divide_by(epoch.logs, examples);
-    epoch.seconds = progress.seconds();
-    history.append(epoch.logs);
-    progress.end_epoch(epoch);
-    for (const auto& callback : options.callbacks) callback(epoch);
-  }
-  return history;
 }
 
 template class Sequential<float>;
 template class Sequential<double>;
-
-template Logs Sequential<float>::evaluate(const Tensor<float>&, const Tensor<float>&, Where);
-template Logs Sequential<double>::evaluate(const Tensor<double>&, const Tensor<double>&, Where);
-template Logs Sequential<float>::evaluate(const Tensor<float>&, const Tensor<std::int64_t>&, Where);
-template Logs Sequential<double>::evaluate(const Tensor<double>&, const Tensor<std::int64_t>&, Where);
-template Logs Sequential<float>::train_on_batch(const Tensor<float>&, const Tensor<float>&, Where);
-template Logs Sequential<double>::train_on_batch(const Tensor<double>&, const Tensor<double>&, Where);
-template Logs Sequential<float>::train_on_batch(const Tensor<float>&, const Tensor<std::int64_t>&, Where);
-template Logs Sequential<double>::train_on_batch(const Tensor<double>&, const Tensor<std::int64_t>&, Where);
-template History Sequential<float>::fit(const Tensor<float>&, const Tensor<float>&, const FitOptions&, Where);
-template History Sequential<double>::fit(const Tensor<double>&, const Tensor<double>&, const FitOptions&, Where);
-template History Sequential<float>::fit(const Tensor<float>&, const Tensor<std::int64_t>&, const FitOptions&, Where);
-template History Sequential<double>::fit(const Tensor<double>&, const Tensor<std::int64_t>&, const FitOptions&, Where);
 
 }  // namespace tapegrad::nn

@@ -1,12 +1,12 @@
 #include "file.hpp"
 
 #include <fcntl.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #include <zlib.h>
 
 #include <algorithm>
-#include <atomic>
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
@@ -119,34 +119,50 @@ std::unique_ptr<Input> open_input(const std::string& path, const std::string& ca
 }
 
 Replacement::Replacement(const std::string& path, std::string caller) : path_(path), caller_(std::move(caller)) {
-  static std::atomic<unsigned> count{0};
   std::error_code none;
   // Through links, so that they stay.
   if (fs::path target = fs::canonical(path_, none); !none) path_ = target.string();
   struct stat status {};
   const bool exists = stat(path_.c_str(), &status) == 0;
   if (exists && !S_ISREG(status.st_mode)) throw Error(caller_ + ": " + path + " " + kind_of(status.st_mode));
-  Descriptor descriptor(-1);
-  do {
-    name_ = path_ + "." + std::to_string(getpid()) + "." + std::to_string(count++) + ".tmp";
-    descriptor.number = open(name_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-  } while (descriptor.number < 0 && errno == EEXIST);
-  if (descriptor.number < 0) {
-    name_.clear();
-    fail(std::strerror(errno));
+  const std::string name = path_ + ".tapegrad.tmp";
+  for (;;) {
+    Descriptor file(open(name.c_str(), O_WRONLY | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0666));
+    if (file.number < 0) fail(std::strerror(errno));
+    // Whose lock it was may have renamed the file, or removed it. File systems without locks do without.
+    while (flock(file.number, LOCK_EX) != 0 && errno == EINTR) {
+    }
+    struct stat locked {
+    }, named{};
+    if (fstat(file.number, &locked) != 0) fail(std::strerror(errno));
+    if (!S_ISREG(locked.st_mode)) fail(name + " " + kind_of(locked.st_mode));
+    if (lstat(name.c_str(), &named) != 0 || named.st_ino != locked.st_ino || named.st_dev != locked.st_dev) continue;
+    if (ftruncate(file.number, 0) != 0) fail(std::strerror(errno));
+    if (exists) static_cast<void>(fchmod(file.number, status.st_mode & 07777));
+    name_ = name;
+    descriptor_ = file.release();
+    return;
   }
-  if (exists) static_cast<void>(fchmod(descriptor.number, status.st_mode & 07777));
 }
 
 Replacement::~Replacement() {
   if (!name_.empty()) unlink(name_.c_str());
+  if (descriptor_ >= 0) close(descriptor_);
+}
+
+void Replacement::write(const void* from, std::size_t bytes) {
+  const char* next = static_cast<const char*>(from);
+  while (bytes > 0) {
+    const ssize_t written = ::write(descriptor_, next, bytes);
+    if (written < 0 && errno != EINTR) fail(std::strerror(errno));
+    if (written <= 0) continue;
+    next += written;
+    bytes -= static_cast<std::size_t>(written);
+  }
 }
 
 void Replacement::commit() {
-  const Descriptor file(open(name_.c_str(), O_RDONLY | O_CLOEXEC));
-  if (file.number < 0 || fsync(file.number) != 0 || std::rename(name_.c_str(), path_.c_str()) != 0) {
-    fail(std::strerror(errno));
-  }
+  if (fsync(descriptor_) != 0 || std::rename(name_.c_str(), path_.c_str()) != 0) fail(std::strerror(errno));
   name_.clear();
   // The new name is on the disk once the folder is. Some file systems cannot be asked that; the file is whole anyway.
   const std::string folder = fs::path(path_).parent_path().string();

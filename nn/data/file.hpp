@@ -66,7 +66,8 @@ class Input {
 std::unique_ptr<Input> open_input(const std::string& path, const std::string& caller);
 
 /// A new file beside `path` that takes its place on commit(), and goes when it was not committed: `path` is never half
-/// written, whenever the process or the machine stops.
+/// written, whenever the process or the machine stops. What a killed process left of it is written over by the next;
+/// others that write to the same path at the same time wait for each other.
 class Replacement {
  public:
   /// Throws Error where no file can be made.
@@ -74,8 +75,8 @@ class Replacement {
   Replacement(const Replacement&) = delete;
   ~Replacement();
 
-  /// The file to write.
-  const std::string& name() const { return name_; }
+  /// Throws Error when the file cannot be written.
+  void write(const void* from, std::size_t bytes);
   /// Throws Error when the file could not be written to the disk or renamed.
   void commit();
   /// Throws Error: cannot write `path`, `reason`.
@@ -83,6 +84,7 @@ class Replacement {
 
  private:
   std::string path_, name_, caller_;
+  int descriptor_ = -1;
 };
 
 }  // namespace tapegrad::nn::detail

@@ -3,7 +3,6 @@
 #include <bit>
 #include <charconv>
 #include <cstring>
-#include <fstream>
 #include <vector>
 
 #include "npy_format.hpp"
@@ -295,12 +294,9 @@ Tensor<T> read_npy(const std::string& path, Where where) {
 template <class T>
 void write_npy(const std::string& path, const Tensor<T>& x, Where where) {
   detail::Replacement replacement(path, "write_npy" + to_string(where));
-  std::ofstream file(replacement.name(), std::ios::binary);
   const std::string header = detail::npy_header<T>(x.shape());
-  file.write(header.data(), static_cast<std::streamsize>(header.size()));
-  file.write(reinterpret_cast<const char*>(x.data()), static_cast<std::streamsize>(x.size() * std::int64_t{sizeof(T)}));
-  file.close();
-  if (!file) replacement.fail(std::strerror(errno));
+  replacement.write(header.data(), header.size());
+  replacement.write(x.data(), static_cast<std::size_t>(x.size()) * sizeof(T));
   replacement.commit();
 }
 

@@ -15,6 +15,8 @@ constexpr std::string_view suffix = ".npy";
 using ZipPointer = std::unique_ptr<zip_t, decltype([](zip_t* archive) { zip_discard(archive); })>;
 using MemberPointer = std::unique_ptr<zip_file_t, decltype([](zip_file_t* member) { zip_fclose(member); })>;
 
+using SourcePointer = std::unique_ptr<zip_source_t, decltype([](zip_source_t* source) { zip_source_free(source); })>;
+
 class ZipError {
  public:
   ZipError() { zip_error_init(&error_); }
@@ -26,6 +28,17 @@ class ZipError {
  private:
   zip_error_t error_;
 };
+
+void write_all(zip_source_t* source, detail::Replacement& to) {
+  if (zip_source_open(source) != 0) to.fail(zip_error_strerror(zip_source_error(source)));
+  std::vector<char> block(std::size_t{1} << 20);
+  zip_int64_t got = 0;
+  while ((got = zip_source_read(source, block.data(), block.size())) > 0) {
+    to.write(block.data(), static_cast<std::size_t>(got));
+  }
+  if (got < 0) to.fail(zip_error_strerror(zip_source_error(source)));
+  zip_source_close(source);
+}
 
 class MemberInput : public detail::Input {
  public:
@@ -116,13 +129,13 @@ Tensor<T> Npz::read(const std::string& name, Where where) const {
 void write_npz(const std::string& path, const Named<AnyTensor>& arrays, const NpzOptions& options, Where where) {
   const std::string caller = "write_npz" + to_string(where);
   detail::Replacement replacement(path, caller);
-  int code = 0;
-  ZipPointer zip(zip_open(replacement.name().c_str(), ZIP_CREATE | ZIP_TRUNCATE, &code));
   ZipError error;
-  if (!zip) {
-    zip_error_init_with_code(error.get(), code);
-    replacement.fail(error.text());
-  }
+  // In memory: on the disk libzip would make a file of its own beside, which would stay when the process is killed.
+  const SourcePointer bytes(zip_source_buffer_create(nullptr, 0, 0, error.get()));
+  if (!bytes) replacement.fail(error.text());
+  ZipPointer zip(zip_open_from_source(bytes.get(), ZIP_CREATE | ZIP_TRUNCATE, error.get()));
+  if (!zip) replacement.fail(error.text());
+  zip_source_keep(bytes.get());      // beyond the archive, which owns it from here on
   std::vector<std::string> headers;  // which the archive refers to until it is closed
   headers.reserve(arrays.size());
   for (const auto& [name, array] : arrays) {
@@ -158,6 +171,7 @@ void write_npz(const std::string& path, const Named<AnyTensor>& arrays, const Np
   }
   if (zip_close(zip.get()) != 0) replacement.fail(zip_strerror(zip.get()));
   static_cast<void>(zip.release());
+  write_all(bytes.get(), replacement);
   replacement.commit();
 }
 

@@ -1,0 +1,123 @@
+#include "callbacks.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <fstream>
+#include <limits>
+#include <locale>
+#include <sstream>
+#include <string_view>
+
+namespace tapegrad::nn {
+namespace {
+
+[[noreturn]] void refuse(const Epoch& epoch, const std::string& what) {
+  throw ValueError("fit" + to_string(epoch.where()) + ": " + what);
+}
+
+/// 1 where a larger value is better, -1 where a smaller one is, 0 where that is not known.
+int direction_of(std::string_view log) {
+  if (log.starts_with("val_")) log.remove_prefix(4);
+  const auto ends_with_any = [&](auto... ends) { return (log.ends_with(ends) || ...); };
+  if (ends_with_any("accuracy", "precision", "recall", "f1", "r2", "r2_score", "f1_score", "auc")) return 1;
+  const bool smaller = ends_with_any("loss", "error", "crossentropy", "from_logits", "hinge", "divergence");
+  return smaller ||
+                 std::ranges::count(
+                     std::initializer_list<std::string_view>{"mse", "mae", "rmse", "huber", "log_cosh", "poisson"}, log)
+             ? -1
+             : 0;
+}
+
+int direction_of(const std::string& monitor, const std::string& mode) {
+  return mode == "auto" ? direction_of(monitor) : mode == "max" ? 1 : -1;
+}
+
+}  // namespace
+
+namespace detail {
+
+void Best::require(const Epoch& epoch, const char* callback, const std::string& monitor, const std::string& mode) {
+  const std::string option = std::string(callback) + "{.monitor = \"" + monitor + "\"}";
+  const auto is_monitor = [&](const auto& entry) { return entry.first == std::string_view(monitor); };
+  if (std::ranges::none_of(epoch.logs, is_monitor)) {
+    std::string known;
+    for (const auto& [name, value] : epoch.logs) known += (known.empty() ? "" : ", ") + std::string(name);
+    refuse(epoch, option + ": the logs are " + known +
+                      (monitor.starts_with("val_") ? "; those of val_ need validation_data or validation_split" : ""));
+  }
+  if (mode != "auto" && mode != "min" && mode != "max") {
+    refuse(epoch, option + ": mode is \"" + mode + "\"; it is \"auto\", \"min\" or \"max\"");
+  }
+  if (direction_of(monitor, mode) == 0) {
+    refuse(epoch, option + ": whether more or less of it is better is not known; give mode = \"min\" or \"max\"");
+  }
+}
+
+bool Best::improved(const Epoch& epoch, const std::string& monitor, const std::string& mode, double min_delta) {
+  const double now = epoch.logs[monitor];
+  const bool better =
+      !std::isnan(now) && (!value || direction_of(monitor, mode) * (now - *value) > std::abs(min_delta));
+  if (better) value = now;
+  waited = better ? 0 : waited + 1;
+  return better;
+}
+
+}  // namespace detail
+
+void EarlyStopping::operator()(Epoch& epoch) {
+  if (best.improved(epoch, monitor, mode, min_delta)) {
+    if (restore_best) epoch.restore_at_end();
+  } else if (best.waited >= patience) {
+    epoch.stop();
+  }
+}
+
+void ModelCheckpoint::operator()(Epoch& epoch) {
+  if (save_best_only && !best.improved(epoch, monitor, mode, 0)) return;
+  std::string file = path;
+  constexpr std::string_view place = "{epoch}";
+  if (const std::size_t at = file.find(place); at != std::string::npos) {
+    file.replace(at, place.size(), std::to_string(epoch.index + 1));
+  }
+  epoch.save(file);
+}
+
+void CsvLogger::operator()(Epoch& epoch) const {
+  std::ostringstream header, line;
+  line.imbue(std::locale::classic());
+  line.precision(std::numeric_limits<double>::max_digits10);
+  header << "epoch";
+  line << epoch.index + 1;
+  for (const auto& [name, value] : epoch.logs) {
+    header << ',' << name;
+    line << ',' << value;
+  }
+  const bool first = epoch.index == epoch.first;
+  std::string present;
+  if (first && append) {
+    std::ifstream before(path);
+    std::getline(before, present);
+    if (!present.empty() && present != header.str()) {
+      refuse(epoch, "CsvLogger: " + path + " begins with \"" + present + "\", not with \"" + header.str() +
+                        "\"; give another path, or append = false");
+    }
+  }
+  std::ofstream file(path, first && present.empty() ? std::ios::trunc : std::ios::app);
+  if (first && present.empty()) file << header.str() << '\n';
+  file << line.str() << '\n';
+  file.close();
+  if (!file) throw Error("fit" + to_string(epoch.where()) + ": CsvLogger: cannot write " + path);
+}
+
+void LearningRateScheduler::begin(Epoch& epoch) const {
+  if (!function) refuse(epoch, "LearningRateScheduler needs a function of (epoch, rate)");
+  epoch.set_learning_rate(function(epoch.index, epoch.learning_rate()));
+}
+
+void ReduceLearningRateOnPlateau::operator()(Epoch& epoch) {
+  if (best.improved(epoch, monitor, mode, min_delta) || best.waited < patience) return;
+  best.waited = 0;
+  epoch.set_learning_rate(std::min(epoch.learning_rate(), std::max(epoch.learning_rate() * factor, minimum)));
+}
+
+}  // namespace tapegrad::nn

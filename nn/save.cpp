@@ -1,0 +1,147 @@
+// Models in .npz files.
+
+#include <algorithm>
+#include <iterator>
+#include <set>
+
+#include "data/npz.hpp"
+#include "sequential.hpp"
+
+namespace tapegrad::nn {
+namespace {
+
+/// A model's part of a file, read in order. What it has not asked for must not be there.
+class Contents {
+ public:
+  Contents(const std::string& path, const Where& where)
+      : file_(path, where),
+        caller_("load" + to_string(where) + ": " + path),
+        where_(where),
+        left_(file_.names().begin(), file_.names().end()) {}
+
+  bool contains(const std::string& name) const { return file_.contains(name); }
+
+  template <class T>
+  Tensor<T> read(const std::string& name) {
+    if (left_.erase(name) == 0) {
+      throw ValueError(caller_ + " has no array \"" + name + "\", which the model needs" + cure);
+    }
+    return file_.read<T>(name, where_);
+  }
+  template <class T>
+  Tensor<T> read(const std::string& name, const Shape& shape) {
+    const Tensor<T> array = read<T>(name);
+    if (array.shape() == shape) return array;
+    throw ShapeError(caller_ + ": \"" + name + "\" is " + to_string(array.shape()) + ", and " + to_string(shape) +
+                     " in the model" + cure);
+  }
+  std::int64_t number(const std::string& name) { return read<std::int64_t>(name, {}).item(); }
+
+  /// Those that have not been read and begin so.
+  std::vector<std::string> names(const std::string& prefix) const {
+    std::vector<std::string> found;
+    std::ranges::copy_if(left_, std::back_inserter(found), [&](const auto& name) { return name.starts_with(prefix); });
+    return found;
+  }
+  void ignore(const std::string& prefix) {
+    for (const std::string& name : names(prefix)) left_.erase(name);
+  }
+  void require_nothing_left() const {
+    if (left_.empty()) return;
+    throw ValueError(caller_ + " holds \"" + *left_.begin() + "\", which the model has not" + cure);
+  }
+  [[noreturn]] void fail(const std::string& what) const { throw ValueError(caller_ + what + cure); }
+
+ private:
+  static constexpr const char* cure = "; load it into a model with the layers and the optimiser of the one that was saved";
+
+  Npz file_;
+  std::string caller_;
+  Where where_;
+  std::set<std::string> left_;
+};
+
+const std::string optimizer = "optimizer.";
+std::string of_layer(std::size_t layer, const Name& name) { return std::to_string(layer) + "." + std::string(name); }
+
+}  // namespace
+
+template <Real T>
+void Sequential<T>::save(const std::string& path, Where where) const {
+  require_built("save", where);
+  Named<AnyTensor> arrays;
+  for (std::size_t i = 0; i < layers_.size(); ++i) {
+    for (const Params<T>* tensors : {&parameters_[i], &states_[i]}) {
+      for (const auto& [name, tensor] : *tensors) arrays.add(of_layer(i, name), tensor);
+    }
+  }
+  const std::vector<std::int64_t> example(example_.begin(), example_.end());
+  arrays.add("example", Tensor<std::int64_t>({static_cast<std::int64_t>(example.size())}, example));
+  arrays.add("seed", Tensor<std::int64_t>(static_cast<std::int64_t>(seed_)));
+  arrays.add("steps", Tensor<std::int64_t>(steps_));
+  arrays.add("epochs_trained", Tensor<std::int64_t>(epochs_trained_));
+  if (!options_.loss.name().empty()) {
+    for (const auto& [name, tensor] : options_.optimizer.template state<T>()) {
+      arrays.add(optimizer + std::string(name), tensor);
+    }
+    arrays.add(optimizer + "iterations", Tensor<std::int64_t>(options_.optimizer.iterations()));
+    if (rate_) arrays.add(optimizer + "learning_rate", Tensor<double>(*rate_));
+  }
+  write_npz(path, arrays, {}, where);
+}
+
+template <Real T>
+void Sequential<T>::load(const std::string& path, Where where) {
+  Contents file(path, where);
+  Sequential loaded = *this;
+  const Tensor<std::int64_t> sizes = file.template read<std::int64_t>("example");
+  if (sizes.rank() != 1 || sizes.size() > static_cast<std::int64_t>(Shape::max_rank)) {
+    file.fail(": \"example\" is no shape");
+  }
+  const Shape example(sizes.data(), sizes.data() + sizes.size());
+  if (loaded.parameters_.empty()) loaded.build(example, where);
+  if (!(loaded.example_ == example)) {
+    file.fail(" is of a model for examples of shape " + to_string(example) + ", and this one was built for " +
+              to_string(loaded.example_));
+  }
+  for (std::size_t i = 0; i < layers_.size(); ++i) {
+    for (Params<T>* tensors : {&loaded.parameters_[i], &loaded.states_[i]}) {
+      for (auto& [name, tensor] : *tensors) {
+        tensor = file.template read<T>(of_layer(i, name), tensor.shape());
+      }
+    }
+  }
+  loaded.seed_ = static_cast<std::uint64_t>(file.number("seed"));
+  loaded.steps_ = file.number("steps");
+  loaded.epochs_trained_ = file.number("epochs_trained");
+  const bool compiled = !options_.loss.name().empty();
+  if (!compiled || file.names(optimizer).empty()) {
+    file.ignore(optimizer);
+    loaded.options_.optimizer.set_state(loaded.parameters_, Params<T>{}, 0, where);
+  } else {
+    const std::int64_t iterations = file.number(optimizer + "iterations");
+    loaded.rate_.reset();
+    if (file.contains(optimizer + "learning_rate")) {
+      loaded.rate_ = file.template read<double>(optimizer + "learning_rate", {}).item();
+      loaded.options_.optimizer.set_learning_rate(*loaded.rate_, where);
+    }
+    Params<T> state;
+    for (const std::string& name : file.names(optimizer)) {
+      state.add(name.substr(optimizer.size()), file.template read<T>(name));
+    }
+    try {
+      loaded.options_.optimizer.set_state(loaded.parameters_, state, iterations, where);
+    } catch (const Error& error) {
+      file.fail(": \"" + optimizer + "*\": " + error.what());
+    }
+  }
+  file.require_nothing_left();
+  *this = std::move(loaded);
+}
+
+template void Sequential<float>::save(const std::string&, Where) const;
+template void Sequential<double>::save(const std::string&, Where) const;
+template void Sequential<float>::load(const std::string&, Where);
+template void Sequential<double>::load(const std::string&, Where);
+
+}  // namespace tapegrad::nn

@@ -1,0 +1,297 @@
+// Sequential with targets: evaluate, train_on_batch, fit.
+
+#include <algorithm>
+#include <cmath>
+
+#include "../autodiff/transforms.hpp"
+#include "clipping.hpp"
+#include "dataset.hpp"
+#include "interrupt.hpp"
+#include "progress.hpp"
+#include "sampler.hpp"
+#include "sequential.hpp"
+
+namespace tapegrad::nn {
+namespace detail {
+
+template <Real T>
+struct BatchResult {
+  double loss = 0;  // the mean
+  Tensor<T> prediction;
+};
+
+}  // namespace detail
+
+namespace {
+
+using detail::Dataset;
+using detail::Gathered;
+
+template <Real T, class Y>
+Dataset<T, Y> dataset(const Tensor<T>& x, const Tensor<Y>& y, const RealTensor& sample_weight, const char* caller,
+                      const Where& where) {
+  detail::require_plain(x, caller, where);
+  if constexpr (Real<Y>) detail::require_plain(y, caller, where);
+  Dataset<T, Y> data{x, y, detail::as<T>(sample_weight, "sample_weight", caller, where)};
+  if (x.rank() == 0 || y.rank() == 0 || x.shape()[0] != y.shape()[0]) {
+    throw ShapeError(caller + to_string(where) + ": X is " + to_string(x.shape()) + " and y " + to_string(y.shape()) +
+                     "; they must have the same number of rows");
+  }
+  if (data.size() == 0) throw ShapeError(caller + to_string(where) + ": there are no examples");
+  if (!data.weights.handle()) return data;
+  if (!(data.weights.shape() == Shape{data.size()})) {
+    throw ShapeError(caller + to_string(where) + ": sample_weight is " + to_string(data.weights.shape()) +
+                     ", not one number for each of the " + std::to_string(data.size()) + " examples");
+  }
+  for (const T weight : data.weights.elements_view()) {
+    if (std::isfinite(weight) && weight >= 0) continue;
+    throw ValueError(caller + to_string(where) + ": sample_weight holds " + std::to_string(weight) +
+                     "; weights are finite and not negative");
+  }
+  return data;
+}
+
+/// What is trained on, and what is evaluated after each epoch.
+template <Real T, class Y>
+struct Split {
+  Dataset<T, Y> training;
+  std::optional<Dataset<T, Y>> validation = {};
+};
+
+template <Real T, class Y>
+Split<T, Y> split(const Dataset<T, Y>& all, const FitOptions& options, const Where& where) {
+  const double part = options.validation_split;
+  if (options.validation_data) {
+    if (part != 0) {
+      throw ValueError("fit" + to_string(where) + ": give validation_data or validation_split, not both");
+    }
+    const char* caller = "fit, validation_data";
+    const ValidationData& given = *options.validation_data;
+    return {all, dataset(detail::as<T>(given.x, "x", caller, where), detail::as<Y>(given.y, "y", caller, where),
+                         given.sample_weight, caller, where)};
+  }
+  if (part == 0) return {all};
+  const auto training = static_cast<std::int64_t>(std::floor(static_cast<double>(all.size()) * (1 - part)));
+  if (!(part > 0 && part < 1) || training == 0) {
+    throw ValueError("fit" + to_string(where) + ": validation_split is " + std::to_string(part) + " of " +
+                     std::to_string(all.size()) + " examples; it is a part between 0 and 1 that leaves some of them");
+  }
+  return {all.rows(0, training, where), all.rows(training, all.size(), where)};
+}
+
+template <Real T, class Y>
+double mean_loss(const detail::OutputHead<T>& head, const Dataset<T, Y>& batch, const Where& where) {
+  if (head.loss.rank() == 0) return static_cast<double>(head.loss.item());
+  if (!(head.loss.shape() == Shape{batch.size()})) {
+    throw ShapeError("the loss gave " + to_string(head.loss.shape()) + " for a batch of " +
+                     std::to_string(batch.size()) + to_string(where) + "; a loss gives one value per example, (" +
+                     std::to_string(batch.size()) + "), or a scalar");
+  }
+  return static_cast<double>(mean(head.loss).item());
+}
+
+}  // namespace
+
+template <Real T>
+template <class Y>
+void Sequential<T>::prepare(const Dataset<T, Y>& data, const char* caller, const Where& where) {
+  if (options_.loss.name().empty()) throw ValueError(caller + to_string(where) + ": compile the model first");
+  prepare(data.x, where);
+}
+
+template <Real T>
+template <class Y>
+Logs Sequential<T>::evaluate_plain(const Dataset<T, Y>& data, std::int64_t batch_size, const Where& where) {
+  Logs logs = empty_logs();
+  const OutputDelta way = output_delta_used();
+  const Activation& activation = layers_.back().activation();
+  Gathered<T> predictions(data.size());
+  const std::int64_t step = rows_at_a_time(data.x, batch_size, "evaluate", where);
+  for (std::int64_t row = 0; row < data.size(); row += step) {
+    const Dataset<T, Y> batch = data.rows(row, row + step, where);
+    const Tensor<T> z = logits(parameters_, states_, batch.x, Mode{});
+    detail::OutputHead<T> head;
+    if (way == OutputDelta::closed_form || batch.weights.handle()) {
+      head = detail::output_head(activation, options_.loss, z, batch.y, way, 1, batch.weights, where);
+    } else {
+      head.prediction = activation(z);
+      head.loss = options_.loss(head.prediction, batch.y, where);
+    }
+    logs["loss"] += mean_loss(head, batch, where) * static_cast<double>(batch.size());
+    predictions.append(head.prediction);
+  }
+  logs["loss"] /= static_cast<double>(data.size());
+  const Tensor<T>& all = predictions.finish();
+  auto entry = logs.begin();
+  for (const Metric& metric : options_.metrics) (++entry)->second = metric(all, data.y, where);
+  return logs;
+}
+
+template <Real T>
+template <TargetOf<T> Y>
+Logs Sequential<T>::evaluate(const Tensor<T>& x, const Tensor<Y>& y, const EvaluateOptions& options, Where where) {
+  const Dataset<T, Y> data = dataset(x, y, options.sample_weight, "evaluate", where);
+  prepare(data, "evaluate", where);
+  return evaluate_plain(data, options.batch_size, where);
+}
+
+template <Real T>
+template <class Y>
+detail::BatchResult<T> Sequential<T>::step(const Dataset<T, Y>& batch, const Where& where) {
+  const double scale = options_.reduction == Reduction::sum ? 1 : 1 / static_cast<double>(batch.size());
+  // Counted from the last stream, far from those that the initial parameters and the order of the examples are of.
+  Rng rng(seed_, ~static_cast<std::uint64_t>(steps_));
+  detail::BatchResult<T> result;
+  Parameters gradients;
+  {
+    // x is not traced: no gradient of the data is computed. The tape goes before the update, so that it is in place.
+    auto [z, pullback] =
+        vjp([&](const Parameters& traced) { return logits(traced, states_, batch.x, {.training = true, .rng = &rng}); },
+            parameters_);
+    const detail::OutputHead<T> head = detail::output_head(layers_.back().activation(), options_.loss, z, batch.y,
+                                                           output_delta_used(), scale, batch.weights, where);
+    result.loss = mean_loss(head, batch, where);
+    result.prediction = head.prediction;
+    gradients = pullback(head.delta);
+  }
+  result.loss += add_penalties(gradients);
+  if (options_.clip_value) clip_by_value(gradients, *options_.clip_value);
+  if (options_.clip_global_norm) clip_by_global_norm(gradients, *options_.clip_global_norm);
+  options_.optimizer.step(parameters_, gradients);
+  ++steps_;
+  return result;
+}
+
+template <Real T>
+template <TargetOf<T> Y>
+Logs Sequential<T>::train_on_batch(const Tensor<T>& x, const Tensor<Y>& y, Where where) {
+  const Dataset<T, Y> batch = dataset(x, y, {}, "train_on_batch", where);
+  prepare(batch, "train_on_batch", where);
+  const detail::BatchResult<T> result = step(batch, where);
+  Logs logs = empty_logs();
+  auto entry = logs.begin();
+  entry->second = result.loss;
+  for (const Metric& metric : options_.metrics) (++entry)->second = metric(result.prediction, y, where);
+  return logs;
+}
+
+template <Real T>
+struct Sequential<T>::InFit final : detail::InTraining {
+  InFit(Sequential& m, const Where& w) : model(m), where(w) {}
+
+  double learning_rate() const override { return model.options_.optimizer.learning_rate(); }
+  void set_learning_rate(double rate) override {
+    model.options_.optimizer.set_learning_rate(rate, where);
+    model.rate_ = rate;
+  }
+  void save(const std::string& path) const override { model.save(path, where); }
+  void restore_at_end() override { kept = {model.parameters_, model.states_}; }
+  void end() {
+    if (kept) std::tie(model.parameters_, model.states_) = *kept;
+  }
+
+  Sequential& model;
+  Where where;
+  std::optional<std::pair<Parameters, Parameters>> kept;
+};
+
+template <Real T>
+template <TargetOf<T> Y>
+History Sequential<T>::fit(const Tensor<T>& x, const Tensor<Y>& y, const FitOptions& options, Where where) {
+  auto [training, validation] = split(dataset(x, y, options.sample_weight, "fit", where), options, where);
+  if (!options.class_weight.empty()) {
+    const Tensor<T> weights = class_weights_of<T>(training.y, options.class_weight, where);
+    training.weights = training.weights.handle() ? training.weights * weights : weights;
+  }
+  prepare(training, "fit", where);
+  if (validation) prepare(validation->x, where);
+  detail::Sampler sampler(training.size(), options, where);
+  detail::Progress progress(options.verbose, sampler.steps());
+  std::optional<detail::Interrupt> interrupt;
+  if (options.stop_on_interrupt) interrupt.emplace();
+  std::vector<Callback> callbacks = options.callbacks;
+
+  InFit in_fit(*this, where);
+  Epoch epoch(in_fit, where);
+  epoch.first = options.initial_epoch;
+  epoch.epochs = options.epochs;
+  epoch.logs = empty_logs();
+  if (validation) {
+    for (const auto& [name, value] : empty_logs()) epoch.logs.add("val_" + std::string(name), 0);
+  }
+  History history;
+  history.first_epoch = options.initial_epoch;
+  history.reserve(epoch.logs, std::max<std::int64_t>(options.epochs - options.initial_epoch, 0));
+
+  Gathered<T> predictions(sampler.rows());
+  Gathered<std::int64_t> order(sampler.rows());
+  for (epoch.index = epoch.first; epoch.index < options.epochs && !epoch.stopped(); ++epoch.index) {
+    for (auto& [name, value] : epoch.logs) value = 0;
+    options_.optimizer.begin_epoch(epoch.index);
+    sampler.begin_epoch(epoch.index);
+    progress.begin_epoch();
+    for (Callback& callback : callbacks) callback.begin(epoch);
+    double loss = 0;
+    for (std::int64_t k = 0; k < sampler.steps(); ++k) {
+      const Tensor<std::int64_t> rows = sampler.next();
+      const detail::BatchResult<T> result = step(training.take(rows, where), where);
+      loss += result.loss * static_cast<double>(rows.size());
+      if (!options_.metrics.empty()) {
+        predictions.append(result.prediction);
+        order.append(rows);
+      }
+      progress.step(k + 1);
+      if (interrupt && interrupt->arrived() && k + 1 < sampler.steps()) {
+        history.interrupted = true;
+        break;
+      }
+    }
+    if (history.interrupted) break;
+
+    auto entry = epoch.logs.begin();
+    entry++->second = loss / static_cast<double>(sampler.rows());
+    if (!options_.metrics.empty()) {
+      const Tensor<T>& all = predictions.finish();
+      const Tensor<Y> targets = take(training.y, order.finish(), 0, where);
+      for (const Metric& metric : options_.metrics) entry++->second = metric(all, targets, where);
+    }
+    if (validation) {
+      for (const auto& [name, value] : evaluate_plain(*validation, EvaluateOptions{}.batch_size, where))
+        entry++->second = value;
+    }
+    epoch.seconds = progress.seconds();
+    epochs_trained_ = epoch.index + 1;
+    history.append(epoch.logs);
+    progress.end_epoch(epoch);
+    for (Callback& callback : callbacks) callback.end(epoch);
+    if (interrupt && interrupt->arrived()) {
+      history.interrupted = true;
+      break;
+    }
+  }
+  in_fit.end();
+  return history;
+}
+
+template <class T, class Y>
+using EvaluateOf = Logs(const Tensor<T>&, const Tensor<Y>&, const EvaluateOptions&, Where);
+template EvaluateOf<float, float> Sequential<float>::evaluate;
+template EvaluateOf<double, double> Sequential<double>::evaluate;
+template EvaluateOf<float, std::int64_t> Sequential<float>::evaluate;
+template EvaluateOf<double, std::int64_t> Sequential<double>::evaluate;
+
+template <class T, class Y>
+using TrainOf = Logs(const Tensor<T>&, const Tensor<Y>&, Where);
+template TrainOf<float, float> Sequential<float>::train_on_batch;
+template TrainOf<double, double> Sequential<double>::train_on_batch;
+template TrainOf<float, std::int64_t> Sequential<float>::train_on_batch;
+template TrainOf<double, std::int64_t> Sequential<double>::train_on_batch;
+
+template <class T, class Y>
+using FitOf = History(const Tensor<T>&, const Tensor<Y>&, const FitOptions&, Where);
+template FitOf<float, float> Sequential<float>::fit;
+template FitOf<double, double> Sequential<double>::fit;
+template FitOf<float, std::int64_t> Sequential<float>::fit;
+template FitOf<double, std::int64_t> Sequential<double>::fit;
+
+}  // namespace tapegrad::nn

@@ -1,0 +1,628 @@
+// fit: validation, callbacks, Ctrl-C; batches of evaluate and predict; saving and resuming.
+
+#include <doctest/doctest.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cmath>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <sstream>
+#include <string>
+#include <tapegrad/autodiff.hpp>
+#include <tapegrad/nn.hpp>
+#include <thread>
+
+using namespace tapegrad;
+namespace fs = std::filesystem;
+
+namespace {
+
+struct Folder {
+  fs::path path = fs::temp_directory_path() / ("tapegrad_nn_fit_" + std::to_string(getpid()));
+  Folder() { fs::create_directories(path); }
+  ~Folder() { fs::remove_all(path); }
+  std::string file(const std::string& name) const { return (path / name).string(); }
+};
+
+std::string contents(const std::string& path) {
+  std::ifstream file(path);
+  return {std::istreambuf_iterator<char>(file), {}};
+}
+
+std::string message_of(const auto& call) {
+  try {
+    call();
+  } catch (const Error& error) {
+    return error.what();
+  }
+  return "";
+}
+bool contains(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
+
+template <class T>
+bool same_bits(const Tensor<T>& a, const Tensor<T>& b) {
+  return a.shape() == b.shape() && std::equal(a.data(), a.data() + a.size(), b.data());
+}
+template <class T>
+bool same_bits(const TensorList<T>& a, const TensorList<T>& b) {
+  return std::equal(a.begin(), a.end(), b.begin(), b.end(),
+                    [](const Tensor<T>& x, const Tensor<T>& y) { return same_bits(x, y); });
+}
+
+/// Two overlapping clouds, so that nothing is learned perfectly.
+template <Real T>
+struct Clouds {
+  Tensor<T> X, y;
+  Tensor<std::int64_t> labels;
+  explicit Clouds(std::int64_t n = 60) {
+    random::Generator rng(9);
+    std::vector<std::int64_t> classes;
+    for (std::int64_t i = 0; i < n; ++i) classes.push_back(rng.below(3));
+    labels = Tensor<std::int64_t>({n}, classes);
+    y = one_hot<T>(labels, 3);
+    X = rng.normal<T>({n, 5}) + matmul(y, rng.normal<T>({3, 5}));
+  }
+};
+
+template <Real T>
+nn::Sequential<T> classifier(std::uint64_t seed = 3) {
+  nn::Sequential<T> model({nn::Dense{7, "tanh"}, nn::Dense{3, "softmax"}}, seed);
+  model.compile(
+      {.optimizer = nn::SGD{.learning_rate = 0.1}, .loss = "categorical_crossentropy", .metrics = {"accuracy"}});
+  return model;
+}
+
+}  // namespace
+
+TEST_CASE("validation_split takes the last rows, and trains on the others alone") {
+  const Clouds<double> data(50);
+  nn::Sequential<double> split = classifier<double>(), given = classifier<double>();
+  const nn::History a = split.fit(data.X, data.y, {.epochs = 3, .batch_size = 8, .validation_split = 0.25});
+  // floor(50 * 0.75) = 37
+  const nn::History b = given.fit(
+      slice(data.X, 0, 0, 37), slice(data.y, 0, 0, 37),
+      {.epochs = 3, .batch_size = 8, .validation_data = {{slice(data.X, 0, 37, 50), slice(data.y, 0, 37, 50)}}});
+  for (const char* name : {"loss", "accuracy", "val_loss", "val_accuracy"}) CHECK(a[name] == b[name]);
+  CHECK(same_bits(split.parameters(), given.parameters()));
+  const nn::Logs now = split.evaluate(slice(data.X, 0, 37, 50), slice(data.y, 0, 37, 50));
+  CHECK(now["loss"] == a["val_loss"].back());
+  CHECK(now["accuracy"] == a["val_accuracy"].back());
+}
+
+TEST_CASE("validation data may be of another type of number, but not labels for numbers") {
+  const Clouds<double> data;
+  const Clouds<float> single;
+  nn::Sequential<double> model = classifier<double>();
+  const nn::History h = model.fit(data.X, data.y, {.validation_data = {{single.X, single.y}}});
+  CHECK(h["val_loss"].back() == doctest::Approx(model.evaluate(data.X, data.y)["loss"]).epsilon(1e-6));
+  const std::string message = message_of([&] {
+    model.fit(data.X, data.y, {.validation_data = {{data.X, data.labels}}});
+  });
+  CHECK(contains(message, "nn_fit.cpp:"));
+  CHECK(contains(message, "validation_data"));
+  CHECK(contains(message, "y holds labels"));
+}
+
+TEST_CASE("what the options refuse is named with its field") {
+  const Clouds<double> data;
+  nn::Sequential<double> model = classifier<double>();
+  const auto refusal = [&](const nn::FitOptions& options) {
+    return message_of([&] { model.fit(data.X, data.y, options); });
+  };
+  CHECK(contains(refusal({.validation_split = 1}), "validation_split is 1"));
+  CHECK(contains(refusal({.validation_split = -0.1}), "validation_split"));
+  CHECK(contains(refusal({.validation_split = 0.999}), "validation_split"));
+  CHECK(contains(refusal({.validation_split = std::nan("")}), "validation_split"));
+  CHECK(contains(refusal({.validation_split = 0.1, .validation_data = {{data.X, data.y}}}), "not both"));
+  CHECK(contains(refusal({.validation_data = {{data.X, slice(data.y, 0, 0, 3)}}}), "validation_data"));
+  CHECK(contains(refusal({.sample_weight = ones({3})}), "sample_weight is (3)"));
+  CHECK(contains(refusal({.sample_weight = full({60}, -1.0)}), "sample_weight holds -1"));
+  CHECK(contains(refusal({.initial_epoch = -1}), "initial_epoch is -1"));
+  CHECK(contains(refusal({.batch_size = 0}), "batch_size"));
+  CHECK(contains(message_of([&] { model.predict(data.X, {.batch_size = 0}); }), "batch_size is 0"));
+  CHECK(contains(message_of([&] { model.evaluate(data.X, data.y, {.batch_size = -2}); }), "batch_size is -2"));
+}
+
+TEST_CASE("the order of an epoch depends on the seed and the epoch alone") {
+  const Clouds<double> data;
+  for (const std::optional<std::int64_t> steps : {std::optional<std::int64_t>(), std::optional<std::int64_t>(5)}) {
+    nn::Sequential<double> whole = classifier<double>(), parts = classifier<double>();
+    const nn::History all = whole.fit(
+        data.X, data.y, {.epochs = 7, .batch_size = 8, .steps_per_epoch = steps, .validation_split = 0.1, .seed = 5});
+    parts.fit(data.X, data.y,
+              {.epochs = 3, .batch_size = 8, .steps_per_epoch = steps, .validation_split = 0.1, .seed = 5});
+    CHECK(parts.epochs_trained() == 3);
+    const nn::History rest = parts.fit(data.X, data.y,
+                                       {.epochs = 7,
+                                        .batch_size = 8,
+                                        .steps_per_epoch = steps,
+                                        .validation_split = 0.1,
+                                        .seed = 5,
+                                        .initial_epoch = parts.epochs_trained()});
+    CHECK(parts.epochs_trained() == 7);
+    REQUIRE(rest["loss"].size() == 4);
+    for (std::size_t k = 0; k < 4; ++k) CHECK(rest["loss"][k] == all["loss"][k + 3]);
+    CHECK(same_bits(whole.parameters(), parts.parameters()));
+  }
+}
+
+TEST_CASE("metrics are of all predictions of an epoch together") {
+  const Clouds<double> data(23);
+  nn::Sequential<double> model({nn::Dense{3, "softmax"}}, 1);
+  model.compile(
+      {.optimizer = nn::SGD{.learning_rate = 0}, .loss = "categorical_crossentropy", .metrics = {"accuracy"}});
+  const nn::History h = model.fit(data.X, data.y, {.epochs = 2, .batch_size = 4});
+  const nn::Logs now = model.evaluate(data.X, data.y);
+  CHECK(h["accuracy"][1] == now["accuracy"]);
+  CHECK(h["loss"][1] == doctest::Approx(now["loss"]).epsilon(1e-14));
+}
+
+TEST_CASE("evaluate and predict in batches are the whole but for the last bits, and on the tape the whole") {
+  const Clouds<double> data(101);
+  nn::Sequential<double> model = classifier<double>();
+  model.build({5});
+  const Tensor<> whole = model.predict(data.X, {.batch_size = 1000});
+  for (const std::int64_t size : {1, 7, 64, 100, 101}) {
+    CAPTURE(size);
+    CHECK(allclose(model.predict(data.X, {.batch_size = size}), whole, 0, 1e-15));
+    const nn::Logs logs = model.evaluate(data.X, data.y, {.batch_size = size});
+    CHECK(logs["loss"] == doctest::Approx(model.evaluate(data.X, data.y)["loss"]).epsilon(1e-14));
+    CHECK(logs["accuracy"] == model.evaluate(data.X, data.y)["accuracy"]);
+  }
+  const auto gradient = [&](std::int64_t size) {
+    return grad([&](const Tensor<>& x) { return sum(square(model.predict(x, {.batch_size = size}))); })(data.X);
+  };
+  CHECK(same_bits(gradient(7), gradient(1000)));
+  const auto blocks = batch_jacobian([&](const Tensor<>& x) { return model.predict(x, {.batch_size = 7}); })(data.X);
+  CHECK(blocks.output_shape() == Shape{101, 3});
+}
+
+TEST_CASE("an activation that mixes rows sees them all, whatever the batch size") {
+  const Clouds<double> data;
+  const auto over_batch = [](const Tensor<>& z) {
+    const Tensor<> e = exp(z);
+    return e / sum(e);
+  };
+  nn::Sequential<double> model({nn::Dense{3, nn::mixes_rows(nn::Activation(over_batch))}});
+  CHECK(sum(model.predict(data.X, {.batch_size = 7})).item() == doctest::Approx(1).epsilon(1e-14));
+}
+
+TEST_CASE("predict_classes: the largest output, or above a half") {
+  const Clouds<double> data;
+  nn::Sequential<double> model = classifier<double>();
+  const Tensor<std::int64_t> classes = model.predict_classes(data.X, {.batch_size = 9});
+  CHECK(classes.shape() == Shape{60});
+  CHECK(same_bits(classes, argmax(model.predict(data.X))));
+  nn::Sequential<double> binary({nn::Dense{1, "sigmoid"}}, 2);
+  const Tensor<> p = binary.predict(data.X);
+  const Tensor<std::int64_t> decided = binary.predict_classes(data.X);
+  for (std::int64_t i = 0; i < 60; ++i) CHECK(decided(i) == (p(i, 0) > 0.5));
+  CHECK(max(p).item() > 0.5);
+  CHECK(min(p).item() < 0.5);
+}
+
+TEST_CASE("a model is a function of its parameters") {
+  const Clouds<double> data;
+  nn::Sequential<double> model = classifier<double>(), trained = classifier<double>();
+  model.build({5});
+  trained.build({5});
+  const auto loss = [&](const TensorList<double>& p, const Tensor<>& x, const Tensor<>& y) {
+    return mean(nn::categorical_crossentropy(model(p, x), y));
+  };
+  TensorList<double> p = model.parameters();
+  nn::Optimizer optimizer = nn::SGD{.learning_rate = 0.1};
+  for (int step = 0; step < 10; ++step) {
+    auto [value, gradient] = value_and_grad(loss)(p, data.X, data.y);
+    optimizer.step(p, gradient);
+    trained.train_on_batch(data.X, data.y);
+  }
+  model.set_parameters(p);
+  for (std::size_t k = 0; k < p.size(); ++k) CHECK(allclose(p[k], trained.parameters()[k], 0, 1e-14));
+  CHECK(same_bits(model.predict(data.X), model(p, data.X)));
+  p.pop_back();
+  CHECK_THROWS_AS(model(p, data.X), ShapeError);
+}
+
+TEST_CASE("early stopping waits, and gives back the best epoch") {
+  const Clouds<double> data;
+  // The validation loss of epoch k, by a callback that comes first.
+  const auto stopped_at = [&](const std::vector<double>& losses, nn::EarlyStopping stopping,
+                              std::vector<TensorList<double>>& weights) {
+    nn::Sequential<double> model = classifier<double>();
+    weights.clear();
+    const nn::History h = model.fit(data.X, data.y,
+                                    {.epochs = static_cast<std::int64_t>(losses.size()),
+                                     .validation_split = 0.2,
+                                     .callbacks = {[&](nn::Epoch& e) {
+                                                     e.logs["val_loss"] = losses[static_cast<std::size_t>(e.index)];
+                                                     weights.push_back(model.parameters());
+                                                   },
+                                                   stopping}});
+    weights.push_back(model.parameters());
+    return h["loss"].size();
+  };
+  std::vector<TensorList<double>> w;
+  CHECK(stopped_at({3, 2, 2.5, 2.4, 1, 0}, {.patience = 2, .restore_best = true}, w) == 4);
+  CHECK(same_bits(w.back(), w[1]));
+  CHECK_FALSE(same_bits(w.back(), w[3]));
+  CHECK(stopped_at({3, 2, 2.5, 2.4, 1, 0}, {.patience = 2}, w) == 4);
+  CHECK(same_bits(w.back(), w[3]));
+  CHECK(stopped_at({3, 2, 2.5, 1.9, 2, 2}, {.patience = 2, .restore_best = true}, w) == 6);
+  CHECK(same_bits(w.back(), w[3]));
+  CHECK(stopped_at({3, 2.9, 2.8, 2.7, 2.6}, {.min_delta = 0.25, .patience = 2, .restore_best = true}, w) == 3);
+  CHECK(same_bits(w.back(), w[0]));
+  // Without waiting, and with a NaN that is never better; not stopped, but the best is given back all the same.
+  CHECK(stopped_at({3, 4, 5}, {}, w) == 2);
+  CHECK(stopped_at({std::nan(""), 3, 2, 4}, {.patience = 3, .restore_best = true}, w) == 4);
+  CHECK(same_bits(w.back(), w[2]));
+  CHECK(stopped_at({1, 2, 3, 2.9}, {.patience = 1, .mode = "max"}, w) == 4);
+}
+
+TEST_CASE("a callback begins anew with every fit") {
+  const Clouds<double> data;
+  nn::Sequential<double> model = classifier<double>();
+  int calls = 0;
+  const nn::FitOptions options{.epochs = 3, .callbacks = {[n = 0, &calls](nn::Epoch& e) mutable {
+                                              calls = ++n;
+                                              if (n == 2) e.stop();
+                                            }}};
+  CHECK(model.fit(data.X, data.y, options)["loss"].size() == 2);
+  CHECK(model.fit(data.X, data.y, options)["loss"].size() == 2);
+  CHECK(calls == 2);
+}
+
+TEST_CASE("a log that is not there, or not known, is refused before training") {
+  const Clouds<double> data;
+  nn::Sequential<double> model = classifier<double>();
+  model.build({5});
+  const TensorList<double> before = model.parameters();
+  const auto refusal = [&](nn::Callback callback) {
+    return message_of([&] { model.fit(data.X, data.y, {.callbacks = {callback}}); });
+  };
+  CHECK(contains(refusal(nn::EarlyStopping{}), "EarlyStopping{.monitor = \"val_loss\"}: the logs are loss, accuracy"));
+  CHECK(contains(refusal(nn::EarlyStopping{}), "validation_split"));
+  CHECK(contains(refusal(nn::EarlyStopping{.monitor = "loss", .mode = "least"}), "mode is \"least\""));
+  CHECK(contains(refusal(nn::ModelCheckpoint{.save_best_only = true}), "ModelCheckpoint"));
+  CHECK(same_bits(model.parameters(), before));
+}
+
+TEST_CASE("the log in CSV is written line by line, and goes on") {
+  const Folder folder;
+  const Clouds<double> data;
+  nn::Sequential<double> model = classifier<double>();
+  const std::string path = folder.file("log.csv");
+  std::ofstream(path) << "something else\n";
+  const nn::History first = model.fit(data.X, data.y, {.epochs = 2, .callbacks = {nn::CsvLogger{path}}});
+  first.save_csv(folder.file("history.csv"));
+  CHECK(contents(path) == contents(folder.file("history.csv")));
+  CHECK(contents(path).starts_with("epoch,loss,accuracy\n1,"));
+  const nn::History second =
+      model.fit(data.X, data.y, {.epochs = 3, .initial_epoch = 2, .callbacks = {nn::CsvLogger{path, true}}});
+  second.save_csv(folder.file("second.csv"));
+  CHECK(contents(folder.file("second.csv")).starts_with("epoch,loss,accuracy\n3,"));
+  CHECK(contents(path) == contents(folder.file("history.csv")) + contents(folder.file("second.csv")).substr(20));
+  const nn::FitOptions other{.validation_split = 0.5, .callbacks = {nn::CsvLogger{path, true}}};
+  CHECK(contains(message_of([&] { model.fit(data.X, data.y, other); }), "begins with \"epoch,loss,accuracy\""));
+  const nn::FitOptions nowhere{.callbacks = {nn::CsvLogger{folder.file("none/log.csv")}}};
+  CHECK_THROWS_AS(model.fit(data.X, data.y, nowhere), Error);
+}
+
+TEST_CASE("Ctrl-C ends training after the step, and keeps the history") {
+  const Clouds<double> data;
+  nn::Sequential<double> model = classifier<double>();
+  struct sigaction before, after;
+  sigaction(SIGINT, nullptr, &before);
+  const auto at_end = [&](nn::Epoch& e) {
+    if (e.index == 1) raise(SIGINT);
+  };
+  const nn::History h = model.fit(data.X, data.y, {.epochs = 5, .callbacks = {at_end}, .stop_on_interrupt = true});
+  CHECK(h["loss"].size() == 2);
+  CHECK(h.interrupted);
+  sigaction(SIGINT, nullptr, &after);
+  CHECK((after.sa_handler == before.sa_handler));
+
+  // Within an epoch: by a loss that is asked for at each step.
+  int steps = 0;
+  nn::Sequential<double> slow({nn::Dense{3}});
+  slow.compile({.loss = [&](const Tensor<>& a, const Tensor<>& y) {
+    if (++steps == 7) raise(SIGINT);
+    return mean(square(a - y), -1);
+  }});
+  const nn::History cut =
+      slow.fit(data.X, data.y, {.epochs = 5, .batch_size = 15, .stop_on_interrupt = true});  // 4 steps an epoch
+  CHECK(steps == 7);
+  CHECK(cut["loss"].size() == 1);
+  CHECK(cut.interrupted);
+  CHECK(slow.epochs_trained() == 1);
+
+  // An exception leaves the handler as it was too.
+  const auto thrower = [](nn::Epoch&) { throw std::runtime_error("stop"); };
+  CHECK_THROWS(model.fit(data.X, data.y, {.callbacks = {thrower}, .stop_on_interrupt = true}));
+  sigaction(SIGINT, nullptr, &after);
+  CHECK((after.sa_handler == before.sa_handler));
+}
+
+TEST_CASE("Ctrl-C: a second one ends the program, without the option the first does, and ignored it stays") {
+  const Clouds<double> data;
+  const auto child = [&](bool stop, int signals, void (*handler)(int)) {
+    const pid_t pid = fork();
+    if (pid == 0) {
+      signal(SIGINT, handler);
+      nn::Sequential<double> model = classifier<double>();
+      const nn::History h = model.fit(data.X, data.y,
+                                      {.epochs = 3,
+                                       .callbacks = {[&](nn::Epoch& e) {
+                                         for (int k = 0; e.index == 0 && k < signals; ++k) raise(SIGINT);
+                                       }},
+                                       .stop_on_interrupt = stop});
+      _exit(static_cast<int>(h["loss"].size()));
+    }
+    int status = 0;
+    waitpid(pid, &status, 0);
+    return WIFSIGNALED(status) ? -WTERMSIG(status) : WEXITSTATUS(status);
+  };
+  CHECK(child(true, 1, SIG_DFL) == 1);
+  CHECK(child(true, 2, SIG_DFL) == -SIGINT);
+  CHECK(child(false, 1, SIG_DFL) == -SIGINT);
+  CHECK(child(true, 1, SIG_IGN) == 3);
+}
+
+TEST_CASE("Ctrl-C ends the fits of all threads") {
+  const Clouds<double> data;
+  struct sigaction before, after;
+  sigaction(SIGINT, nullptr, &before);
+  std::atomic<int> running{0}, interrupted{0};
+  std::vector<std::thread> threads;
+  for (int t = 0; t < 3; ++t) {
+    threads.emplace_back([&] {
+      nn::Sequential<double> model = classifier<double>();
+      const nn::History h = model.fit(data.X, data.y,
+                                      {.epochs = 1'000'000,
+                                       .callbacks = {[&](nn::Epoch& e) {
+                                         if (e.index == 0) ++running;
+                                       }},
+                                       .stop_on_interrupt = true});
+      if (h.interrupted) ++interrupted;
+    });
+  }
+  while (running < 3) std::this_thread::yield();
+  kill(getpid(), SIGINT);
+  for (std::thread& thread : threads) thread.join();
+  CHECK(interrupted == 3);
+  sigaction(SIGINT, nullptr, &after);
+  CHECK((after.sa_handler == before.sa_handler));
+}
+
+TEST_CASE("weights of examples and of classes multiply the losses; metrics do not see them") {
+  const Clouds<double> data;
+  Tensor<> weights = zeros({60});
+  for (std::int64_t i = 0; i < 60; ++i) weights.mutable_data()[i] = i % 3 == 0 ? 0 : 1 + static_cast<double>(i % 4);
+  // A weight of 2 is the example twice, a weight of 0 none: summed losses, one step.
+  std::vector<std::int64_t> rows;
+  for (std::int64_t i = 0; i < 60; ++i) {
+    for (int k = 0; k < weights(i); ++k) rows.push_back(i);
+  }
+  const Tensor<std::int64_t> repeated({static_cast<std::int64_t>(rows.size())}, rows);
+  const auto model_of = [] {
+    nn::Sequential<double> model = classifier<double>();
+    model.compile({.optimizer = nn::SGD{.learning_rate = 0.01},
+                   .loss = "categorical_crossentropy",
+                   .metrics = {"accuracy"},
+                   .reduction = nn::Reduction::sum});
+    return model;
+  };
+  nn::Sequential<double> weighted = model_of(), repeating = model_of(), labelled = model_of();
+  const nn::History h =
+      weighted.fit(data.X, data.y, {.epochs = 4, .batch_size = 60, .sample_weight = astype<float>(weights)});
+  const nn::History r = repeating.fit(take(data.X, repeated), take(data.y, repeated), {.epochs = 4, .batch_size = 1000});
+  for (std::size_t k = 0; k < 4; ++k) {
+    CHECK(h["loss"][k] * 60 == doctest::Approx(r["loss"][k] * static_cast<double>(rows.size())).epsilon(1e-13));
+    CHECK(allclose(weighted.parameters()[k], repeating.parameters()[k], 0, 1e-13));
+  }
+  const nn::Logs logs = weighted.evaluate(data.X, data.y, {.batch_size = 7, .sample_weight = weights});
+  CHECK(logs["loss"] * 60 ==
+        doctest::Approx(sum(weights * nn::categorical_crossentropy(weighted.predict(data.X), data.y)).item())
+            .epsilon(1e-13));
+  CHECK(logs["accuracy"] == weighted.evaluate(data.X, data.y)["accuracy"]);
+
+  // Class weights are weights by label, and both multiply.
+  const std::vector<double> by_class{0.5, 2, 3};
+  Tensor<> product = take(Tensor<>{0.5, 2, 3}, data.labels) * weights;
+  nn::Sequential<double> both = model_of(), one = model_of();
+  both.fit(data.X, data.y, {.epochs = 2, .sample_weight = weights, .class_weight = by_class});
+  one.fit(data.X, data.y, {.epochs = 2, .sample_weight = product});
+  CHECK(same_bits(both.parameters(), one.parameters()));
+  labelled.compile({.loss = "sparse_categorical_crossentropy"});
+  labelled.fit(data.X, data.labels, {.class_weight = by_class});
+  CHECK(contains(message_of([&] { both.fit(data.X, data.y, {.class_weight = {1, 2}}); }), "nn_fit.cpp:"));
+
+  // The validation has the weights of its own rows.
+  nn::Sequential<double> validated = model_of();
+  const nn::History v =
+      validated.fit(data.X, data.y, {.validation_split = 0.25, .sample_weight = weights, .class_weight = by_class});
+  CHECK(v["val_loss"].back() == validated.evaluate(slice(data.X, 0, 45, 60), slice(data.y, 0, 45, 60),
+                                                   {.sample_weight = slice(weights, 0, 45, 60)})["loss"]);
+}
+
+TEST_CASE("a summary counts what is trained and what is kept") {
+  nn::Sequential<double> model({nn::Flatten{}, nn::Dense{7, "tanh"}, nn::BatchNorm{}, nn::Dense{3, "softmax"}});
+  CHECK_THROWS_AS(model.summary(), ValueError);
+  model.build({2, 3});
+  std::ostringstream out;
+  model.summary(out);
+  CHECK(out.str() ==
+        "layer        output  trained  kept\n"
+        "0 Flatten    (6)           0     0\n"
+        "1 Dense      (7)          49     0\n"
+        "2 BatchNorm  (7)          14    14\n"
+        "3 Dense      (3)          24     0\n"
+        "total                     87    14\n");
+}
+
+namespace {
+
+/// What needs everything that a file must hold: random numbers of layers, kept statistics, a state of the optimiser and
+/// its iterations.
+template <Real T>
+nn::Sequential<T> resumable(std::uint64_t seed = 3) {
+  nn::Sequential<T> model({nn::Dense{7, "tanh"}, nn::BatchNorm{}, nn::Dropout{0.3},
+                           nn::Residual{nn::Dense{7, "tanh"}, nn::Dropout{0.2}}, nn::Dense{3, "softmax"}},
+                          seed);
+  model.compile({.optimizer = nn::Adam{.learning_rate = nn::warm_up(0.01, 20)},
+                 .loss = "categorical_crossentropy",
+                 .metrics = {"accuracy"}});
+  return model;
+}
+
+}  // namespace
+
+TEST_CASE_TEMPLATE("a saved model goes on as if it had not stopped, to the bit", T, float, double) {
+  const Folder folder;
+  const Clouds<T> data;
+  nn::FitOptions options{.epochs = 6, .batch_size = 7, .validation_split = 0.1, .seed = 8};
+  nn::Sequential<T> whole = resumable<T>();
+  const nn::History all = whole.fit(data.X, data.y, options);
+
+  nn::Sequential<T> first = resumable<T>();
+  options.epochs = 2;
+  first.fit(data.X, data.y, options);
+  first.save(folder.file("m.npz"));
+
+  nn::Sequential<T> second = resumable<T>(99);  // the seed is the saved one
+  second.load(folder.file("m.npz"));
+  CHECK(same_bits(second.predict(data.X), first.predict(data.X)));
+  CHECK(second.epochs_trained() == 2);
+  options.epochs = 6;
+  options.initial_epoch = second.epochs_trained();
+  const nn::History rest = second.fit(data.X, data.y, options);
+  for (const auto& [name, column] : rest) {
+    CAPTURE(name);
+    CHECK(std::equal(column.begin(), column.end(), all[name].begin() + 2));
+  }
+  CHECK(same_bits(second.parameters(), whole.parameters()));
+  CHECK(same_bits(second.predict(data.X), whole.predict(data.X)));
+
+  // What was saved again is the same file, and what was saved in a callback is what was saved after fit.
+  second.save(folder.file("a.npz"));
+  whole.save(folder.file("b.npz"));
+  CHECK(contents(folder.file("a.npz")) == contents(folder.file("b.npz")));
+  nn::Sequential<T> checked = resumable<T>();
+  options.initial_epoch = 0;
+  options.callbacks = {nn::ModelCheckpoint{folder.file("epoch_{epoch}.npz")}};
+  checked.fit(data.X, data.y, options);
+  CHECK(contents(folder.file("epoch_2.npz")) == contents(folder.file("m.npz")));
+  CHECK(contents(folder.file("epoch_6.npz")) == contents(folder.file("b.npz")));
+}
+
+TEST_CASE("a rate that callbacks have set goes on too") {
+  const Folder folder;
+  const Clouds<double> data;
+  const nn::LearningRateScheduler decay{[](std::int64_t epoch, double rate) { return epoch == 0 ? rate : rate * 0.5; }};
+  std::vector<double> rates;
+  const auto note = [&](nn::Epoch& e) { rates.push_back(e.learning_rate()); };
+  nn::Sequential<double> whole = classifier<double>(), part = classifier<double>(), rest = classifier<double>();
+  whole.fit(data.X, data.y, {.epochs = 4, .callbacks = {decay, note}});
+  CHECK(rates == std::vector<double>{0.1, 0.05, 0.025, 0.0125});
+  part.fit(data.X, data.y, {.epochs = 2, .callbacks = {decay}});
+  part.save(folder.file("m.npz"));
+  rest.load(folder.file("m.npz"));
+  rest.fit(data.X, data.y, {.epochs = 4, .initial_epoch = 2, .callbacks = {decay}});
+  CHECK(same_bits(rest.parameters(), whole.parameters()));
+}
+
+TEST_CASE("the rate falls on a plateau") {
+  const Clouds<double> data;
+  const std::vector<double> losses{3, 2, 2, 2, 1, 1, 1, 1, 1};
+  std::vector<double> rates;
+  nn::Sequential<double> model = classifier<double>();
+  model.fit(data.X, data.y,
+            {.epochs = 9,
+             .callbacks = {[&](nn::Epoch& e) { e.logs["loss"] = losses[static_cast<std::size_t>(e.index)]; },
+                           nn::ReduceLearningRateOnPlateau{
+                               .monitor = "loss", .factor = 0.5, .patience = 2, .minimum = 0.02},
+                           [&](nn::Epoch& e) { rates.push_back(e.learning_rate()); }}});
+  CHECK(rates == std::vector<double>{0.1, 0.1, 0.1, 0.05, 0.05, 0.05, 0.025, 0.025, 0.02});
+}
+
+TEST_CASE("a file of another model is refused, and changes nothing") {
+  const Folder folder;
+  const Clouds<double> data;
+  nn::Sequential<double> saved = resumable<double>();
+  CHECK(contains(message_of([&] { saved.save(folder.file("m.npz")); }), "call build first"));
+  saved.fit(data.X, data.y);
+  saved.save(folder.file("m.npz"));
+  const nn::Npz file(folder.file("m.npz"));
+  const auto without = [&](const std::string& left_out) {
+    nn::Named<nn::AnyTensor> arrays;
+    for (const std::string& name : file.names()) {
+      if (name == left_out) continue;
+      if (name == "example" || name == "seed" || name == "steps" || name == "epochs_trained" ||
+          name == "optimizer.iterations") {
+        arrays.add(name, file.read<std::int64_t>(name));
+      } else {
+        arrays.add(name, file.read<double>(name));
+      }
+    }
+    nn::write_npz(folder.file("less.npz"), arrays);
+  };
+  const auto refusal = [&](nn::Sequential<double> model, const std::string& name) {
+    const std::string before_path = folder.file("before.npz"), after_path = folder.file("after.npz");
+    model.build({5});
+    model.save(before_path);
+    const std::string message = message_of([&] { model.load(folder.file(name)); });
+    model.save(after_path);
+    CHECK(contents(before_path) == contents(after_path));
+    CHECK(contains(message, "load at nn_fit.cpp:"));
+    CHECK(contains(message, name));
+    return message;
+  };
+  for (const std::string& name : file.names()) {
+    without(name);
+    const std::string message = refusal(resumable<double>(), "less.npz");
+    if (name.starts_with("optimizer.")) {
+      CHECK(contains(message, "optimizer."));
+    } else {
+      CHECK(contains(message, "\"" + name + "\""));
+    }
+  }
+  without("");
+  CHECK(message_of([&] { resumable<double>().load(folder.file("less.npz")); }) == "");
+
+  nn::Sequential<double> wider({nn::Dense{8, "tanh"}, nn::Dense{3, "softmax"}});
+  CHECK(contains(refusal(wider, "m.npz"), "\"0.kernel\" is (5, 7), and (5, 8) in the model"));
+  nn::Sequential<double> shorter({nn::Dense{7, "tanh"}});
+  CHECK(contains(refusal(shorter, "m.npz"), "which the model has not"));
+  nn::Sequential<double> sgd = resumable<double>();
+  sgd.compile({.optimizer = nn::SGD{}, .loss = "mse"});
+  CHECK(contains(refusal(sgd, "m.npz"), "optimizer."));
+  // Without compile the parameters alone.
+  nn::Sequential<double> bare({nn::Dense{7, "tanh"}, nn::BatchNorm{}, nn::Dropout{0.3},
+                               nn::Residual{nn::Dense{7, "tanh"}, nn::Dropout{0.2}}, nn::Dense{3, "softmax"}});
+  bare.load(folder.file("m.npz"));
+  CHECK(same_bits(bare.predict(data.X), saved.predict(data.X)));
+  bare.save(folder.file("bare.npz"));
+  nn::Sequential<double> fresh = resumable<double>();
+  fresh.load(folder.file("bare.npz"));
+  CHECK(same_bits(fresh.predict(data.X), saved.predict(data.X)));
+
+  nn::Sequential<double> other_examples = resumable<double>();
+  other_examples.build({6});
+  CHECK(contains(message_of([&] { other_examples.load(folder.file("m.npz")); }), "examples of shape (5)"));
+  CHECK_THROWS_AS(other_examples.load(folder.file("missing.npz")), Error);
+
+  // float into double, not the reverse.
+  nn::Sequential<float> single = resumable<float>();
+  CHECK(contains(message_of([&] { single.load(folder.file("m.npz")); }), "m.npz"));
+  const Clouds<float> single_data;
+  single.fit(single_data.X, single_data.y);
+  single.save(folder.file("single.npz"));
+  nn::Sequential<double> widened = resumable<double>();
+  widened.load(folder.file("single.npz"));
+  for (std::size_t k = 0; k < widened.parameters().size(); ++k) {
+    CHECK(same_bits(widened.parameters()[k], astype<double>(single.parameters()[k])));
+  }
+}
