@@ -47,7 +47,7 @@ TAPEGRAD_EXPORT double max_difference(const char* what, const Tensor<T>& a, cons
 /// output_delta. Takes about 50 ms.
 template <class F, class C, Real T, class Y, class ClosedForm>
 DeltaReport compare_output_delta(const F& f, const C& c, const Tensor<T>& z, const Tensor<Y>& y,
-                                 const ClosedForm& closed_form) {
+                                 const ClosedForm& closed_form, Where where = Where::here()) {
   const auto& activation = detail::as_function(f, static_cast<Activation*>(nullptr));
   const auto& loss = detail::as_function(c, static_cast<Loss*>(nullptr));
   const Tensor<T> a = activation(z);
@@ -59,8 +59,8 @@ DeltaReport compare_output_delta(const F& f, const C& c, const Tensor<T>& z, con
         const Tensor<T> computed = activation(z);
         result = closed_form(z, computed, y);
       },
-      [&] { result = output_delta(activation, loss, z, y, OutputDelta::vjp); },
-      [&] { result = output_delta(activation, loss, z, y, OutputDelta::jacobian); },
+      [&] { result = output_delta(activation, loss, z, y, OutputDelta::vjp, where); },
+      [&] { result = output_delta(activation, loss, z, y, OutputDelta::jacobian, where); },
   };
   DeltaReport report{{{"closed_form, a given"}, {"closed_form"}, {"vjp"}, {"jacobian"}}};
   for (std::size_t i = 0; i < report.rows.size(); ++i) {

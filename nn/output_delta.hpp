@@ -94,7 +94,7 @@ Tensor<T> delta_by_jacobian(const F& f, const C& c, const Tensor<T>& z, const Te
 /// RowMixingError when f mixes the rows of a batch and was not declared to, by nn::mixes_rows(f).
 template <class F, class C, Real T, class Y>
 Tensor<T> output_delta(const F& f, const C& c, const Tensor<T>& z, const Tensor<Y>& y,
-                       OutputDelta way = OutputDelta::automatic) {
+                       OutputDelta way = OutputDelta::automatic, Where where = Where::here()) {
   const auto& activation = detail::as_function(f, static_cast<Activation*>(nullptr));
   const auto& loss = detail::as_function(c, static_cast<Loss*>(nullptr));
   const std::string_view f_name = detail::name_of(activation);
@@ -102,13 +102,16 @@ Tensor<T> output_delta(const F& f, const C& c, const Tensor<T>& z, const Tensor<
   if (way == OutputDelta::automatic) {
     way = detail::is_known_pair(f_name, key.name) ? OutputDelta::closed_form : OutputDelta::vjp;
   }
+  auto at_line = [&](const Tensor<T>& a, const Tensor<Y>& target) {
+    return detail::WithLine<decltype((loss))>{loss}(a, target, where);
+  };
   switch (way) {
     case OutputDelta::closed_form:
-      return detail::closed_form_head(f_name, key, z, y).delta;
+      return detail::closed_form_head(f_name, key, z, y, 1, {}, where).delta;
     case OutputDelta::jacobian:
-      return detail::delta_by_jacobian(activation, loss, z, y, detail::may_mix_rows(activation));
+      return detail::delta_by_jacobian(activation, at_line, z, y, detail::may_mix_rows(activation));
     default:
-      return detail::delta_by_sweep(activation, loss, z, y);
+      return detail::delta_by_sweep(activation, at_line, z, y);
   }
 }
 

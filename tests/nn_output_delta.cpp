@@ -171,6 +171,19 @@ TEST_CASE("an unknown pair has no closed form, and the message lists the known")
                   ValueError);
 }
 
+TEST_CASE("errors of a loss name the line that asked for delta") {
+  const Tensor<> two = ones({2, 4});
+  for (OutputDelta way : {OutputDelta::closed_form, OutputDelta::vjp, OutputDelta::jacobian}) {
+    CAPTURE(to_string(way));
+    const auto here = doctest::Contains("nn_output_delta.cpp:");
+    CHECK_THROWS_WITH_AS(nn::output_delta("linear", "mse", z, two, way), here, ShapeError);
+    if (way == OutputDelta::closed_form) continue;
+    CHECK_THROWS_WITH_AS(nn::output_delta("linear", nn::mae, z, two, way), here, ShapeError);
+    const auto each = elementwise([](auto a, auto y) { return square(a - y); });
+    CHECK_THROWS_WITH_AS(nn::output_delta("linear", each, z, two, way), here, ShapeError);
+  }
+}
+
 TEST_CASE("delta of a function that mixes rows") {
   auto mixing = [](const auto& x) {
     auto e = exp(x);
