@@ -18,11 +18,22 @@ function(build_and_run build_dir)
   run("${build_dir}/consumer")
 endfunction()
 
+# Those of examples/ that need nothing but the library; each stays under 40 lines.
+file(GLOB examples "${SOURCE_DIR}/examples/*.cpp")
+list(FILTER examples EXCLUDE REGEX "/notebook_")
+foreach(example IN LISTS examples)
+  file(STRINGS "${example}" lines)
+  list(LENGTH lines length)
+  if(length GREATER_EQUAL 40)
+    message(FATAL_ERROR "${example} has ${length} lines or more")
+  endif()
+endforeach()
+
 function(use_installed kind)
   set(prefix "${WORK_DIR}/${kind}-moved")
   file(RENAME "${WORK_DIR}/${kind}" "${prefix}")
 
-  configure("${WORK_DIR}/${kind}-cmake" "-DCMAKE_PREFIX_PATH=${prefix}" -DCMAKE_BUILD_TYPE=Release)
+  configure("${WORK_DIR}/${kind}-cmake" "-DCMAKE_PREFIX_PATH=${prefix}" -DCMAKE_BUILD_TYPE=Release ${ARGN})
   build_and_run("${WORK_DIR}/${kind}-cmake")
 
   # Beside the program, every installed header: one that includes a file left behind fails here.
@@ -60,7 +71,12 @@ list(GET kinds 0 kind)
 list(GET kinds 1 other_kind)
 
 run("${CMAKE_COMMAND}" --install "${BUILD_DIR}" --config "${CONFIG}" --prefix "${WORK_DIR}/${kind}")
-use_installed(${kind})
+use_installed(${kind} "-DEXAMPLES_DIR=${SOURCE_DIR}/examples")
+foreach(example IN LISTS examples)
+  cmake_path(GET example STEM name)
+  execute_process(COMMAND "${WORK_DIR}/${kind}-cmake/${name}" "${SOURCE_DIR}/examples/data/digits.csv.gz"
+    WORKING_DIRECTORY "${WORK_DIR}" COMMAND_ECHO STDOUT COMMAND_ERROR_IS_FATAL ANY)
+endforeach()
 
 # Debug without symbols: this asks whether it builds and links, and should not take long.
 configure("${WORK_DIR}/subdirectory" "-DTAPEGRAD_SOURCE_DIR=${SOURCE_DIR}" -DBUILD_SHARED_LIBS=${other_shared}
