@@ -8,6 +8,7 @@
 //     };
 //     nn::Dense{10, tempered};
 //     nn::Dense{128, elementwise([](auto x) { return x / (1 + exp(-x)); })};
+//     nn::Sequential<float>({nn::Dense{128}, nn::BatchNorm{}, nn::Activation("relu"), ...});   // a layer of its own
 
 #include <string>
 #include <type_traits>

@@ -358,6 +358,18 @@ TEST_CASE_TEMPLATE("LayerNorm by its formula, the same in training and predictio
   for (T slope : slopes.elements_view()) CHECK(std::isfinite(slope));
 }
 
+TEST_CASE("the Jacobian of LayerNorm is found to be diagonal plus rank 2, of BatchNorm in prediction diagonal") {
+  nn::Rng rng;
+  const Tensor<> x = random_tensor<double>({4, 6});
+  const Params<double> p = nn::LayerNorm{}.init<double>({6}, rng);
+  const auto layer_norm = batch_jacobian([&](const Tensor<>& z) { return call(nn::LayerNorm{}, p, z); })(x);
+  CHECK(layer_norm.structure() == Structure::diagonal_plus_low_rank);
+  CHECK(layer_norm.rank() == 2);
+  Params<double> state = nn::BatchNorm{}.state<double>({6});
+  const auto batch_norm = batch_jacobian([&](const Tensor<>& z) { return nn::BatchNorm{}(p, state, z, {}); })(x);
+  CHECK(batch_norm.structure() == Structure::diagonal);
+}
+
 TEST_CASE("normalisation has Keras' defaults") {
   nn::Rng rng;
   CHECK(nn::BatchNorm{}.momentum == 0.99);
