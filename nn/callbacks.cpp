@@ -37,19 +37,21 @@ int direction_of(const std::string& monitor, const std::string& mode) {
 namespace detail {
 
 void Best::require(const Epoch& epoch, const char* callback, const std::string& monitor, const std::string& mode) {
-  const std::string option = std::string(callback) + "{.monitor = \"" + monitor + "\"}";
-  const auto is_monitor = [&](const auto& entry) { return entry.first == std::string_view(monitor); };
-  if (std::ranges::none_of(epoch.logs, is_monitor)) {
+  const auto refuse_option = [&](const std::string& what) {
+    refuse(epoch, std::string(callback) + "{.monitor = \"" + monitor + "\"}: " + what);
+  };
+  if (std::ranges::none_of(epoch.logs, [&](const auto& log) { return log.first == std::string_view(monitor); })) {
     std::string known;
     for (const auto& [name, value] : epoch.logs) known += (known.empty() ? "" : ", ") + std::string(name);
-    refuse(epoch, option + ": the logs are " + known +
-                      (monitor.starts_with("val_") ? "; those of val_ need validation_data or validation_split" : ""));
+    const bool of_validation = monitor.starts_with("val_");
+    refuse_option("the logs are " + known +
+                  (of_validation ? "; those of val_ need validation_data or validation_split" : ""));
   }
   if (mode != "auto" && mode != "min" && mode != "max") {
-    refuse(epoch, option + ": mode is \"" + mode + "\"; it is \"auto\", \"min\" or \"max\"");
+    refuse_option("mode is \"" + mode + "\"; it is \"auto\", \"min\" or \"max\"");
   }
   if (direction_of(monitor, mode) == 0) {
-    refuse(epoch, option + ": whether more or less of it is better is not known; give mode = \"min\" or \"max\"");
+    refuse_option("whether more or less of it is better is not known; give mode = \"min\" or \"max\"");
   }
 }
 

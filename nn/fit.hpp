@@ -36,7 +36,7 @@ using RealTensor = std::variant<Tensor<double>, Tensor<float>>;
 /// Targets: numbers, or labels.
 using TargetTensor = std::variant<Tensor<double>, Tensor<float>, Tensor<std::int64_t>>;
 
-/// Inputs and targets, and perhaps a weight for each example: what evaluate takes, in one value.
+/// Inputs and targets, and perhaps a weight for each example.
 struct ValidationData {
   RealTensor x = {};
   TargetTensor y = {};

@@ -53,7 +53,8 @@ class Contents {
   [[noreturn]] void fail(const std::string& what) const { throw ValueError(caller_ + what + cure); }
 
  private:
-  static constexpr const char* cure = "; load it into a model with the layers and the optimiser of the one that was saved";
+  static constexpr const char* cure =
+      "; load it into a model with the layers and the optimiser of the one that was saved";
 
   Npz file_;
   std::string caller_;

@@ -116,8 +116,8 @@ class TAPEGRAD_EXPORT Sequential {
   /// training has come. The file appears whole or not at all, exact to the bit. Layers, loss and optimiser are code and
   /// are not in it. Throws ValueError before build, Error when the file cannot be written.
   void save(const std::string& path, Where where = Where::here()) const;
-  /// Reads what save has written into a model with the same layers, which is built for it where it is not. After compile
-  /// with the same optimiser, training goes on as if it had not stopped:
+  /// Reads what save has written into a model with the same layers, which is built for it where it is not. After
+  /// compile with the same optimiser, training goes on as if it had not stopped:
   ///
   ///     model.compile({...});
   ///     model.load("m.npz");

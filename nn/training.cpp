@@ -155,9 +155,9 @@ detail::BatchResult<T> Sequential<T>::step(const Dataset<T, Y>& batch, const Whe
     gradients = pullback(head.delta);
   }
   result.loss += add_penalties(gradients);
-  if (options_.clip_value) clip_by_value(gradients, *options_.clip_value);
-  if (options_.clip_global_norm) clip_by_global_norm(gradients, *options_.clip_global_norm);
-  options_.optimizer.step(parameters_, gradients);
+  if (options_.clip_value) clip_by_value(gradients, *options_.clip_value, where);
+  if (options_.clip_global_norm) clip_by_global_norm(gradients, *options_.clip_global_norm, where);
+  options_.optimizer.step(parameters_, gradients, where);
   ++steps_;
   return result;
 }

@@ -318,6 +318,28 @@ TEST_SUITE("allocation") {
                nn::LayerNorm{}, nn::Dense{10, "softmax"}},
               "categorical_crossentropy", nn::OutputDelta::automatic);
   }
+
+  TEST_CASE_TEMPLATE("fit with validation, weights, Adam and snapshots of the best epoch", T, float, double) {
+    random::Generator rng(1);
+    const Tensor<T> X = rng.normal<T>({203, 20});
+    const Tensor<T> y = one_hot<T>(argmax(slice(X, 1, 0, 10)), 10);
+    nn::Sequential<T> model({nn::Dense{16, "tanh"}, nn::Dense{10, "softmax"}});
+    model.compile({.optimizer = nn::Adam{},
+                   .loss = "categorical_crossentropy",
+                   .metrics = {"accuracy", "mse"},
+                   .clip_global_norm = 0.1});
+    std::array<Count, 8> after{};
+    model.fit(X, y,
+              {.epochs = 8,
+               .batch_size = 10,
+               .validation_split = 0.2,
+               .sample_weight = ones<T>({203}),
+               .callbacks = {nn::EarlyStopping{.patience = 100, .restore_best = true}, [&](nn::Epoch& e) {
+                               after[static_cast<std::size_t>(e.index)] = {allocations.load(), frees.load()};
+                             }}});
+    CHECK(after[7].allocations - after[5].allocations == 0);
+    CHECK(after[7].frees - after[5].frees == 0);
+  }
 }
 
 }  // namespace

@@ -418,7 +418,8 @@ TEST_CASE("weights of examples and of classes multiply the losses; metrics do no
   nn::Sequential<double> weighted = model_of(), repeating = model_of(), labelled = model_of();
   const nn::History h =
       weighted.fit(data.X, data.y, {.epochs = 4, .batch_size = 60, .sample_weight = astype<float>(weights)});
-  const nn::History r = repeating.fit(take(data.X, repeated), take(data.y, repeated), {.epochs = 4, .batch_size = 1000});
+  const nn::History r =
+      repeating.fit(take(data.X, repeated), take(data.y, repeated), {.epochs = 4, .batch_size = 1000});
   for (std::size_t k = 0; k < 4; ++k) {
     CHECK(h["loss"][k] * 60 == doctest::Approx(r["loss"][k] * static_cast<double>(rows.size())).epsilon(1e-13));
     CHECK(allclose(weighted.parameters()[k], repeating.parameters()[k], 0, 1e-13));
@@ -539,12 +540,12 @@ TEST_CASE("the rate falls on a plateau") {
   const std::vector<double> losses{3, 2, 2, 2, 1, 1, 1, 1, 1};
   std::vector<double> rates;
   nn::Sequential<double> model = classifier<double>();
-  model.fit(data.X, data.y,
-            {.epochs = 9,
-             .callbacks = {[&](nn::Epoch& e) { e.logs["loss"] = losses[static_cast<std::size_t>(e.index)]; },
-                           nn::ReduceLearningRateOnPlateau{
-                               .monitor = "loss", .factor = 0.5, .patience = 2, .minimum = 0.02},
-                           [&](nn::Epoch& e) { rates.push_back(e.learning_rate()); }}});
+  model.fit(
+      data.X, data.y,
+      {.epochs = 9,
+       .callbacks = {[&](nn::Epoch& e) { e.logs["loss"] = losses[static_cast<std::size_t>(e.index)]; },
+                     nn::ReduceLearningRateOnPlateau{.monitor = "loss", .factor = 0.5, .patience = 2, .minimum = 0.02},
+                     [&](nn::Epoch& e) { rates.push_back(e.learning_rate()); }}});
   CHECK(rates == std::vector<double>{0.1, 0.1, 0.1, 0.05, 0.05, 0.05, 0.025, 0.025, 0.02});
 }
 

@@ -1,6 +1,6 @@
-// A training run that saves a checkpoint after every epoch is killed by SIGKILL, again and again, at random moments, and
-// goes on from its file each time. The file must be whole after every kill, and the same, to the bit, as that of the same
-// epoch of a run that was never killed.
+// A training run that saves a checkpoint after every epoch is killed by SIGKILL, again and again, at random moments,
+// and goes on from its file each time. The file must be whole after every kill, and the same, to the bit, as that of
+// the same epoch of a run that was never killed.
 
 #include <fcntl.h>
 #include <signal.h>
@@ -53,8 +53,8 @@ void require(bool holds, const std::string& what) {
   std::exit(1);
 }
 
-/// A process that trains, and tells of each epoch just before its checkpoint; killed `delay` after it has told of so many epochs, or left to finish when that is 0. Whether
-/// it was killed.
+/// A process that trains, and tells of each epoch just before its checkpoint; killed `delay` after it has told of so
+/// many epochs, or left to finish when that is 0. Whether it was killed.
 bool run(const std::string& path, int told, Clock::duration delay) {
   int ends[2];
   require(pipe(ends) == 0, "pipe");
@@ -115,11 +115,11 @@ int main() {
   {
     Clock::time_point last = Clock::now();
     train(reference, {[&](nn::Epoch& e) {
-      e.save(reference);
-      epoch_time += (Clock::now() - last) / epochs;
-      expected.push_back(contents(reference));
-      last = Clock::now();
-    }});
+            e.save(reference);
+            epoch_time += (Clock::now() - last) / epochs;
+            expected.push_back(contents(reference));
+            last = Clock::now();
+          }});
   }
 
   const fs::path place = folder / "run";
