@@ -112,18 +112,17 @@ struct Linearisation {
     std::optional<Structured> own;
     if (keep) {
       searched([this] {
-        std::optional<Structured> found = search(true);
-        if (found && found->by_columns) {
-          formed([&] { matrix = reshape(written<T>(*found), full_shape()); });
-        } else {
-          structured = std::move(found);
+        structured = search(true);
+        if (structured && structured->by_columns) {
+          formed([this] { matrix = written<T>(*structured, full_shape()); });
+          structured.reset();
         }
       });
     } else if (!searched.done()) {
       own = search(true);
     }
-    if (own) return reshape(written<T>(*own), full_shape());
-    if (searched.done() && structured) return reshape(written<T>(*structured), full_shape());
+    if (own) return written<T>(*own, full_shape());
+    if (searched.done() && structured) return written<T>(*structured, full_shape());
     if (formed.done()) return matrix;
     if (!keep) return swept();
     formed([this] { matrix = swept(); });
@@ -179,9 +178,7 @@ struct Linearisation {
                        transposed ? out : in, where);
     if (function) function->recording.require_open(where);
     if (searched.done() && structured) {
-      const auto [batch, m, n] = blocks();
-      const Tensor<T> rows = reshape(v, {batch, transposed ? m : n}, where);
-      return reshape(structured_product(*structured, rows, transposed), transposed ? in : out, where);
+      return structured_product(*structured, v, transposed, transposed ? in : out, where);
     }
     return function ? swept_product(v, transposed, where) : matrix_product(v, transposed, where);
   }

@@ -102,10 +102,10 @@ thread_local PoolGuard guard;
   return block;
 }
 
-// Null when memory is out.
-inline void* take(std::size_t size_class, std::size_t bytes) {
+// Null when there is none.
+inline void* take_cached(std::size_t size_class, std::size_t bytes) {
   Pool::Block* block = pool.free[size_class];
-  if (!block) return fresh_block(size_class, bytes);
+  if (!block) return nullptr;
   unpoison(block, sizeof(Pool::Block));
   pool.free[size_class] = block->next;
   pool.cached_bytes -= class_bytes(size_class);
@@ -114,9 +114,15 @@ inline void* take(std::size_t size_class, std::size_t bytes) {
   return block;
 }
 
+// Null when memory is out.
+inline void* take(std::size_t size_class, std::size_t bytes) {
+  void* block = take_cached(size_class, bytes);
+  return block ? block : fresh_block(size_class, bytes);
+}
+
 // True when there is room for one more block, after the guard is made at first use, so that it is destroyed at thread
 // exit.
-[[gnu::noinline]] bool make_room(std::size_t bytes) noexcept {
+bool make_room(std::size_t bytes) noexcept {
   if (!pool.closed && pool.most_cached_bytes == 0) {
     pool.most_cached_bytes = std::size_t{1} << 30;
     static_cast<void>(&guard);
@@ -124,13 +130,8 @@ inline void* take(std::size_t size_class, std::size_t bytes) {
   return pool.cached_bytes + bytes <= pool.most_cached_bytes;
 }
 
-inline void give_back(void* block, std::size_t size_class) noexcept {
+inline void keep(void* block, std::size_t size_class) noexcept {
   const std::size_t bytes = class_bytes(size_class);
-  if (pool.cached_bytes + bytes > pool.most_cached_bytes && !make_room(bytes)) {
-    unpoison(block, bytes);
-    std::free(block);
-    return;
-  }
   unpoison(block, sizeof(Pool::Block));
   auto* head = static_cast<Pool::Block*>(block);
   head->next = pool.free[size_class];
@@ -139,25 +140,17 @@ inline void give_back(void* block, std::size_t size_class) noexcept {
   poison(block, bytes);
 }
 
-}  // namespace
-
-std::size_t size_of(Dtype dtype) {
-  switch (dtype) {
-    case Dtype::f32:
-      return sizeof(float);
-    case Dtype::f64:
-      return sizeof(double);
-    case Dtype::i64:
-      return sizeof(std::int64_t);
-    case Dtype::boolean:
-      return sizeof(bool);
-    case Dtype::object:
-      return 0;
-  }
-  return 0;
+[[gnu::noinline]] void keep_if_room(void* block, std::size_t size_class) noexcept {
+  const std::size_t bytes = class_bytes(size_class);
+  if (make_room(bytes)) return keep(block, size_class);
+  unpoison(block, bytes);
+  std::free(block);
 }
 
-namespace {
+inline void give_back(void* block, std::size_t size_class) noexcept {
+  if (pool.cached_bytes + class_bytes(size_class) > pool.most_cached_bytes) return keep_if_room(block, size_class);
+  keep(block, size_class);
+}
 
 [[noreturn, gnu::cold]] void throw_shape(const Shape& shape) {
   for (std::int64_t size : shape) {
@@ -184,7 +177,8 @@ std::size_t bytes_of(Dtype dtype, const Shape& shape) {
   return empty ? 0 : static_cast<std::size_t>(bytes);
 }
 
-Array* place_array(void* block, std::size_t size_class, Dtype dtype, Array* owner, void* data, const Shape& shape) {
+inline Array* place_array(void* block, std::size_t size_class, Dtype dtype, Array* owner, void* data,
+                          const Shape& shape) {
   auto* array = new (block) Array;
   array->references.store(1, std::memory_order_relaxed);
   array->size_class = static_cast<std::uint16_t>(size_class);
@@ -197,7 +191,10 @@ Array* place_array(void* block, std::size_t size_class, Dtype dtype, Array* owne
 
 }  // namespace
 
-Array* allocate(Dtype dtype, const Shape& shape) {
+namespace {
+
+// Of any size; `allocate` has done the small ones.
+[[gnu::noinline]] Array* allocate_any(Dtype dtype, const Shape& shape) {
   std::size_t bytes = bytes_of(dtype, shape) + sizeof(Array) + kernels::padding;
   std::size_t offset = sizeof(Array);
   if (bytes >= least_staggered) {
@@ -210,6 +207,22 @@ Array* allocate(Dtype dtype, const Shape& shape) {
   void* block = take(size_class, bytes);
   if (!block) throw_memory(shape, bytes);
   return place_array(block, size_class, dtype, nullptr, static_cast<std::byte*>(block) + offset, shape);
+}
+
+}  // namespace
+
+Array* allocate(Dtype dtype, const Shape& shape) {
+  constexpr std::int64_t small = most_chunks * chunk;
+  auto elements = static_cast<std::int64_t>(size_of(dtype));
+  for (std::int64_t size : shape) {
+    if (size <= 0 || size > small || (elements *= size) > small) return allocate_any(dtype, shape);
+  }
+  const std::size_t all = static_cast<std::size_t>(elements) + sizeof(Array) + kernels::padding;
+  const std::size_t size_class = (all + chunk_header + chunk - 1) / chunk;
+  if (size_class > most_chunks) return allocate_any(dtype, shape);
+  void* block = take_cached(size_class, all);
+  if (!block) return allocate_any(dtype, shape);
+  return place_array(block, size_class, dtype, nullptr, static_cast<std::byte*>(block) + sizeof(Array), shape);
 }
 
 Array* view(Array* array, const Shape& shape) {
@@ -229,11 +242,20 @@ Array* allocate_object(std::unique_ptr<Object> object) {
   return array;
 }
 
-void destroy(Array* array) {
+namespace {
+
+[[gnu::noinline]] void destroy_with_what_it_holds(Array* array) {
   Array* owner = array->owner;
   if (array->dtype == Dtype::object) delete static_cast<Object*>(array->data);
   give_back(array, array->size_class);
   release(owner);
+}
+
+}  // namespace
+
+void destroy(Array* array) {
+  if (array->owner || array->dtype == Dtype::object) return destroy_with_what_it_holds(array);
+  give_back(array, array->size_class);
 }
 
 void* pool_allocate(std::size_t bytes) {

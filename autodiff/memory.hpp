@@ -33,7 +33,22 @@ inline constexpr Dtype dtype_of = [] {
   }
 }();
 
-std::size_t size_of(Dtype dtype);
+/// Bytes of an element.
+constexpr std::size_t size_of(Dtype dtype) {
+  switch (dtype) {
+    case Dtype::f32:
+      return sizeof(float);
+    case Dtype::f64:
+      return sizeof(double);
+    case Dtype::i64:
+      return sizeof(std::int64_t);
+    case Dtype::boolean:
+      return sizeof(bool);
+    case Dtype::object:
+      break;
+  }
+  return 0;
+}
 
 /// Header of one block; the elements follow it, unless the array is another view of its owner's elements.
 struct Array {

@@ -167,13 +167,18 @@ class Push {
        Ones& ones, Terms& sum)
       : call_(call), k_(k), input_(input), in_(in), out_(out), column_pushes_(column_pushes), ones_(ones), sum_(sum) {}
 
-  // False where more would have to be pushed column by column than is left of `column_pushes`.
-  bool operator()(const Terms& terms) {
+  // False where more would have to be pushed column by column than is left of `column_pushes`. After the `last` push
+  // there are no terms.
+  bool operator()(Terms& terms, bool last) {
     for (const Diagonal& term : terms.diagonals()) {
       if (!push(term)) return false;
     }
-    for (const RankOne& term : terms.rank_ones()) sum_.add(RankOne{pushed(call_, k_, term.left), term.right});
-    return !terms.matrix() || push(*terms.matrix());
+    for (RankOne& term : terms.rank_ones()) {
+      sum_.add(RankOne{pushed(call_, k_, term.left), last ? std::move(term.right) : term.right});
+    }
+    if (terms.matrix() && !push(*terms.matrix())) return false;
+    if (last) terms.clear();
+    return true;
   }
 
  private:
@@ -240,13 +245,9 @@ class Push {
   Terms& sum_;
 };
 
-// Beyond this many terms, sweeps are as cheap.
-std::size_t most_terms(const Blocks& blocks) {
-  return static_cast<std::size_t>(std::clamp<std::int64_t>(blocks.n / 2, 4, 16));
-}
-
 bool few(const Terms& terms, const Blocks& blocks) {
-  return terms.diagonals().size() + terms.rank_ones().size() <= most_terms(blocks);
+  const auto most = static_cast<std::size_t>(std::clamp<std::int64_t>(blocks.n / 2, 4, most_terms));
+  return terms.diagonals().size() + terms.rank_ones().size() <= most;
 }
 
 }  // namespace
@@ -277,13 +278,14 @@ std::optional<Structured> Recording::structure(const Handle& output, std::size_t
   const Segment& s = segment_;
   const Shape& shape = s.tape->record(s.begin + static_cast<std::uint32_t>(input)).output->shape;
   const std::int64_t batch = axes.empty() ? 1 : shape.front();
-  if (shape.count() == 0 || output.shape().count() == 0) return std::nullopt;
+  if (shape.count() == 0 || output.shape().count() == 0) return {};
   // A batch axis is the first one here.
   const std::size_t first = axes.empty() ? 0 : 1;
   const std::int64_t n = shape.count(first, shape.rank());
   const auto blocks_of = [=](const Shape& value) { return Blocks{batch, value.count(first, value.rank()), n}; };
   const Blocks blocks = blocks_of(output.shape());
-  Structured result{{}, blocks};
+  std::optional<Structured> result(std::in_place);
+  result->blocks = blocks;
   // Columns are as many tangents as the input has elements, where a reverse sweep has as many adjoints as the output;
   // and a sweep takes all terms at once, so that it is cheaper where this happens often.
   constexpr int most_column_pushes = 2;
@@ -300,22 +302,24 @@ std::optional<Structured> Recording::structure(const Handle& output, std::size_t
     const Call call(s, s.begin + i);
     for (std::size_t k = 0; k < call.operand_count(); ++k) {
       const std::uint32_t from = call.operands(k).record;
-      if (from == no_record || from < s.begin || table[from - s.begin].zero()) continue;
+      if (from == no_record || from < s.begin) continue;
+      Terms& terms = table[from - s.begin];
+      if (terms.zero()) continue;
       const bool leading = axes.empty() || axes[i] == static_cast<BatchAxis>(call.output_shape().rank());
-      if (!leading || call.output_array().dtype != dtype_of<T> || !call.primitive().pushforward) return std::nullopt;
+      if (!leading || call.output_array().dtype != dtype_of<T> || !call.primitive().pushforward) return {};
       Push<T> push(call, k, shape, blocks_of(call.operand_shape(k)), blocks_of(call.output_shape()), column_pushes,
                    units, table[i]);
-      if (!push(table[from - s.begin])) return std::nullopt;
+      bool last_push = last[from - s.begin] == i;
+      for (std::size_t later = k + 1; later < call.operand_count(); ++later) {
+        if (call.operands(later).record == from) last_push = false;
+      }
+      if (!push(terms, last_push)) return {};
     }
-    if (!few(table[i], blocks)) return std::nullopt;
-    for (std::size_t k = 0; k < call.operand_count(); ++k) {
-      const std::uint32_t from = call.operands(k).record;
-      if (from != no_record && from >= s.begin && last[from - s.begin] == i) table[from - s.begin].clear();
-    }
+    if (!few(table[i], blocks)) return {};
   }
-  if (!worth_keeping<T>(table[end], blocks)) return std::nullopt;
-  result.terms = std::move(table[end]);
-  result.by_columns = column_pushes != allowed;
+  if (!worth_keeping<T>(table[end], blocks)) return {};
+  result->terms = std::move(table[end]);
+  result->by_columns = column_pushes != allowed;
   return result;
 }
 

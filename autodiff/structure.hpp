@@ -53,6 +53,7 @@ class Terms {
   bool zero() const { return diagonals_.empty() && rank_ones_.empty() && !matrix(); }
   const List<Diagonal>& diagonals() const { return diagonals_; }
   const List<RankOne>& rank_ones() const { return rank_ones_; }
+  List<RankOne>& rank_ones() { return rank_ones_; }
   /// Null where there is none.
   const Matrix* matrix() const { return matrix_.empty() ? nullptr : matrix_.data(); }
 
@@ -115,7 +116,10 @@ bool carry_diagonal(const Carried& carried);
 /// An element of the output's block moves down by `offset` against that of the operand.
 bool carry_moved(const Carried& carried, std::int64_t offset);
 
-/// A Jacobian in terms.
+/// Beyond this many diagonals and rank-one terms, sweeps are as cheap.
+inline constexpr std::int64_t most_terms = 16;
+
+/// A Jacobian in terms, few of them.
 struct Structured {
   Terms terms;
   Blocks blocks;
@@ -125,12 +129,13 @@ struct Structured {
 /// A factor as (batch, size of its row).
 template <Real T>
 Tensor<T> rows_of(const Handle& factor, const Blocks& blocks);
-/// All elements, (batch, m, n).
+/// All elements in the order of (batch, m, n), of the given shape.
 template <Real T>
-Tensor<T> written(const Structured& form);
-/// J v, v (batch, n), or J^T v, v (batch, m).
+Tensor<T> written(const Structured& form, const Shape& shape);
+/// J v, v in the order of (batch, n), or J^T v, v in that of (batch, m); the result has the given shape.
 template <Real T>
-Tensor<T> structured_product(const Structured& form, const Tensor<T>& v, bool transposed);
+Tensor<T> structured_product(const Structured& form, const Tensor<T>& v, bool transposed, const Shape& result,
+                             const Where& where);
 
 /// Few enough to be cheaper than a sweep, and finite: products of factors say nothing where one is infinite, and a
 /// sweep then still finds 0 where nothing asks for it.

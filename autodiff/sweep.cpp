@@ -65,21 +65,19 @@ void add_term(Handle& sum, Handle term) {
   });
 }
 
-Handle pushed(const Call& call, std::size_t k, const Handle& tangent) {
+namespace {
+
+[[noreturn, gnu::cold]] void throw_no_pushforward(const Call& call) {
+  throw ValueError(std::string(call.primitive().name) + to_string(call.where()) +
+                   ": the rule has no pushforward, which forward sweeps (jvp, hvp, some Jacobians) need");
+}
+
+// Behind seed axes, or from an operand of lower rank.
+[[gnu::noinline]] Handle pushed_with_seeds(const Call& call, std::size_t k, const Handle& tangent) {
   const Primitive& primitive = call.primitive();
-  if (!primitive.pushforward) {
-    throw ValueError(std::string(primitive.name) + to_string(call.where()) +
-                     ": the rule has no pushforward, which forward sweeps (jvp, hvp, some Jacobians) need");
-  }
   const Shape& output = call.output_shape();
   std::size_t own_rank = call.operand_shape(k).rank();
   const std::size_t seeds = tangent.shape().rank() - own_rank;
-  if (seeds == 0 && own_rank == output.rank()) {
-    Handle term = primitive.pushforward(call, k, tangent);
-    if (term.shape() == output) return term;
-    return with_real(term.array()->dtype,
-                     [&]<class T>(T) { return broadcast_to(Tensor<T>(std::move(term)), output).handle(); });
-  }
   return with_real(call.output_array().dtype, [&]<class T>(T) {
     const Shape full = tangent.shape().prefix(seeds).concat(output);
     Handle aligned = tangent;
@@ -91,6 +89,21 @@ Handle pushed(const Call& call, std::size_t k, const Handle& tangent) {
     Handle term = apply(primitive.pushforward, primitive.single_seed, call, k, aligned, own_rank, output);
     return term.shape() == full ? term : broadcast_to(Tensor<T>(term), full).handle();
   });
+}
+
+}  // namespace
+
+Handle pushed(const Call& call, std::size_t k, const Handle& tangent) {
+  const auto pushforward = call.primitive().pushforward;
+  if (!pushforward) throw_no_pushforward(call);
+  const Shape& output = call.output_shape();
+  if (tangent.shape().rank() != output.rank() || call.operand_shape(k).rank() != output.rank()) {
+    return pushed_with_seeds(call, k, tangent);
+  }
+  Handle term = pushforward(call, k, tangent);
+  if (term.shape() == output) return term;
+  return with_real(term.array()->dtype,
+                   [&]<class T>(T) { return broadcast_to(Tensor<T>(std::move(term)), output).handle(); });
 }
 
 void Recording::reverse(std::span<const Handle> outputs, std::span<const Handle> adjoints, std::span<Handle> inputs,

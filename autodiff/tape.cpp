@@ -44,7 +44,7 @@ void give_back_tape(Tape* tape) {
 
 constexpr std::uint32_t levels_below(int depth) { return static_cast<std::uint32_t>((std::uint64_t{1} << depth) - 1); }
 
-[[noreturn]] void throw_not_open(const Place& place, const char* operation, const Where& where) {
+[[noreturn, gnu::cold]] void throw_not_open(const Place& place, const char* operation, const Where& where) {
   const bool own = place.scope >> thread_shift == next_scope >> thread_shift;
   throw TapeError(std::string(operation) + to_string(where) +
                   (own ? ": an operand was recorded in a differentiated function that has returned, so its tape is "

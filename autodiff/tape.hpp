@@ -83,7 +83,7 @@ class Chunks {
   struct Raw {
     alignas(E) std::byte bytes[sizeof(E)];
   };
-  void grow() {
+  [[gnu::noinline]] void grow() {
     if (size_ == chunks_.size() * chunk) chunks_.push_back(std::make_unique_for_overwrite<Raw[]>(chunk));
     next_ = &chunks_[size_ / chunk][0];
     chunk_end_ = next_ + chunk;

@@ -23,17 +23,16 @@ class KernelTerms {
   explicit KernelTerms(const Structured& structured) {
     const Terms& terms = structured.terms;
     const Blocks& blocks = structured.blocks;
-    for (const RankOne& term : terms.rank_ones()) {
-      outers_.push_back({elements(term.left), elements(term.right)});
-    }
-    for (const Diagonal& term : terms.diagonals()) bands_.push_back({term.shift, elements(term.entries)});
+    std::int64_t outers = 0, bands = 0;
+    for (const RankOne& term : terms.rank_ones()) outers_[outers++] = {elements(term.left), elements(term.right)};
+    for (const Diagonal& term : terms.diagonals()) bands_[bands++] = {term.shift, elements(term.entries)};
     matrix_ = {.batch = blocks.batch,
                .m = blocks.m,
                .n = blocks.n,
-               .outer = outers_.data(),
-               .outers = static_cast<std::int64_t>(outers_.size()),
-               .band = bands_.data(),
-               .bands = static_cast<std::int64_t>(bands_.size()),
+               .outer = outers_,
+               .outers = outers,
+               .band = bands_,
+               .bands = bands,
                .triangle = kernels::Triangle::none,
                .scale = {}};
     if (!terms.matrix() || terms.matrix()->kind == Matrix::Kind::columns) return;
@@ -48,8 +47,8 @@ class KernelTerms {
  private:
   static const T* elements(const Handle& handle) { return handle.array()->template as<T>(); }
 
-  Terms::List<kernels::OuterProduct<T>> outers_;
-  Terms::List<kernels::Band<T>> bands_;
+  kernels::OuterProduct<T> outers_[most_terms];
+  kernels::Band<T> bands_[most_terms];
   Tensor<T> ones_;
   kernels::StructuredMatrix<T> matrix_;
 };
@@ -105,40 +104,46 @@ Tensor<T> traced_product(const Structured& structured, const Tensor<T>& v, bool 
 }  // namespace
 
 template <Real T>
-Tensor<T> written(const Structured& form) {
+Tensor<T> written(const Structured& form, const Shape& shape) {
   const Terms& terms = form.terms;
   const Blocks& blocks = form.blocks;
   const bool by_tensors = traced(terms);
   Tensor<T> matrix;
   if (terms.matrix() && (by_tensors || has_columns(terms))) {
-    matrix = transpose(columns_of<T>(*terms.matrix(), blocks, true), {1, 2, 0});
+    matrix = reshape(transpose(columns_of<T>(*terms.matrix(), blocks, true), {1, 2, 0}), shape);
     if (terms.diagonals().empty() && terms.rank_ones().empty()) return matrix;
   }
   Tensor<T> J;
   if (by_tensors) {
-    J = traced_dense<T>(form);
+    J = reshape(traced_dense<T>(form), shape);
   } else {
     const KernelTerms<T> kernel_terms(form);
-    J = Tensor<T>(Handle(allocate_like<T>({blocks.batch, blocks.m, blocks.n})));
-    kernels::kernels<T>().structured_dense(*kernel_terms, J.mutable_data());
+    Array* out = allocate_like<T>(shape);
+    kernels::kernels<T>().structured_dense(*kernel_terms, elements<T>(out));
+    J = Tensor<T>(Handle(out));
   }
   return matrix.handle() ? J + matrix : J;
 }
 
 template <Real T>
-Tensor<T> structured_product(const Structured& form, const Tensor<T>& v, bool transposed) {
-  if (v.traced() || traced(form.terms) || has_columns(form.terms)) return traced_product(form, v, transposed);
+Tensor<T> structured_product(const Structured& form, const Tensor<T>& v, bool transposed, const Shape& result,
+                             const Where& where) {
+  if (v.traced() || traced(form.terms) || has_columns(form.terms)) {
+    const auto [batch, m, n] = form.blocks;
+    const Tensor<T> rows = reshape(v, {batch, transposed ? m : n}, where);
+    return reshape(traced_product(form, rows, transposed), result, where);
+  }
   const KernelTerms<T> terms(form);
-  Tensor<T> y(Handle(allocate_like<T>({form.blocks.batch, transposed ? form.blocks.n : form.blocks.m})));
-  kernels::kernels<T>().structured_apply(*terms, transposed, v.data(), y.mutable_data());
-  return y;
+  Array* out = allocate_like<T>(result);
+  kernels::kernels<T>().structured_apply(*terms, transposed, v.data(), elements<T>(out));
+  return Tensor<T>(Handle(out));
 }
 
 template Tensor<float> rows_of(const Handle&, const Blocks&);
 template Tensor<double> rows_of(const Handle&, const Blocks&);
-template Tensor<float> written(const Structured&);
-template Tensor<double> written(const Structured&);
-template Tensor<float> structured_product(const Structured&, const Tensor<float>&, bool);
-template Tensor<double> structured_product(const Structured&, const Tensor<double>&, bool);
+template Tensor<float> written(const Structured&, const Shape&);
+template Tensor<double> written(const Structured&, const Shape&);
+template Tensor<float> structured_product(const Structured&, const Tensor<float>&, bool, const Shape&, const Where&);
+template Tensor<double> structured_product(const Structured&, const Tensor<double>&, bool, const Shape&, const Where&);
 
 }  // namespace tapegrad::detail

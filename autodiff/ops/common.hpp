@@ -9,13 +9,12 @@
 
 namespace tapegrad::detail {
 
+[[noreturn, gnu::cold]] void throw_no_value(const char* operation, const Where& where);
+
 /// The array of an operand. Throws ValueError for a tensor that was never given a value.
 template <class T>
 const Array& value_of(const Tensor<T>& x, const char* operation, const Where& where) {
-  if (!x.handle()) {
-    throw ValueError(std::string(operation) + to_string(where) +
-                     ": an operand has no value; it was default-constructed or moved from");
-  }
+  if (!x.handle()) throw_no_value(operation, where);
   return *x.handle().array();
 }
 

@@ -34,6 +34,7 @@ void run(kernels::ElementwiseKernel<T> kernel, T p, const Shape& out_shape, T* o
   std::array<Source<T>, K> sources;
   // Mostly every source is whole, one number for each row, or one number.
   const std::int64_t cols = out_shape.empty() ? 1 : out_shape.back();
+  const std::int64_t rows = out_shape.empty() ? 1 : out_shape.count(0, out_shape.rank() - 1);
   bool whole = true, simple = true;
   for (std::size_t k = 0; k < K; ++k) {
     const Shape& shape = in[k]->shape;
@@ -47,10 +48,9 @@ void run(kernels::ElementwiseKernel<T> kernel, T p, const Shape& out_shape, T* o
       simple = simple && (one || is_column_of(shape, out_shape)) && (full >> k & 1U) == 0;
     }
   }
-  const std::int64_t count = out_shape.count();
-  if (count == 0) return;
-  if (whole) return kernel(1, count, sources.data(), p, out);
-  if (simple) return kernel(count / cols, cols, sources.data(), p, out);
+  if (rows * cols == 0) return;
+  if (whole) return kernel(1, rows * cols, sources.data(), p, out);
+  if (simple) return kernel(rows, cols, sources.data(), p, out);
   std::array<const Shape*, K> shapes;
   for (std::size_t k = 0; k < K; ++k) shapes[k] = &in[k]->shape;
   const Loops<K> loops(out_shape, shapes, full);
@@ -82,8 +82,14 @@ Handle unary_product(const Call& call, std::size_t, const Handle& v) {
         return Op::product(vt, x, y).handle();
     }
     Handle out(allocate_like<T>(v.shape()));
-    run<3, T>(kernels::kernels<T>().unary[index_in<Op, ops::Unary>].product, p, v.shape(), elements<T>(out.array()),
-              {v.array(), &call.operand_array(0), &call.output_array()}, 0b101);
+    const auto product = kernels::kernels<T>().unary[index_in<Op, ops::Unary>].product;
+    const Array &x = call.operand_array(0), &y = call.output_array();
+    if (v.shape() == y.shape) {
+      const Source<T> in[] = {{v.array()->as<T>(), 0, true}, {x.as<T>(), 0, true}, {y.as<T>(), 0, true}};
+      product(1, y.shape.count(), in, p, elements<T>(out.array()));
+    } else {
+      run<3, T>(product, p, v.shape(), elements<T>(out.array()), {v.array(), &x, &y}, 0b101);
+    }
     return out;
   }
 }
@@ -99,7 +105,8 @@ Handle binary_product(const Call& call, std::size_t k, const Handle& v) {
     }
     // v may repeat, behind its seed axes, as an operand does.
     const Shape& own = call.output_shape();
-    Handle out(allocate_like<T>(v.shape().ends_with(own) ? v.shape() : seeded(v, own, own)));
+    Handle out(v.shape() == own || v.shape().ends_with(own) ? allocate_like<T>(v.shape())
+                                                            : allocate_like<T>(seeded(v, own, own)));
     run<4, T>(kernels::kernels<T>().binary[index_in<Op, ops::Binary>].product[k], T{}, out.shape(),
               elements<T>(out.array()),
               {v.array(), &call.operand_array(0), &call.operand_array(1), &call.output_array()}, 0b1000);

@@ -8,15 +8,34 @@
 namespace tapegrad {
 namespace detail {
 
+namespace {
+
+[[noreturn, gnu::cold]] void throw_axis(int axis, int rank, const char* operation, const Shape& shape,
+                                        const Where& where) {
+  throw ShapeError(
+      std::string(operation) + to_string(where) + ": axis " + std::to_string(axis) +
+      " is out of range for a tensor of shape " + to_string(shape) +
+      (rank == 0 ? ", which has no axes" : "; use " + std::to_string(-rank) + " to " + std::to_string(rank - 1)));
+}
+
+}  // namespace
+
 std::size_t normalise_axis(int axis, std::size_t rank, const char* operation, const Shape& shape, const Where& where) {
   const int n = static_cast<int>(rank);
-  if (axis < -n || axis >= n) {
-    throw ShapeError(std::string(operation) + to_string(where) + ": axis " + std::to_string(axis) +
-                     " is out of range for a tensor of shape " + to_string(shape) +
-                     (n == 0 ? ", which has no axes" : "; use " + std::to_string(-n) + " to " + std::to_string(n - 1)));
-  }
+  if (axis < -n || axis >= n) throw_axis(axis, n, operation, shape, where);
   return static_cast<std::size_t>(axis < 0 ? axis + n : axis);
 }
+
+namespace {
+
+[[noreturn, gnu::cold]] void throw_no_broadcast(const Shape& a, const Shape& b, std::size_t back, const char* operation,
+                                                const Where& where) {
+  throw ShapeError(std::string(operation) + to_string(where) + ": shapes " + to_string(a) + " and " + to_string(b) +
+                   " do not broadcast: sizes " + std::to_string(a.from_end(back)) + " and " +
+                   std::to_string(b.from_end(back)) + " of axis -" + std::to_string(back) + " differ and neither is 1");
+}
+
+}  // namespace
 
 Shape broadcast(const Shape& a, const Shape& b, const char* operation, const Where& where) {
   const Shape& longer = a.rank() >= b.rank() ? a : b;
@@ -26,15 +45,15 @@ Shape broadcast(const Shape& a, const Shape& b, const char* operation, const Whe
     std::int64_t& size = out[out.rank() - back];
     const std::int64_t other = shorter.from_end(back);
     if (size == other || other == 1) continue;
-    if (size != 1) {
-      throw ShapeError(std::string(operation) + to_string(where) + ": shapes " + to_string(a) + " and " + to_string(b) +
-                       " do not broadcast: sizes " + std::to_string(a.from_end(back)) + " and " +
-                       std::to_string(b.from_end(back)) + " of axis -" + std::to_string(back) +
-                       " differ and neither is 1");
-    }
+    if (size != 1) throw_no_broadcast(a, b, back, operation, where);
     size = other;
   }
   return out;
+}
+
+void throw_no_value(const char* operation, const Where& where) {
+  throw ValueError(std::string(operation) + to_string(where) +
+                   ": an operand has no value; it was default-constructed or moved from");
 }
 
 AxisView around(const Shape& shape, std::size_t first, std::size_t axes) {
@@ -331,7 +350,12 @@ Tensor<T> broadcast_to(const Tensor<T>& x, const Shape& shape, Where where) {
                      to_string(shape));
   }
   Array* out = allocate_like<T>(shape);
-  if (shape.count() != 0) {
+  const std::optional<AxisView> along = Real<T> ? repeated(in.shape, shape) : std::nullopt;
+  if (along) {
+    if constexpr (Real<T>) {
+      kernels::kernels<T>().spread(in.as<T>(), elements<T>(out), along->outer, along->count, along->inner, false);
+    }
+  } else if (shape.count() != 0) {
     const Loops<1> loops(shape, {&in.shape});
     loops.for_each_block([&](const auto& offset, std::int64_t at) {
       for (std::int64_t i = 0; i < loops.rows(); ++i) {
