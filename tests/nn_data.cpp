@@ -211,6 +211,7 @@ TEST_SUITE("nn_data") {
     }
     CHECK_THROWS_AS(nn::write_npz(folder.file("m.npz"), {{"a", mask}, {"a", mask}}), ValueError);
     CHECK_THROWS_AS(nn::write_npz(folder.file("m.npz"), {{"", mask}}), ValueError);
+    CHECK_THROWS_AS(nn::write_npz(folder.file("m.npz"), {{nn::Name("a\0b", 3), mask}}), ValueError);
     CHECK(nn::read_npz(folder.file("m.npz")).contains("W"));  // as it was
     CHECK(std::distance(fs::directory_iterator(folder.path), {}) == 2);
   }

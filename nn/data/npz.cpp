@@ -140,13 +140,15 @@ void write_npz(const std::string& path, const Named<AnyTensor>& arrays, const Np
   headers.reserve(arrays.size());
   for (const auto& [name, array] : arrays) {
     const std::string file = std::string(name) + std::string(suffix);
-    if (name.empty() || name.find('\0') != Name::npos || zip_name_locate(zip.get(), file.c_str(), 0) >= 0) {
-      throw ValueError(caller + ": " +
-                       (name.empty() ? "an array without a name" : "two arrays named " + std::string(name)));
+    if (name.empty() || name.find('\0') != Name::npos) {
+      throw ValueError(caller + ": the name \"" + detail::printable(name) + "\" is empty or holds a zero byte");
+    }
+    if (zip_name_locate(zip.get(), file.c_str(), 0) >= 0) {
+      throw ValueError(caller + ": two arrays are named \"" + detail::printable(name) + "\"");
     }
     zip_buffer_fragment_t parts[2];
     std::visit(
-        [&, &value = array]<class T>(const Tensor<T>& x) {
+        [&]<class T>(const Tensor<T>& x) {
           headers.push_back(detail::npy_header<T>(x.shape()));
           parts[0] = {reinterpret_cast<zip_uint8_t*>(headers.back().data()), headers.back().size()};
           // The archive only reads through these pointers.
