@@ -146,7 +146,7 @@ void write_npz(const std::string& path, const Named<AnyTensor>& arrays, const Np
     }
     zip_buffer_fragment_t parts[2];
     std::visit(
-        [&, &value = array]<class T>(const Tensor<T>& x) {
+        [&]<class T>(const Tensor<T>& x) {
           headers.push_back(detail::npy_header<T>(x.shape()));
           parts[0] = {reinterpret_cast<zip_uint8_t*>(headers.back().data()), headers.back().size()};
           // The archive only reads through these pointers.
