@@ -59,6 +59,10 @@ class Gathered {
 
   void append(const Tensor<T>& part) {
     if (!buffer_.handle()) buffer_ = zeros<T>(Shape{rows_}.concat(part.shape().suffix(1)));
+    if (filled_ + part.size() > buffer_.size()) {
+      throw ShapeError("the model's output is " + to_string(part.shape()) +
+                       " for a batch of fewer rows; a layer keeps the batch as the first axis");
+    }
     std::copy_n(part.data(), part.size(), buffer_.mutable_data() + filled_);
     filled_ += part.size();
   }

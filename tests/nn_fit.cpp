@@ -5,11 +5,13 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cmath>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <set>
 #include <sstream>
 #include <string>
 #include <tapegrad/autodiff.hpp>
@@ -227,6 +229,26 @@ TEST_CASE("a model is a function of its parameters") {
   CHECK_THROWS_AS(model(p, data.X), ShapeError);
 }
 
+TEST_CASE("what layers draw in training depends on the seed of the model and the number of the step alone") {
+  const Clouds<double> data(8);
+  const auto drawn = [&](std::uint64_t seed, std::vector<int> runs) {
+    std::vector<double> numbers;
+    const auto noting = [&](const nn::Params<double>&, const Tensor<>& x, nn::Mode mode) {
+      if (mode.training) numbers.push_back(mode.rng->uniform());
+      return x;
+    };
+    nn::Sequential<double> model({noting, nn::Dense{3, "softmax"}}, seed);
+    model.compile({.loss = "categorical_crossentropy"});
+    for (const int epochs : runs) model.fit(data.X, data.y, {.epochs = epochs, .batch_size = 4, .seed = 1});
+    return numbers;
+  };
+  const std::vector<double> numbers = drawn(1, {3});
+  REQUIRE(numbers.size() == 6);
+  CHECK(std::set<double>(numbers.begin(), numbers.end()).size() == 6);
+  CHECK(drawn(1, {1, 1, 1}) == numbers);
+  CHECK(drawn(2, {3}) != numbers);
+}
+
 TEST_CASE("early stopping waits, and gives back the best epoch") {
   const Clouds<double> data;
   // The validation loss of epoch k, by a callback that comes first.
@@ -260,6 +282,18 @@ TEST_CASE("early stopping waits, and gives back the best epoch") {
   CHECK(stopped_at({std::nan(""), 3, 2, 4}, {.patience = 3, .restore_best = true}, w) == 4);
   CHECK(same_bits(w.back(), w[2]));
   CHECK(stopped_at({1, 2, 3, 2.9}, {.patience = 1, .mode = "max"}, w) == 4);
+}
+
+TEST_CASE("the best epoch comes back with the statistics that layers keep") {
+  const Clouds<double> data;
+  nn::Sequential<double> model({nn::Dense{7, "tanh"}, nn::BatchNorm{}, nn::Dense{3, "softmax"}}, 3);
+  model.compile({.optimizer = nn::SGD{.learning_rate = 2}, .loss = "categorical_crossentropy"});
+  const nn::History h = model.fit(
+      data.X, data.y,
+      {.epochs = 12, .validation_split = 0.3, .callbacks = {nn::EarlyStopping{.patience = 100, .restore_best = true}}});
+  const double best = *std::ranges::min_element(h["val_loss"]);
+  CHECK(best < h["val_loss"].back());
+  CHECK(model.evaluate(slice(data.X, 0, 42, 60), slice(data.y, 0, 42, 60))["loss"] == best);
 }
 
 TEST_CASE("a callback begins anew with every fit") {
@@ -500,9 +534,9 @@ TEST_CASE_TEMPLATE("a saved model goes on as if it had not stopped, to the bit",
   options.epochs = 6;
   options.initial_epoch = second.epochs_trained();
   const nn::History rest = second.fit(data.X, data.y, options);
-  for (const auto& [name, column] : rest) {
-    CAPTURE(name);
-    CHECK(std::equal(column.begin(), column.end(), all[name].begin() + 2));
+  for (const auto& log : rest) {
+    CAPTURE(log.first);
+    CHECK(std::equal(log.second.begin(), log.second.end(), all[log.first].begin() + 2));
   }
   CHECK(same_bits(second.parameters(), whole.parameters()));
   CHECK(same_bits(second.predict(data.X), whole.predict(data.X)));
