@@ -23,7 +23,7 @@ class TAPEGRAD_EXPORT Npz {
   explicit Npz(const std::string& path, Where where = Where::here());
 
   /// The arrays' names, in the file's order.
-  const std::vector<std::string>& names() const;
+  std::vector<std::string> names() const;
   bool contains(const std::string& name) const;
   /// Throws ValueError, listing the names, for another name; else see read_npy.
   template <class T>
