@@ -2,14 +2,17 @@
 // tests/reference/seed1_train.npz, under every way of taking the output delta.
 #include <doctest/doctest.h>
 
-#include <cmath>
 #include <string>
 #include <tapegrad/autodiff.hpp>
 #include <tapegrad/nn.hpp>
 
+#include "trajectory.hpp"
+
 namespace {
 
 using namespace tapegrad;
+using trajectory::checksum_difference;
+using trajectory::largest_difference;
 
 const nn::Npz& reference() {
   static const nn::Npz file(TAPEGRAD_REFERENCE_DIR "/seed1_train.npz");
@@ -30,30 +33,8 @@ TensorList<double> initial() {
   return all;
 }
 
-double largest_difference(const TensorList<double>& a, const TensorList<double>& b) {
-  double largest = 0;
-  for (std::size_t i = 0; i < a.size(); ++i) {
-    REQUIRE(a[i].shape() == b[i].shape());
-    largest = std::max(largest, max(abs(a[i] - b[i])).item());
-  }
-  return largest;
-}
-
-// [sum a, sum a^2, sum a[k] cos k], each relative to the sum of its absolute terms.
-double checksum_difference(const Tensor<>& a, const Tensor<>& expected, std::int64_t step, std::int64_t parameter) {
-  double sums[3] = {}, sizes[3] = {};
-  for (std::int64_t k = 0; k < a.size(); ++k) {
-    const double x = a.data()[k], terms[3] = {x, x * x, x * std::cos(static_cast<double>(k))};
-    for (int i = 0; i < 3; ++i) {
-      sums[i] += terms[i];
-      sizes[i] += std::abs(terms[i]);
-    }
-  }
-  double largest = 0;
-  for (int i = 0; i < 3; ++i) {
-    largest = std::max(largest, std::abs(sums[i] - expected(step, parameter, i)) / std::max(sizes[i], 1.0));
-  }
-  return largest;
+Tensor<> recorded_checksum(const Tensor<>& checksums, std::int64_t step, std::size_t parameter) {
+  return take(take(checksums, Tensor<std::int64_t>(step)), Tensor<std::int64_t>(static_cast<std::int64_t>(parameter)));
 }
 
 Tensor<std::int64_t> batch_rows(std::int64_t step) {
@@ -99,7 +80,7 @@ void follow_200_steps(nn::Sequential<double>& model, const Data& data, const std
     if (loss_is_cross_entropy) CHECK(std::abs(loss - losses(step)) <= tolerance);
     const TensorList<double> weights = model.parameters();
     for (std::size_t p = 0; p < weights.size(); ++p) {
-      CHECK(checksum_difference(weights[p], checksums, step, static_cast<std::int64_t>(p)) <= tolerance);
+      CHECK(checksum_difference(weights[p], recorded_checksum(checksums, step, p)) <= tolerance);
     }
     const std::string after = run + "_step" + std::to_string(step + 1) + "_";
     if (reference().contains(after + "W0")) CHECK(largest_difference(weights, recorded(after)) <= tolerance);
@@ -204,7 +185,7 @@ TEST_CASE("notebook 001 to the letter, as a user's own training loop") {
     if (step < 200) {
       CHECK(std::abs(mean(C(a, y)).item() - losses(step)) <= 1e-12);
       for (std::size_t p = 0; p < 4; ++p) {
-        CHECK(checksum_difference(params[p], checksums, step, static_cast<std::int64_t>(p)) <= 1e-12);
+        CHECK(checksum_difference(params[p], recorded_checksum(checksums, step, p)) <= 1e-12);
       }
     }
     const std::string after = "lit_step" + std::to_string(step + 1) + "_";
