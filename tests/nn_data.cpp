@@ -199,6 +199,7 @@ TEST_SUITE("nn_data") {
       CHECK(contents(path) == contents(again));
       const nn::Npz file = nn::read_npz(path);
       CHECK(file.names() == std::vector<std::string>{"W", "0/gamma", "labels", "mask", "none"});
+      static_assert(!std::is_reference_v<decltype(nn::read_npz("").names())>);
       CHECK(same_bits(file.read<double>("W"), W));
       CHECK(same_bits(file.read<float>("0/gamma"), awkward<float>()));
       CHECK(same_bits(file.read<std::int64_t>("labels"), Tensor<std::int64_t>{3, 1}));

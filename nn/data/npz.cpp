@@ -94,7 +94,7 @@ Npz::Npz(const std::string& path, Where where) : archive_(std::make_shared<Archi
   }
 }
 
-std::vector<std::string> Npz::names() const { return archive_->names; }
+const std::vector<std::string>& Npz::names() const& { return archive_->names; }
 
 bool Npz::contains(const std::string& name) const { return archive_->members.contains(name); }
 

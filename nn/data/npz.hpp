@@ -8,6 +8,7 @@
 
 #include <memory>
 #include <string>
+#include <utility>
 #include <variant>
 #include <vector>
 
@@ -23,7 +24,9 @@ class TAPEGRAD_EXPORT Npz {
   explicit Npz(const std::string& path, Where where = Where::here());
 
   /// The arrays' names, in the file's order.
-  std::vector<std::string> names() const;
+  const std::vector<std::string>& names() const&;
+  /// Of a temporary a copy, so that `for (... : read_npz(path).names())` outlives it.
+  std::vector<std::string> names() && { return std::as_const(*this).names(); }
   bool contains(const std::string& name) const;
   /// Throws ValueError, listing the names, for another name; else see read_npy.
   template <class T>
