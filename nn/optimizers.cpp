@@ -6,77 +6,15 @@
 #include <sstream>
 
 #include "../autodiff/ops.hpp"
+#include "../autodiff/update.hpp"
 
 namespace tapegrad::nn {
 
-// ---------------------------------------------------------------------------------------------- the loops
-//
-// Each is one pass, in place, so that w need not go through another buffer; plain functions, which compilers vectorise
-// well.
+// -------------------------------------------------------------------------------------------------- options
 
 namespace {
 
-template <class T>
-void subtract_scaled(T* __restrict w, const T* __restrict g, std::int64_t n, T rate) {
-  for (std::int64_t i = 0; i < n; ++i) w[i] -= rate * g[i];
-}
-
-template <class T>
-void momentum_pass(T* __restrict w, T* __restrict v, const T* __restrict g, std::int64_t n, T momentum, T rate) {
-  for (std::int64_t i = 0; i < n; ++i) {
-    v[i] = momentum * v[i] - rate * g[i];
-    w[i] += v[i];
-  }
-}
-
-template <class T>
-void nesterov_pass(T* __restrict w, T* __restrict v, const T* __restrict g, std::int64_t n, T momentum, T rate) {
-  for (std::int64_t i = 0; i < n; ++i) {
-    v[i] = momentum * v[i] - rate * g[i];
-    w[i] += momentum * v[i] - rate * g[i];
-  }
-}
-
-/// Both places of epsilon: it is scaled by the correction of bias, or not.
-template <class T>
-void adam_pass(T* __restrict w, T* __restrict m, T* __restrict v, const T* __restrict g, std::int64_t n, T keep,
-               T new_m, T new_v, T rate, T epsilon) {
-  for (std::int64_t i = 0; i < n; ++i) {
-    m[i] += new_m * (g[i] - m[i]);
-    v[i] += new_v * (g[i] * g[i] - v[i]);
-    w[i] = keep * w[i] - rate * m[i] / (std::sqrt(v[i]) + epsilon);
-  }
-}
-
-/// Of RMSprop and Adagrad: v <- old v + fresh g^2, and w. One of the two epsilons is 0.
-template <class T>
-void root_pass(T* __restrict w, T* __restrict v, const T* __restrict g, std::int64_t n, T old, T fresh, T rate,
-               T inside, T outside) {
-  for (std::int64_t i = 0; i < n; ++i) {
-    v[i] = old * v[i] + fresh * (g[i] * g[i]);
-    w[i] -= rate * g[i] / (std::sqrt(v[i] + inside) + outside);
-  }
-}
-
-/// RMSprop with all that it can have; a and b may be null.
-template <class T>
-void rmsprop_pass(T* __restrict w, T* __restrict v, T* __restrict a, T* __restrict b, const T* __restrict g,
-                  std::int64_t n, T rho, T momentum, T rate, T inside, T outside) {
-  const T fresh = 1 - rho;
-  for (std::int64_t i = 0; i < n; ++i) {
-    v[i] = rho * v[i] + fresh * (g[i] * g[i]);
-    T variance = v[i];
-    if (a) {
-      a[i] = rho * a[i] + fresh * g[i];
-      variance = std::max(v[i] - a[i] * a[i], T{0});
-    }
-    T u = rate * g[i] / (std::sqrt(variance + inside) + outside);
-    if (b) u = b[i] = momentum * b[i] + u;
-    w[i] -= u;
-  }
-}
-
-// -------------------------------------------------------------------------------------------------- options
+using tapegrad::detail::AdamUpdate, tapegrad::detail::MomentumUpdate, tapegrad::detail::RootUpdate;
 
 [[noreturn]] void refuse(const char* rule, const char* option, double value, const char* demand) {
   std::ostringstream text;
@@ -119,11 +57,13 @@ Params<T> SGD::slots(const Tensor<T>& w) const {
 
 template <Real T>
 void SGD::update(Tensor<T>& w, const Tensor<T>& gradient, Params<T>& slots, const Step& step) const {
-  const T rate = static_cast<T>(step.rate), m = static_cast<T>(momentum);
-  T* values = w.mutable_data(Where{});
-  const T* g = gradient.data();
-  if (momentum == 0) return subtract_scaled(values, g, w.size(), rate);
-  (nesterov ? nesterov_pass<T> : momentum_pass<T>)(values, writable(slots, "v"), g, w.size(), m, rate);
+  run(MomentumUpdate<T>{.n = w.size(),
+                        .g = gradient.data(),
+                        .w = w.mutable_data(Where{}),
+                        .v = momentum != 0 ? writable(slots, "v") : nullptr,
+                        .momentum = static_cast<T>(momentum),
+                        .rate = static_cast<T>(step.rate),
+                        .nesterov = nesterov});
 }
 
 namespace {
@@ -143,9 +83,16 @@ void adam_update(const Rule& rule, Tensor<T>& w, const Tensor<T>& gradient, Para
   const double correction_1 = 1 - std::pow(rule.beta_1, t), root_2 = std::sqrt(1 - std::pow(rule.beta_2, t));
   // sqrt(v') + epsilon = (sqrt(v) + epsilon root_2) / root_2.
   const double epsilon = rule.epsilon_place == EpsilonPlace::torch ? rule.epsilon * root_2 : rule.epsilon;
-  adam_pass(w.mutable_data(Where{}), writable(slots, "m"), writable(slots, "v"), gradient.data(), w.size(),
-            static_cast<T>(keep), static_cast<T>(1 - rule.beta_1), static_cast<T>(1 - rule.beta_2),
-            static_cast<T>(step.rate * root_2 / correction_1), static_cast<T>(epsilon));
+  run(AdamUpdate<T>{.n = w.size(),
+                    .g = gradient.data(),
+                    .w = w.mutable_data(Where{}),
+                    .m = writable(slots, "m"),
+                    .v = writable(slots, "v"),
+                    .keep = static_cast<T>(keep),
+                    .new_m = static_cast<T>(1 - rule.beta_1),
+                    .new_v = static_cast<T>(1 - rule.beta_2),
+                    .rate = static_cast<T>(step.rate * root_2 / correction_1),
+                    .epsilon = static_cast<T>(epsilon)});
 }
 
 }  // namespace
@@ -185,15 +132,19 @@ Params<T> RMSprop::slots(const Tensor<T>& w) const {
 template <Real T>
 void RMSprop::update(Tensor<T>& w, const Tensor<T>& gradient, Params<T>& slots, const Step& step) const {
   const bool keras = epsilon_place == EpsilonPlace::keras;
-  const T rate = static_cast<T>(step.rate), e = static_cast<T>(epsilon), inside = keras ? e : 0,
-          outside = keras ? 0 : e;
-  const T decay = static_cast<T>(rho);
-  T *values = w.mutable_data(Where{}), *v = writable(slots, "v");
-  if (momentum == 0 && !centered) {
-    return root_pass(values, v, gradient.data(), w.size(), decay, 1 - decay, rate, inside, outside);
-  }
-  rmsprop_pass(values, v, centered ? writable(slots, "a") : nullptr, momentum != 0 ? writable(slots, "b") : nullptr,
-               gradient.data(), w.size(), decay, static_cast<T>(momentum), rate, inside, outside);
+  const T e = static_cast<T>(epsilon), decay = static_cast<T>(rho);
+  run(RootUpdate<T>{.n = w.size(),
+                    .g = gradient.data(),
+                    .w = w.mutable_data(Where{}),
+                    .v = writable(slots, "v"),
+                    .a = centered ? writable(slots, "a") : nullptr,
+                    .b = momentum != 0 ? writable(slots, "b") : nullptr,
+                    .old = decay,
+                    .fresh = 1 - decay,
+                    .momentum = static_cast<T>(momentum),
+                    .rate = static_cast<T>(step.rate),
+                    .inside = keras ? e : 0,
+                    .outside = keras ? 0 : e});
 }
 
 template <Real T>
@@ -207,8 +158,18 @@ template <Real T>
 void Adagrad::update(Tensor<T>& w, const Tensor<T>& gradient, Params<T>& slots, const Step& step) const {
   const bool keras = epsilon_place == EpsilonPlace::keras;
   const T e = static_cast<T>(epsilon);
-  root_pass(w.mutable_data(Where{}), writable(slots, "v"), gradient.data(), w.size(), T{1}, T{1},
-            static_cast<T>(step.rate), keras ? e : T{0}, keras ? T{0} : e);
+  run(RootUpdate<T>{.n = w.size(),
+                    .g = gradient.data(),
+                    .w = w.mutable_data(Where{}),
+                    .v = writable(slots, "v"),
+                    .a = nullptr,
+                    .b = nullptr,
+                    .old = 1,
+                    .fresh = 1,
+                    .momentum = 0,
+                    .rate = static_cast<T>(step.rate),
+                    .inside = keras ? e : 0,
+                    .outside = keras ? 0 : e});
 }
 
 template Params<float> SGD::slots(const Tensor<float>&) const;

@@ -14,10 +14,9 @@ namespace {
 class Contents {
  public:
   Contents(const std::string& path, const Where& where)
-      : file_(path, where),
-        caller_("load" + to_string(where) + ": " + path),
-        where_(where),
-        left_(file_.names().begin(), file_.names().end()) {}
+      : file_(path, where), caller_("load" + to_string(where) + ": " + path), where_(where) {
+    for (std::string& name : file_.names()) left_.insert(std::move(name));
+  }
 
   bool contains(const std::string& name) const { return file_.contains(name); }
 

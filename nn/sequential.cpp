@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <functional>
 #include <iostream>
 
 #include "../autodiff/jacobian.hpp"
@@ -248,7 +249,10 @@ double Sequential<T>::add_penalties(Parameters& gradients) const {
         value_and_grad([&](const Params<T>& p) { return layers_[i].penalty(p).value(); })(parameters_[i]);
     total += static_cast<double>(penalty.item());
     auto slope = slopes.begin();
-    for (auto& [name, gradient] : gradients[i]) gradient = gradient + (slope++)->second;
+    for (auto& [name, gradient] : gradients[i]) {
+      T* sums = gradient.mutable_data(Where{});
+      std::transform(sums, sums + gradient.size(), (slope++)->second.data(), sums, std::plus{});
+    }
   }
   return total;
 }

@@ -394,6 +394,48 @@ TEST_CASE_TEMPLATE("kernels: add_to writes nothing beyond n", T, float, double) 
   }
 }
 
+TEST_CASE_TEMPLATE("kernels: an update of parameters gives the same bits by every table", T, float, double) {
+  const T big{0.9F}, small{0.1F}, tiny{1e-3F};
+  for (int64_t n = 0; n <= 70; ++n) {
+    CAPTURE(n);
+    const auto g = input<T>(n), start = input<T>(n);
+    // update(kernels, w, others): the other arrays, of positive elements.
+    const auto compare = [&](auto update) {
+      std::vector<std::vector<T>> results;
+      for (const Table<T>& table : tables<T>()) {
+        std::vector<Output<T>> arrays(4, Output<T>(n));
+        for (Output<T>& array : arrays) {
+          for (int64_t i = 0; i < n; ++i) array.data()[i] = std::abs(start[static_cast<std::size_t>(i)]);
+        }
+        update(*table.kernels, arrays[0].data(), arrays[1].data(), arrays[2].data(), arrays[3].data());
+        std::vector<T>& result = results.emplace_back();
+        for (Output<T>& array : arrays) {
+          CHECK(array.guard_intact());
+          result.insert(result.end(), array.data(), array.data() + n);
+        }
+        CHECK(result == results.front());
+        CHECK(std::none_of(result.begin(), result.end(), [](T x) { return std::isnan(x); }));
+      }
+    };
+    for (const bool nesterov : {false, true}) {
+      compare([&](const Kernels<T>& k, T* w, T* v, T*, T*) {
+        k.momentum_update({n, g.data(), w, v, big, small, nesterov});
+      });
+    }
+    compare([&](const Kernels<T>& k, T* w, T*, T*, T*) {
+      k.momentum_update({n, g.data(), w, nullptr, T{0}, small, false});
+    });
+    compare([&](const Kernels<T>& k, T* w, T* m, T* v, T*) {
+      k.adam_update({n, g.data(), w, m, v, big, small, tiny, small, tiny});
+    });
+    for (const bool all : {false, true}) {
+      compare([&](const Kernels<T>& k, T* w, T* v, T* a, T* b) {
+        k.root_update({n, g.data(), w, v, all ? a : nullptr, all ? b : nullptr, big, small, big, small, tiny, tiny});
+      });
+    }
+  }
+}
+
 TEST_CASE("kernels: the chosen table belongs to the named instruction set") {
   const std::string name = isa();
   CHECK((name == "baseline" || name == "x86-64-v3"));

@@ -224,6 +224,27 @@ TEST_CASE("every rule is the published one, in double and in float") {
   }
 }
 
+TEST_CASE_TEMPLATE("every element moves as if it were alone", T, float, double) {
+  for (const NamedRule& rule : all_rules()) {
+    CAPTURE(rule.name);
+    for (std::int64_t n = 0; n <= 40; ++n) {
+      CAPTURE(n);
+      const Tensor<T> g = linspace<T>(-3, 4, n);
+      nn::Optimizer together = rule.optimizer, apart = rule.optimizer;
+      Tensor<T> w = linspace<T>(2, -1, n);
+      std::vector<Tensor<T>> elements, gradients;
+      for (std::int64_t i = 0; i < n; ++i) elements.emplace_back(w(i)), gradients.emplace_back(g(i));
+      for (int t = 0; t < 3; ++t) {
+        together.step(w, g);
+        apart.step(elements, gradients);
+      }
+      bool equal = true;
+      for (std::int64_t i = 0; i < n; ++i) equal &= w(i) == elements[static_cast<std::size_t>(i)].item();
+      CHECK(equal);
+    }
+  }
+}
+
 TEST_CASE("the two places of epsilon are two rules") {
   std::map<std::string, Tensor<>> after;
   for (const NamedRule& rule : all_rules()) {

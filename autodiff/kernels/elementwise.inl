@@ -127,15 +127,9 @@ template <class Op, class T>
   }
 }
 
-
-// Four vectors at a time: of sums and products the loop itself would take a third.
 template <class Op, class T, class... R>
 inline void value_row(std::int64_t cols, T* out, const R&... in) {
-  std::int64_t j = 0;
-  for (; j + 3 * width<T> < cols; j += 4 * width<T>) {
-    unroll<4>([&](auto i) { store(out + j + i * width<T>, Op::value(in(j + i * width<T>)...)); });
-  }
-  for (; j < cols; j += width<T>) store(out + j, Op::value(in(j)...));
+  each_vector<T>(cols, [&](std::int64_t j) { store(out + j, Op::value(in(j)...)); });
 }
 
 template <class Op, class T, bool a_steps, bool b_steps>

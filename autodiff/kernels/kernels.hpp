@@ -10,6 +10,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "../update.hpp"
+
 namespace tapegrad::kernels {
 
 inline constexpr std::size_t padding = 32;
@@ -107,6 +109,10 @@ struct Kernels {
   bool (*all_finite)(const T* x, std::int64_t n);
 
   void (*add_to)(T* y, const T* x, std::int64_t n);  // y += x
+
+  void (*momentum_update)(const detail::MomentumUpdate<T>& update);
+  void (*adam_update)(const detail::AdamUpdate<T>& update);
+  void (*root_update)(const detail::RootUpdate<T>& update);
 };
 
 // The table for this CPU, or the one that TAPEGRAD_ISA=baseline forces; null until the first call.

@@ -8,6 +8,7 @@
 #include "softmax.inl"
 #include "structured.inl"
 #include "transpose.inl"
+#include "update.inl"
 
 namespace tapegrad::kernels {
 namespace {
@@ -34,6 +35,9 @@ inline constexpr Kernels<T> table = {
     .structured_apply = structured_apply<T>,
     .all_finite = all_finite<T>,
     .add_to = add_to<T>,
+    .momentum_update = momentum_update<T>,
+    .adam_update = adam_update<T>,
+    .root_update = root_update<T>,
 };
 
 }  // namespace

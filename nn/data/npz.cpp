@@ -102,7 +102,7 @@ template <class T>
 Tensor<T> Npz::read(const std::string& name, Where where) const {
   const auto found = archive_->members.find(name);
   if (found == archive_->members.end()) {
-    const detail::PoolVector<std::string_view> known(names().begin(), names().end());
+    const detail::PoolVector<std::string_view> known(archive_->names.begin(), archive_->names.end());
     detail::throw_unknown("array in " + archive_->path, name, known, where);
   }
   const std::lock_guard lock(archive_->in_use);
