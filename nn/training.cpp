@@ -101,11 +101,11 @@ detail::BatchResult<T> Sequential<T>::evaluate_batch(const Dataset<T, Y>& batch,
   const Activation& activation = layers_.back().activation();
   const Tensor<T> z = run_plain(batch.x, true, caller, where);
   detail::OutputHead<T> head;
-  if (way == OutputDelta::closed_form || batch.weights.handle()) {
+  if (way == OutputDelta::closed_form) {
     head = detail::output_head(activation, options_.loss, z, batch.y, way, 1, batch.weights, where);
   } else {
     head.prediction = activation(z);
-    head.loss = options_.loss(head.prediction, batch.y, where);
+    head.loss = detail::weighted(options_.loss(head.prediction, batch.y, where), batch.weights, where);
   }
   return {mean_loss(head, batch, where), std::move(head.prediction)};
 }
