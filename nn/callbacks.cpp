@@ -3,16 +3,20 @@
 #include <algorithm>
 #include <cmath>
 #include <fstream>
-#include <limits>
-#include <locale>
-#include <sstream>
 #include <string_view>
+
+#include "history.hpp"
 
 namespace tapegrad::nn {
 namespace {
 
 [[noreturn]] void refuse(const Epoch& epoch, const std::string& what) {
   throw ValueError("fit" + to_string(epoch.where()) + ": " + what);
+}
+
+void require_patience(const Epoch& epoch, const char* callback, std::int64_t patience) {
+  if (patience >= 0) return;
+  refuse(epoch, std::string(callback) + ": patience is " + std::to_string(patience) + "; it is a number of epochs");
 }
 
 /// 1 where a larger value is better, -1 where a smaller one is, 0 where that is not known.
@@ -66,6 +70,11 @@ bool Best::improved(const Epoch& epoch, const std::string& monitor, const std::s
 
 }  // namespace detail
 
+void EarlyStopping::begin(Epoch& epoch) const {
+  detail::Best::require(epoch, "EarlyStopping", monitor, mode);
+  require_patience(epoch, "EarlyStopping", patience);
+}
+
 void EarlyStopping::operator()(Epoch& epoch) {
   if (best.improved(epoch, monitor, mode, min_delta)) {
     if (restore_best) epoch.restore_at_end();
@@ -75,38 +84,32 @@ void EarlyStopping::operator()(Epoch& epoch) {
 }
 
 void ModelCheckpoint::operator()(Epoch& epoch) {
+  if (!best.value) best.value = initial_best;
   if (save_best_only && !best.improved(epoch, monitor, mode, 0)) return;
   std::string file = path;
   constexpr std::string_view place = "{epoch}";
-  if (const std::size_t at = file.find(place); at != std::string::npos) {
-    file.replace(at, place.size(), std::to_string(epoch.index + 1));
+  const std::string number = std::to_string(epoch.index + 1);
+  for (std::size_t at = 0; (at = file.find(place, at)) != std::string::npos; at += number.size()) {
+    file.replace(at, place.size(), number);
   }
   epoch.save(file);
 }
 
 void CsvLogger::operator()(Epoch& epoch) const {
-  std::ostringstream header, line;
-  line.imbue(std::locale::classic());
-  line.precision(std::numeric_limits<double>::max_digits10);
-  header << "epoch";
-  line << epoch.index + 1;
-  for (const auto& [name, value] : epoch.logs) {
-    header << ',' << name;
-    line << ',' << value;
-  }
+  const std::string header = detail::csv_header(epoch.logs);
   const bool first = epoch.index == epoch.first;
   std::string present;
   if (first && append) {
     std::ifstream before(path);
     std::getline(before, present);
-    if (!present.empty() && present != header.str()) {
-      refuse(epoch, "CsvLogger: " + path + " begins with \"" + present + "\", not with \"" + header.str() +
+    if (!present.empty() && present != header) {
+      refuse(epoch, "CsvLogger: " + path + " begins with \"" + present + "\", not with \"" + header +
                         "\"; give another path, or append = false");
     }
   }
   std::ofstream file(path, first && present.empty() ? std::ios::trunc : std::ios::app);
-  if (first && present.empty()) file << header.str() << '\n';
-  file << line.str() << '\n';
+  if (first && present.empty()) file << header << '\n';
+  file << detail::csv_line(epoch.index + 1, epoch.logs) << '\n';
   file.close();
   if (!file) throw Error("fit" + to_string(epoch.where()) + ": CsvLogger: cannot write " + path);
 }
@@ -114,6 +117,15 @@ void CsvLogger::operator()(Epoch& epoch) const {
 void LearningRateScheduler::begin(Epoch& epoch) const {
   if (!function) refuse(epoch, "LearningRateScheduler needs a function of (epoch, rate)");
   epoch.set_learning_rate(function(epoch.index, epoch.learning_rate()));
+}
+
+void ReduceLearningRateOnPlateau::begin(Epoch& epoch) const {
+  const char* const name = "ReduceLearningRateOnPlateau";
+  detail::Best::require(epoch, name, monitor, mode);
+  require_patience(epoch, name, patience);
+  if (!(factor > 0 && factor < 1)) {
+    refuse(epoch, std::string(name) + ": factor is " + std::to_string(factor) + "; it is between 0 and 1");
+  }
 }
 
 void ReduceLearningRateOnPlateau::operator()(Epoch& epoch) {

@@ -41,7 +41,7 @@ class TAPEGRAD_EXPORT Epoch {
   std::int64_t epochs = 0;  // the number that fit was given
   double seconds = 0;
   /// "loss" and the metrics of the training, then those of the validation, each with "val_" before its name. logs[name]
-  /// throws ValueError for another name.
+  /// throws ValueError for another name. What callbacks write or add here stands in the history.
   Logs logs;
 
   /// Ends training after this epoch.
@@ -131,7 +131,8 @@ struct TAPEGRAD_EXPORT Best {
 
 /// Ends training when `monitor` has not improved by more than min_delta for `patience` epochs. With restore_best the
 /// model ends with the parameters of its best epoch, also when training ends for another reason; the state of the
-/// optimiser stays that of the last step. Throws ValueError before training for a name that is not in the logs.
+/// optimiser stays that of the last step. Throws ValueError before training for a name that is not in the logs or
+/// negative patience.
 struct TAPEGRAD_EXPORT EarlyStopping {
   std::string monitor = "val_loss";
   double min_delta = 0;
@@ -140,17 +141,19 @@ struct TAPEGRAD_EXPORT EarlyStopping {
   bool restore_best = false;
   detail::Best best = {};
 
-  void begin(Epoch& epoch) const { detail::Best::require(epoch, "EarlyStopping", monitor, mode); }
+  void begin(Epoch& epoch) const;
   void operator()(Epoch& epoch);
 };
 
 /// Saves the model after each epoch, so that the file is whole at any moment. "{epoch}" in the path stands for the
-/// number of the epoch, from 1. With save_best_only it is saved only when `monitor` has improved.
+/// number of the epoch, from 1. With save_best_only it is saved only when `monitor` has improved, in this fit or,
+/// given, on initial_best: without it the first epoch of a fit that goes on with a saved model replaces a better file.
 struct TAPEGRAD_EXPORT ModelCheckpoint {
   std::string path = "model.npz";
   std::string monitor = "val_loss";
   bool save_best_only = false;
   std::string mode = "auto";
+  std::optional<double> initial_best = {};
   detail::Best best = {};
 
   void begin(Epoch& epoch) const {
@@ -188,7 +191,8 @@ struct TAPEGRAD_EXPORT ReduceLearningRateOnPlateau {
   std::string mode = "auto";
   detail::Best best = {};
 
-  void begin(Epoch& epoch) const { detail::Best::require(epoch, "ReduceLearningRateOnPlateau", monitor, mode); }
+  /// Throws ValueError for what EarlyStopping refuses, and for a factor that is not between 0 and 1.
+  void begin(Epoch& epoch) const;
   void operator()(Epoch& epoch);
 };
 

@@ -25,19 +25,12 @@ struct Dataset {
   }
 };
 
-template <Real T>
-void require_plain(const Tensor<T>& x, const char* what, const Where& where) {
-  if (!x.traced()) return;
-  throw TapeError(std::string(what) + to_string(where) +
-                  ": a tensor is on a tape, and the derivative would stop here; pass stop_gradient(x)");
-}
-
 /// What an option holds, as a Tensor<Y>. Throws ValueError for labels in place of numbers and the reverse.
 template <class Y, class Variant>
 Tensor<Y> as(const Variant& option, const char* field, const char* caller, const Where& where) {
   return std::visit(
       [&]<class From>(const Tensor<From>& from) -> Tensor<Y> {
-        if constexpr (Real<From>) require_plain(from, caller, where);
+        if constexpr (Real<From>) require_plain(from.handle(), caller, where);
         if constexpr (std::is_same_v<From, Y>) {
           return from;
         } else if constexpr (Real<From> && Real<Y>) {

@@ -15,8 +15,8 @@
 namespace tapegrad::nn {
 
 /// What is differentiated: the mean of the losses of the examples, or their sum as in notebook 001, whose step grows
-/// with the batch. The loss that is reported is always the mean, so that it does not depend on the batch size. A loss
-/// that gives a scalar is taken as it is.
+/// with the batch; penalties of layers are added to either as they are. The loss that is reported is always the mean,
+/// and the penalties, so that it does not depend on the batch size. A loss that gives a scalar is taken as it is.
 enum class Reduction { mean, sum };
 
 struct CompileOptions {
@@ -54,7 +54,8 @@ struct FitOptions {
   /// have no say, and steps_per_epoch is by default the number of rows over the number of epochs.
   Tensor<std::int64_t> batches = {};
   /// The part of the examples, from the end and before any shuffling, that is not trained on but evaluated after each
-  /// epoch: their loss and metrics are "val_loss", ... floor(n (1 - validation_split)) examples are left for training.
+  /// epoch: their loss and metrics are "val_loss", ... floor(n (1 - validation_split)) examples are left for training;
+  /// refused when none is left for one of the two.
   double validation_split = 0;
   /// The same for other examples: {{Xv, yv}}, or {{Xv, yv, weights}}.
   std::optional<ValidationData> validation_data = {};
@@ -79,7 +80,8 @@ struct FitOptions {
 };
 
 struct EvaluateOptions {
-  /// Examples at a time: they bound the memory that is taken. Only the last bits of results may depend on their number.
+  /// Examples at a time: they bound the memory that is taken, beside the predictions, which metrics see all together.
+  /// Only the last bits of results may depend on their number.
   std::int64_t batch_size = 512;
   /// See FitOptions.
   RealTensor sample_weight = {};

@@ -7,40 +7,82 @@
 #include <string_view>
 
 #include "data/file.hpp"
+#include "in_place.hpp"
 #include "plot.hpp"
 
 namespace tapegrad::nn {
 
 void History::reserve(const Logs& logs, std::int64_t epochs) {
+  // The number of epochs is the user's wish, and not a size to trust.
+  const auto rows = static_cast<std::size_t>(std::min<std::int64_t>(epochs, 4096));
   for (const auto& [name, value] : logs) {
     add(name, {});
-    at(name).reserve(static_cast<std::size_t>(epochs));
+    at(name).reserve(rows);
   }
 }
 
 void History::append(const Logs& logs) {
-  for (const auto& [name, value] : logs) at(name).push_back(value);
+  constexpr double none = std::numeric_limits<double>::quiet_NaN();
+  const std::size_t rows = empty() ? 0 : begin()->second.size();
+  const auto named = [](const Name& name) { return [&](const auto& entry) { return entry.first == name; }; };
+  for (const auto& [name, value] : logs) {
+    if (std::none_of(begin(), end(), named(name))) add(name, std::vector<double>(rows, none));
+  }
+  for (auto& [name, column] : *this) {
+    const auto log = std::find_if(logs.begin(), logs.end(), named(name));
+    column.push_back(log == logs.end() ? none : log->second);
+  }
 }
 
+namespace detail {
+
+std::string csv_header(const Logs& logs) {
+  std::string line = "epoch";
+  for (const auto& [name, value] : logs) {
+    line += ',';
+    if (name.find_first_of(",\"\r\n") == Name::npos) {
+      line += name;
+      continue;
+    }
+    line += '"';
+    for (const char c : name) line += c == '"' ? std::string("\"\"") : std::string(1, c);
+    line += '"';
+  }
+  return line;
+}
+
+std::string csv_line(std::int64_t epoch, const Logs& logs) {
+  std::ostringstream line;
+  line.imbue(std::locale::classic());
+  line.precision(std::numeric_limits<double>::max_digits10);
+  line << epoch;
+  for (const auto& [name, value] : logs) line << ',' << value;
+  return line.str();
+}
+
+}  // namespace detail
+
 void History::save_csv(const std::string& path, Where where) const {
-  std::ostringstream text;
-  text.imbue(std::locale::classic());
-  text.precision(std::numeric_limits<double>::max_digits10);
-  text << "epoch";
-  for (const auto& [name, column] : *this) text << ',' << name;
-  text << '\n';
-  const std::size_t rows = empty() ? 0 : begin()->second.size();
+  Logs logs;
+  std::size_t rows = 0;
+  for (const auto& [name, column] : *this) {
+    logs.add(name, 0);
+    rows = std::max(rows, column.size());
+  }
+  std::string text = detail::csv_header(logs) + '\n';
   for (std::size_t row = 0; row < rows; ++row) {
-    text << first_epoch + static_cast<std::int64_t>(row) + 1;
-    for (const auto& [name, column] : *this) text << ',' << column[row];
-    text << '\n';
+    auto log = logs.begin();
+    for (const auto& [name, column] : *this) {
+      (log++)->second = row < column.size() ? column[row] : std::numeric_limits<double>::quiet_NaN();
+    }
+    text += detail::csv_line(first_epoch + static_cast<std::int64_t>(row) + 1, logs) + '\n';
   }
   detail::Replacement file(path, "save_csv" + to_string(where));
-  file.write(text.view().data(), text.view().size());
+  file.write(text.data(), text.size());
   file.commit();
 }
 
-void History::plot(const std::string& path, const std::string& title) const {
+void History::plot(const std::string& path, const std::string& title, Where where) const {
   constexpr std::string_view validation = "val_";
   std::vector<Panel> panels;
   for (const auto& [name, column] : *this) {
@@ -55,7 +97,8 @@ void History::plot(const std::string& path, const std::string& title) const {
   for (Panel& panel : panels) {
     if (!title.empty()) panel.title = title + ": " + panel.title;
   }
-  plot_panels(panels, path, "epoch", first_epoch + 1);
+  detail::in_place([&] { return "plot" + to_string(where) + ": "; },
+                   [&] { plot_panels(panels, path, "epoch", first_epoch + 1); });
 }
 
 }  // namespace tapegrad::nn

@@ -19,16 +19,26 @@ class TAPEGRAD_EXPORT History : public Named<std::vector<double>> {
   /// Training ended by Ctrl-C; an epoch that it cut short is not in the history.
   bool interrupted = false;
 
-  /// Room for `epochs` rows, so that adding them allocates nothing.
+  /// Columns with room for `epochs` rows, up to some thousands, so that adding them allocates nothing.
   void reserve(const Logs& logs, std::int64_t epochs);
+  /// A row. A log without a column gets one; what is not known of a row is NaN.
   void append(const Logs& logs);
 
-  /// "epoch", from 1, and the columns, numbers in full; the file appears whole or not at all. Throws Error when it
-  /// cannot be written.
+  /// "epoch", from 1, and the columns, numbers in full, NaN as nan (which read_csv takes for a missing value and
+  /// refuses); names in quotes where they need them. The file appears whole or not at all. Throws Error when it cannot
+  /// be written.
   void save_csv(const std::string& path, Where where = Where::here()) const;
   /// A picture with a panel for each quantity, that of the validation beside that of the training; SVG or PNG by the
   /// name of the file, see plot_curves.
-  void plot(const std::string& path, const std::string& title = "") const;
+  void plot(const std::string& path, const std::string& title = "", Where where = Where::here()) const;
 };
+
+namespace detail {
+
+/// The lines of a table of epochs, as RFC 4180 has them but for the end of the line, which is not in them.
+std::string csv_header(const Logs& logs);
+std::string csv_line(std::int64_t epoch, const Logs& logs);
+
+}  // namespace detail
 
 }  // namespace tapegrad::nn

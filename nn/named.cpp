@@ -15,6 +15,12 @@ void throw_unknown(std::string_view what, std::string_view name, const PoolVecto
   throw ValueError(message);
 }
 
+void require_plain(const tapegrad::detail::Handle& tensor, const char* operation, const Where& where) {
+  if (!tensor.traced()) return;
+  throw TapeError(operation + to_string(where) +
+                  ": a tensor is on a tape, and the derivative would stop here; pass stop_gradient(x)");
+}
+
 template <Real T>
 void throw_not_written_for(const char* what, const char* argument) {
   const bool is_float = std::is_same_v<T, float>;

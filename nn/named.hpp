@@ -25,6 +25,9 @@ using PoolVector = std::vector<E, tapegrad::detail::PoolAllocator<E>>;
 [[noreturn]] TAPEGRAD_EXPORT void throw_unknown(std::string_view what, std::string_view name,
                                                 const PoolVector<std::string_view>& known, Where where = {});
 
+/// Throws TapeError for a tensor on a tape, in an operation that is not differentiated.
+TAPEGRAD_EXPORT void require_plain(const tapegrad::detail::Handle& tensor, const char* operation, const Where& where);
+
 /// Throws ValueError: a user's function, called `what`, takes tensors of the other number type; it would be
 /// [](const auto& `argument`) { ... } for both.
 template <Real T>

@@ -7,6 +7,7 @@
 
 #include "../autodiff/ops.hpp"
 #include "../autodiff/update.hpp"
+#include "in_place.hpp"
 
 namespace tapegrad::nn {
 
@@ -206,19 +207,13 @@ Optimizer named_optimizer(std::string_view name, const Where& where) {
   detail::throw_unknown("optimizer", name, {"sgd", "adam", "adamw", "rmsprop", "adagrad"}, where);
 }
 
-void require_plain(const tapegrad::detail::Handle& tensor, const char* operation, const Where& where) {
-  if (!tensor.traced()) return;
-  throw TapeError(operation + to_string(where) +
-                  ": a tensor is on a tape, and the derivative would stop here; pass stop_gradient(x)");
-}
-
 }  // namespace
 
 Optimizer::Optimizer(const char* name, Where where) : Optimizer(named_optimizer(name ? name : "", where)) {}
 
-void Optimizer::set_learning_rate(LearningRate rate, Where where) {
-  rate.at(epoch_, step_, iterations_, where);
-  rate_ = std::move(rate);
+void Optimizer::set_learning_rate(std::optional<LearningRate> rate, Where where) {
+  if (rate) rate->at(epoch_, step_, iterations_, where);
+  set_rate_ = std::move(rate);
 }
 
 namespace {
@@ -237,11 +232,11 @@ bool Optimizer::fits(const Handles& params) const {
   });
 }
 
-Optimizer::AllKept Optimizer::fresh_slots(const Handles& params, const Where& where) const {
+Optimizer::AllKept Optimizer::fresh_slots(const Handles& params) const {
   AllKept made;
   for (const tapegrad::detail::Handle& w : params) {
     if (!w) {
-      throw ValueError("step" + to_string(where) + ": parameter " + std::to_string(made.size()) + " has no value");
+      throw ValueError("parameter " + std::to_string(made.size()) + " has no value");
     }
     Kept& kept = made.emplace_back(Kept{w.shape(), {}});
     if (is_float(w))
@@ -258,13 +253,13 @@ Step Optimizer::begin_step(const Handles& params, const Handles& gradients, cons
                      std::to_string(gradients.size()) + " gradients");
   }
   for (std::size_t k = 0; k < params.size(); ++k) {
-    require_plain(params[k], "step", where);
-    require_plain(gradients[k], "step", where);
+    detail::require_plain(params[k], "step", where);
+    detail::require_plain(gradients[k], "step", where);
     if (params[k].shape() == gradients[k].shape()) continue;
     throw ShapeError("step" + to_string(where) + ": parameter " + std::to_string(k) + " is " +
                      to_string(params[k].shape()) + ", but its gradient " + to_string(gradients[k].shape()));
   }
-  const Step now{rate_.at(epoch_, step_, iterations_, where), iterations_ + 1};
+  const Step now{rate().at(epoch_, step_, iterations_, where), iterations_ + 1};
   if (fits(params)) return now;
   const auto keeps = [](const Kept& kept) {
     return std::visit([](const auto& slots) { return !slots.empty(); }, kept.slots);
@@ -274,7 +269,7 @@ Step Optimizer::begin_step(const Handles& params, const Handles& gradients, cons
                      " parameters, of other shapes or types than these " + std::to_string(params.size()) +
                      "; use one optimizer for each set of parameters");
   }
-  kept_ = fresh_slots(params, where);
+  kept_ = detail::in_place([&] { return "step" + to_string(where) + ": "; }, [&] { return fresh_slots(params); });
   return now;
 }
 
@@ -296,7 +291,8 @@ void Optimizer::set_slots(const Handles& params, const Params<T>& state, std::in
   AllKept made;
   if (!state.empty() || iterations > 0) {
     // A second call, for the slots of the other type, leaves those of the first alone.
-    made = iterations == iterations_ && fits(params) ? kept_ : fresh_slots(params, where);
+    made = detail::in_place([&] { return operation + ": "; },
+                            [&] { return iterations == iterations_ && fits(params) ? kept_ : fresh_slots(params); });
     std::size_t taken = 0;
     for (std::size_t k = 0; k < made.size(); ++k) {
       auto* slots = std::get_if<Params<T>>(&made[k].slots);
@@ -308,7 +304,7 @@ void Optimizer::set_slots(const Handles& params, const Params<T>& state, std::in
         if (given == state.end()) {
           throw ValueError(operation + ": the state has no " + wanted + "; is it that of another rule or model?");
         }
-        require_plain(given->second.handle(), "set_state", where);
+        detail::require_plain(given->second.handle(), "set_state", where);
         if (!(given->second.shape() == slot.shape())) {
           throw ShapeError(operation + ": " + wanted + " is " + to_string(given->second.shape()) +
                            ", but the parameter needs " + to_string(slot.shape()));

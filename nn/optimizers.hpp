@@ -31,6 +31,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <type_traits>
 #include <utility>
@@ -188,10 +189,12 @@ class TAPEGRAD_EXPORT Optimizer {
   /// The next step is the first of this epoch.
   void begin_epoch(std::int64_t epoch) { epoch_ = epoch, step_ = 0; }
   /// The rate of the next step.
-  double learning_rate() const { return rate_.at(epoch_, step_, iterations_); }
-  /// In place of the rule's own, a number or a schedule. Throws ValueError when its next rate is negative or not
-  /// finite.
-  void set_learning_rate(LearningRate rate, Where where = Where::here());
+  double learning_rate() const { return rate().at(epoch_, step_, iterations_); }
+  /// In place of the rule's own, a number or a schedule; std::nullopt gives the rule its own back. Throws ValueError
+  /// when its next rate is negative or not finite.
+  void set_learning_rate(std::optional<LearningRate> rate, Where where = Where::here());
+  /// The number that is in place of the rule's own, where one is.
+  std::optional<double> fixed_learning_rate() const { return set_rate_ ? set_rate_->constant() : std::nullopt; }
   /// The steps made so far.
   std::int64_t iterations() const { return iterations_; }
 
@@ -267,11 +270,14 @@ class TAPEGRAD_EXPORT Optimizer {
   Step begin_step(const Handles& params, const Handles& gradients, const Where& where);
   /// Whether the slots are of such parameters.
   bool fits(const Handles& params) const;
-  AllKept fresh_slots(const Handles& params, const Where& where) const;
+  AllKept fresh_slots(const Handles& params) const;
   template <Real T>
   void set_slots(const Handles& params, const Params<T>& state, std::int64_t iterations, const Where& where);
 
-  LearningRate rate_;
+  const LearningRate& rate() const { return set_rate_ ? *set_rate_ : rate_; }
+
+  LearningRate rate_;                     // the rule's own
+  std::optional<LearningRate> set_rate_;  // that is in its place
   std::shared_ptr<const Interface> rule_;
   AllKept kept_;  // of each parameter, in order, from the first step on
   std::int64_t epoch_ = 0, step_ = 0, iterations_ = 0;

@@ -62,7 +62,8 @@ double last_size(const Tensor<T>& z) {
   return static_cast<double>(z.shape().back());
 }
 
-/// The losses of examples times their weights, if there are any.
+}  // namespace
+
 template <Real T>
 Tensor<T> weighted(const Tensor<T>& losses, const Tensor<T>& weights, const Where& where) {
   if (!weights.handle()) return losses;
@@ -76,8 +77,6 @@ Tensor<T> weighted(const Tensor<T>& losses, const Tensor<T>& weights, const Wher
   }
   return losses * weights;
 }
-
-}  // namespace
 
 bool is_known_pair(std::string_view activation, std::string_view loss) {
   return find_pair(activation, loss) != nullptr;
@@ -183,6 +182,9 @@ OutputHead<T> output_head(const Activation& f, const Loss& c, const Tensor<T>& z
   }
   return head;
 }
+
+template Tensor<float> weighted(const Tensor<float>&, const Tensor<float>&, const Where&);
+template Tensor<double> weighted(const Tensor<double>&, const Tensor<double>&, const Where&);
 
 template <class T, class Y>
 using HeadOf = OutputHead<T>(std::string_view, const LossKey&, const Tensor<T>&, const Tensor<Y>&, double,

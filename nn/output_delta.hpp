@@ -117,6 +117,10 @@ Tensor<T> output_delta(const F& f, const C& c, const Tensor<T>& z, const Tensor<
 
 namespace detail {
 
+/// The losses of examples times their weights, if there are any. Throws as output_head does.
+template <Real T>
+Tensor<T> weighted(const Tensor<T>& losses, const Tensor<T>& weights, const Where& where);
+
 /// Prediction, loss and delta in a training step, from one evaluation of f and C. Throws ShapeError unless there is a
 /// weight for each loss of an example, ValueError for weights of a scalar loss.
 template <Real T, class Y>

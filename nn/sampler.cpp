@@ -10,6 +10,13 @@ namespace {
   throw ValueError("fit" + to_string(where) + ": " + what);
 }
 
+/// a * b, the number of `what`.
+std::int64_t product(std::int64_t a, std::int64_t b, const char* what, const Where& where) {
+  std::int64_t n;
+  if (!__builtin_mul_overflow(a, b, &n)) return n;
+  refuse(std::to_string(a) + " times " + std::to_string(b) + " " + what + " are too many to count", where);
+}
+
 }  // namespace
 
 Sampler::Sampler(std::int64_t examples, const FitOptions& options, const Where& where)
@@ -42,9 +49,10 @@ Sampler::Sampler(std::int64_t examples, const FitOptions& options, const Where& 
         }
         steps_ = shape[0] / epochs;
       }
-      if (shape[0] < steps_ * epochs) {
+      const std::int64_t needed = product(epochs, steps_, "steps", where);
+      if (shape[0] < needed) {
         refuse("batches has " + std::to_string(shape[0]) + " rows, but " + std::to_string(epochs) + " epochs of " +
-                   std::to_string(steps_) + " steps need " + std::to_string(steps_ * epochs),
+                   std::to_string(steps_) + " steps need " + std::to_string(needed),
                where);
       }
       for (std::int64_t row : rows_.elements_view()) {
@@ -53,6 +61,7 @@ Sampler::Sampler(std::int64_t examples, const FitOptions& options, const Where& 
                    " examples",
                where);
       }
+      rows_of_epoch_ = product(steps_, shape[1], "examples", where);
       break;
     }
     case Source::draw:
@@ -61,20 +70,13 @@ Sampler::Sampler(std::int64_t examples, const FitOptions& options, const Where& 
                    " examples to draw from",
                where);
       }
+      rows_of_epoch_ = product(steps_, batch_size_, "examples", where);
+      rows_ = arange<std::int64_t>(static_cast<double>(examples_));
+      swapped_.resize(static_cast<std::size_t>(batch_size_));
       break;
     case Source::pass:
       steps_ = (examples_ - 1) / batch_size_ + 1;
-  }
-}
-
-std::int64_t Sampler::rows() const {
-  switch (source_) {
-    case Source::list:
-      return steps_ * rows_.shape()[1];
-    case Source::draw:
-      return steps_ * batch_size_;
-    default:
-      return examples_;
+      rows_of_epoch_ = examples_;
   }
 }
 
@@ -86,13 +88,28 @@ void Sampler::begin_epoch(std::int64_t epoch) {
   }
 }
 
+// The numbers of rng_.choice(examples_, batch_size_), in a time that does not depend on the number of examples: the
+// swaps of Fisher and Yates are undone, in reverse, for the next draw.
+Tensor<std::int64_t> Sampler::draw() {
+  Tensor<std::int64_t> drawn = zeros<std::int64_t>({batch_size_});
+  std::int64_t *all = rows_.mutable_data(), *out = drawn.mutable_data();
+  for (std::int64_t i = 0; i < batch_size_; ++i) {
+    const std::int64_t other = i + rng_.below(examples_ - i);
+    std::swap(all[i], all[other]);
+    swapped_[static_cast<std::size_t>(i)] = other;
+    out[i] = all[i];
+  }
+  for (std::int64_t i = batch_size_; i-- > 0;) std::swap(all[i], all[swapped_[static_cast<std::size_t>(i)]]);
+  return drawn;
+}
+
 Tensor<std::int64_t> Sampler::next() {
   const std::int64_t step = step_++;
   switch (source_) {
     case Source::list:
       return reshape(slice(rows_, 0, step, step + 1, 1, Where{}), {rows_.shape()[1]}, Where{});
     case Source::draw:
-      return rng_.choice(examples_, batch_size_);
+      return draw();
     case Source::pass:
       break;
   }

@@ -1,9 +1,12 @@
 // Models in .npz files.
 
 #include <algorithm>
+#include <filesystem>
 #include <iterator>
+#include <optional>
 #include <set>
 
+#include "data/file.hpp"
 #include "data/npz.hpp"
 #include "sequential.hpp"
 
@@ -14,10 +17,14 @@ namespace {
 class Contents {
  public:
   Contents(const std::string& path, const Where& where)
-      : file_(path, where), caller_("load" + to_string(where) + ": " + path), where_(where) {
-    for (std::string& name : file_.names()) left_.insert(std::move(name));
+      : file_(path, where),
+        caller_("load" + to_string(where) + ": " + path),
+        bytes_(std::filesystem::file_size(path)),
+        where_(where) {
+    left_.insert(file_.names().begin(), file_.names().end());
   }
 
+  std::uint64_t bytes() const { return bytes_; }
   bool contains(const std::string& name) const { return file_.contains(name); }
 
   template <class T>
@@ -35,6 +42,12 @@ class Contents {
                      " in the model" + cure);
   }
   std::int64_t number(const std::string& name) { return read<std::int64_t>(name, {}).item(); }
+  /// One that counts something.
+  std::int64_t count(const std::string& name) {
+    const std::int64_t n = number(name);
+    if (n < 0) fail(": \"" + name + "\" is " + std::to_string(n));
+    return n;
+  }
 
   /// Those that have not been read and begin so.
   std::vector<std::string> names(const std::string& prefix) const {
@@ -47,7 +60,7 @@ class Contents {
   }
   void require_nothing_left() const {
     if (left_.empty()) return;
-    throw ValueError(caller_ + " holds \"" + *left_.begin() + "\", which the model has not" + cure);
+    throw ValueError(caller_ + " holds \"" + detail::printable(*left_.begin()) + "\", which the model has not" + cure);
   }
   [[noreturn]] void fail(const std::string& what) const { throw ValueError(caller_ + what + cure); }
 
@@ -57,6 +70,7 @@ class Contents {
 
   Npz file_;
   std::string caller_;
+  std::uint64_t bytes_;
   Where where_;
   std::set<std::string> left_;
 };
@@ -85,7 +99,9 @@ void Sequential<T>::save(const std::string& path, Where where) const {
       arrays.add(optimizer + std::string(name), tensor);
     }
     arrays.add(optimizer + "iterations", Tensor<std::int64_t>(options_.optimizer.iterations()));
-    if (rate_) arrays.add(optimizer + "learning_rate", Tensor<double>(*rate_));
+    if (const auto rate = options_.optimizer.fixed_learning_rate()) {
+      arrays.add(optimizer + "learning_rate", Tensor<double>(*rate));
+    }
   }
   write_npz(path, arrays, {}, where);
 }
@@ -99,7 +115,18 @@ void Sequential<T>::load(const std::string& path, Where where) {
     file.fail(": \"example\" is no shape");
   }
   const Shape example(sizes.data(), sizes.data() + sizes.size());
-  if (loaded.parameters_.empty()) loaded.build(example, where);
+  if (std::ranges::any_of(example, [](std::int64_t size) { return size < 0; })) {
+    file.fail(": \"example\" is " + to_string(example));
+  }
+  // Memory is taken for examples of this shape before the arrays tell whether it is the right one.
+  constexpr std::uint64_t always_taken = 1 << 16;
+  if (loaded.parameters_.empty()) {
+    if (static_cast<std::uint64_t>(example.count()) > std::max(file.bytes(), always_taken)) {
+      file.fail(": \"example\" is " + to_string(example) + ", much for a file of " + std::to_string(file.bytes()) +
+                " bytes; when it is right, call build with it before load");
+    }
+    loaded.make(example, "load", where);
+  }
   if (!(loaded.example_ == example)) {
     file.fail(" is of a model for examples of shape " + to_string(example) + ", and this one was built for " +
               to_string(loaded.example_));
@@ -112,24 +139,25 @@ void Sequential<T>::load(const std::string& path, Where where) {
     }
   }
   loaded.seed_ = static_cast<std::uint64_t>(file.number("seed"));
-  loaded.steps_ = file.number("steps");
-  loaded.epochs_trained_ = file.number("epochs_trained");
+  loaded.steps_ = file.count("steps");
+  loaded.epochs_trained_ = file.count("epochs_trained");
   const bool compiled = !options_.loss.name().empty();
   if (!compiled || file.names(optimizer).empty()) {
     file.ignore(optimizer);
+    loaded.options_.optimizer.set_learning_rate(std::nullopt, where);
     loaded.options_.optimizer.set_state(loaded.parameters_, Params<T>{}, 0, where);
   } else {
-    const std::int64_t iterations = file.number(optimizer + "iterations");
-    loaded.rate_.reset();
-    if (file.contains(optimizer + "learning_rate")) {
-      loaded.rate_ = file.template read<double>(optimizer + "learning_rate", {}).item();
-      loaded.options_.optimizer.set_learning_rate(*loaded.rate_, where);
+    const std::int64_t iterations = file.count(optimizer + "iterations");
+    std::optional<LearningRate> rate;
+    if (const std::string name = optimizer + "learning_rate"; file.contains(name)) {
+      rate = file.template read<double>(name, {}).item();
     }
     Params<T> state;
     for (const std::string& name : file.names(optimizer)) {
       state.add(name.substr(optimizer.size()), file.template read<T>(name));
     }
     try {
+      loaded.options_.optimizer.set_learning_rate(rate, where);
       loaded.options_.optimizer.set_state(loaded.parameters_, state, iterations, where);
     } catch (const Error& error) {
       file.fail(": \"" + optimizer + "*\": " + error.what());

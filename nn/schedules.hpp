@@ -9,6 +9,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <type_traits>
 #include <utility>
 #include <vector>
@@ -44,6 +45,8 @@ class TAPEGRAD_EXPORT LearningRate {
 
   /// Throws ValueError when the rate is negative or not finite.
   double at(std::int64_t epoch, std::int64_t step, std::int64_t iteration, const Where& where = {}) const;
+  /// The number; nothing for a function.
+  std::optional<double> constant() const { return schedule_ ? std::nullopt : std::optional(rate_); }
 
  private:
   /// Throws ValueError for an empty std::function.

@@ -4,74 +4,113 @@
 #include <array>
 #include <functional>
 #include <iostream>
+#include <set>
+#include <string_view>
 
 #include "../autodiff/jacobian.hpp"
 #include "../autodiff/transforms.hpp"
 #include "clipping.hpp"
 #include "dataset.hpp"
+#include "in_place.hpp"
 
 namespace tapegrad::nn {
 
 // ---------------------------------------------------------------------------------------------- what it is made of
 
 template <Real T>
-void Sequential<T>::add(Layer<T> layer) {
+template <class F>
+decltype(auto) Sequential<T>::in_layer(std::size_t i, const char* caller, const Where& where, F&& f) const {
+  return detail::in_place(
+      [&] { return caller + to_string(where) + ", layer " + std::to_string(i) + " (" + layers_[i].name() + "): "; }, f);
+}
+
+template <Real T>
+void Sequential<T>::add(Layer<T> layer, Where where) {
   if (!parameters_.empty()) {
-    throw ValueError("add: the model is built, and its parameters would be lost; add all layers first");
+    throw ValueError("add" + to_string(where) +
+                     ": the model is built, and its parameters would be lost; add all layers first");
   }
   layers_.push_back(std::move(layer));
 }
 
 template <Real T>
-void Sequential<T>::compile(const CompileOptions& options) {
-  if (options.loss.name().empty()) throw ValueError("compile needs a loss: .loss = \"mse\", or a function");
-  if (options.clip_value && options.clip_global_norm) {
-    throw ValueError("compile takes clip_value or clip_global_norm, not both");
+void Sequential<T>::compile(const CompileOptions& options, Where where) {
+  const std::string caller = "compile" + to_string(where);
+  require_no_fit("compile", where);
+  if (options.loss.name().empty()) {
+    throw ValueError(caller + ": it needs a loss: .loss = \"mse\", or a function");
   }
-  if (options.clip_value) detail::require_limit("compile with clip_value", *options.clip_value);
-  if (options.clip_global_norm) detail::require_limit("compile with clip_global_norm", *options.clip_global_norm);
+  if (options.clip_value && options.clip_global_norm) {
+    throw ValueError(caller + ": it takes clip_value or clip_global_norm, not both");
+  }
+  if (options.clip_value) detail::require_limit("compile with clip_value", *options.clip_value, where);
+  if (options.clip_global_norm)
+    detail::require_limit("compile with clip_global_norm", *options.clip_global_norm, where);
+  std::set<std::string_view> names{"loss"};
+  for (const Metric& metric : options.metrics) {
+    if (names.insert(metric.name()).second && !metric.name().starts_with("val_")) continue;
+    throw ValueError(caller + ": a metric is named \"" + metric.name() +
+                     "\", as another log is; give it a name of its own: nn::Metric(\"name\", metric)");
+  }
+  if (!layers_.empty()) output_delta_of(options, where);
   options_ = options;
-  rate_.reset();
-  if (!layers_.empty()) output_delta_used();
 }
 
 template <Real T>
-OutputDelta Sequential<T>::output_delta_used() const {
-  if (layers_.empty()) throw ValueError("the model has no layers");
-  const std::string &activation = layers_.back().activation().name(), &loss = options_.loss.name();
-  switch (options_.output_delta) {
+OutputDelta Sequential<T>::output_delta_used(Where where) const {
+  return output_delta_of(options_, where);
+}
+
+template <Real T>
+OutputDelta Sequential<T>::output_delta_of(const CompileOptions& options, const Where& where) const {
+  if (layers_.empty()) throw ValueError("the model has no layers" + to_string(where));
+  const std::string &activation = layers_.back().activation().name(), &loss = options.loss.name();
+  switch (options.output_delta) {
     case OutputDelta::automatic:
       return detail::is_known_pair(activation, loss) ? OutputDelta::closed_form : OutputDelta::vjp;
     case OutputDelta::closed_form:
-      detail::require_known_pair(activation, loss);
+      detail::in_place([&] { return "output_delta" + to_string(where) + ": "; },
+                       [&] { detail::require_known_pair(activation, loss); });
       return OutputDelta::closed_form;
     default:
-      return options_.output_delta;
+      return options.output_delta;
   }
 }
 
 template <Real T>
 void Sequential<T>::build(const Shape& example, Where where) {
-  if (layers_.empty()) throw ValueError("the model has no layers" + to_string(where));
   if (!parameters_.empty()) {
     throw ValueError("build" + to_string(where) + ": the model has parameters already, for examples of shape " +
                      to_string(example_));
   }
+  make(example, "build", where);
+}
+
+template <Real T>
+void Sequential<T>::make(const Shape& example, const char* caller, const Where& where) {
+  if (layers_.empty()) throw ValueError(caller + to_string(where) + ": the model has no layers");
   Rng rng(seed_);
   Parameters made, states;
   detail::PoolVector<std::size_t> penalised;
-  // A layer need not tell the shape of its output: it is asked with a batch of one.
-  Tensor<T> x = zeros<T>(Shape{1}.concat(example));
-  for (const Layer<T>& layer : layers_) {
-    const Shape in = x.shape().suffix(1);
-    made.push_back(layer.init(in, rng));
-    states.push_back(layer.state(in));
-    if (layer.penalty(made.back())) penalised.push_back(made.size() - 1);
-    x = layer(made.back(), states.back(), x, Mode{});
-    if (x.rank() == 0 || x.shape()[0] != 1) {
-      throw ShapeError("layer " + std::to_string(made.size() - 1) + " gave " + to_string(x.shape()) +
-                       " for a batch of one; a layer keeps the batch as the first axis");
-    }
+  // A layer need not tell the shape of its output: it is asked with two rows, the fewest that can mix.
+  Tensor<T> x = zeros<T>(Shape{2}.concat(example));
+  for (std::size_t i = 0; i < layers_.size(); ++i) {
+    const Layer<T>& layer = layers_[i];
+    in_layer(i, caller, where, [&] {
+      const Shape in = x.shape().suffix(1);
+      made.push_back(layer.init(in, rng));
+      states.push_back(layer.state(in));
+      if (layer.penalty(made[i])) penalised.push_back(i);
+      const Tensor<T> y = layer(made[i], states[i], x, Mode{});
+      if (y.rank() == 0 || y.shape()[0] != 2) {
+        throw ShapeError("it gave " + to_string(y.shape()) +
+                         " for a batch of two; a layer keeps the batch as the first axis");
+      }
+      tapegrad::require_separate_rows(
+          [&](const Tensor<T>& traced) { return layer.logits(made[i], states[i], traced, Mode{}); }, x, where);
+      layer.activation().require_separate_rows(layer.logits(made[i], states[i], x, Mode{}));
+      x = y;
+    });
   }
   parameters_ = std::move(made);
   states_ = std::move(states);
@@ -86,8 +125,19 @@ void Sequential<T>::require_built(const char* caller, const Where& where) const 
 }
 
 template <Real T>
-void Sequential<T>::summary(std::ostream& out) const {
-  require_built("summary", Where{});
+void Sequential<T>::require_compiled(const char* caller, const Where& where) const {
+  if (options_.loss.name().empty()) throw ValueError(caller + to_string(where) + ": compile the model first");
+}
+
+template <Real T>
+void Sequential<T>::require_no_fit(const char* caller, const Where& where) const {
+  if (!fitting_.now) return;
+  throw ValueError(caller + to_string(where) + ": a fit of this model is running; end it first (Epoch::stop)");
+}
+
+template <Real T>
+void Sequential<T>::summary(std::ostream& out, Where where) const {
+  require_built("summary", where);
   const auto count = [](const Params<T>& tensors) {
     std::int64_t numbers = 0;
     for (const auto& [name, tensor] : tensors) numbers += tensor.size();
@@ -121,8 +171,8 @@ void Sequential<T>::summary(std::ostream& out) const {
 }
 
 template <Real T>
-void Sequential<T>::summary() const {
-  summary(std::cout);
+void Sequential<T>::summary(Where where) const {
+  summary(std::cout, where);
 }
 
 template <Real T>
@@ -158,46 +208,55 @@ auto Sequential<T>::arrange(const TensorList<T>& values, const char* caller, con
 
 template <Real T>
 void Sequential<T>::set_parameters(const TensorList<T>& values, Where where) {
-  for (const Tensor<T>& value : values) detail::require_plain(value, "set_parameters", where);
+  for (const Tensor<T>& value : values) detail::require_plain(value.handle(), "set_parameters", where);
   parameters_ = arrange(values, "set_parameters", where);
 }
 
 // ------------------------------------------------------------------------------------------------- its computation
 
-/// Everything but the activation of the last layer.
 template <Real T>
-Tensor<T> Sequential<T>::logits(const Parameters& parameters, Parameters& states, Tensor<T> x, Mode mode) const {
-  const std::size_t last = layers_.size() - 1;
-  for (std::size_t i = 0; i < last; ++i) x = layers_[i](parameters[i], states[i], x, mode);
-  return layers_[last].logits(parameters[last], states[last], x, mode);
+Tensor<T> Sequential<T>::run(const Parameters& parameters, Parameters& states, Tensor<T> x, Mode mode, bool to_logits,
+                             const char* caller, const Where& where) const {
+  const std::int64_t rows = x.shape()[0];
+  for (std::size_t i = 0; i < layers_.size(); ++i) {
+    x = in_layer(i, caller, where, [&] {
+      const bool all = i + 1 < layers_.size() || !to_logits;
+      Tensor<T> y =
+          all ? layers_[i](parameters[i], states[i], x, mode) : layers_[i].logits(parameters[i], states[i], x, mode);
+      if (y.rank() == 0 || y.shape()[0] != rows) {
+        throw ShapeError("it gave " + to_string(y.shape()) + " for a batch of " + std::to_string(rows) +
+                         "; a layer keeps the batch as the first axis");
+      }
+      return y;
+    });
+  }
+  return x;
 }
 
 template <Real T>
-void Sequential<T>::prepare(const Tensor<T>& x, const Where& where) {
-  if (x.rank() < 2) throw ShapeError("a batch is (examples, ...), not " + to_string(x.shape()) + to_string(where));
-  if (parameters_.empty()) build(x.shape().suffix(1), where);
-  if (!(x.shape().suffix(1) == example_)) {
-    throw ShapeError("the model was built for examples of shape " + to_string(example_) + ", and X is " +
-                     to_string(x.shape()) + to_string(where));
+Tensor<T> Sequential<T>::run_plain(const Tensor<T>& x, bool to_logits, const char* caller, const Where& where) const {
+  Parameters states = states_;
+  return run(parameters_, states, x, Mode{}, to_logits, caller, where);
+}
+
+template <Real T>
+void Sequential<T>::prepare(const Tensor<T>& x, const char* caller, const Where& where) {
+  if (x.rank() < 2) {
+    throw ShapeError(caller + to_string(where) + ": a batch is (examples, ...), not " + to_string(x.shape()));
   }
-  if (rows_checked_) return;
-  Tensor<T> value = stop_gradient(slice(x, 0, 0, 2, 1, where));
-  for (std::size_t i = 0; i < layers_.size(); ++i) {
-    tapegrad::require_separate_rows(
-        [&](const Tensor<T>& traced) { return layers_[i].logits(parameters_[i], states_[i], traced, Mode{}); }, value,
-        where);
-    layers_[i].activation().require_separate_rows(layers_[i].logits(parameters_[i], states_[i], value, Mode{}));
-    value = layers_[i](parameters_[i], states_[i], value, Mode{});
-  }
-  rows_checked_ = true;
+  if (parameters_.empty()) make(x.shape().suffix(1), caller, where);
+  if (x.shape().suffix(1) == example_) return;
+  throw ShapeError(caller + to_string(where) + ": the model was built for examples of shape " + to_string(example_) +
+                   ", and X is " + to_string(x.shape()));
 }
 
 template <Real T>
 Tensor<T> Sequential<T>::operator()(const TensorList<T>& parameters, const Tensor<T>& x, Mode mode, Where where) {
-  prepare(x, where);
+  prepare(x, "model", where);
   const Parameters arranged = arrange(parameters, "model", where);
-  Tensor<T> y = x;
-  for (std::size_t i = 0; i < layers_.size(); ++i) y = layers_[i](arranged[i], states_[i], y, mode);
+  Parameters states = states_;
+  const Tensor<T> y = run(arranged, states, x, mode, false, "model", where);
+  if (mode.training) states_ = std::move(states);
   return y;
 }
 
@@ -216,12 +275,9 @@ std::int64_t Sequential<T>::rows_at_a_time(const Tensor<T>& x, std::int64_t batc
 
 template <Real T>
 Tensor<T> Sequential<T>::predict(const Tensor<T>& x, const PredictOptions& options, Where where) {
-  prepare(x, where);
+  prepare(x, "predict", where);
   const std::int64_t rows = x.shape()[0], step = rows_at_a_time(x, options.batch_size, "predict", where);
-  const auto output = [&](Tensor<T> y) {
-    for (std::size_t i = 0; i < layers_.size(); ++i) y = layers_[i](parameters_[i], states_[i], y, Mode{});
-    return y;
-  };
+  const auto output = [&](const Tensor<T>& part) { return run_plain(part, false, "predict", where); };
   if (rows <= step) return output(x);
   detail::Gathered<T> predictions(rows);
   for (std::int64_t row = 0; row < rows; row += step) predictions.append(output(slice(x, 0, row, row + step)));
@@ -242,11 +298,22 @@ Tensor<std::int64_t> Sequential<T>::predict_classes(const Tensor<T>& x, const Pr
 }
 
 template <Real T>
-double Sequential<T>::add_penalties(Parameters& gradients) const {
+double Sequential<T>::penalties(const char* caller, const Where& where) const {
   double total = 0;
   for (std::size_t i : penalised_) {
-    auto [penalty, slopes] =
-        value_and_grad([&](const Params<T>& p) { return layers_[i].penalty(p).value(); })(parameters_[i]);
+    total += in_layer(i, caller, where,
+                      [&] { return static_cast<double>(layers_[i].penalty(parameters_[i]).value().item()); });
+  }
+  return total;
+}
+
+template <Real T>
+double Sequential<T>::add_penalties(Parameters& gradients, const char* caller, const Where& where) const {
+  double total = 0;
+  for (std::size_t i : penalised_) {
+    auto [penalty, slopes] = in_layer(i, caller, where, [&] {
+      return value_and_grad([&](const Params<T>& p) { return layers_[i].penalty(p).value(); })(parameters_[i]);
+    });
     total += static_cast<double>(penalty.item());
     auto slope = slopes.begin();
     for (auto& [name, gradient] : gradients[i]) {

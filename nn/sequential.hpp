@@ -10,7 +10,6 @@
 #include <cstdint>
 #include <initializer_list>
 #include <iosfwd>
-#include <optional>
 #include <string>
 #include <vector>
 
@@ -33,9 +32,9 @@ struct BatchResult;
 
 }  // namespace detail
 
-/// Layers in a row, with their parameters. Not to be trained or built by several threads at once; copies are
-/// independent. Throws TapeError for traced data in training, which is not differentiated, and RowMixingError for a
-/// layer that mixes the rows of a batch outside training.
+/// Layers in a row, with their parameters; copies are independent. Threads may share a model that is built to predict,
+/// evaluate and call it outside training, which only read it; they must not build or train it at the same time. Throws
+/// TapeError for traced data in training, which is not differentiated. Errors of a layer name the call and the layer.
 template <Real T>
 class TAPEGRAD_EXPORT Sequential {
  public:
@@ -44,15 +43,18 @@ class TAPEGRAD_EXPORT Sequential {
   explicit Sequential(std::initializer_list<Layer<T>> layers = {}, std::uint64_t seed = 0)
       : layers_(layers), seed_(seed) {}
   /// Throws ValueError once the model is built: its parameters would be lost.
-  void add(Layer<T> layer);
+  void add(Layer<T> layer, Where where = Where::here());
 
-  /// Throws ValueError when closed_form is asked for and the pair of activation and loss has none.
-  void compile(const CompileOptions& options);
+  /// Throws ValueError when closed_form is asked for and the pair of activation and loss has none; when two metrics
+  /// have one name, or a metric the name of another log: "loss", or what begins with "val_"; in a callback of fit. Then
+  /// nothing has changed.
+  void compile(const CompileOptions& options, Where where = Where::here());
   /// The way that delta of the output layer is found: never automatic.
-  OutputDelta output_delta_used() const;
+  OutputDelta output_delta_used(Where where = Where::here()) const;
 
   /// Makes the parameters for examples of this shape, without the batch axis. The first batch does it otherwise. Throws
-  /// ValueError when the model has parameters already.
+  /// ValueError when the model has parameters already, RowMixingError for a layer that mixes the rows of a batch
+  /// outside training and was not declared to (nn::mixes_rows).
   void build(const Shape& example, Where where = Where::here());
   /// All parameters, in the order of the layers: kernel, bias, kernel, bias, ... They share elements with the model
   /// until it takes its next step.
@@ -90,8 +92,8 @@ class TAPEGRAD_EXPORT Sequential {
   /// ShapeError unless the output is (batch, n).
   Tensor<std::int64_t> predict_classes(const Tensor<T>& x, const PredictOptions& options = {},
                                        Where where = Where::here());
-  /// Mean loss and metrics over all examples: evaluate(X, y)["loss"]. A loss that gives a scalar is averaged over the
-  /// batches.
+  /// Mean loss, penalties of the layers included, and metrics over all examples: evaluate(X, y)["loss"]. A loss that
+  /// gives a scalar is averaged over the batches.
   template <TargetOf<T> Y>
   Logs evaluate(const Tensor<T>& x, const Tensor<Y>& y, const EvaluateOptions& options = {},
                 Where where = Where::here());
@@ -100,16 +102,16 @@ class TAPEGRAD_EXPORT Sequential {
   Logs train_on_batch(const Tensor<T>& x, const Tensor<Y>& y, Where where = Where::here());
   /// Trains, and gives loss and metrics of every epoch: the mean of the losses of its batches, each before its step,
   /// and the metrics of all their predictions together; those of the validation are of the model after the epoch.
-  /// Throws ShapeError when X and y differ in their number of rows, ValueError for options that do not fit the data,
-  /// RowMixingError at the first batch when an activation mixes rows and was not declared to (nn::mixes_rows).
+  /// The validation is evaluated in batches of EvaluateOptions{}.batch_size. Throws ShapeError when X and y differ in
+  /// their number of rows, ValueError for options that do not fit the data, and what build throws.
   template <TargetOf<T> Y>
   History fit(const Tensor<T>& x, const Tensor<Y>& y, const FitOptions& options = {}, Where where = Where::here());
 
   /// A table of the layers: name, shape of the output without the batch, parameters that are trained, and numbers that
   /// are kept beside them. Throws ValueError before build.
-  void summary(std::ostream& out) const;
+  void summary(std::ostream& out, Where where = Where::here()) const;
   /// On standard output.
-  void summary() const;
+  void summary(Where where = Where::here()) const;
 
   /// Writes the model to a .npz file: parameters ("0.kernel", by the number of the layer), states
   /// ("3.moving_mean"), the state of the optimiser ("optimizer.0.m"), its iterations and learning rate, and how far
@@ -135,25 +137,42 @@ class TAPEGRAD_EXPORT Sequential {
  private:
   using Parameters = detail::PoolVector<Params<T>>;
 
-  Tensor<T> logits(const Parameters& parameters, Parameters& states, Tensor<T> x, Mode mode) const;
-  /// Adds the penalties of the layers to gradients; their sum.
-  double add_penalties(Parameters& gradients) const;
-  /// Before the first batch: makes the parameters, and proves that activations keep rows apart.
-  void prepare(const Tensor<T>& x, const Where& where);
+  /// f(), whose errors name the call and layer i.
+  template <class F>
+  decltype(auto) in_layer(std::size_t i, const char* caller, const Where& where, F&& f) const;
+  /// The parameters, after a proof that each layer keeps the rows of a batch apart.
+  void make(const Shape& example, const char* caller, const Where& where);
+  OutputDelta output_delta_of(const CompileOptions& options, const Where& where) const;
+  /// All layers, or all but the activation of the last.
+  Tensor<T> run(const Parameters& parameters, Parameters& states, Tensor<T> x, Mode mode, bool to_logits,
+                const char* caller, const Where& where) const;
+  /// Outside training, where layers do not write their states.
+  Tensor<T> run_plain(const Tensor<T>& x, bool to_logits, const char* caller, const Where& where) const;
+  /// The sum of the penalties of the layers.
+  double penalties(const char* caller, const Where& where) const;
+  /// Adds them to gradients; their sum.
+  double add_penalties(Parameters& gradients, const char* caller, const Where& where) const;
+  /// Before the first batch: makes the parameters where there are none.
+  void prepare(const Tensor<T>& x, const char* caller, const Where& where);
   void require_built(const char* caller, const Where& where) const;
-  template <class Y>
-  void prepare(const detail::Dataset<T, Y>& data, const char* caller, const Where& where);
+  void require_compiled(const char* caller, const Where& where) const;
+  void require_no_fit(const char* caller, const Where& where) const;
   /// `values`, by layer and name.
   Parameters arrange(const TensorList<T>& values, const char* caller, const Where& where) const;
   Logs empty_logs() const;
   /// The whole, where rows must not be parted.
   std::int64_t rows_at_a_time(const Tensor<T>& x, std::int64_t batch_size, const char* caller,
                               const Where& where) const;
+  /// Outside training.
   template <class Y>
-  Logs evaluate_plain(const detail::Dataset<T, Y>& data, std::int64_t batch_size, const Where& where);
-  /// One step of the optimiser.
+  detail::BatchResult<T> evaluate_batch(const detail::Dataset<T, Y>& batch, const char* caller,
+                                        const Where& where) const;
   template <class Y>
-  detail::BatchResult<T> step(const detail::Dataset<T, Y>& batch, const Where& where);
+  Logs evaluate_plain(const detail::Dataset<T, Y>& data, std::int64_t batch_size, const char* caller,
+                      const Where& where) const;
+  /// One step of the optimiser. Changes nothing when it throws.
+  template <class Y>
+  detail::BatchResult<T> step(const detail::Dataset<T, Y>& batch, const char* caller, const Where& where);
 
   struct InFit;
 
@@ -164,9 +183,14 @@ class TAPEGRAD_EXPORT Sequential {
   detail::PoolVector<std::size_t> penalised_;  // the layers that add to the loss
   Shape example_;                              // what they were built for
   CompileOptions options_;
-  bool rows_checked_ = false;
   std::int64_t steps_ = 0, epochs_trained_ = 0;
-  std::optional<double> rate_;  // that a callback has set
+  /// Whether a fit of this object is running, which is no part of its value.
+  struct Running {
+    bool now = false;
+    Running() = default;
+    Running(const Running&) {}
+    Running& operator=(const Running&) { return *this; }
+  } fitting_;
 };
 
 extern template class Sequential<float>;

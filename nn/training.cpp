@@ -30,8 +30,8 @@ using detail::Gathered;
 template <Real T, class Y>
 Dataset<T, Y> dataset(const Tensor<T>& x, const Tensor<Y>& y, const RealTensor& sample_weight, const char* caller,
                       const Where& where) {
-  detail::require_plain(x, caller, where);
-  if constexpr (Real<Y>) detail::require_plain(y, caller, where);
+  detail::require_plain(x.handle(), caller, where);
+  if constexpr (Real<Y>) detail::require_plain(y.handle(), caller, where);
   Dataset<T, Y> data{x, y, detail::as<T>(sample_weight, "sample_weight", caller, where)};
   if (x.rank() == 0 || y.rank() == 0 || x.shape()[0] != y.shape()[0]) {
     throw ShapeError(caller + to_string(where) + ": X is " + to_string(x.shape()) + " and y " + to_string(y.shape()) +
@@ -53,13 +53,13 @@ Dataset<T, Y> dataset(const Tensor<T>& x, const Tensor<Y>& y, const RealTensor& 
 
 /// What is trained on, and what is evaluated after each epoch.
 template <Real T, class Y>
-struct Split {
+struct Parts {
   Dataset<T, Y> training;
   std::optional<Dataset<T, Y>> validation = {};
 };
 
 template <Real T, class Y>
-Split<T, Y> split(const Dataset<T, Y>& all, const FitOptions& options, const Where& where) {
+Parts<T, Y> split(const Dataset<T, Y>& all, const FitOptions& options, const Where& where) {
   const double part = options.validation_split;
   if (options.validation_data) {
     if (part != 0) {
@@ -72,9 +72,10 @@ Split<T, Y> split(const Dataset<T, Y>& all, const FitOptions& options, const Whe
   }
   if (part == 0) return {all};
   const auto training = static_cast<std::int64_t>(std::floor(static_cast<double>(all.size()) * (1 - part)));
-  if (!(part > 0 && part < 1) || training == 0) {
+  if (!(part > 0 && part < 1) || training == 0 || training == all.size()) {
     throw ValueError("fit" + to_string(where) + ": validation_split is " + std::to_string(part) + " of " +
-                     std::to_string(all.size()) + " examples; it is a part between 0 and 1 that leaves some of them");
+                     std::to_string(all.size()) +
+                     " examples; it is a part between 0 and 1 that leaves some for each of training and validation");
   }
   return {all.rows(0, training, where), all.rows(training, all.size(), where)};
 }
@@ -94,36 +95,40 @@ double mean_loss(const detail::OutputHead<T>& head, const Dataset<T, Y>& batch, 
 
 template <Real T>
 template <class Y>
-void Sequential<T>::prepare(const Dataset<T, Y>& data, const char* caller, const Where& where) {
-  if (options_.loss.name().empty()) throw ValueError(caller + to_string(where) + ": compile the model first");
-  prepare(data.x, where);
+detail::BatchResult<T> Sequential<T>::evaluate_batch(const Dataset<T, Y>& batch, const char* caller,
+                                                     const Where& where) const {
+  const OutputDelta way = output_delta_used(where);
+  const Activation& activation = layers_.back().activation();
+  const Tensor<T> z = run_plain(batch.x, true, caller, where);
+  detail::OutputHead<T> head;
+  if (way == OutputDelta::closed_form) {
+    head = detail::output_head(activation, options_.loss, z, batch.y, way, 1, batch.weights, where);
+  } else {
+    head.prediction = activation(z);
+    head.loss = detail::weighted(options_.loss(head.prediction, batch.y, where), batch.weights, where);
+  }
+  return {mean_loss(head, batch, where), std::move(head.prediction)};
 }
 
 template <Real T>
 template <class Y>
-Logs Sequential<T>::evaluate_plain(const Dataset<T, Y>& data, std::int64_t batch_size, const Where& where) {
+Logs Sequential<T>::evaluate_plain(const Dataset<T, Y>& data, std::int64_t batch_size, const char* caller,
+                                   const Where& where) const {
   Logs logs = empty_logs();
-  const OutputDelta way = output_delta_used();
-  const Activation& activation = layers_.back().activation();
-  Gathered<T> predictions(data.size());
-  const std::int64_t step = rows_at_a_time(data.x, batch_size, "evaluate", where);
+  // Metrics see all predictions together.
+  std::optional<Gathered<T>> predictions;
+  if (!options_.metrics.empty()) predictions.emplace(data.size());
+  double loss = 0;
+  const std::int64_t step = rows_at_a_time(data.x, batch_size, caller, where);
   for (std::int64_t row = 0; row < data.size(); row += step) {
-    const Dataset<T, Y> batch = data.rows(row, row + step, where);
-    const Tensor<T> z = logits(parameters_, states_, batch.x, Mode{});
-    detail::OutputHead<T> head;
-    if (way == OutputDelta::closed_form || batch.weights.handle()) {
-      head = detail::output_head(activation, options_.loss, z, batch.y, way, 1, batch.weights, where);
-    } else {
-      head.prediction = activation(z);
-      head.loss = options_.loss(head.prediction, batch.y, where);
-    }
-    logs["loss"] += mean_loss(head, batch, where) * static_cast<double>(batch.size());
-    predictions.append(head.prediction);
+    const Dataset<T, Y> batch = data.rows(row, row + std::min(step, data.size() - row), where);
+    const detail::BatchResult<T> result = evaluate_batch(batch, caller, where);
+    loss += result.loss * static_cast<double>(batch.size());
+    if (predictions) predictions->append(result.prediction);
   }
-  logs["loss"] /= static_cast<double>(data.size());
-  const Tensor<T>& all = predictions.finish();
   auto entry = logs.begin();
-  for (const Metric& metric : options_.metrics) (++entry)->second = metric(all, data.y, where);
+  entry->second = loss / static_cast<double>(data.size()) + penalties(caller, where);
+  for (const Metric& metric : options_.metrics) (++entry)->second = metric(predictions->finish(), data.y, where);
   return logs;
 }
 
@@ -131,33 +136,36 @@ template <Real T>
 template <TargetOf<T> Y>
 Logs Sequential<T>::evaluate(const Tensor<T>& x, const Tensor<Y>& y, const EvaluateOptions& options, Where where) {
   const Dataset<T, Y> data = dataset(x, y, options.sample_weight, "evaluate", where);
-  prepare(data, "evaluate", where);
-  return evaluate_plain(data, options.batch_size, where);
+  require_compiled("evaluate", where);
+  prepare(data.x, "evaluate", where);
+  return evaluate_plain(data, options.batch_size, "evaluate", where);
 }
 
 template <Real T>
 template <class Y>
-detail::BatchResult<T> Sequential<T>::step(const Dataset<T, Y>& batch, const Where& where) {
+detail::BatchResult<T> Sequential<T>::step(const Dataset<T, Y>& batch, const char* caller, const Where& where) {
   const double scale = options_.reduction == Reduction::sum ? 1 : 1 / static_cast<double>(batch.size());
   // Counted from the last stream, far from those that the initial parameters and the order of the examples are of.
   Rng rng(seed_, ~static_cast<std::uint64_t>(steps_));
   detail::BatchResult<T> result;
-  Parameters gradients;
+  Parameters gradients, states = states_;
   {
     // x is not traced: no gradient of the data is computed. The tape goes before the update, so that it is in place.
+    const Mode training{.training = true, .rng = &rng};
     auto [z, pullback] =
-        vjp([&](const Parameters& traced) { return logits(traced, states_, batch.x, {.training = true, .rng = &rng}); },
+        vjp([&](const Parameters& traced) { return run(traced, states, batch.x, training, true, caller, where); },
             parameters_);
     const detail::OutputHead<T> head = detail::output_head(layers_.back().activation(), options_.loss, z, batch.y,
-                                                           output_delta_used(), scale, batch.weights, where);
+                                                           output_delta_used(where), scale, batch.weights, where);
     result.loss = mean_loss(head, batch, where);
     result.prediction = head.prediction;
     gradients = pullback(head.delta);
   }
-  result.loss += add_penalties(gradients);
+  result.loss += add_penalties(gradients, caller, where);
   if (options_.clip_value) clip_by_value(gradients, *options_.clip_value, where);
   if (options_.clip_global_norm) clip_by_global_norm(gradients, *options_.clip_global_norm, where);
   options_.optimizer.step(parameters_, gradients, where);
+  states_ = std::move(states);
   ++steps_;
   return result;
 }
@@ -166,8 +174,9 @@ template <Real T>
 template <TargetOf<T> Y>
 Logs Sequential<T>::train_on_batch(const Tensor<T>& x, const Tensor<Y>& y, Where where) {
   const Dataset<T, Y> batch = dataset(x, y, {}, "train_on_batch", where);
-  prepare(batch, "train_on_batch", where);
-  const detail::BatchResult<T> result = step(batch, where);
+  require_compiled("train_on_batch", where);
+  prepare(batch.x, "train_on_batch", where);
+  const detail::BatchResult<T> result = step(batch, "train_on_batch", where);
   Logs logs = empty_logs();
   auto entry = logs.begin();
   entry->second = result.loss;
@@ -177,13 +186,11 @@ Logs Sequential<T>::train_on_batch(const Tensor<T>& x, const Tensor<Y>& y, Where
 
 template <Real T>
 struct Sequential<T>::InFit final : detail::InTraining {
-  InFit(Sequential& m, const Where& w) : model(m), where(w) {}
+  InFit(Sequential& m, const Where& w) : model(m), where(w) { model.fitting_.now = true; }
+  ~InFit() { model.fitting_.now = false; }
 
   double learning_rate() const override { return model.options_.optimizer.learning_rate(); }
-  void set_learning_rate(double rate) override {
-    model.options_.optimizer.set_learning_rate(rate, where);
-    model.rate_ = rate;
-  }
+  void set_learning_rate(double rate) override { model.options_.optimizer.set_learning_rate(rate, where); }
   void save(const std::string& path) const override { model.save(path, where); }
   void restore_at_end() override { kept = {model.parameters_, model.states_}; }
   void end() {
@@ -198,14 +205,21 @@ struct Sequential<T>::InFit final : detail::InTraining {
 template <Real T>
 template <TargetOf<T> Y>
 History Sequential<T>::fit(const Tensor<T>& x, const Tensor<Y>& y, const FitOptions& options, Where where) {
+  require_no_fit("fit", where);
   auto [training, validation] = split(dataset(x, y, options.sample_weight, "fit", where), options, where);
   if (!options.class_weight.empty()) {
     const Tensor<T> weights = class_weights_of<T>(training.y, options.class_weight, where);
     training.weights = training.weights.handle() ? training.weights * weights : weights;
   }
-  prepare(training, "fit", where);
-  if (validation) prepare(validation->x, where);
+  require_compiled("fit", where);
   detail::Sampler sampler(training.size(), options, where);
+  prepare(training.x, "fit", where);
+  if (validation) {
+    const char* caller = "fit, validation_data";
+    prepare(validation->x, caller, where);
+    // What does not fit the loss shows now, and not after an epoch.
+    evaluate_batch(validation->rows(0, 1, where), caller, where);
+  }
   detail::Progress progress(options.verbose, sampler.steps());
   std::optional<detail::Interrupt> interrupt;
   if (options.stop_on_interrupt) interrupt.emplace();
@@ -215,18 +229,19 @@ History Sequential<T>::fit(const Tensor<T>& x, const Tensor<Y>& y, const FitOpti
   Epoch epoch(in_fit, where);
   epoch.first = options.initial_epoch;
   epoch.epochs = options.epochs;
-  epoch.logs = empty_logs();
+  const auto validated = [](const Name& name) { return "val_" + name; };
+  Logs blank = empty_logs();
   if (validation) {
-    for (const auto& [name, value] : empty_logs()) epoch.logs.add("val_" + std::string(name), 0);
+    for (const auto& [name, value] : empty_logs()) blank.add(validated(name), 0);
   }
   History history;
   history.first_epoch = options.initial_epoch;
-  history.reserve(epoch.logs, std::max<std::int64_t>(options.epochs - options.initial_epoch, 0));
+  history.reserve(blank, std::max<std::int64_t>(options.epochs - options.initial_epoch, 0));
 
   Gathered<T> predictions(sampler.rows());
   Gathered<std::int64_t> order(sampler.rows());
   for (epoch.index = epoch.first; epoch.index < options.epochs && !epoch.stopped(); ++epoch.index) {
-    for (auto& [name, value] : epoch.logs) value = 0;
+    epoch.logs = blank;
     options_.optimizer.begin_epoch(epoch.index);
     sampler.begin_epoch(epoch.index);
     progress.begin_epoch();
@@ -234,7 +249,7 @@ History Sequential<T>::fit(const Tensor<T>& x, const Tensor<Y>& y, const FitOpti
     double loss = 0;
     for (std::int64_t k = 0; k < sampler.steps(); ++k) {
       const Tensor<std::int64_t> rows = sampler.next();
-      const detail::BatchResult<T> result = step(training.take(rows, where), where);
+      const detail::BatchResult<T> result = step(training.take(rows, where), "fit", where);
       loss += result.loss * static_cast<double>(rows.size());
       if (!options_.metrics.empty()) {
         predictions.append(result.prediction);
@@ -248,22 +263,23 @@ History Sequential<T>::fit(const Tensor<T>& x, const Tensor<Y>& y, const FitOpti
     }
     if (history.interrupted) break;
 
-    auto entry = epoch.logs.begin();
-    entry++->second = loss / static_cast<double>(sampler.rows());
+    epoch.logs["loss"] = loss / static_cast<double>(sampler.rows());
     if (!options_.metrics.empty()) {
       const Tensor<T>& all = predictions.finish();
       const Tensor<Y> targets = take(training.y, order.finish(), 0, where);
-      for (const Metric& metric : options_.metrics) entry++->second = metric(all, targets, where);
+      for (const Metric& metric : options_.metrics) epoch.logs[metric.name()] = metric(all, targets, where);
     }
     if (validation) {
-      for (const auto& [name, value] : evaluate_plain(*validation, EvaluateOptions{}.batch_size, where))
-        entry++->second = value;
+      for (const auto& [name, value] :
+           evaluate_plain(*validation, EvaluateOptions{}.batch_size, "fit, validation_data", where)) {
+        epoch.logs[validated(name)] = value;
+      }
     }
     epoch.seconds = progress.seconds();
     epochs_trained_ = epoch.index + 1;
-    history.append(epoch.logs);
     progress.end_epoch(epoch);
     for (Callback& callback : callbacks) callback.end(epoch);
+    history.append(epoch.logs);
     if (interrupt && interrupt->arrived()) {
       history.interrupted = true;
       break;

@@ -11,6 +11,7 @@
 #include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <limits>
 #include <set>
 #include <sstream>
 #include <string>
@@ -660,4 +661,237 @@ TEST_CASE("a file of another model is refused, and changes nothing") {
   for (std::size_t k = 0; k < widened.parameters().size(); ++k) {
     CHECK(same_bits(widened.parameters()[k], astype<double>(single.parameters()[k])));
   }
+}
+
+// ------------------------------------------------------------------------------------------------- what is refused
+
+TEST_CASE("logs have names of their own, and a compile that throws changes nothing") {
+  const Clouds<double> data;
+  nn::Sequential<double> model = classifier<double>();
+  const auto refusal = [&](const std::vector<nn::Metric>& metrics) {
+    return message_of([&] { model.compile({.loss = "mse", .metrics = metrics}); });
+  };
+  const auto own = [](const char* name) {
+    return nn::Metric(name, [](const auto& a, const auto& y) { return mean(a - y); });
+  };
+  CHECK(contains(refusal({nn::Accuracy{.threshold = 0.3}, nn::Accuracy{}}), "compile at nn_fit.cpp:"));
+  CHECK(contains(refusal({nn::Accuracy{.threshold = 0.3}, nn::Accuracy{}}), "\"accuracy\""));
+  CHECK(contains(refusal({own("loss")}), "\"loss\""));
+  CHECK(contains(refusal({own("val_loss")}), "\"val_loss\""));
+  CHECK(contains(message_of([&] { model.compile({.loss = "mae", .output_delta = nn::OutputDelta::closed_form}); }),
+                 "nn_fit.cpp:"));
+  nn::Sequential<double> same = classifier<double>();
+  CHECK(model.fit(data.X, data.y)["loss"] == same.fit(data.X, data.y)["loss"]);
+  // The cure that the message names.
+  model.compile({.loss = "mse", .metrics = {nn::Metric("lenient", nn::Accuracy{.threshold = 0.3}), nn::Accuracy{}}});
+  CHECK(model.evaluate(data.X, data.y).size() == 3);
+}
+
+TEST_CASE("a callback cannot compile or fit its model, and what it adds to the logs stands in the history") {
+  const Folder folder;
+  const Clouds<double> data;
+  nn::Sequential<double> model = classifier<double>();
+  const auto add = [&](nn::Epoch& e) {
+    CHECK_THROWS_AS(model.compile({.loss = "mse", .metrics = {"mae", "rmse"}}), ValueError);
+    CHECK_THROWS_AS(model.fit(data.X, data.y), ValueError);
+    nn::Sequential<double> copy = model;
+    copy.compile({.loss = "mse"});
+    if (e.index > 0) e.logs.add("rate, \"learning\"", e.learning_rate());
+  };
+  const nn::History h = model.fit(data.X, data.y, {.epochs = 3, .callbacks = {add}});
+  const std::vector<double>& rates = h["rate, \"learning\""];
+  REQUIRE(rates.size() == 3);
+  CHECK(std::isnan(rates[0]));
+  CHECK(rates[2] == 0.1);
+  h.save_csv(folder.file("h.csv"));
+  CHECK(contents(folder.file("h.csv")).starts_with("epoch,loss,accuracy,\"rate, \"\"learning\"\"\"\n1,"));
+  // Also after a fit that has thrown.
+  const auto thrower = [](nn::Epoch&) { throw std::runtime_error("stop"); };
+  CHECK_THROWS(model.fit(data.X, data.y, {.callbacks = {thrower}}));
+  model.compile({.loss = "mse"});
+  CHECK(model.fit(data.X, data.y, {.epochs = 2})["loss"].size() == 2);
+}
+
+TEST_CASE("numbers of steps and epochs that cannot be counted are refused, and many epochs take no memory") {
+  const Clouds<double> data;
+  nn::Sequential<double> model = classifier<double>();
+  const auto stop = [](nn::Epoch& e) { e.stop(); };
+  const std::int64_t most = std::numeric_limits<std::int64_t>::max();
+  CHECK(contains(
+      message_of([&] { model.fit(data.X, data.y, {.steps_per_epoch = std::int64_t{1} << 60, .callbacks = {stop}}); }),
+      "too many"));
+  const Tensor<std::int64_t> batches = zeros<std::int64_t>({4, 2});
+  CHECK_THROWS_AS(model.fit(data.X, data.y, {.epochs = most, .steps_per_epoch = 2, .batches = batches}), ValueError);
+  CHECK(model.fit(data.X, data.y, {.epochs = most, .callbacks = {stop}})["loss"].size() == 1);
+}
+
+TEST_CASE("options are checked before the model is built, and the validation before the first epoch") {
+  const Clouds<double> data;
+  nn::Sequential<double> model = classifier<double>();
+  CHECK_THROWS_AS(model.fit(data.X, data.y, {.batch_size = 0}), ValueError);
+  model.build({3});  // not built yet
+  nn::Sequential<double> other = classifier<double>();
+  int epochs = 0;
+  const auto count = [&](nn::Epoch&) { ++epochs; };
+  const std::string message = message_of([&] {
+    other.fit(data.X, data.y, {.validation_data = {{data.X, zeros({60, 4})}}, .callbacks = {count}});
+  });
+  CHECK(contains(message, "(1, 4)"));
+  CHECK(epochs == 0);
+  CHECK(contains(message_of([&] { other.fit(data.X, data.y, {.validation_split = 1e-20}); }), "validation_split"));
+}
+
+TEST_CASE("the loss of evaluate and of the validation includes the penalties, as that of training does") {
+  const Clouds<double> data;
+  for (const nn::Reduction reduction : {nn::Reduction::mean, nn::Reduction::sum}) {
+    nn::Sequential<double> model({nn::Dense{.units = 4, .kernel_regularizer = nn::l2(0.1)},
+                                  nn::Dense{.units = 3, .activation = "softmax", .kernel_regularizer = nn::l1(0.3)}});
+    model.compile(
+        {.optimizer = nn::SGD{.learning_rate = 0}, .loss = "categorical_crossentropy", .reduction = reduction});
+    const nn::History h = model.fit(data.X, data.y, {.batch_size = 60, .validation_data = {{data.X, data.y}}});
+    const double loss = model.evaluate(data.X, data.y, {.batch_size = 7})["loss"];
+    CHECK(h["loss"].back() == doctest::Approx(loss).epsilon(1e-14));
+    CHECK(h["val_loss"].back() == doctest::Approx(loss).epsilon(1e-14));
+    const TensorList<double> p = model.parameters();
+    const double penalties = 0.1 * sum(square(p[0])).item() + 0.3 * sum(abs(p[2])).item();
+    CHECK(loss == doctest::Approx(mean(nn::categorical_crossentropy(model.predict(data.X), data.y)).item() + penalties)
+                      .epsilon(1e-14));
+  }
+}
+
+TEST_CASE("a step that throws has not moved what layers keep") {
+  const Folder folder;
+  nn::Sequential<double> model({nn::BatchNorm{}, nn::Dense{1}});
+  model.compile({.loss = "mse"});
+  model.build({5});
+  model.save(folder.file("before.npz"));
+  const Clouds<double> data;
+  CHECK_THROWS_AS(model.train_on_batch(data.X, data.y), ShapeError);
+  model.save(folder.file("after.npz"));
+  CHECK(contents(folder.file("before.npz")) == contents(folder.file("after.npz")));
+}
+
+TEST_CASE("errors of layers and optimisers name the line of the call and the layer") {
+  const Clouds<double> data;
+  nn::Sequential<double> model({nn::Dense{3}, nn::Dense{3}});
+  model.compile({.optimizer = nn::SGD{.momentum = 2}, .loss = "mse"});
+  CHECK(contains(message_of([&] {
+                   model.fit(reshape(data.X, {15, 4, 5}), slice(data.y, 0, 0, 15));
+                 }),
+                 "layer 0 (Dense): "));
+  CHECK(message_of([&] {
+          model.fit(reshape(data.X, {15, 4, 5}), slice(data.y, 0, 0, 15));
+        }).starts_with("fit at nn_fit.cpp:"));
+  CHECK(message_of([&] { model.fit(data.X, data.y); }).starts_with("step at nn_fit.cpp:"));
+  CHECK(message_of([&] { model.add(nn::Dense{2}); }).starts_with("add at nn_fit.cpp:"));
+  nn::Sequential<double> penal({nn::Dense{.units = 1, .kernel_regularizer = [](const auto& w) { return square(w); }}});
+  CHECK(message_of([&] { penal.build({2}); }).starts_with("build at nn_fit.cpp:"));
+  nn::Sequential<double> short_of_rows({[](const auto& x) { return slice(x, 0, 0, 1); }, nn::Dense{2}});
+  CHECK(contains(message_of([&] { short_of_rows.predict(data.X); }), "layer 0 (custom): it gave (1, 5)"));
+}
+
+TEST_CASE("threads may share a model that is loaded") {
+  const Folder folder;
+  const Clouds<double> data;
+  nn::Sequential<double> trained = resumable<double>(), model = resumable<double>();
+  trained.fit(data.X, data.y);
+  trained.save(folder.file("m.npz"));
+  model.load(folder.file("m.npz"));
+  const Tensor<> expected = trained.predict(data.X);
+  const double loss = trained.evaluate(data.X, data.y)["loss"];
+  std::atomic<int> same{0};
+  std::vector<std::thread> threads;
+  for (int t = 0; t < 4; ++t) {
+    threads.emplace_back([&] {
+      if (same_bits(model.predict(data.X), expected) && model.evaluate(data.X, data.y)["loss"] == loss) ++same;
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  CHECK(same == 4);
+}
+
+TEST_CASE("load gives back the rate that was saved, a callback's or the rule's own") {
+  const Folder folder;
+  const Clouds<double> data;
+  nn::Sequential<double> model = classifier<double>();
+  model.build({5});
+  model.save(folder.file("own.npz"));
+  double rate = 0;
+  const auto note = [&](nn::Epoch& e) { rate = e.learning_rate(); };
+  const auto scheduled = [&](double value) {
+    return nn::LearningRateScheduler{[value](std::int64_t, double) { return value; }};
+  };
+  model.fit(data.X, data.y, {.callbacks = {scheduled(0.25)}});
+  model.save(folder.file("set.npz"));
+  model.fit(data.X, data.y, {.callbacks = {scheduled(1e-9)}});
+  model.load(folder.file("own.npz"));
+  model.fit(data.X, data.y, {.callbacks = {note}});
+  CHECK(rate == 0.1);
+  model.load(folder.file("set.npz"));
+  model.fit(data.X, data.y, {.callbacks = {note}});
+  CHECK(rate == 0.25);
+}
+
+TEST_CASE("a hostile file of a model is refused, naming it, before memory is taken") {
+  const Folder folder;
+  const Clouds<double> data;
+  const std::int64_t huge = std::int64_t{1} << 33;
+  const auto refusal = [&](const std::vector<std::int64_t>& example, std::int64_t steps = 0, std::int64_t epochs = 0,
+                           std::int64_t iterations = 0, double rate = 0.1) {
+    nn::Sequential<double> model({nn::Dense{7}});
+    model.compile({.loss = "mse"});
+    nn::write_npz(folder.file("x.npz"), {{"example", Tensor<std::int64_t>({std::ssize(example)}, example)},
+                                         {"0.kernel", zeros({5, 7})},
+                                         {"0.bias", zeros({7})},
+                                         {"seed", Tensor<std::int64_t>(std::int64_t{1})},
+                                         {"steps", Tensor<std::int64_t>(steps)},
+                                         {"epochs_trained", Tensor<std::int64_t>(epochs)},
+                                         {"optimizer.iterations", Tensor<std::int64_t>(iterations)},
+                                         {"optimizer.learning_rate", Tensor<>(rate)}});
+    const std::string message = message_of([&] { model.load(folder.file("x.npz")); });
+    if (!message.empty()) {
+      CHECK(message.starts_with("load at nn_fit.cpp:"));
+      CHECK(contains(message, "x.npz"));
+      model.build({6});  // nothing has changed
+    }
+    return message;
+  };
+  CHECK(refusal({5}) == "");
+  CHECK(contains(refusal({-1}), "\"example\" is (-1)"));
+  CHECK(contains(refusal({huge}), "\"example\" is (8589934592)"));
+  CHECK(contains(refusal({huge, huge, huge}), "\"example\""));
+  CHECK(contains(refusal({5}, -7), "\"steps\" is -7"));
+  CHECK(contains(refusal({5}, 0, -5), "\"epochs_trained\" is -5"));
+  CHECK(contains(refusal({5}, 0, 0, -1), "\"optimizer.iterations\" is -1"));
+  CHECK(contains(refusal({5}, 0, 0, 0, std::nan("")), "optimizer."));
+}
+
+TEST_CASE("options of callbacks") {
+  const Folder folder;
+  const Clouds<double> data;
+  nn::Sequential<double> model = classifier<double>();
+  const auto refusal = [&](const nn::Callback& callback) {
+    return message_of([&] { model.fit(data.X, data.y, {.callbacks = {callback}}); });
+  };
+  for (const double factor : {0.0, 1.0, -3.0, 2.0, std::nan("")}) {
+    CHECK(contains(refusal(nn::ReduceLearningRateOnPlateau{.monitor = "loss", .factor = factor}), "factor is"));
+  }
+  CHECK(contains(refusal(nn::ReduceLearningRateOnPlateau{.monitor = "loss", .patience = -1}), "patience is -1"));
+  CHECK(contains(refusal(nn::EarlyStopping{.monitor = "loss", .patience = -1}), "patience is -1"));
+
+  const std::string path = folder.file("{epoch}_of_{epoch}.npz");
+  model.fit(data.X, data.y, {.callbacks = {nn::ModelCheckpoint{path}}});
+  CHECK(fs::exists(folder.file("1_of_1.npz")));
+
+  // A fit that goes on keeps the better file.
+  nn::ModelCheckpoint best{.path = folder.file("best.npz"), .monitor = "loss", .save_best_only = true};
+  const nn::History h = model.fit(data.X, data.y, {.epochs = 3, .callbacks = {best}});
+  const std::string file = contents(best.path);
+  best.initial_best = *std::ranges::min_element(h["loss"]);
+  nn::Sequential<double> worse = classifier<double>(77);
+  worse.fit(data.X, data.y, {.callbacks = {best}});
+  CHECK(contents(best.path) == file);
+  best.initial_best = 100;
+  worse.fit(data.X, data.y, {.callbacks = {best}});
+  CHECK(contents(best.path) != file);
 }
