@@ -19,13 +19,13 @@ struct MomentumUpdate {
   bool nesterov;
 };
 
-/// m <- m + new_m (g - m), v <- v + new_v (g^2 - v), w <- keep w - rate m / (sqrt(v) + epsilon).
+/// m <- m + new_m (g - m), v <- v + new_v (g^2 - v), w <- w - (decay w + rate m / (sqrt(v) + epsilon)).
 template <class T>
 struct AdamUpdate {
   std::int64_t n;
   const T* g;
   T *w, *m, *v;
-  T keep, new_m, new_v, rate, epsilon;
+  T decay, new_m, new_v, rate, epsilon;
 };
 
 /// v <- old v + fresh g^2, w <- w - u with u = rate g / (sqrt(v + inside) + outside). With a: a <- old a + fresh g, and

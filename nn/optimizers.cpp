@@ -79,7 +79,7 @@ Params<T> adam_slots(const char* name, const Rule& rule, const Tensor<T>& w) {
 
 template <Real T, class Rule>
 void adam_update(const Rule& rule, Tensor<T>& w, const Tensor<T>& gradient, Params<T>& slots, const Step& step,
-                 double keep) {
+                 double decay) {
   const auto t = static_cast<double>(step.iteration);
   const double correction_1 = 1 - std::pow(rule.beta_1, t), root_2 = std::sqrt(1 - std::pow(rule.beta_2, t));
   // sqrt(v') + epsilon = (sqrt(v) + epsilon root_2) / root_2.
@@ -89,7 +89,7 @@ void adam_update(const Rule& rule, Tensor<T>& w, const Tensor<T>& gradient, Para
                     .w = w.mutable_data(Where{}),
                     .m = writable(slots, "m"),
                     .v = writable(slots, "v"),
-                    .keep = static_cast<T>(keep),
+                    .decay = static_cast<T>(decay),
                     .new_m = static_cast<T>(1 - rule.beta_1),
                     .new_v = static_cast<T>(1 - rule.beta_2),
                     .rate = static_cast<T>(step.rate * root_2 / correction_1),
@@ -105,7 +105,7 @@ Params<T> Adam::slots(const Tensor<T>& w) const {
 
 template <Real T>
 void Adam::update(Tensor<T>& w, const Tensor<T>& gradient, Params<T>& slots, const Step& step) const {
-  adam_update(*this, w, gradient, slots, step, 1);
+  adam_update(*this, w, gradient, slots, step, 0);
 }
 
 template <Real T>
@@ -116,7 +116,7 @@ Params<T> AdamW::slots(const Tensor<T>& w) const {
 
 template <Real T>
 void AdamW::update(Tensor<T>& w, const Tensor<T>& gradient, Params<T>& slots, const Step& step) const {
-  adam_update(*this, w, gradient, slots, step, 1 - step.rate * weight_decay);
+  adam_update(*this, w, gradient, slots, step, step.rate * weight_decay);
 }
 
 template <Real T>

@@ -31,7 +31,7 @@ template <class T>
 
 template <class T>
 [[gnu::flatten]] void adam_update(const detail::AdamUpdate<T>& u) {
-  const Batch<T> keep(u.keep), new_m(u.new_m), new_v(u.new_v), rate(u.rate), epsilon(u.epsilon);
+  const Batch<T> decay(u.decay), new_m(u.new_m), new_v(u.new_v), rate(u.rate), epsilon(u.epsilon);
   T *const w = u.w, *const m = u.m, *const v = u.v;
   const T* const g = u.g;
   for (std::int64_t i = 0, n = u.n; i < n; i += width<T>) {
@@ -39,7 +39,8 @@ template <class T>
                    vi = load(v + i) + new_v * (gi * gi - load(v + i));
     store(m + i, mi);
     store(v + i, vi);
-    store(w + i, keep * load(w + i) - rate * mi / (xsimd::sqrt(vi) + epsilon));
+    // 1 - decay would round to 1 in float; beside the other term the decay counts.
+    store(w + i, load(w + i) - (decay * load(w + i) + rate * mi / (xsimd::sqrt(vi) + epsilon)));
   }
 }
 
