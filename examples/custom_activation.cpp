@@ -15,7 +15,8 @@ int main() {
 
   random::Generator rng(1);
   Tensor<float> X = rng.normal<float>({512, 2});
-  Tensor<std::int64_t> inside = argmax(concatenate({full<float>({512, 1}, 1.0f), sum(square(X), -1, keep_dims)}, -1), -1);
+  Tensor<std::int64_t> inside =
+      argmax(concatenate({full<float>({512, 1}, 1.0f), sum(square(X), -1, keep_dims)}, -1), -1);
   nn::Sequential<float> model({nn::Dense{32, swish}, nn::Dense{2, tempered}}, /*seed*/ 1);
   model.compile({.optimizer = nn::Adam{.learning_rate = 0.01},
                  .loss = "sparse_categorical_crossentropy",
