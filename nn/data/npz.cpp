@@ -102,12 +102,15 @@ template <class T>
 Tensor<T> Npz::read(const std::string& name, Where where) const {
   const auto found = archive_->members.find(name);
   if (found == archive_->members.end()) {
-    const detail::PoolVector<std::string_view> known(names().begin(), names().end());
-    detail::throw_unknown("array in " + archive_->path, name, known, where);
+    std::vector<std::string> names;
+    for (const std::string& each : archive_->names) names.push_back(detail::printable(each));
+    const detail::PoolVector<std::string_view> known(names.begin(), names.end());
+    detail::throw_unknown("array in " + archive_->path, detail::printable(name), known, where);
   }
   const std::lock_guard lock(archive_->in_use);
   zip_t* zip = archive_->zip.get();
-  const std::string place = "read_npz" + to_string(where) + ": " + archive_->path + ", array " + name;
+  const std::string place =
+      "read_npz" + to_string(where) + ": " + archive_->path + ", array " + detail::printable(name);
   zip_stat_t status;
   if (zip_stat_index(zip, found->second, 0, &status) != 0) throw Error(place + ": " + zip_strerror(zip));
   const bool stored = status.comp_method == ZIP_CM_STORE;
