@@ -80,7 +80,11 @@ template <Real T>
 Tensor<T> Generator::uniform(const Shape& shape, double low, double high) {
   Tensor<T> result(detail::Handle(detail::allocate_like<T>(shape)));
   T* out = result.mutable_data();
-  for (std::int64_t i = 0; i < shape.count(); ++i) out[i] = static_cast<T>(low + (high - low) * uniform());
+  const T end = static_cast<T>(high), last = std::nextafter(end, static_cast<T>(low));
+  for (std::int64_t i = 0; i < shape.count(); ++i) {
+    const T x = static_cast<T>(low + (high - low) * uniform());
+    out[i] = x == end ? last : x;  // to which it can be rounded
+  }
   return result;
 }
 

@@ -27,6 +27,7 @@ class TAPEGRAD_EXPORT Generator {
   /// Uniform in 0..n-1, without bias. Throws ValueError for n < 1.
   std::int64_t below(std::int64_t n);
 
+  /// Uniform in [low, high), as numbers of type T.
   template <Real T>
   Tensor<T> uniform(const Shape& shape, double low = 0, double high = 1);
   template <Real T>

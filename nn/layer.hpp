@@ -83,7 +83,7 @@ class Layer {
   /// A function of a tensor, nn::Activation("relu") and elementwise() included. As the last layer, after a Dense that
   /// is linear, it is that layer's activation, closed form of delta and all.
   template <class F>
-  requires(detail::FunctionOfTensor<F, T>) Layer(const F& f) : Layer(detail::FunctionLayer{f}) {}
+  requires(detail::FunctionOfTensor<F, T>) Layer(const F& f) : Layer(detail::FunctionLayer{activation_of(f)}) {}
   // Copied where it would be moved, so that none is ever empty.
   Layer(const Layer&) = default;
   Layer& operator=(const Layer&) = default;
@@ -178,6 +178,15 @@ class Layer {
 
     L layer;
   };
+
+  /// A generic function is tried with T alone: it need not compile for the other number type.
+  template <class F>
+  static Activation activation_of(const F& f) {
+    if constexpr (std::is_same_v<F, Activation>)
+      return f;
+    else
+      return [f](const Tensor<T>& x) { return f(x); };
+  }
 
   std::shared_ptr<const Interface> layer_;
 };

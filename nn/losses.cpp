@@ -13,7 +13,8 @@ namespace tapegrad::nn {
 void detail::require_same_shapes(const char* loss, const Shape& prediction, const Shape& target, const Where& line) {
   if (prediction == target) return;
   throw ShapeError(std::string(loss) + to_string(line) + ": the prediction is " + to_string(prediction) +
-                   " and the target " + to_string(target) + "; they must have the same shape");
+                   " and the target " + to_string(target) + "; they must have the same shape" +
+                   (prediction == target.concat({1}) ? ": reshape(y, {-1, 1}) makes y a column" : ""));
 }
 
 template <Real T>
@@ -296,11 +297,16 @@ Tensor<T> Loss::operator()(const Tensor<T>& prediction, const Tensor<Y>& target,
   ();
   if (!f) {
     if (name_.empty()) throw ValueError("no loss is set" + to_string(line));
+    std::string cure = ": the sparse losses take labels, Tensor<std::int64_t>";
+    if constexpr (std::is_same_v<Y, std::int64_t>) {
+      const std::int64_t classes = prediction.rank() == 0 ? 1 : prediction.shape().back();
+      const std::string type = std::is_same_v<T, float> ? "float" : "double";
+      cure = classes == 1 ? ": labels of one column become numbers by reshape(astype<" + type + ">(labels), {-1, 1})"
+                          : ": labels go with the sparse losses, or become numbers by one_hot<" + type + ">(labels, " +
+                                std::to_string(classes) + ")";
+    }
     throw ValueError("the loss " + name_ + to_string(line) + " does not take a prediction of " + type_name<T>() +
-                     " with a target of " + type_name<Y>() +
-                     (std::is_same_v<Y, std::int64_t>
-                          ? ": labels go with the sparse losses, or become numbers by one_hot(labels, classes)"
-                          : ": the sparse losses take labels, Tensor<std::int64_t>"));
+                     " with a target of " + type_name<Y>() + cure);
   }
   return f(prediction, target, line);
 }
@@ -321,6 +327,11 @@ Tensor<T> class_weights_of(const Tensor<Y>& targets, std::span<const double> wei
     throw ShapeError("class weights" + to_string(where) + ": the targets are " + to_string(shape) + " and there are " +
                      std::to_string(classes) +
                      " weights; there must be one weight for each class, and targets are (batch) or (batch, classes)");
+  }
+  for (std::size_t k = 0; k < weights.size(); ++k) {
+    if (std::isfinite(static_cast<T>(weights[k])) && weights[k] >= 0) continue;
+    throw ValueError("class weights" + to_string(where) + ": the weight of class " + std::to_string(k) + " is " +
+                     std::to_string(weights[k]) + "; weights are finite and not negative");
   }
   auto class_of = [&](std::int64_t i) {
     if (!of_rows) return static_cast<double>(targets.data()[i]);

@@ -63,7 +63,9 @@ LossKey key_of(const F& f) {
 
 // The built-in losses are called like functions and passed like values, with their options where they have any. a is
 // the prediction and y the target, both (..., n), and the result is (...). Throws ShapeError, naming both shapes, when
-// they differ. Names and formulas are Keras's, with its longer names ("mean_squared_error") beside the short ones.
+// they differ. Names are Keras's, its longer ones ("mean_squared_error") beside the short; so are the formulas, but
+// that Keras divides probabilities by their sum and cuts them off at 1e-7, and takes hinge targets of 0 for -1 only
+// where all are 0 or 1.
 //
 // Where a logarithm is taken, a probability below the smallest normal number (2.2e-308, float 1.2e-38) counts as that
 // number, with slope 0: 0 log 0 is 0, log 0 is -708 (float -87), and gradients stay finite. Inside (0, 1) nothing is
@@ -278,7 +280,7 @@ TAPEGRAD_EXPORT const Loss* find_loss(std::string_view name);
 /// The weight of each example, (batch), by the class of its target: weights[k] for class k. Targets are labels (batch),
 /// also as numbers (batch) or (batch, 1), or one row per example, (batch, n), whose class is the first largest element.
 /// Throws ShapeError when the targets have another shape or another number of classes than there are weights,
-/// ValueError for a class without a weight.
+/// ValueError for a class without a weight, or a weight that is negative or not finite in T.
 template <Real T, class Y>
 TAPEGRAD_EXPORT Tensor<T> class_weights_of(const Tensor<Y>& targets, std::span<const double> weights,
                                            Where where = Where::here());

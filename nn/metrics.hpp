@@ -2,9 +2,9 @@
 // Metrics: numbers to read, not to differentiate; by name, as values with options, or functions of your own.
 //
 //     nn::accuracy(a, y);
-//     model.compile({.loss = "mse", .metrics = {"mae", "accuracy", nn::TopK{.k = 3}, nn::Precision{.threshold =
-//     0.8}}}); nn::Metric worst("worst", [](const auto& a, const auto& y) { return max(abs(a - y)); }); std::cout <<
-//     nn::confusion_matrix(a, y);
+//     nn::Metric worst("worst", [](const auto& a, const auto& y) { return max(abs(a - y)); });
+//     model.compile({.loss = "mse", .metrics = {"mae", "accuracy", nn::TopK{.k = 3}, worst}});
+//     std::cout << nn::confusion_matrix(a, y);
 //
 // A metric is a function of all predictions and all targets, so that it may be any function of them and not only a mean
 // over the examples.
@@ -21,7 +21,8 @@ namespace tapegrad::nn {
 
 // Of classes. Predictions are (batch, n); targets (batch, n), one-hot or the like, or labels (batch). The class of a
 // row is its first largest element; with one column it is 1 where the probability is above the threshold, and 0
-// elsewhere. A prediction with a NaN is of no class, and never right. Throws ShapeError for other shapes or no rows,
+// elsewhere; of a logit, as binary_crossentropy_from_logits takes it, the threshold of probability 1/2 is 0. A
+// prediction with a NaN is of no class, and never right. Throws ShapeError for other shapes or no rows,
 // ValueError for a label outside 0..n-1.
 
 /// "accuracy", also "categorical_accuracy" and "sparse_categorical_accuracy": the fraction of rows whose class is the

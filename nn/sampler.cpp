@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <string>
 
+#include "data/prepare.hpp"
+
 namespace tapegrad::nn::detail {
 namespace {
 
@@ -82,7 +84,7 @@ Sampler::Sampler(std::int64_t examples, const FitOptions& options, const Where& 
 
 void Sampler::begin_epoch(std::int64_t epoch) {
   step_ = source_ == Source::list ? epoch * steps_ : 0;
-  rng_ = random::Generator(seed_, static_cast<std::uint64_t>(epoch));
+  rng_ = random::Generator(seed_, order_stream + static_cast<std::uint64_t>(epoch));
   if (source_ == Source::pass && (shuffle_ || !rows_.handle())) {
     rows_ = shuffle_ ? rng_.permutation(examples_) : arange<std::int64_t>(0, static_cast<double>(examples_));
   }

@@ -320,6 +320,14 @@ TEST_SUITE("nn_data") {
     CHECK_THROWS_AS(nn::Standardizer(zeros<T>({0, 3})), ShapeError);
     const Tensor<T> constant = full<T>({1000, 2}, T(0.1));
     CHECK(max(abs(nn::Standardizer(constant)(constant))).item() < eps);
+    // Deviations whose squares are no numbers of the type: +-1 all the same.
+    using Limits = std::numeric_limits<T>;
+    for (const T large :
+         {Limits::min(), std::sqrt(Limits::min()) / 8, std::sqrt(Limits::max()) * 8, Limits::max() / 4}) {
+      CAPTURE(large);
+      const Tensor<T> far = reshape(Tensor<T>{0, large}, {2, 1});
+      CHECK(allclose(nn::Standardizer(far)(far), reshape(Tensor<T>{-1, 1}, {2, 1}), 0, 4 * eps));
+    }
   }
 
   TEST_CASE("batches: every row once, the same for a seed and an epoch") {
@@ -347,6 +355,42 @@ TEST_SUITE("nn_data") {
     CHECK(nn::batches(zeros<double>({0, 2}), zeros<std::int64_t>({0}), 5).size() == 0);
     CHECK_THROWS_AS(nn::batches(X, y, 0), ValueError);
     CHECK_THROWS_AS(nn::batches(X, arange<std::int64_t>(9), 2), ShapeError);
+  }
+
+  TEST_CASE("the parts of a split, the order of an epoch and initial values are draws of their own") {
+    const Tensor<std::int64_t> y = arange<std::int64_t>(40);
+    const auto parts = nn::train_test_split(y, y, {.test_size = 8, .seed = 6});
+    const Tensor<std::int64_t> split = concatenate({parts.y_train, parts.y_test}, 0);
+    const auto batches = nn::batches(y, y, 40, {.seed = 6});
+    const Tensor<std::int64_t> order = (*batches.begin()).y, drawn = random::Generator(6).permutation(40);
+    CHECK_FALSE(same_bits(split, order));
+    CHECK_FALSE(same_bits(split, drawn));
+    CHECK_FALSE(same_bits(order, drawn));
+    // That of fit is the same: a loop of one's own sees the rows as fit does.
+    const Tensor<> x = reshape(astype<double>(y), {40, 1});
+    nn::Sequential<double> whole({nn::Dense{1}}), own({nn::Dense{1}});
+    for (auto* model : {&whole, &own}) model->compile({.optimizer = nn::SGD{.learning_rate = 1e-4}, .loss = "mse"});
+    whole.fit(x, x, {.epochs = 1, .batch_size = 4, .seed = 6});
+    for (const auto& [X, Y] : nn::batches(x, x, 4, {.seed = 6})) own.train_on_batch(X, Y);
+    CHECK(same_bits(whole.parameters()[0], own.parameters()[0]));
+  }
+
+  TEST_CASE("npz: names that a file gives are on one line in messages") {
+    const Folder folder;
+    const std::string path = folder.file("a.npz");
+    nn::write_npz(path, {{"two\nlines", Tensor<>{1, 2}}});
+    const nn::Npz archive = nn::read_npz(path);
+    CHECK(has(refusal([&] { archive.read<double>("other"); }), "two?lines"));
+    CHECK(has(refusal([&] { archive.read<float>("two\nlines"); }), "two?lines"));
+    CHECK(has(refusal([&] { nn::write_npz(path, {{nn::Name("a\0b", 3), Tensor<>{1, 2}}}); }), "a?b"));
+  }
+
+  TEST_CASE_TEMPLATE("uniform numbers stay below the upper end, rounding included", T, float, double) {
+    const T one = 1, step = std::numeric_limits<T>::epsilon();
+    random::Generator rng(1);
+    CHECK(max(rng.uniform<T>({100}, one, one + 2 * step)).item() == one + step);
+    CHECK(min(rng.uniform<T>({100}, -one, -one - 2 * step)).item() == -one - step);
+    CHECK(min(rng.uniform<T>({100}, one, one)).item() == one);
   }
 
   TEST_CASE("npz: archives written by NumPy") {

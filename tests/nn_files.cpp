@@ -4,6 +4,7 @@
 #include <unistd.h>
 #include <zlib.h>
 
+#include <array>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
@@ -194,6 +195,33 @@ TEST_CASE("read_table: a file longer than what is read at a time") {
   CHECK(y(99999) == 9);
   text += std::string(70000, '1') + ",2\n";
   CHECK_THROWS_AS(nn::read_csv(write(folder.file("a.csv"), text)), Error);
+}
+
+TEST_CASE_TEMPLATE("read_csv: numbers too small for the type are read as the nearest, too large ones refused", T, float,
+                   double) {
+  const Folder folder;
+  const std::string path = folder.file("a.csv");
+  using Limits = std::numeric_limits<T>;
+  write(path, "1e-50,-1e-400,0." + std::string(500, '0') + "1,1e-40,-1e-310\n");
+  const Tensor<T> x = nn::read_csv<T>(path);
+  for (int k = 0; k < 5; ++k) CHECK(x(0, k) == static_cast<T>(std::array{1e-50, -0.0, 0.0, 1e-40, -1e-310}[k]));
+  CHECK(std::signbit(x(0, 1)));
+  write(path, "0," + std::to_string(Limits::max()) + "\n");
+  CHECK(nn::read_csv<T>(path)(0, 1) == Limits::max());
+  for (const char* large : {"1e400", "-1e400", "1e-", "1e-400x"}) {
+    CAPTURE(large);
+    write(path, std::string("0,") + large + "\n");
+    CHECK_THROWS_AS(nn::read_csv<T>(path), ValueError);
+  }
+  write(path, "0,1" + std::string(500, '0') + "e-1\n");
+  CHECK_THROWS_AS(nn::read_csv<T>(path), ValueError);
+}
+
+TEST_CASE("read_csv: blanks inside the quotes of a number are as blanks round it") {
+  const Folder folder;
+  const nn::Table<double> table = nn::read_table(write(folder.file("a.csv"), "\" 1\",2\n"));
+  CHECK(table.columns.empty());
+  CHECK(allclose(table.values, Tensor<>{{1, 2}}, 0, 0));
 }
 
 TEST_CASE("split_labels") {

@@ -531,4 +531,41 @@ TEST_SUITE("nn_hostile_files") {
     nn::write_npz(path, {{"x", large}});
     CHECK(nn::read_npz(path).names().size() == 1);
   }
+
+  TEST_CASE("what stands in the way of a new file is never written through") {
+    const Folder folder;
+    const string path = folder.file("x.npy"), beside = path + ".tapegrad.tmp", other = folder.file("other");
+    write(other, "precious");
+    fs::create_hard_link(other, beside);
+    nn::write_npy(path, Tensor<>{1, 2});
+    CHECK(contents(other) == "precious");
+    CHECK(nn::read_npy<double>(path)(1) == 2);
+    fs::create_symlink(other, beside);
+    nn::write_npy(path, Tensor<>{1, 3});
+    CHECK(contents(other) == "precious");
+    CHECK(nn::read_npy<double>(path)(1) == 3);
+    write(beside, string(1000, 'x'));  // left by a process that was killed
+    nn::write_npy(path, Tensor<>{1, 4});
+    CHECK(nn::read_npy<double>(path)(1) == 4);
+    // Links to what is not there yet, one through the other, relative to where they stand.
+    fs::create_symlink("second.npy", folder.file("first.npy"));
+    fs::create_directory(folder.path / "inner");
+    fs::create_symlink("inner/third.npy", folder.file("second.npy"));
+    nn::write_npy(folder.file("first.npy"), Tensor<>{1, 5});
+    CHECK(fs::is_symlink(folder.file("first.npy")));
+    CHECK(fs::is_symlink(folder.file("second.npy")));
+    CHECK(nn::read_npy<double>(folder.file("inner/third.npy"))(1) == 5);
+    fs::create_symlink("round.npy", folder.file("round.npy"));
+    const auto refusal = [&](const string& name) {
+      string message;
+      try {
+        nn::write_npy(folder.file(name), Tensor<>{1, 2});
+      } catch (const Error& error) {
+        message = error.what();
+      }
+      return message;
+    };
+    CHECK(refusal("round.npy").find("links") != string::npos);
+    CHECK(refusal(string(245, 'n')).find(".tapegrad.tmp") != string::npos);
+  }
 }

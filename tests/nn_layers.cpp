@@ -492,6 +492,13 @@ TEST_CASE("functions of a tensor are layers: lambdas, elementwise, joined branch
   }
 }
 
+TEST_CASE("a generic function need not compile for the other number type") {
+  const Tensor<double> W = random_tensor<double>({3, 2}), x = random_tensor<double>({4, 3}, 2);
+  nn::Sequential<double> model({[W](const auto& z) { return matmul(z, W); }, nn::Dense{1}});
+  model.build({3});
+  CHECK(allclose(model.predict(x), matmul(matmul(x, W), model.parameters()[0]) + model.parameters()[1], 1e-14, 1e-14));
+}
+
 TEST_CASE("a function that mixes rows is refused as a layer, unless it says so") {
   auto centre = [](const auto& z) { return z - mean(z, 0); };
   nn::Sequential<double> refused({nn::Dense{3}, centre, nn::Dense{2}});

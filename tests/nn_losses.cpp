@@ -274,6 +274,12 @@ TEST_CASE("class weights become weights of examples") {
   CHECK_THROWS_AS(nn::class_weights_of<double>(Tensor<>{std::nan("")}, weights), ValueError);
   CHECK_THROWS_WITH_AS(nn::class_weights_of<double>(eye(4), weights), doctest::Contains("(4, 4)"), ShapeError);
   CHECK_THROWS_AS(nn::class_weights_of<double>(zeros({2, 3, 1}), weights), ShapeError);
+  for (const double wrong : {-1.0, std::nan(""), std::numeric_limits<double>::infinity()}) {
+    CHECK_THROWS_WITH_AS(nn::class_weights_of<double>(Tensor<std::int64_t>{0}, std::vector<double>{1, wrong}),
+                         doctest::Contains("class 1"), ValueError);
+  }
+  // Finite in double only.
+  CHECK_THROWS_AS(nn::class_weights_of<float>(Tensor<std::int64_t>{0}, std::vector<double>{1e300}), ValueError);
 }
 
 TEST_CASE("losses from logits are those of the probabilities") {
@@ -378,6 +384,18 @@ TEST_CASE("labels out of range and shapes that differ are refused") {
     CHECK(message.find("(2, 1)") != std::string::npos);
     CHECK(message.find("nn_losses.cpp:") != std::string::npos);
   }
+}
+
+TEST_CASE("the cure that a message names is one") {
+  const Tensor<> column = reshape(Tensor<>{0.2, 0.7}, {2, 1});
+  const Tensor<std::int64_t> labels{0, 1};
+  CHECK_THROWS_WITH_AS(nn::Loss("binary_crossentropy")(column, labels),
+                       doctest::Contains("reshape(astype<double>(labels), {-1, 1})"), ValueError);
+  CHECK_NOTHROW(nn::Loss("binary_crossentropy")(column, reshape(astype<double>(labels), {-1, 1})));
+  CHECK_THROWS_WITH_AS(nn::Loss("mse")(probabilities, labels), doctest::Contains("one_hot<double>(labels, 3)"),
+                       ValueError);
+  CHECK_THROWS_WITH_AS(nn::mse(column, Tensor<>{0, 1}), doctest::Contains("reshape(y, {-1, 1})"), ShapeError);
+  CHECK_NOTHROW(nn::mse(column, reshape(Tensor<>{0, 1}, {-1, 1})));
 }
 
 TEST_CASE("a loss by name, by value or as a function") {

@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <cctype>
 #include <charconv>
+#include <clocale>
 #include <cmath>
+#include <cstdlib>
 #include <cstring>
 #include <memory>
 #include <string_view>
@@ -108,6 +110,16 @@ class FieldReader {
 
 enum class Parsed { number, not_finite, no_number };
 
+/// A number that from_chars finds beyond the range of T: infinity above, the nearest number, 0 or denormal, below.
+template <Real T>
+T out_of_range(const std::string& number) {
+  static const locale_t plain = newlocale(LC_ALL_MASK, "C", nullptr);  // with a decimal point, whatever the user's
+  if constexpr (std::is_same_v<T, float>)
+    return strtof_l(number.c_str(), nullptr, plain);
+  else
+    return strtod_l(number.c_str(), nullptr, plain);
+}
+
 template <Real T>
 Parsed parse(std::string_view text, T& value) {
   constexpr std::size_t exact_digits = 7;  // in float as well
@@ -125,7 +137,11 @@ Parsed parse(std::string_view text, T& value) {
     }
   }
   if (text.starts_with('+') && !text.starts_with("+-")) text.remove_prefix(1);
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error == std::errc::result_out_of_range) {
+    value = out_of_range<T>(std::string(text.data(), end));
+    error = {};
+  }
   if (text.empty() || end != text.data() + text.size() || error == std::errc::invalid_argument) {
     return Parsed::no_number;
   }
@@ -161,7 +177,7 @@ Table<T> read_table(const std::string& path, const CsvOptions& options, Where wh
                          std::to_string(column + 1) + ": " + problem);
       };
       T value{};
-      Parsed parsed = parse(text, value);
+      Parsed parsed = parse(trimmed(text), value);
       if (column == 0) {
         names_here = header == CsvHeader::yes || (header == CsvHeader::automatic && parsed == Parsed::no_number);
       }

@@ -32,8 +32,9 @@ struct Table {
 
 /// The numbers of a comma-separated file, plain or gzip, by RFC 4180: fields may stand in quotes, which may then hold
 /// separators, line ends and doubled quotes. A byte order mark, spaces and tabs round a field and blank lines are left
-/// out. T is float or double. Throws Error when the file cannot be read; ValueError, naming line and column, for a
-/// field that is missing or no finite number of type T, or a row of another length than the first.
+/// out. A number too small for T, which is float or double, becomes the nearest, 0 or denormal. Throws Error when the
+/// file cannot be read; ValueError, naming line and column, for a field that is missing or no finite number of type T,
+/// or a row of another length than the first.
 template <Real T = double>
 TAPEGRAD_EXPORT Table<T> read_table(const std::string& path, const CsvOptions& options = {},
                                     Where where = Where::here());

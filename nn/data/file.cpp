@@ -119,16 +119,30 @@ std::unique_ptr<Input> open_input(const std::string& path, const std::string& ca
 }
 
 Replacement::Replacement(const std::string& path, std::string caller) : path_(path), caller_(std::move(caller)) {
+  // Through links, so that they stay, to a file that there need not be.
   std::error_code none;
-  // Through links, so that they stay.
-  if (fs::path target = fs::canonical(path_, none); !none) path_ = target.string();
+  for (int links = 0; fs::is_symlink(path_, none); ++links) {
+    if (links == 40) fail("it is one of links without an end");
+    path_ = (fs::path(path_).parent_path() / fs::read_symlink(path_, none)).string();
+  }
   struct stat status {};
   const bool exists = stat(path_.c_str(), &status) == 0;
   if (exists && !S_ISREG(status.st_mode)) throw Error(caller_ + ": " + path + " " + kind_of(status.st_mode));
   const std::string name = path_ + ".tapegrad.tmp";
   for (;;) {
-    Descriptor file(open(name.c_str(), O_WRONLY | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0666));
-    if (file.number < 0) fail(std::strerror(errno));
+    constexpr int flags = O_WRONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC;
+    Descriptor file(open(name.c_str(), flags | O_CREAT | O_EXCL, 0666));
+    const bool is_new = file.number >= 0;
+    if (!is_new) {
+      if (errno != EEXIST) fail(name + ": " + std::strerror(errno));
+      file.number = open(name.c_str(), flags);
+    }
+    if (file.number < 0) {
+      const int reason = errno;
+      // Gone by now, or in the way.
+      if (reason == ENOENT || ((reason == ELOOP || reason == EACCES) && unlink(name.c_str()) == 0)) continue;
+      fail(name + ": " + std::strerror(reason));
+    }
     // Whose lock it was may have renamed the file, or removed it. File systems without locks do without.
     while (flock(file.number, LOCK_EX) != 0 && errno == EINTR) {
     }
@@ -137,6 +151,11 @@ Replacement::Replacement(const std::string& path, std::string caller) : path_(pa
     if (fstat(file.number, &locked) != 0) fail(std::strerror(errno));
     if (!S_ISREG(locked.st_mode)) fail(name + " " + kind_of(locked.st_mode));
     if (lstat(name.c_str(), &named) != 0 || named.st_ino != locked.st_ino || named.st_dev != locked.st_dev) continue;
+    // What was there may be a link to a file of value, or belong to somebody who keeps it open.
+    if (!is_new && (locked.st_nlink > 1 || locked.st_uid != geteuid())) {
+      if (unlink(name.c_str()) != 0) fail(name + ": " + std::strerror(errno));
+      continue;
+    }
     if (ftruncate(file.number, 0) != 0) fail(std::strerror(errno));
     if (exists) static_cast<void>(fchmod(file.number, status.st_mode & 07777));
     name_ = name;

@@ -31,7 +31,11 @@ Standardizer<T>::Standardizer(const Tensor<T>& X, Where where) {
   mean_ = tapegrad::mean(X, 0);
   // By its extremes: the mean of equal numbers can be off by rounding, and a deviation of that size would blow it up.
   const Tensor<bool> constant = max(X, 0) == min(X, 0);
-  deviation_ = tapegrad::where(constant, T(1), sqrt(tapegrad::mean(square(X - mean_), 0)));
+  // Over the largest of a column, whose square neither overflows nor vanishes. The divisor may count as a constant: the
+  // deviation, and so each of its derivatives, is the same for every divisor.
+  const Tensor<T> centred = X - mean_;
+  const Tensor<T> size = tapegrad::where(constant, T(1), max(abs(stop_gradient(centred)), 0));
+  deviation_ = tapegrad::where(constant, T(1), size * sqrt(tapegrad::mean(square(centred / size), 0)));
 }
 
 template <Real T>

@@ -28,6 +28,10 @@ struct Split {
 };
 
 namespace detail {
+/// Streams of a seed, some for each use, so that no two uses draw the same numbers; initial values take stream 0. An
+/// epoch's is order_stream + epoch, for fit and batches() alike.
+inline constexpr std::uint64_t order_stream = std::uint64_t{1} << 62, split_stream = std::uint64_t{2} << 62;
+
 /// Throws ShapeError unless both have the same number of rows.
 TAPEGRAD_EXPORT void check_rows(const Shape& X, const Shape& y, const char* caller, const Where& where);
 /// Throws ValueError unless both parts have rows.
@@ -42,7 +46,7 @@ Split<T, U> train_test_split(const Tensor<T>& X, const Tensor<U>& y, const Split
   detail::check_rows(X.shape(), y.shape(), "train_test_split", where);
   const std::int64_t rows = X.shape()[0], train = rows - detail::test_rows(rows, options.test_size, where);
   Tensor<std::int64_t> order;
-  if (options.shuffle) order = random::Generator(options.seed).permutation(rows);
+  if (options.shuffle) order = random::Generator(options.seed, detail::split_stream).permutation(rows);
   auto part = [&]<class V>(const Tensor<V>& from, std::int64_t first, std::int64_t last) {
     if (!options.shuffle) return slice(from, 0, first, last, 1, where);
     return take(from, slice(order, 0, first, last, 1, where), 0, where);
@@ -102,7 +106,9 @@ class Batches {
     if (batch_size < 1) {
       throw ValueError("batches" + to_string(where) + ": batch_size is " + std::to_string(batch_size));
     }
-    if (options.shuffle) order_ = random::Generator(options.seed, options.epoch).permutation(X_.shape()[0]);
+    if (options.shuffle) {
+      order_ = random::Generator(options.seed, detail::order_stream + options.epoch).permutation(X_.shape()[0]);
+    }
   }
 
   /// Number of batches.
