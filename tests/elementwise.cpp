@@ -13,6 +13,8 @@
 
 namespace {
 
+#include "error_message.hpp"
+
 using namespace tapegrad;
 
 template <class T>
@@ -51,15 +53,6 @@ void check_rules(const F& f, const std::vector<Tensor<T>>& at, int order = 3) {
       return f(x[0], x[1], x[2], x[3]);
   };
   CHECK_NOTHROW(check_derivatives<T>(function, at, {.order = std::is_same_v<T, float> ? 2 : order}));
-}
-
-std::string message_of(const auto& call) {
-  try {
-    call();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "";
 }
 
 TEST_CASE("one lambda for tensors and for elementwise(), and log(1 + exp(x)) without overflow") {

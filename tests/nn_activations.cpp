@@ -7,6 +7,8 @@
 #include <tapegrad/autodiff.hpp>
 #include <tapegrad/nn.hpp>
 
+#include "error_message.hpp"
+
 using namespace tapegrad;
 
 namespace {
@@ -18,15 +20,6 @@ auto whole_array_softmax = [](const auto& x) {
   auto e = exp(x);
   return e / sum(e);
 };
-
-std::string message_of(const auto& call) {
-  try {
-    call();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "";
-}
 
 }  // namespace
 

@@ -19,6 +19,8 @@
 #include <tapegrad/nn.hpp>
 #include <thread>
 
+#include "error_message.hpp"
+
 using namespace tapegrad;
 namespace fs = std::filesystem;
 
@@ -35,16 +37,6 @@ std::string contents(const std::string& path) {
   std::ifstream file(path);
   return {std::istreambuf_iterator<char>(file), {}};
 }
-
-std::string message_of(const auto& call) {
-  try {
-    call();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "";
-}
-bool contains(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
 
 template <class T>
 bool same_bits(const Tensor<T>& a, const Tensor<T>& b) {

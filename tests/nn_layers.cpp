@@ -9,20 +9,12 @@
 #include <tapegrad/nn.hpp>
 #include <vector>
 
+#include "error_message.hpp"
+
 using namespace tapegrad;
 using nn::Params;
 
 namespace {
-
-std::string message_of(const auto& call) {
-  try {
-    call();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "";
-}
-bool contains(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
 
 template <Real T>
 Tensor<T> random_tensor(const Shape& shape, std::uint64_t seed = 1) {

@@ -12,6 +12,8 @@
 #include <tuple>
 #include <vector>
 
+#include "error_message.hpp"
+
 using namespace tapegrad;
 
 namespace {
@@ -153,8 +155,6 @@ std::vector<NamedRule> all_rules() {
   }
   return rules;
 }
-
-bool contains(const std::string& text, const char* part) { return text.find(part) != std::string::npos; }
 
 // The same rules of one number, as Keras 3 (keras/src/optimizers) and PyTorch (torch/optim) write them.
 struct ByHand {

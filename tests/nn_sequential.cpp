@@ -8,6 +8,8 @@
 #include <tapegrad/autodiff.hpp>
 #include <tapegrad/nn.hpp>
 
+#include "error_message.hpp"
+
 using namespace tapegrad;
 using nn::OutputDelta;
 
@@ -53,15 +55,6 @@ std::vector<std::vector<double>> batches_seen(const nn::FitOptions& options, std
   model.compile({.loss = recording_loss(seen)});
   model.fit(numbered(n), numbered(n), options);
   return seen;
-}
-
-std::string message_of(const auto& call) {
-  try {
-    call();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "";
 }
 
 }  // namespace
