@@ -204,7 +204,7 @@ TEST_CASE_TEMPLATE("read_csv: numbers too small for the type are read as the nea
   using Limits = std::numeric_limits<T>;
   write(path, "1e-50,-1e-400,0." + std::string(500, '0') + "1,1e-40,-1e-310\n");
   const Tensor<T> x = nn::read_csv<T>(path);
-  for (int k = 0; k < 5; ++k) CHECK(x(0, k) == static_cast<T>(std::array{1e-50, -0.0, 0.0, 1e-40, -1e-310}[k]));
+  CHECK(allclose(x, Tensor<T>({{T(1e-50), T(-0.0), T(0.0), T(1e-40), T(-1e-310)}}), 0, 0));
   CHECK(std::signbit(x(0, 1)));
   write(path, "0," + std::to_string(Limits::max()) + "\n");
   CHECK(nn::read_csv<T>(path)(0, 1) == Limits::max());
