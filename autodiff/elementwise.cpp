@@ -35,8 +35,7 @@ class Function : public Object {
   struct Product {
     std::once_flag once;
     Handle function;
-    bool guarded;  // by mul0
-    bool saved;    // worth computing the slope together with the value
+    bool saved;  // worth computing the slope together with the value
   };
   const Product& product(std::size_t k) const;
 
@@ -121,9 +120,7 @@ Handle function_rule(const Call& call, std::size_t k, const Handle& v) {
   }
   const Array* slope = saved_slope(call, k);
   if (!slope) return run_product<T>(call, k, v);
-  const Tensor<T> d(share(const_cast<Array*>(slope)));
-  if (product.guarded) return mul0(Tensor<T>(v), d, call.where()).handle();
-  return binary<ops::Multiply>(Tensor<T>(v), d, call.where()).handle();
+  return mul0(Tensor<T>(v), Tensor<T>(share(const_cast<Array*>(slope))), call.where()).handle();
 }
 
 template <Real T>
@@ -135,11 +132,10 @@ bool function_accumulate(const Call& call, std::size_t k, Handle& v, bool last, 
     add_term(sum, run_product<T>(call, k, v));
     return true;
   }
-  const bool guarded = function_of(call.attributes().constant).product(k).guarded;
-  const std::size_t multiply = guarded ? index_in<ops::Mul0, ops::Binary> : index_in<ops::Multiply, ops::Binary>;
   const kernels::Source<T> in[] = {{v.array()->template as<T>(), 0, true}, {slope->as<T>(), 0, true}};
   Handle term = array_for<T>(v, last);
-  kernels::kernels<T>().binary[multiply].value(1, shape.count(), in, T{}, elements<T>(term.array()));
+  kernels::kernels<T>().binary[index_in<ops::Mul0, ops::Binary>].value(1, shape.count(), in, T{},
+                                                                       elements<T>(term.array()));
   add_term(sum, std::move(term));
   return true;
 }
@@ -215,9 +211,7 @@ const Function::Product& Function::product(std::size_t k) const {
     const Scalar v = graph->operand(0), y = graph->operand(1);
     std::vector<Scalar> x;
     for (std::size_t i = 0; i < operands_; ++i) x.push_back(graph->operand(2 + i));
-    const Scalar slope = replay(x, &y, k).tangents.back().value_or(0);
-    product.guarded = graph->guarded();
-    const Scalar result[] = {product.guarded ? mul0(v, slope) : v * slope};
+    const Scalar result[] = {mul0(v, replay(x, &y, k).tangents.back().value_or(0))};
     product.function = make_function(name_, 2 + operands_, graph->formula(result));
     product.saved = operands_ <= most_operands && !function_of(product.function.array()).program().light();
   });
@@ -245,8 +239,7 @@ const Program& Function::with_tangent() const {
     const auto graph = std::make_shared<Graph>();
     const Scalar x = graph->operand(0), v = graph->operand(1);
     const Replayed all = replay({&x, 1}, nullptr, 0, true);
-    const Scalar slope = all.tangents.back().value_or(0);
-    const Scalar results[] = {all.values.back(), graph->guarded() ? mul0(v, slope) : v * slope};
+    const Scalar results[] = {all.values.back(), mul0(v, all.tangents.back().value_or(0))};
     tangent_.program = std::make_unique<Program>(2, graph->formula(results));
   });
   return *tangent_.program;

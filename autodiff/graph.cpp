@@ -76,7 +76,6 @@ Scalar Graph::apply(const Operation& o, std::span<const Scalar> x, double p) {
     return !is_constant(number) && ScalarAccess::graph(number).get() == this &&
            is<Op>(nodes_[static_cast<std::size_t>(ScalarAccess::node(number))]);
   };
-  guarded_ = guarded_ || is<ops::Mul0>(o);
   constexpr const ops::Negate* negate = nullptr;
   constexpr const ops::Multiply* multiply = nullptr;
 
@@ -91,12 +90,16 @@ Scalar Graph::apply(const Operation& o, std::span<const Scalar> x, double p) {
   } else if (is<ops::Subtract>(o)) {
     if (made_by(b, negate)) return a + inside(b, 0);
     if (is_constant(b, 0)) return a;
-  } else if (is<ops::Multiply>(o)) {
-    if (is_constant(a)) return b * a;
+  } else if (is<ops::Multiply>(o) || is<ops::Mul0>(o)) {
+    const bool strong = is<ops::Mul0>(o);
+    const auto times = [strong](const Scalar& x, const Scalar& y) { return strong ? mul0(x, y) : x * y; };
+    if (is_constant(a)) return times(b, a);
+    if (strong && is_constant(b, 0)) return 0;
+    if (strong && is_constant(b) && std::isfinite(constant_of(b))) return a * b;
     if (is_constant(b, 1)) return a;
     if (is_constant(b, -1)) return -a;
-    if (made_by(a, negate)) return is_constant(b) ? inside(a, 0) * -b : -(inside(a, 0) * b);
-    if (made_by(b, negate)) return -(a * inside(b, 0));
+    if (made_by(a, negate)) return is_constant(b) ? times(inside(a, 0), -b) : -times(inside(a, 0), b);
+    if (made_by(b, negate)) return -times(a, inside(b, 0));
     if (is_constant(b) && made_by(a, multiply) && is_constant(inside(a, 1))) {
       const double product = constant_of(inside(a, 1)) * constant_of(b);
       if (std::isnormal(product)) return inside(a, 0) * product;
@@ -111,9 +114,6 @@ Scalar Graph::apply(const Operation& o, std::span<const Scalar> x, double p) {
     }
     if (made_by(a, negate)) return -(inside(a, 0) / b);
     if (made_by(b, negate)) return -(a / inside(b, 0));
-  } else if (is<ops::Mul0>(o)) {
-    if (is_constant(a) && std::isfinite(constant_of(a)) && constant_of(a) != 0) return b * a;
-    if (is_constant(b) && std::isfinite(constant_of(b)) && constant_of(b) != 0) return a * b;
   } else if (is<ops::Log>(o)) {
     if (made_by(a, static_cast<const ops::Add*>(nullptr)) && is_constant(inside(a, 1), 1)) return log1p(inside(a, 0));
   } else if (is<ops::Log1p>(o)) {
@@ -134,7 +134,7 @@ Scalar Graph::apply(const Operation& o, std::span<const Scalar> x, double p) {
 
   Node node{.operation = &o, .p = p};
   for (std::size_t k = 0; k < x.size(); ++k) node.in[k] = node_of(x[k]);
-  if (is<ops::Add>(o) || is<ops::Multiply>(o)) {
+  if (is<ops::Add>(o) || is<ops::Multiply>(o) || is<ops::Mul0>(o)) {
     // Constants second, else in the order that they were made.
     const bool constant_first = is_constant(a), constant_second = is_constant(b);
     if (constant_first || (!constant_second && node.in[0] > node.in[1])) std::swap(node.in[0], node.in[1]);

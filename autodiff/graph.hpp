@@ -47,10 +47,8 @@ Tangent unary_tangent(std::span<const Tangent> dx, std::span<const Scalar> x, co
   if constexpr (Passes<Op>) {
     if (Op::passes[0] == 0) return {};
     return Op::passes[0] > 0 ? v : -v;
-  } else if constexpr (requires { Op::product(v, x[0], y, p); }) {
-    return Op::product(v, x[0], y, p);
   } else {
-    return Op::product(v, x[0], y);
+    return ops::product<Op>(v, x[0], y, p);
   }
 }
 
@@ -71,7 +69,7 @@ Tangent binary_tangent(std::span<const Tangent> dx, std::span<const Scalar> x, c
       if (Op::passes[k] == 0) return {};
       return Op::passes[k] > 0 ? v : -v;
     } else {
-      return k == 0 ? Op::product_a(v, x[0], x[1], y) : Op::product_b(v, x[0], x[1], y);
+      return k == 0 ? ops::product<Op, 0>(v, x[0], x[1], y) : ops::product<Op, 1>(v, x[0], x[1], y);
     }
   };
   const Tangent a = term(0), b = term(1);
@@ -145,8 +143,6 @@ class Graph : public std::enable_shared_from_this<Graph> {
   Scalar apply(const Operation& operation, std::span<const Scalar> x, double p);
   /// What the results need.
   Formula formula(std::span<const Scalar> results);
-  /// Something was multiplied by mul0.
-  bool guarded() const { return guarded_; }
 
  private:
   using Key = std::tuple<Node::Kind, const Operation*, std::array<int, max_arity>, std::uint64_t>;
@@ -156,7 +152,6 @@ class Graph : public std::enable_shared_from_this<Graph> {
 
   std::vector<Node> nodes_;
   std::map<Key, int> known_;
-  bool guarded_ = false;
 };
 
 /// operation(x...), in the graph of its operands; computed now when all are constants.

@@ -268,13 +268,14 @@ Tensor<T> minimum(double a, const Tensor<T>& b, Where where = Where::here()) {
   return minimum(b, Operand<T>(Tensor<T>(a), where));
 }
 inline Scalar minimum(const Scalar& a, const Scalar& b) { return detail::binary<ops::Minimum>(a, b); }
-/// a * d, but 0 where a is 0 and d is not finite, or d is 0 and a infinite: a chain rule through an infinite slope that
-/// nothing asks for. A NaN in a stays.
+/// The strong-zero product: a * b, but 0 where either is 0, be the other infinite or NaN. It is what every chain rule
+/// multiplies a cotangent or tangent with a slope by, so that what nothing asks for adds nothing; its own derivatives
+/// are taken the same way. It commutes and, but for under- and overflow, associates, whence forward and reverse agree.
 template <Real T>
-Tensor<T> mul0(const Tensor<T>& a, const Tensor<T>& d, Where where = Where::here()) {
-  return detail::binary<ops::Mul0>(a, d, where);
+Tensor<T> mul0(const Tensor<T>& a, const Tensor<T>& b, Where where = Where::here()) {
+  return detail::binary<ops::Mul0>(a, b, where);
 }
-inline Scalar mul0(const Scalar& a, const Scalar& d) { return detail::binary<ops::Mul0>(a, d); }
+inline Scalar mul0(const Scalar& a, const Scalar& b) { return detail::binary<ops::Mul0>(a, b); }
 
 /// a where the mask is true, b elsewhere; all three broadcast.
 template <Real T>

@@ -6,8 +6,8 @@
 namespace tapegrad::detail {
 namespace {
 
-template <class E>
-auto& at(std::vector<E>& v, int i) {
+template <class List>
+auto& at(List& v, int i) {
   return v[static_cast<std::size_t>(i)];
 }
 
@@ -16,16 +16,29 @@ const Operation* arithmetic(const Node& node) {
   if (is<ops::Negate>(node)) return &operation<ops::Multiply>;
   return is<ops::Add>(node) || is<ops::Subtract>(node) || is<ops::Multiply>(node) ? node.operation : nullptr;
 }
-// Whether a node can do what its operand k does in the same pass.
-bool takes_in(const Node& node, std::size_t k) {
-  return arithmetic(node) != nullptr || (is<ops::Mul0>(node) && k == 1);
+
+// Which nodes a strong-zero product leads to.
+std::vector<char> after_strong_products(const Formula& formula) {
+  std::vector<char> after;
+  for (const Node& node : formula.nodes) {
+    after.push_back(is<ops::Mul0>(node));
+    for (int operand : node.in) {
+      if (operand != no_node && at(after, operand) != 0) after.back() = 1;
+    }
+  }
+  return after;
+}
+
+// A NaN of its operand k may leave no trace in what this node gives.
+bool loses_nan(const Node& node, std::size_t k) {
+  return is<ops::Less>(node) || is<ops::LessEqual>(node) || is<ops::Equal>(node) || is<ops::Pow>(node) ||
+         (is<ops::Select>(node) && k == 0);
 }
 
 template <class Inner>
 const Operation& pair_around(const Operation& outer, bool second) {
   if (is<ops::Add>(outer)) return operation<ops::Pair<ops::Add, Inner, false>>;
   if (is<ops::Multiply>(outer)) return operation<ops::Pair<ops::Multiply, Inner, false>>;
-  if (is<ops::Mul0>(outer)) return operation<ops::Pair<ops::Mul0, Inner, true>>;
   return second ? operation<ops::Pair<ops::Subtract, Inner, true>> : operation<ops::Pair<ops::Subtract, Inner, false>>;
 }
 const Operation& pair(const Operation& outer, const Operation& inner, bool second) {
@@ -46,7 +59,8 @@ struct Program::Lowering {
     int node;
   };
 
-  Lowering(Program& p, const Formula& formula)
+  /// `plain`: strong-zero products as plain ones.
+  Lowering(Program& p, const Formula& formula, bool plain)
       : program(p),
         nodes(formula.nodes),
         results(formula.results),
@@ -55,6 +69,9 @@ struct Program::Lowering {
         joined(nodes.size()),
         last(nodes.size(), -1),
         slot(nodes.size(), -1) {
+    for (Node& node : nodes) {
+      if (plain && is<ops::Mul0>(node)) node.operation = &operation<ops::Multiply>;
+    }
     // -x is x * -1 in a pair.
     minus_one = static_cast<int>(nodes.size());
     nodes.push_back({.kind = Node::Kind::constant, .p = -1});
@@ -62,8 +79,12 @@ struct Program::Lowering {
     join_pairs();
     make_instructions();
     assign_registers();
+  }
+
+  /// Once the program's registers are counted.
+  Code code() {
     assign_slots();
-    make_steps();
+    return {steps(), copies()};
   }
 
   int node_count() const { return static_cast<int>(nodes.size()) - 1; }
@@ -80,7 +101,7 @@ struct Program::Lowering {
       if (node.kind != Node::Kind::operation) continue;
       for (std::size_t k = 0; k < node.operation->arity; ++k) {
         const int operand = node.in[k];
-        if (takes_in(node, k) && at(uses, operand) == 1 && arithmetic(at(nodes, operand)) &&
+        if (arithmetic(node) && at(uses, operand) == 1 && arithmetic(at(nodes, operand)) &&
             at(inner, operand) == no_node) {
           at(inner, i) = std::max(at(inner, i), operand);  // the younger one is the likelier to be in a register
         }
@@ -116,7 +137,7 @@ struct Program::Lowering {
 
   void assign_registers() {
     constexpr int never = -1;
-    program.registers_ = results.size();
+    std::size_t registers = results.size();
     std::vector<int> ready(results.size(), never);  // the step that makes a result; until then its block is a register
     std::vector<int> owner(nodes.size(), no_node);  // the result that a node is
     for (std::size_t r = 0; r < results.size(); ++r) {
@@ -141,35 +162,35 @@ struct Program::Lowering {
       auto place = std::find_if(free.begin(), free.end(), [&](int r) {
         return r >= static_cast<int>(results.size()) || at(last, instruction.node) <= at(ready, r);
       });
-      if (place == free.end()) place = free.insert(free.end(), static_cast<int>(program.registers_++));
+      if (place == free.end()) place = free.insert(free.end(), static_cast<int>(registers++));
       out = *place;
       free.erase(place);
     }
+    program.registers_ = std::max(program.registers_, registers);
   }
 
   void assign_slots() {
-    program.reads_.resize(program.operands_);
+    std::size_t constants = 0;
     for (int i = 0; i <= node_count(); ++i) {
       const Node& node = at(nodes, i);
-      if (node.kind == Node::Kind::operand) {
-        const auto k = static_cast<std::size_t>(node.p);
-        at(slot, i) = static_cast<int>(program.registers_ + k);
-        program.reads_[k] = 1;
-      } else if (node.kind == Node::Kind::constant) {
-        at(slot, i) = static_cast<int>(program.registers_ + program.operands_ + program.constants_f64_.size());
-        program.constants_f64_.push_back(node.p);
-        program.constants_f32_.push_back(static_cast<float>(node.p));
-      }
-    }
-    for (std::size_t r = 0; r < results.size(); ++r) {
-      const int from = at(slot, results[r]);
-      if (from != static_cast<int>(r)) program.copies_.push_back({from, static_cast<int>(r)});
+      if (node.kind == Node::Kind::operand)
+        at(slot, i) = static_cast<int>(program.registers_ + static_cast<std::size_t>(node.p));
+      else if (node.kind == Node::Kind::constant)
+        at(slot, i) = static_cast<int>(program.registers_ + program.operands_ + constants++);
     }
   }
 
-  void make_steps() {
-    constexpr std::size_t most_light = 3;
-    program.light_ = instructions.size() <= most_light;
+  std::vector<Copy> copies() const {
+    std::vector<Copy> all;
+    for (std::size_t r = 0; r < results.size(); ++r) {
+      const int from = at(slot, results[r]);
+      if (from != static_cast<int>(r)) all.push_back({from, static_cast<int>(r)});
+    }
+    return all;
+  }
+
+  std::vector<Step> steps() const {
+    std::vector<Step> all;
     for (const Instruction& instruction : instructions) {
       const Operation& o = *instruction.operation;
       Step step{o.kernel_f32(kernels::kernels<float>()),
@@ -179,10 +200,17 @@ struct Program::Lowering {
                 o.arity,
                 at(slot, instruction.node)};
       for (std::size_t k = 0; k < o.arity; ++k) step.in[k] = at(slot, instruction.in[k]);
-      program.steps_.push_back(step);
-      const bool divides = is<ops::Divide>(o);
-      program.light_ = program.light_ && o.arity > 1 && !divides;
+      all.push_back(step);
     }
+    return all;
+  }
+
+  bool light() const {
+    constexpr std::size_t most_light = 3;
+    return instructions.size() <= most_light &&
+           std::none_of(instructions.begin(), instructions.end(), [](const Instruction& instruction) {
+             return instruction.operation->arity == 1 || is<ops::Divide>(*instruction.operation);
+           });
   }
 
   Program& program;
@@ -192,8 +220,32 @@ struct Program::Lowering {
   int minus_one;
 };
 
-Program::Program(std::size_t operands, const Formula& formula) : operands_(operands), results_(formula.results.size()) {
-  Lowering(*this, formula);
+Program::Program(std::size_t operands, const Formula& formula)
+    : operands_(operands), results_(formula.results.size()), reads_(operands) {
+  const std::vector<char> after = after_strong_products(formula);
+  bool plain = true;
+  for (const Node& node : formula.nodes) {
+    for (std::size_t k = 0; k < max_arity; ++k) {
+      if (node.in[k] != no_node && at(after, node.in[k]) != 0 && loses_nan(node, k)) plain = false;
+    }
+    if (node.kind == Node::Kind::operand) reads_[static_cast<std::size_t>(node.p)] = 1;
+    if (node.kind != Node::Kind::constant) continue;
+    constants_f64_.push_back(node.p);
+  }
+  constants_f64_.push_back(-1);  // of Lowering
+  for (double constant : constants_f64_) constants_f32_.push_back(static_cast<float>(constant));
+  for (std::size_t r = 0; plain && r < results_; ++r) {
+    if (at(after, formula.results[r]) != 0) checked_.push_back(r);
+  }
+  Lowering lowering(*this, formula, plain);
+  light_ = lowering.light();
+  if (checked_.empty()) {
+    code_ = lowering.code();
+  } else {
+    Lowering strong(*this, formula, false);
+    code_ = lowering.code();
+    strong_ = strong.code();
+  }
 }
 
 namespace {
@@ -272,6 +324,32 @@ constexpr std::size_t block_bytes = 3 * 1024, cache_bytes = 24 * 1024, least_blo
 
 }  // namespace
 
+// Step by step over blocks of n elements.
+template <Real T>
+void Program::execute(const Code& code, std::span<const T* const> slots, std::int64_t n) const {
+  const std::size_t first_constant = registers_ + operands_;
+  for (const Step& step : code.steps) {
+    kernels::Source<T> in[max_arity];
+    for (std::size_t k = 0; k < step.arity; ++k) {
+      const auto slot = static_cast<std::size_t>(step.in[k]);
+      in[k] = {slots[slot], 0, slot < first_constant};
+    }
+    T* to = const_cast<T*>(slots[static_cast<std::size_t>(step.out)]);
+    if constexpr (std::is_same_v<T, float>)
+      step.kernel_f32(1, n, in, static_cast<T>(step.p), to);
+    else
+      step.kernel_f64(1, n, in, step.p, to);
+  }
+  for (const Copy& copy : code.copies) {
+    const auto slot = static_cast<std::size_t>(copy.from);
+    T* to = const_cast<T*>(slots[static_cast<std::size_t>(copy.result)]);
+    if (slot < first_constant)
+      std::copy_n(slots[slot], n, to);
+    else
+      std::fill_n(to, n, *slots[slot]);
+  }
+}
+
 template <Real T>
 void Program::run(std::span<const Array* const> operands, std::span<Array* const> results) const {
   const Shape& shape = results[0]->shape;
@@ -314,32 +392,17 @@ void Program::run(std::span<const Array* const> operands, std::span<Array* const
       repeated.push_back({from, next, Spread(operands[k]->shape, shape)});
     next += block_size;
   }
-  const std::size_t first_constant = registers_ + operands_;
-  for (std::size_t c = 0; c < constants->size(); ++c) slots[first_constant + c] = &(*constants)[c];
+  for (std::size_t c = 0; c < constants->size(); ++c) slots[registers_ + operands_ + c] = &(*constants)[c];
 
   for (std::int64_t at = 0; at < count; at += block) {
     const std::int64_t n = std::min(block, count - at);
     for (const Repeated& r : repeated) r.spread.copy(r.from, at, n, r.to);
     for (std::size_t r = 0; r < results_; ++r) slots[r] = results[r]->as<T>() + at;
-    for (const Step& step : steps_) {
-      kernels::Source<T> in[max_arity];
-      for (std::size_t k = 0; k < step.arity; ++k) {
-        const auto slot = static_cast<std::size_t>(step.in[k]);
-        in[k] = {slots[slot], 0, slot < first_constant};
-      }
-      T* to = const_cast<T*>(slots[static_cast<std::size_t>(step.out)]);
-      if constexpr (std::is_same_v<T, float>)
-        step.kernel_f32(1, n, in, static_cast<T>(step.p), to);
-      else
-        step.kernel_f64(1, n, in, step.p, to);
-    }
-    for (const Copy& copy : copies_) {
-      const auto slot = static_cast<std::size_t>(copy.from);
-      T* to = const_cast<T*>(slots[static_cast<std::size_t>(copy.result)]);
-      if (slot < first_constant)
-        std::copy_n(slots[slot], n, to);
-      else
-        std::fill_n(to, n, *slots[slot]);
+    execute<T>(code_, slots, n);
+    for (std::size_t r : checked_) {
+      if (kernels::kernels<T>().all_finite(slots[r], n)) continue;
+      execute<T>(strong_, slots, n);
+      break;
     }
     for (std::size_t k = 0; k < operands_; ++k) {
       if (reads(k) && operands[k]->shape == shape) slots[registers_ + k] += n;

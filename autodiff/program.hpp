@@ -55,10 +55,19 @@ class Program {
     int from, result;
   };
 
+  struct Code {
+    std::vector<Step> steps;
+    std::vector<Copy> copies;
+  };
+  template <Real T>
+  void execute(const Code& code, std::span<const T* const> slots, std::int64_t n) const;
+
   std::size_t operands_, results_;
-  std::vector<Step> steps_;
-  std::vector<Copy> copies_;
-  std::size_t registers_;
+  // Strong-zero products as plain ones; a block in which one of the `checked_` results is not finite is computed again
+  // by the strong code, to the same bits but for those NaN.
+  Code code_, strong_;
+  std::vector<std::size_t> checked_;
+  std::size_t registers_ = 0;
   std::vector<float> constants_f32_;
   std::vector<double> constants_f64_;
   std::vector<char> reads_;

@@ -11,15 +11,36 @@
 #pragma clang attribute push(__attribute__((always_inline)), apply_to = function)
 #endif
 
+namespace tapegrad::kernels {
+namespace {
+
+// Of products a * b, those that are NaN because one factor is 0 become 0. One test for all n vectors: their sum is NaN
+// where any of them is.
+template <int n, class T>
+inline void absorb(Batch<T>* product, const Batch<T>* a, const Batch<T>* b) {
+  Batch<T> sum = product[0];
+  unroll<n - 1>([&](auto i) { sum += product[i + 1]; });
+  // With ==: in xsimd 8.1 a NaN is not != anything under AVX.
+  if (xsimd::all(sum == sum)) return;
+  const Batch<T> zero(T(0));
+  unroll<n>([&](auto i) {
+    const Batch<T> p = product[i];
+    product[i] = xsimd::select(p == p, p, xsimd::select((a[i] == zero) | (b[i] == zero), zero, p));
+  });
+}
+
+}  // namespace
+}  // namespace tapegrad::kernels
+
 // The text finds these beside the functions of xsimd, through its arguments.
 namespace xsimd {
 
+// The strong-zero product of ops/elementwise.hpp. A NaN is the only sign of a zero that met an infinity or a NaN.
 template <class T, class A>
-static inline batch<T, A> mul0(const batch<T, A>& a, const batch<T, A>& d) {
-  const batch<T, A> product = a * d, zero(T(0));
-  // With ==: in xsimd 8.1 a NaN is not != anything under AVX.
-  if (all(product == product)) return product;
-  return select(product == product, product, select((a == zero) | ((d == zero) & (a == a)), zero, product));
+static inline batch<T, A> mul0(const batch<T, A>& a, const batch<T, A>& b) {
+  batch<T, A> product[] = {a * b};
+  tapegrad::kernels::absorb<1>(product, &a, &b);
+  return product[0];
 }
 
 // Before xsimd's own exp, which is slower, erf, which is 70 ulp off for doubles, and erfc, 70 for floats and 1e7 for
@@ -113,23 +134,48 @@ template <class Op, class T>
   }
 }
 
+// f(j, n) for n vectors from element j on, `most` at a time and the rest one by one.
+template <int most, class T, class F>
+inline void each_group(std::int64_t cols, F f) {
+  constexpr std::int64_t W = width<T>;
+  std::int64_t j = 0;
+  for (; j + (most - 1) * W < cols; j += most * W) f(j, std::integral_constant<int, most>{});
+  for (; j < cols; j += W) f(j, std::integral_constant<int, 1>{});
+}
+
+// out = v * slope(j), strongly.
+template <int most, class T, class V, class Slope>
+inline void strong_products(std::int64_t cols, const V& v, Slope slope, T* out) {
+  each_group<most, T>(cols, [&](std::int64_t j, auto n) {
+    Batch<T> a[n], b[n], product[n];
+    unroll<n>([&](auto i) {
+      a[i] = v(j + i * width<T>);
+      b[i] = slope(j + i * width<T>);
+      product[i] = a[i] * b[i];
+    });
+    absorb<n>(product, a, b);
+    unroll<n>([&](auto i) { store(out + j + i * width<T>, product[i]); });
+  });
+}
+
 template <class Op, class T>
 [[gnu::flatten]] void unary_product(std::int64_t rows, std::int64_t cols, const Source<T>* in, T p, T* out) {
   for (std::int64_t i = 0; i < rows; ++i, out += cols) {
-    const T* v = in[0].data + i * in[0].row;
-    const T* x = in[1].data + i * in[1].row;
-    const T* y = in[2].data + i * in[2].row;
-    for (std::int64_t j = 0; j < cols; j += width<T>) {
-      const Batch<T> vj = load(v + j), xj = load(x + j), yj = load(y + j);
-      if constexpr (requires { Op::product(vj, xj, yj, p); }) store(out + j, Op::product(vj, xj, yj, p));
-      else store(out + j, Op::product(vj, xj, yj));
+    const RowOf<T, true> v(in[0].data + i * in[0].row), x(in[1].data + i * in[1].row), y(in[2].data + i * in[2].row);
+    if constexpr (requires(Batch<T> b) { Op::slope(b, b, p); }) {
+      strong_products<2>(cols, v, [&](std::int64_t j) { return Op::slope(x(j), y(j), p); }, out);
+    } else if constexpr (requires(Batch<T> b) { Op::slope(b, b); }) {
+      strong_products<2>(cols, v, [&](std::int64_t j) { return Op::slope(x(j), y(j)); }, out);
+    } else {
+      for (std::int64_t j = 0; j < cols; j += width<T>) store(out + j, ops::product<Op>(v(j), x(j), y(j), p));
     }
   }
 }
 
 template <class Op, class T, class... R>
 inline void value_row(std::int64_t cols, T* out, const R&... in) {
-  each_vector<T>(cols, [&](std::int64_t j) { store(out + j, Op::value(in(j)...)); });
+  if constexpr (std::is_same_v<Op, ops::Mul0>) strong_products<4>(cols, in..., out);
+  else each_vector<T>(cols, [&](std::int64_t j) { store(out + j, Op::value(in(j)...)); });
 }
 
 template <class Op, class T, bool a_steps, bool b_steps>
@@ -153,10 +199,14 @@ inline void binary_product_rows(std::int64_t rows, std::int64_t cols, const Sour
     const RowOf<T, v_steps> v(in[0].data + i * in[0].row);
     const RowOf<T, a_steps> a(in[1].data + i * in[1].row);
     const RowOf<T, b_steps> b(in[2].data + i * in[2].row);
-    const T* y = in[3].data + i * in[3].row;
-    for (std::int64_t j = 0; j < cols; j += width<T>) {
-      if constexpr (k == 0) store(out + j, Op::product_a(v(j), a(j), b(j), load(y + j)));
-      else store(out + j, Op::product_b(v(j), a(j), b(j), load(y + j)));
+    const RowOf<T, true> y(in[3].data + i * in[3].row);
+    if constexpr (requires { Op::slope_a(a(0), b(0), y(0)); }) {
+      strong_products<4>(cols, v, [&](std::int64_t j) {
+        if constexpr (k == 0) return Op::slope_a(a(j), b(j), y(j));
+        else return Op::slope_b(a(j), b(j), y(j));
+      }, out);
+    } else {
+      for (std::int64_t j = 0; j < cols; j += width<T>) store(out + j, ops::product<Op, k>(v(j), a(j), b(j), y(j)));
     }
   }
 }

@@ -75,11 +75,7 @@ Handle unary_product(const Call& call, std::size_t, const Handle& v) {
   } else {
     const T p = static_cast<T>(call.attributes().scalar);
     if (v.traced() || call.traced()) {
-      const Tensor<T> vt(v), x = call.operand<T>(0), y = call.output<T>();
-      if constexpr (requires { Op::product(vt, x, y, p); })
-        return Op::product(vt, x, y, p).handle();
-      else
-        return Op::product(vt, x, y).handle();
+      return ops::product<Op>(Tensor<T>(v), call.operand<T>(0), call.output<T>(), p).handle();
     }
     Handle out(allocate_like<T>(v.shape()));
     const auto product = kernels::kernels<T>().unary[index_in<Op, ops::Unary>].product;
@@ -101,7 +97,7 @@ Handle binary_product(const Call& call, std::size_t k, const Handle& v) {
   } else {
     if (v.traced() || call.traced()) {
       const Tensor<T> vt(v), a = call.operand<T>(0), b = call.operand<T>(1), y = call.output<T>();
-      return (k == 0 ? Op::product_a(vt, a, b, y) : Op::product_b(vt, a, b, y)).handle();
+      return (k == 0 ? ops::product<Op, 0>(vt, a, b, y) : ops::product<Op, 1>(vt, a, b, y)).handle();
     }
     // v may repeat, behind its seed axes, as an operand does.
     const Shape& own = call.output_shape();

@@ -1,9 +1,11 @@
 #pragma once
 // The elementwise primitives: each block holds a function and its derivative, generic in the number type V. With SIMD
 // batches a block is one fused loop, with tensors that record it can be differentiated again, so each formula is
-// written once. An elementwise function has a diagonal Jacobian: one `product` v * f'(x) serves as pullback and as
-// pushforward. A product may use the output y. `p` is the primitive's constant, where it has one. With the symbolic
-// numbers of elementwise() the products are the derivative table of users' functions.
+// written once. An elementwise function has a diagonal Jacobian: one product v * f'(x) serves as pullback and as
+// pushforward. A block gives the `slope` f'(x), which may use the output y; what multiplies it with v is written once,
+// at the end, and is a strong-zero product: 0 where v or the slope is 0. A block whose slope over- or underflows before
+// the product does, or which only chooses, gives the `product` itself. `p` is the primitive's constant, where it has
+// one. With the symbolic numbers of elementwise() the slopes are the derivative table of users' functions.
 //
 // Only this header and the per-ISA kernels know the text; it names no tensor and no SIMD type.
 //
@@ -42,8 +44,8 @@ struct Exp {
     return exp(x);
   }
   template <class V>
-  static V product(const V& v, const V&, const V& y) {
-    return v * y;
+  static V slope(const V&, const V& y) {
+    return y;
   }
 };
 
@@ -55,8 +57,8 @@ struct Expm1 {
     return expm1(x);
   }
   template <class V>
-  static V product(const V& v, const V& x, const V&) {
-    return v * exp(x);
+  static V slope(const V& x, const V&) {
+    return exp(x);
   }
 };
 
@@ -67,8 +69,8 @@ struct Exp2 {
     return exp2(x);
   }
   template <class V>
-  static V product(const V& v, const V&, const V& y) {
-    return v * (constant<V>(std::numbers::ln2) * y);
+  static V slope(const V&, const V& y) {
+    return constant<V>(std::numbers::ln2) * y;
   }
 };
 
@@ -79,8 +81,8 @@ struct Log {
     return log(x);
   }
   template <class V>
-  static V product(const V& v, const V& x, const V&) {
-    return mul0(v, 1 / x);
+  static V slope(const V& x, const V&) {
+    return 1 / x;
   }
 };
 
@@ -91,8 +93,8 @@ struct Log2 {
     return log2(x);
   }
   template <class V>
-  static V product(const V& v, const V& x, const V&) {
-    return mul0(v, constant<V>(std::numbers::log2e) / x);
+  static V slope(const V& x, const V&) {
+    return constant<V>(std::numbers::log2e) / x;
   }
 };
 
@@ -103,8 +105,8 @@ struct Log1p {
     return log1p(x);
   }
   template <class V>
-  static V product(const V& v, const V& x, const V&) {
-    return mul0(v, 1 / (1 + x));
+  static V slope(const V& x, const V&) {
+    return 1 / (1 + x);
   }
 };
 
@@ -115,8 +117,8 @@ struct Tanh {
     return tanh(x);
   }
   template <class V>
-  static V product(const V& v, const V&, const V& y) {
-    return v * (1 - y * y);
+  static V slope(const V&, const V& y) {
+    return 1 - y * y;
   }
 };
 
@@ -127,8 +129,8 @@ struct Sigmoid {
     return sigmoid(x);
   }
   template <class V>
-  static V product(const V& v, const V&, const V& y) {
-    return v * (y * (1 - y));
+  static V slope(const V&, const V& y) {
+    return y * (1 - y);
   }
 };
 
@@ -140,8 +142,8 @@ struct Softplus {
     return select(x > V(0), x, V(0)) + log1p(exp(-abs(x)));
   }
   template <class V>
-  static V product(const V& v, const V& x, const V&) {
-    return v * sigmoid(x);
+  static V slope(const V& x, const V&) {
+    return sigmoid(x);
   }
 };
 
@@ -156,9 +158,9 @@ struct TanhSoftplus {
     return q * (1 / (q + 2));
   }
   template <class V>
-  static V product(const V& v, const V& x, const V&) {
+  static V slope(const V& x, const V&) {
     const V e = exp(select(x > V(20), V(20), x)), inverse = 1 / (e * (e + 2) + 2);
-    return v * (4 * ((e * inverse) * ((e + 1) * inverse)));
+    return 4 * ((e * inverse) * ((e + 1) * inverse));
   }
 };
 
@@ -169,9 +171,9 @@ struct Softsign {
     return x / (1 + abs(x));
   }
   template <class V>
-  static V product(const V& v, const V& x, const V&) {
-    const V slope = 1 / (1 + abs(x));
-    return v * (slope * slope);
+  static V slope(const V& x, const V&) {
+    const V inverse = 1 / (1 + abs(x));
+    return inverse * inverse;
   }
 };
 
@@ -196,7 +198,7 @@ struct LeakyRelu {
   }
   template <class V, class T>
   static V product(const V& v, const V& x, const V&, T p) {
-    return select(x > V(0), v, V(p) * v);
+    return select(x > V(0), v, mul0(v, V(p)));
   }
 };
 
@@ -256,8 +258,8 @@ struct Sqrt {
     return sqrt(x);
   }
   template <class V>
-  static V product(const V& v, const V&, const V& y) {
-    return mul0(v, 1 / (y + y));
+  static V slope(const V&, const V& y) {
+    return 1 / (y + y);
   }
 };
 
@@ -268,8 +270,8 @@ struct Cbrt {
     return cbrt(x);
   }
   template <class V>
-  static V product(const V& v, const V&, const V& y) {
-    return mul0(v, 1 / (3 * (y * y)));
+  static V slope(const V&, const V& y) {
+    return 1 / (3 * (y * y));
   }
 };
 
@@ -280,8 +282,8 @@ struct Square {
     return x * x;
   }
   template <class V>
-  static V product(const V& v, const V& x, const V&) {
-    return v * (x + x);
+  static V slope(const V& x, const V&) {
+    return x + x;
   }
 };
 
@@ -292,8 +294,8 @@ struct Reciprocal {
     return 1 / x;
   }
   template <class V>
-  static V product(const V& v, const V&, const V& y) {
-    return mul0(v, -(y * y));
+  static V slope(const V&, const V& y) {
+    return -(y * y);
   }
 };
 
@@ -304,8 +306,8 @@ struct Sin {
     return sin(x);
   }
   template <class V>
-  static V product(const V& v, const V& x, const V&) {
-    return v * cos(x);
+  static V slope(const V& x, const V&) {
+    return cos(x);
   }
 };
 
@@ -316,8 +318,8 @@ struct Cos {
     return cos(x);
   }
   template <class V>
-  static V product(const V& v, const V& x, const V&) {
-    return v * -sin(x);
+  static V slope(const V& x, const V&) {
+    return -sin(x);
   }
 };
 
@@ -328,8 +330,8 @@ struct Tan {
     return tan(x);
   }
   template <class V>
-  static V product(const V& v, const V&, const V& y) {
-    return v * (1 + y * y);
+  static V slope(const V&, const V& y) {
+    return 1 + y * y;
   }
 };
 
@@ -340,8 +342,8 @@ struct Asin {
     return asin(x);
   }
   template <class V>
-  static V product(const V& v, const V& x, const V&) {
-    return mul0(v, 1 / sqrt((1 - x) * (1 + x)));
+  static V slope(const V& x, const V&) {
+    return 1 / sqrt((1 - x) * (1 + x));
   }
 };
 
@@ -352,8 +354,8 @@ struct Acos {
     return acos(x);
   }
   template <class V>
-  static V product(const V& v, const V& x, const V&) {
-    return mul0(v, -1 / sqrt((1 - x) * (1 + x)));
+  static V slope(const V& x, const V&) {
+    return -1 / sqrt((1 - x) * (1 + x));
   }
 };
 
@@ -364,8 +366,8 @@ struct Atan {
     return atan(x);
   }
   template <class V>
-  static V product(const V& v, const V& x, const V&) {
-    return v * (1 / (1 + x * x));
+  static V slope(const V& x, const V&) {
+    return 1 / (1 + x * x);
   }
 };
 
@@ -376,8 +378,8 @@ struct Sinh {
     return sinh(x);
   }
   template <class V>
-  static V product(const V& v, const V& x, const V&) {
-    return v * cosh(x);
+  static V slope(const V& x, const V&) {
+    return cosh(x);
   }
 };
 
@@ -388,8 +390,8 @@ struct Cosh {
     return cosh(x);
   }
   template <class V>
-  static V product(const V& v, const V& x, const V&) {
-    return v * sinh(x);
+  static V slope(const V& x, const V&) {
+    return sinh(x);
   }
 };
 
@@ -400,8 +402,8 @@ struct Erf {
     return erf(x);
   }
   template <class V>
-  static V product(const V& v, const V& x, const V&) {
-    return v * (constant<V>(2 * std::numbers::inv_sqrtpi) * exp(-(x * x)));
+  static V slope(const V& x, const V&) {
+    return constant<V>(2 * std::numbers::inv_sqrtpi) * exp(-(x * x));
   }
 };
 
@@ -412,8 +414,8 @@ struct Erfc {
     return erfc(x);
   }
   template <class V>
-  static V product(const V& v, const V& x, const V&) {
-    return v * (constant<V>(-2 * std::numbers::inv_sqrtpi) * exp(-(x * x)));
+  static V slope(const V& x, const V&) {
+    return constant<V>(-2 * std::numbers::inv_sqrtpi) * exp(-(x * x));
   }
 };
 
@@ -425,9 +427,9 @@ struct Pow {
   }
   // The slope p x^(p-1) is 0 for p = 0, also where x^-1 is infinite.
   template <class V, class T>
-  static V product(const V& v, const V& x, const V&, T p) {
-    if (p == 0) return v * V(0);
-    return mul0(v, V(p) * power(x, p - 1));
+  static V slope(const V& x, const V&, T p) {
+    if (p == 0) return V(0);
+    return V(p) * power(x, p - 1);
   }
 };
 
@@ -456,12 +458,12 @@ struct Multiply {
     return a * b;
   }
   template <class V>
-  static V product_a(const V& v, const V&, const V& b, const V&) {
-    return v * b;
+  static V slope_a(const V&, const V& b, const V&) {
+    return b;
   }
   template <class V>
-  static V product_b(const V& v, const V& a, const V&, const V&) {
-    return v * a;
+  static V slope_b(const V& a, const V&, const V&) {
+    return a;
   }
 };
 
@@ -472,16 +474,16 @@ struct Divide {
     return a / b;
   }
   template <class V>
-  static V product_a(const V& v, const V&, const V& b, const V&) {
-    return mul0(v, 1 / b);
+  static V slope_a(const V&, const V& b, const V&) {
+    return 1 / b;
   }
   template <class V>
-  static V product_b(const V& v, const V&, const V& b, const V& y) {
-    return mul0(v, -y / b);
+  static V slope_b(const V&, const V& b, const V& y) {
+    return -y / b;
   }
 };
 
-// a * b, but 0 where a is 0 and b is not finite, or b is 0 and a infinite. Its slopes are taken the same way.
+// The strong-zero product: a * b, but 0 where either is 0, whatever the other, infinite and NaN included.
 struct Mul0 {
   static constexpr const char* name = "mul0";
   template <class V>
@@ -489,12 +491,12 @@ struct Mul0 {
     return mul0(a, b);
   }
   template <class V>
-  static V product_a(const V& v, const V&, const V& b, const V&) {
-    return mul0(v, b);
+  static V slope_a(const V&, const V& b, const V&) {
+    return b;
   }
   template <class V>
-  static V product_b(const V& v, const V& a, const V&, const V&) {
-    return mul0(a, v);
+  static V slope_b(const V& a, const V&, const V&) {
+    return a;
   }
 };
 
@@ -530,6 +532,28 @@ struct Minimum {
     return select(a > b, v, select(a == b, V(0.5) * v, V(0)));
   }
 };
+
+/// v * f'(x) of a block of one operand.
+template <class Op, class V, class T>
+V product(const V& v, const V& x, const V& y, T p) {
+  if constexpr (requires { Op::product(v, x, y, p); })
+    return Op::product(v, x, y, p);
+  else if constexpr (requires { Op::product(v, x, y); })
+    return Op::product(v, x, y);
+  else if constexpr (requires { Op::slope(x, y, p); })
+    return mul0(v, Op::slope(x, y, p));
+  else
+    return mul0(v, Op::slope(x, y));
+}
+
+/// v * df/da of a block of two operands for k = 0, v * df/db for k = 1.
+template <class Op, int k, class V>
+V product(const V& v, const V& a, const V& b, const V& y) {
+  if constexpr (requires { Op::slope_a(a, b, y); })
+    return mul0(v, k == 0 ? Op::slope_a(a, b, y) : Op::slope_b(a, b, y));
+  else
+    return k == 0 ? Op::product_a(v, a, b, y) : Op::product_b(v, a, b, y);
+}
 
 /// Every block above: the kernels and the registry are made from these lists.
 using Unary = std::tuple<Negate, Exp, Expm1, Exp2, Log, Log2, Log1p, Tanh, Sigmoid, Softplus, TanhSoftplus, Softsign,
@@ -586,7 +610,7 @@ struct Pair {
 using Comparisons = std::tuple<Less, LessEqual, Equal>;
 template <class Inner>
 using PairsOf = std::tuple<Pair<Add, Inner, false>, Pair<Multiply, Inner, false>, Pair<Subtract, Inner, false>,
-                           Pair<Subtract, Inner, true>, Pair<Mul0, Inner, true>>;
+                           Pair<Subtract, Inner, true>>;
 using Ternary =
     decltype(std::tuple_cat(std::tuple<Select>(), PairsOf<Add>(), PairsOf<Subtract>(), PairsOf<Multiply>()));
 
