@@ -200,8 +200,8 @@ struct Linearisation {
   Tensor<T> matrix_product(const Tensor<T>& v, bool transposed, const Where& where) const {
     const auto [batch, m, n] = blocks();
     const Tensor<T> J = reshape(matrix, {batch, m, n}, where);
-    const Tensor<T> y = transposed ? matmul(reshape(v, {batch, 1, m}, where), J, where)
-                                   : matmul(J, reshape(v, {batch, n, 1}, where), where);
+    const Tensor<T> y = transposed ? strong_matmul(reshape(v, {batch, 1, m}, where), J)
+                                   : strong_matmul(J, reshape(v, {batch, n, 1}, where));
     return reshape(y, transposed ? in : out, where);
   }
 };
@@ -272,7 +272,7 @@ Tensor<T> Jacobian<T>::diagonal(Where where) const {
     if (term.shift == 0) sum = sum + detail::rows_of<T>(term.entries, form->blocks);
   }
   for (const detail::RankOne& term : form->terms.rank_ones()) {
-    sum = sum + detail::rows_of<T>(term.left, form->blocks) * detail::rows_of<T>(term.right, form->blocks);
+    sum = sum + mul0(detail::rows_of<T>(term.left, form->blocks), detail::rows_of<T>(term.right, form->blocks));
   }
   return reshape(sum, input_shape());
 }
@@ -335,7 +335,7 @@ std::string Jacobian<T>::explain() const {
                      to_string(found);
   if (!form && !at_->function) return text + "; given as a matrix, which products use.";
   if (!form) {
-    return text + ": no structure was found, or an element is not finite here. Products are sweeps; dense() sweeps " +
+    return text + ": no structure was found. Products are sweeps; dense() sweeps " +
            (at_->sweep() == Sweep::forward ? "forward, one tangent per input" : "in reverse, one adjoint per output") +
            (batched() ? ", shared over the batch." : ".") +
            (!batched() && input_shape().rank() == 2
@@ -365,7 +365,8 @@ Jacobian<T> Jacobian<T>::composed(const Jacobian& outer, const Jacobian& inner) 
   const auto [batch, m, inside] = outer.at_->blocks();
   const std::int64_t n = inner.at_->blocks().n;
   const auto by_matrices = [&outer, &inner, batch = batch, m = m, inside = inside, n] {
-    const Tensor<T> J = matmul(reshape(outer.dense(), {batch, m, inside}), reshape(inner.dense(), {batch, inside, n}));
+    const Tensor<T> J =
+        detail::strong_matmul(reshape(outer.dense(), {batch, m, inside}), reshape(inner.dense(), {batch, inside, n}));
     const Shape full = outer.batched() ? J.shape() : outer.output_shape().concat(inner.input_shape());
     return Jacobian(reshape(J, full), outer.output_shape(), inner.input_shape(), outer.batched());
   };
@@ -379,7 +380,7 @@ Jacobian<T> Jacobian<T>::composed(const Jacobian& outer, const Jacobian& inner) 
     const Tensor<T> entries = detail::rows_of<T>(d.entries, a->blocks);
     const auto scaled = [&, rows = m](const detail::Handle& factor) {
       const Tensor<T> moved = detail::shifted(detail::rows_of<T>(factor, b->blocks), d.shift, rows);
-      return reshape(entries * moved, outer.output_shape()).handle();
+      return reshape(mul0(entries, moved), outer.output_shape()).handle();
     };
     for (const detail::Diagonal& e : b->terms.diagonals()) {
       form.terms.add(detail::Diagonal{d.shift + e.shift, scaled(e.entries)});
@@ -390,7 +391,7 @@ Jacobian<T> Jacobian<T>::composed(const Jacobian& outer, const Jacobian& inner) 
     const Tensor<T> right = inner.apply_transposed(reshape(Tensor<T>(d.right), inner.output_shape()));
     form.terms.add(detail::RankOne{d.left, right.handle()});
   }
-  if (!detail::worth_keeping<T>(form.terms, form.blocks)) return by_matrices();
+  if (!detail::few(form.terms, form.blocks)) return by_matrices();
   product.at_->structured = std::move(form);
   product.at_->searched([] {});
   return product;

@@ -82,15 +82,15 @@ Tensor<T> columns_of(const Matrix& matrix, const Blocks& blocks, bool scaled_by_
     columns = columns_where<T>(blocks, [](auto i, auto j) { return j <= i; });
   else
     columns = columns_where<T>(blocks, [](auto i, auto j) { return j >= i; });
-  if (matrix.left) columns = columns * reshape(Tensor<T>(matrix.left), {blocks.batch, blocks.m});
-  if (scaled_by_right && matrix.right) columns = columns * as_columns(Tensor<T>(matrix.right), blocks);
+  if (matrix.left) columns = mul0(columns, reshape(Tensor<T>(matrix.left), {blocks.batch, blocks.m}));
+  if (scaled_by_right && matrix.right) columns = mul0(columns, as_columns(Tensor<T>(matrix.right), blocks));
   return broadcast_to(columns, {blocks.n, blocks.batch, blocks.m});
 }
 
 template <Real T>
 Tensor<T> matrix_product(const Matrix& matrix, const Blocks& blocks, const Tensor<T>& v, bool transposed) {
   const auto scaled = [&](const Tensor<T>& x, const Handle& by) {
-    return by ? x * reshape(Tensor<T>(by), {blocks.batch, by.shape().count() / blocks.batch}) : x;
+    return by ? mul0(x, reshape(Tensor<T>(by), {blocks.batch, by.shape().count() / blocks.batch})) : x;
   };
   const Tensor<T> x = scaled(v, transposed ? matrix.left : matrix.right);
   Tensor<T> y;
@@ -98,11 +98,11 @@ Tensor<T> matrix_product(const Matrix& matrix, const Blocks& blocks, const Tenso
     y = cumsum_along(x, 1, (matrix.kind == Matrix::Kind::upper) != transposed, {});
   } else if (const Tensor<T> columns(matrix.columns); columns.shape()[1] == 1) {
     const Tensor<T> shared = reshape(columns, {blocks.n, blocks.m});
-    y = matmul(x, transposed ? transpose(shared) : shared);
+    y = strong_matmul(x, transposed ? transpose(shared) : shared);
   } else if (transposed) {
-    y = transpose(sum(columns * x, -1));
+    y = transpose(sum(mul0(columns, x), -1));
   } else {
-    y = sum(columns * as_columns(x, blocks), 0);
+    y = sum(mul0(columns, as_columns(x, blocks)), 0);
   }
   return scaled(y, transposed ? matrix.right : matrix.left);
 }
@@ -200,7 +200,7 @@ class Push {
     }
     if (out_.m == 1) {
       const Tensor<T> w = weights();
-      add_row(row_of(term.shift, carried(term).unit() ? w.handle() : (w * Tensor<T>(term.entries)).handle()));
+      add_row(row_of(term.shift, carried(term).unit() ? w.handle() : mul0(w, Tensor<T>(term.entries)).handle()));
       return true;
     }
     if (column_pushes_ == 0) return false;
@@ -245,31 +245,12 @@ class Push {
   Terms& sum_;
 };
 
+}  // namespace
+
 bool few(const Terms& terms, const Blocks& blocks) {
   const auto most = static_cast<std::size_t>(std::clamp<std::int64_t>(blocks.n / 2, 4, most_terms));
   return terms.diagonals().size() + terms.rank_ones().size() <= most;
 }
-
-}  // namespace
-
-template <Real T>
-bool worth_keeping(const Terms& terms, const Blocks& blocks) {
-  const auto finite = [](const Handle& factor) {
-    return !factor || kernels::kernels<T>().all_finite(factor.array()->as<T>(), factor.shape().count());
-  };
-  if (!few(terms, blocks)) return false;
-  for (const Diagonal& term : terms.diagonals()) {
-    if (!finite(term.entries)) return false;
-  }
-  for (const RankOne& term : terms.rank_ones()) {
-    if (!finite(term.left) || !finite(term.right)) return false;
-  }
-  const Matrix* matrix = terms.matrix();
-  return !matrix || (finite(matrix->left) && finite(matrix->columns) && finite(matrix->right));
-}
-
-template bool worth_keeping<float>(const Terms&, const Blocks&);
-template bool worth_keeping<double>(const Terms&, const Blocks&);
 
 template <Real T>
 std::optional<Structured> Recording::structure(const Handle& output, std::size_t input, std::span<const BatchAxis> axes,
@@ -317,7 +298,6 @@ std::optional<Structured> Recording::structure(const Handle& output, std::size_t
     }
     if (!few(table[i], blocks)) return {};
   }
-  if (!worth_keeping<T>(table[end], blocks)) return {};
   result->terms = std::move(table[end]);
   result->by_columns = column_pushes != allowed;
   return result;

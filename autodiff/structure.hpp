@@ -137,9 +137,7 @@ template <Real T>
 Tensor<T> structured_product(const Structured& form, const Tensor<T>& v, bool transposed, const Shape& result,
                              const Where& where);
 
-/// Few enough to be cheaper than a sweep, and finite: products of factors say nothing where one is infinite, and a
-/// sweep then still finds 0 where nothing asks for it.
-template <Real T>
-bool worth_keeping(const Terms& terms, const Blocks& blocks);
+/// Few enough to be cheaper than a sweep.
+bool few(const Terms& terms, const Blocks& blocks);
 
 }  // namespace tapegrad::detail

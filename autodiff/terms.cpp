@@ -72,14 +72,14 @@ Tensor<T> traced_dense(const Structured& structured) {
   const auto [batch, m, n] = blocks;
   Tensor<T> J = zeros<T>({batch, m, n});
   for (const RankOne& term : terms.rank_ones()) {
-    J = J + reshape(Tensor<T>(term.left), {batch, m, 1}) * reshape(Tensor<T>(term.right), {batch, 1, n});
+    J = J + mul0(reshape(Tensor<T>(term.left), {batch, m, 1}), reshape(Tensor<T>(term.right), {batch, 1, n}));
   }
   for (const Diagonal& term : terms.diagonals()) {
     Tensor<T> unit = zeros<T>({m, n});
     for (std::int64_t i = std::max<std::int64_t>(0, -term.shift); i < std::min(m, n - term.shift); ++i) {
       unit.mutable_data()[i * n + i + term.shift] = T{1};
     }
-    J = J + reshape(Tensor<T>(term.entries), {batch, m, 1}) * unit;
+    J = J + mul0(reshape(Tensor<T>(term.entries), {batch, m, 1}), unit);
   }
   return J;
 }
@@ -91,12 +91,13 @@ Tensor<T> traced_product(const Structured& structured, const Tensor<T>& v, bool 
   Tensor<T> y = zeros<T>({blocks.batch, transposed ? blocks.n : blocks.m});
   for (const Diagonal& term : terms.diagonals()) {
     const Tensor<T> entries = rows_of<T>(term.entries, blocks);
-    y = y + (transposed ? shifted(entries * v, -term.shift, blocks.n) : entries * shifted(v, term.shift, blocks.m));
+    y = y + (transposed ? shifted(mul0(entries, v), -term.shift, blocks.n)
+                        : mul0(entries, shifted(v, term.shift, blocks.m)));
   }
   for (const RankOne& term : terms.rank_ones()) {
     const Tensor<T> left = rows_of<T>(term.left, blocks), right = rows_of<T>(term.right, blocks);
     const Tensor<T>&along = transposed ? left : right, &across = transposed ? right : left;
-    y = y + across * sum(along * v, -1, keep_dims);
+    y = y + mul0(across, sum(mul0(along, v), -1, keep_dims));
   }
   return terms.matrix() ? y + matrix_product(*terms.matrix(), blocks, v, transposed) : y;
 }

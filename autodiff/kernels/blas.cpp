@@ -88,6 +88,41 @@ void multiply(bool transpose_a, bool transpose_b, std::int64_t rows, std::int64_
   }
 }
 
+// Elements of c = op(a) op(b) that are NaN, without the products by 0.
+template <class T>
+void absorb_zeros(bool transpose_a, bool transpose_b, std::int64_t m, std::int64_t n, std::int64_t k, const T* a,
+                  const T* b, T* c) {
+  const std::int64_t row = transpose_a ? 1 : k, down = transpose_a ? m : 1;
+  const std::int64_t column = transpose_b ? k : 1, along = transpose_b ? 1 : n;
+  for (std::int64_t i = 0; i < m; ++i) {
+    for (std::int64_t j = 0; j < n; ++j, ++c) {
+      if (*c == *c) continue;
+      *c = 0;
+      for (std::int64_t p = 0; p < k; ++p) {
+        const T x = a[i * row + p * down], y = b[j * column + p * along];
+        if (x != 0 && y != 0) *c += x * y;
+      }
+    }
+  }
+}
+
+// Finite factors make no product that the two kinds differ in, nor does a finite result come of one: whichever is less
+// to read is tested. A sum that is added to cannot be had back from its result.
+template <class T>
+void multiply_strongly(bool transpose_a, bool transpose_b, std::int64_t m, std::int64_t n, std::int64_t k, const T* a,
+                       const T* b, T beta, T* c) {
+  const auto finite = [](const T* x, std::int64_t size) { return kernels<T>().all_finite(x, size); };
+  const auto product = [&](T factor, T* out) {
+    multiply(transpose_a, transpose_b, m, n, k, a, b, factor, out);
+  };
+  if ((beta != 0 || m * k + k * n < m * n) && finite(a, m * k) && finite(b, k * n)) return product(beta, c);
+  std::vector<T> apart(static_cast<std::size_t>(beta != 0 ? m * n : 0));
+  T* out = beta != 0 ? apart.data() : c;
+  product(0, out);
+  if (!finite(out, m * n)) absorb_zeros(transpose_a, transpose_b, m, n, k, a, b, out);
+  for (std::size_t i = 0; i < apart.size(); ++i) c[i] = apart[i] + beta * c[i];
+}
+
 }  // namespace
 
 void gemm(bool transpose_a, bool transpose_b, std::int64_t m, std::int64_t n, std::int64_t k, const float* a,
@@ -98,6 +133,16 @@ void gemm(bool transpose_a, bool transpose_b, std::int64_t m, std::int64_t n, st
 void gemm(bool transpose_a, bool transpose_b, std::int64_t m, std::int64_t n, std::int64_t k, const double* a,
           const double* b, double beta, double* c) {
   multiply(transpose_a, transpose_b, m, n, k, a, b, beta, c);
+}
+
+void strong_gemm(bool transpose_a, bool transpose_b, std::int64_t m, std::int64_t n, std::int64_t k, const float* a,
+                 const float* b, float beta, float* c) {
+  multiply_strongly(transpose_a, transpose_b, m, n, k, a, b, beta, c);
+}
+
+void strong_gemm(bool transpose_a, bool transpose_b, std::int64_t m, std::int64_t n, std::int64_t k, const double* a,
+                 const double* b, double beta, double* c) {
+  multiply_strongly(transpose_a, transpose_b, m, n, k, a, b, beta, c);
 }
 
 void set_blas_threads(int count) {

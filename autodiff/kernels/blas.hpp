@@ -14,6 +14,12 @@ void gemm(bool transpose_a, bool transpose_b, std::int64_t m, std::int64_t n, st
 void gemm(bool transpose_a, bool transpose_b, std::int64_t m, std::int64_t n, std::int64_t k, const double* a,
           const double* b, double beta, double* c);
 
+// The same with strong-zero products, 0 * x = 0 for every x: the product of a chain rule.
+void strong_gemm(bool transpose_a, bool transpose_b, std::int64_t m, std::int64_t n, std::int64_t k, const float* a,
+                 const float* b, float beta, float* c);
+void strong_gemm(bool transpose_a, bool transpose_b, std::int64_t m, std::int64_t n, std::int64_t k, const double* a,
+                 const double* b, double beta, double* c);
+
 void set_blas_threads(int count);
 int blas_threads();
 

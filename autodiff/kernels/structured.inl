@@ -1,10 +1,23 @@
 #pragma once
-// Matrices of structure: written out at the speed of memory, and multiplied with vectors without being written.
+// Matrices of structure: written out at the speed of memory, and multiplied with vectors without being written. Products
+// are strong-zero ones: computed plainly, and again, one by one, where a NaN comes out.
 
 #include "sum.inl"
 
 namespace tapegrad::kernels {
 namespace {
+
+template <class T>
+inline T strong(T a, T b) {
+  const T product = a * b;
+  return product == product || (a != 0 && b != 0) ? product : T{0};
+}
+
+template <class T>
+inline bool any_nan(const T* x, std::int64_t n) {
+  const Batch<T> sum = sum_block<T>(0, n, [x](std::int64_t i) { return load(x + i); });
+  return !xsimd::all(sum == sum);
+}
 
 // row(j) += scale * right(j) where j <= i, or where j >= i.
 template <class T>
@@ -47,35 +60,63 @@ inline Batch<T> combine(const Batch<T>* left, Right right) {
   }
 }
 
-// V vectors of columns: the right factors stay in registers.
+// What write_block has found NaN, in a block that is complete.
+template <class T>
+inline void absorb_zeros(const StructuredMatrix<T>& J, std::int64_t b, T* out) {
+  for (std::int64_t i = 0; i < J.m; ++i) {
+    for (std::int64_t j = 0; j < J.n; ++j) {
+      T& entry = out[i * J.n + j];
+      if (entry == entry) continue;
+      entry = 0;
+      for (std::int64_t k = 0; k < J.outers; ++k) {
+        entry += strong(J.outer[k].left[b * J.m + i], J.outer[k].right[b * J.n + j]);
+      }
+      const bool inside = J.triangle == Triangle::lower ? j <= i : J.triangle == Triangle::upper && j >= i;
+      if (inside) entry += strong(J.scale.left[b * J.m + i], J.scale.right[b * J.n + j]);
+      for (std::int64_t d = 0; d < J.bands; ++d) {
+        if (j == i + J.band[d].shift) entry += J.band[d].entries[b * J.m + i];
+      }
+    }
+  }
+}
+
+// V vectors of columns: the right factors stay in registers. False where an outer product is NaN somewhere.
 template <int K, int V, class T>
-inline void write_narrow(const StructuredMatrix<T>& J, std::int64_t b, const OuterProduct<T>* terms, T* out) {
+inline bool write_narrow(const StructuredMatrix<T>& J, std::int64_t b, const OuterProduct<T>* terms, T* out) {
   constexpr int size = K == 0 ? 1 : K;
   Batch<T> right[size * V], left[size];
   unroll<K * V>([&](auto i) { right[i] = load(terms[i / V].right + i % V * width<T>); });
+  Mask<T> good = zero<T>() == zero<T>();
   for (std::int64_t i = 0; i < J.m; ++i, out += J.n) {
     unroll<K>([&](auto k) { left[k] = Batch<T>(terms[k].left[i]); });
     unroll<V>([&](auto v) {
-      store(out + v * width<T>, combine<K, T>(left, [&](auto k) { return right[k * V + v]; }));
+      const Batch<T> sum = combine<K, T>(left, [&](auto k) { return right[k * V + v]; });
+      if constexpr (K > 0) good = good & (sum == sum);
+      store(out + v * width<T>, sum);
     });
     finish_row(J, b, i, out);
   }
+  return xsimd::all(good);
 }
 
 template <int K, class T>
-inline void write_wide(const StructuredMatrix<T>& J, std::int64_t b, const OuterProduct<T>* terms, T* out) {
+inline bool write_wide(const StructuredMatrix<T>& J, std::int64_t b, const OuterProduct<T>* terms, T* out) {
   Batch<T> left[K == 0 ? 1 : K];
+  Mask<T> good = zero<T>() == zero<T>();
   for (std::int64_t i = 0; i < J.m; ++i, out += J.n) {
     unroll<K>([&](auto k) { left[k] = Batch<T>(terms[k].left[i]); });
     for (std::int64_t j = 0; j < J.n; j += width<T>) {
-      store(out + j, combine<K, T>(left, [&](auto k) { return load(terms[k].right + j); }));
+      const Batch<T> sum = combine<K, T>(left, [&](auto k) { return load(terms[k].right + j); });
+      if constexpr (K > 0) good = good & (sum == sum);
+      store(out + j, sum);
     }
     finish_row(J, b, i, out);
   }
+  return xsimd::all(good);
 }
 
 template <int K, class T>
-inline void write_block(const StructuredMatrix<T>& J, std::int64_t b, const OuterProduct<T>* terms, T* out) {
+inline bool write_block(const StructuredMatrix<T>& J, std::int64_t b, const OuterProduct<T>* terms, T* out) {
   switch ((J.n + width<T> - 1) / width<T>) {
     case 1:
       return write_narrow<K, 1>(J, b, terms, out);
@@ -104,16 +145,17 @@ template <class T>
   for (std::int64_t b = 0; b < J.batch; ++b, out += J.m * J.n) {
     OuterProduct<T> terms[outers_at_once] = {};
     const std::int64_t count = first_terms(J, b, terms);
-    if (count == 0) write_block<0>(J, b, terms, out);
-    else if (count == 1) write_block<1>(J, b, terms, out);
-    else if (count == 2) write_block<2>(J, b, terms, out);
-    else write_block<3>(J, b, terms, out);
+    const bool good = count == 0   ? write_block<0>(J, b, terms, out)
+                      : count == 1 ? write_block<1>(J, b, terms, out)
+                      : count == 2 ? write_block<2>(J, b, terms, out)
+                                   : write_block<3>(J, b, terms, out);
     for (std::int64_t k = count; k < J.outers; ++k) {
       const T *left = J.outer[k].left + b * J.m, *right = J.outer[k].right + b * J.n;
       for (std::int64_t i = 0; i < J.m; ++i) {
-        for (std::int64_t j = 0; j < J.n; ++j) out[i * J.n + j] += left[i] * right[j];
+        for (std::int64_t j = 0; j < J.n; ++j) out[i * J.n + j] += strong(left[i], right[j]);
       }
     }
+    if (!good || (J.triangle != Triangle::none && any_nan(out, J.m * J.n))) absorb_zeros(J, b, out);
   }
 }
 
@@ -122,16 +164,33 @@ inline Batch<T> dot(const T* a, const T* b, std::int64_t n) {
   return sum_terms<T>(n, [=](std::int64_t i) { return load(a + i) * load(b + i); });
 }
 
+template <class T>
+inline Batch<T> strong_dot(const T* a, const T* b, std::int64_t n) {
+  const Batch<T> plain = dot(a, b, n);
+  if (xsimd::all(plain == plain)) return plain;
+  T sum{0};
+  for (std::int64_t i = 0; i < n; ++i) sum += strong(a[i], b[i]);
+  return Batch<T>(sum);
+}
+
 // out = J v, or J^T g, of one block: `along` multiplies with v, `across` spans the result.
 template <int K, class T>
 inline void apply_block(const T* const* along, const T* const* across, const T* entries, const T* v, std::int64_t size,
                         std::int64_t out_size, T* out) {
   Batch<T> coefficient[K == 0 ? 1 : K];
-  unroll<K>([&](auto k) { coefficient[k] = dot(along[k], v, size); });
+  unroll<K>([&](auto k) { coefficient[k] = strong_dot(along[k], v, size); });
+  Mask<T> good = zero<T>() == zero<T>();
   for (std::int64_t j = 0; j < out_size; j += width<T>) {
     Batch<T> sum = combine<K, T>(coefficient, [&](auto k) { return load(across[k] + j); });
     if (entries) sum = xsimd::fma(load(entries + j), load(v + j), sum);
+    good = good & (sum == sum);
     store(out + j, sum);
+  }
+  if (xsimd::all(good)) return;
+  for (std::int64_t j = 0; j < out_size; ++j) {
+    if (out[j] == out[j]) continue;
+    out[j] = entries ? strong(entries[j], v[j]) : T{0};
+    unroll<K>([&](auto k) { out[j] += strong(first(coefficient[k]), across[k][j]); });
   }
 }
 
@@ -141,8 +200,8 @@ inline void add_triangle_product(Triangle kind, const T* along, const T* across,
   T sum{0};
   for (std::int64_t step = 0; step < n; ++step) {
     const std::int64_t i = kind == Triangle::lower ? step : n - 1 - step;
-    sum += along[i] * v[i];
-    out[i] += across[i] * sum;
+    sum += strong(along[i], v[i]);
+    out[i] += strong(across[i], sum);
   }
 }
 
@@ -166,15 +225,15 @@ template <class T>
     else apply_block<3>(along, across, entries, v, size, out_size, out);
     for (std::int64_t k = count; k < J.outers; ++k) {
       const T *left = J.outer[k].left + b * J.m, *right = J.outer[k].right + b * J.n;
-      const T scale = first(dot(transposed ? left : right, v, size));
-      for (std::int64_t j = 0; j < out_size; ++j) out[j] += scale * (transposed ? right : left)[j];
+      const T scale = first(strong_dot(transposed ? left : right, v, size));
+      for (std::int64_t j = 0; j < out_size; ++j) out[j] += strong(scale, (transposed ? right : left)[j]);
     }
     for (std::int64_t d = 0; d < J.bands && !whole; ++d) {
       const std::int64_t shift = J.band[d].shift;
       for (std::int64_t i = std::max<std::int64_t>(0, -shift); i < std::min(J.m, J.n - shift); ++i) {
         const T entry = J.band[d].entries[b * J.m + i];
-        if (transposed) out[i + shift] += entry * v[i];
-        else out[i] += entry * v[i + shift];
+        if (transposed) out[i + shift] += strong(entry, v[i]);
+        else out[i] += strong(entry, v[i + shift]);
       }
     }
     if (J.triangle != Triangle::none) {

@@ -183,6 +183,9 @@ Tensor<T> cumsum_along(const Tensor<T>& x, std::size_t from_end, bool reverse, c
 /// x with two axes exchanged.
 template <class T>
 Tensor<T> swap_axes(const Tensor<T>& x, std::size_t from_end, std::size_t other_from_end, const Where& where);
+/// a b of matrices and batches of them, by strong-zero products: one of them is a Jacobian or a tangent.
+template <Real T>
+Tensor<T> strong_matmul(const Tensor<T>& a, const Tensor<T>& b);
 /// v summed over the axes that broadcasting added or repeated, to `shape`; both begin with the same `seeds` axes.
 template <Real T>
 Tensor<T> sum_to(const Tensor<T>& v, const Shape& shape, std::size_t seeds, const Where& where);

@@ -1,5 +1,6 @@
 // Matrix products. One primitive, product(op(a), op(b)) with op(x) = x or its transpose, is closed under derivatives:
-// for C = A B, dA = dC B^T and dB = A^T dC (Giles, Collected matrix derivative results, 2008).
+// for C = A B, dA = dC B^T and dB = A^T dC (Giles, Collected matrix derivative results, 2008). These are products of a
+// chain rule, and so strong-zero ones; the product that a user asks for is a plain one.
 
 #include <algorithm>
 
@@ -10,8 +11,16 @@ namespace tapegrad {
 namespace detail {
 namespace {
 
+enum class Zeros { plain, strong };
+
 template <class T>
-Tensor<T> product(const Tensor<T>& a, bool transpose_a, const Tensor<T>& b, bool transpose_b, const Where& where);
+Tensor<T> product(const Tensor<T>& a, bool transpose_a, const Tensor<T>& b, bool transpose_b, const Where& where,
+                  Zeros zeros);
+template <class T>
+Tensor<T> strong_product(const Tensor<T>& a, bool transpose_a, const Tensor<T>& b, bool transpose_b,
+                         const Where& where) {
+  return product(a, transpose_a, b, transpose_b, where, Zeros::strong);
+}
 
 template <class T>
 Handle pullback(const Call& call, std::size_t k, const Handle& v) {
@@ -19,7 +28,8 @@ Handle pullback(const Call& call, std::size_t k, const Handle& v) {
   Tensor<T> g(v);
   if (k == 0) {
     const Tensor<T> b = call.operand<T>(1);
-    return (ta ? product(b, tb, g, true, call.where()) : product(g, false, b, !tb, call.where())).handle();
+    return (ta ? strong_product(b, tb, g, true, call.where()) : strong_product(g, false, b, !tb, call.where()))
+        .handle();
   }
   Tensor<T> a = call.operand<T>(0);
   if (a.rank() > 2 && !ta && call.operand_shape(1).rank() == 2 && g.shape() == call.output_shape()) {
@@ -28,15 +38,15 @@ Handle pullback(const Call& call, std::size_t k, const Handle& v) {
     a = reshape(a, {rows, a.shape().back()}, call.where());
     g = reshape(g, {rows, g.shape().back()}, call.where());
   }
-  return (tb ? product(g, true, a, ta, call.where()) : product(a, !ta, g, false, call.where())).handle();
+  return (tb ? strong_product(g, true, a, ta, call.where()) : strong_product(a, !ta, g, false, call.where())).handle();
 }
 
 template <class T>
 Handle pushforward(const Call& call, std::size_t k, const Handle& v) {
   const bool ta = call.attributes().axes[0] != 0, tb = call.attributes().axes[1] != 0;
   const Tensor<T> t(v);
-  return (k == 0 ? product(t, ta, call.operand<T>(1), tb, call.where())
-                 : product(call.operand<T>(0), ta, t, tb, call.where()))
+  return (k == 0 ? strong_product(t, ta, call.operand<T>(1), tb, call.where())
+                 : strong_product(call.operand<T>(0), ta, t, tb, call.where()))
       .handle();
 }
 
@@ -69,13 +79,13 @@ bool accumulate(const Call& call, std::size_t operand, Handle& v, bool, Handle& 
   const T *x = a.as<T>(), *y = b.as<T>(), *g = v.array()->as<T>();
   T* out = elements<T>(sum.array());
   if (operand == 0 && !ta)
-    kernels::gemm(false, !tb, m, k, n, g, y, beta, out);
+    kernels::strong_gemm(false, !tb, m, k, n, g, y, beta, out);
   else if (operand == 0)
-    kernels::gemm(tb, true, k, m, n, y, g, beta, out);
+    kernels::strong_gemm(tb, true, k, m, n, y, g, beta, out);
   else if (!tb)
-    kernels::gemm(!ta, false, k, n, m, x, g, beta, out);
+    kernels::strong_gemm(!ta, false, k, n, m, x, g, beta, out);
   else
-    kernels::gemm(true, ta, n, k, m, g, x, beta, out);
+    kernels::strong_gemm(true, ta, n, k, m, g, x, beta, out);
   return true;
 }
 
@@ -116,7 +126,11 @@ constexpr Primitive matmul_primitive{.name = "matmul",
 }
 
 template <class T>
-Tensor<T> product(const Tensor<T>& a, bool transpose_a, const Tensor<T>& b, bool transpose_b, const Where& where) {
+Tensor<T> product(const Tensor<T>& a, bool transpose_a, const Tensor<T>& b, bool transpose_b, const Where& where,
+                  Zeros zeros) {
+  const auto gemm = [zeros](auto... arguments) {
+    zeros == Zeros::strong ? kernels::strong_gemm(arguments...) : kernels::gemm(arguments...);
+  };
   const Array &x = value_of(a, "matmul", where), &y = value_of(b, "matmul", where);
   const std::int64_t m = x.shape.from_end(transpose_a ? 1 : 2), k = x.shape.from_end(transpose_a ? 2 : 1),
                      n = y.shape.from_end(transpose_b ? 2 : 1);
@@ -135,10 +149,10 @@ Tensor<T> product(const Tensor<T>& a, bool transpose_a, const Tensor<T>& b, bool
   T* c = elements<T>(out);
   if (n == 1 && batch_a.count() == 1 && batch_b.count() == batch.count()) {
     // One matrix for many columns: these are the rows of one matrix.
-    kernels::gemm(false, !transpose_a, batch.count(), m, k, y.as<T>(), x.as<T>(), T{0}, c);
+    gemm(false, !transpose_a, batch.count(), m, k, y.as<T>(), x.as<T>(), T{0}, c);
   } else if (!transpose_a && batch_b.count() == 1 && batch_a.count() == batch.count()) {
     // One matrix for the whole batch: its rows are one tall matrix.
-    kernels::gemm(false, transpose_b, batch.count() * m, n, k, x.as<T>(), y.as<T>(), T{0}, c);
+    gemm(false, transpose_b, batch.count() * m, n, k, x.as<T>(), y.as<T>(), T{0}, c);
   } else if (batch.count() != 0) {
     const Shape rows = batch.concat({1}), rows_a = batch_a.concat({1}), rows_b = batch_b.concat({1});
     const Loops<2> loops(rows, {&rows_a, &rows_b});
@@ -147,7 +161,7 @@ Tensor<T> product(const Tensor<T>& a, bool transpose_a, const Tensor<T>& b, bool
         for (std::int64_t j = 0; j < loops.cols(); ++j) {
           const std::int64_t ia = offset[0] + i * loops.row_stride(0) + (loops.steps(0) ? j : 0);
           const std::int64_t ib = offset[1] + i * loops.row_stride(1) + (loops.steps(1) ? j : 0);
-          kernels::gemm(transpose_a, transpose_b, m, n, k, x.as<T>() + ia * m * k, y.as<T>() + ib * k * n, T{0},
+          gemm(transpose_a, transpose_b, m, n, k, x.as<T>() + ia * m * k, y.as<T>() + ib * k * n, T{0},
                         c + (at + i * loops.cols() + j) * m * n);
         }
       }
@@ -158,6 +172,13 @@ Tensor<T> product(const Tensor<T>& a, bool transpose_a, const Tensor<T>& b, bool
 }
 
 }  // namespace
+
+template <Real T>
+Tensor<T> strong_matmul(const Tensor<T>& a, const Tensor<T>& b) {
+  return strong_product(a, false, b, false, {});
+}
+template Tensor<float> strong_matmul(const Tensor<float>&, const Tensor<float>&);
+template Tensor<double> strong_matmul(const Tensor<double>&, const Tensor<double>&);
 
 void list_matmul(std::vector<const Primitive*>& all) { all.insert(all.end(), {&matmul_primitive<double>}); }
 
@@ -170,12 +191,12 @@ Tensor<T> matmul(const Tensor<T>& a, const Tensor<T>& b, Where where) {
     throw ShapeError("matmul" + to_string(where) + ": shapes " + to_string(x) + " x " + to_string(y) +
                      "; a scalar is multiplied with *");
   }
-  if (x.rank() >= 2 && y.rank() >= 2) return detail::product(a, false, b, false, where);
+  if (x.rank() >= 2 && y.rank() >= 2) return detail::product(a, false, b, false, where, detail::Zeros::plain);
   // A vector is a row on the left, a column on the right; its axis goes again.
   if (x.back() != y.from_end(y.rank() == 1 ? 1 : 2)) detail::throw_inner(x, false, y, false, where);
   const Tensor<T> row = x.rank() == 1 ? reshape(a, {1, x[0]}, where) : a;
   const Tensor<T> column = y.rank() == 1 ? reshape(b, {y[0], 1}, where) : b;
-  const Tensor<T> c = detail::product(row, false, column, false, where);
+  const Tensor<T> c = detail::product(row, false, column, false, where, detail::Zeros::plain);
   Shape shape = c.shape().prefix(c.rank() - 2);
   if (x.rank() > 1) shape.push_back(c.shape().from_end(2));
   if (y.rank() > 1) shape.push_back(c.shape().from_end(1));
