@@ -3,6 +3,7 @@
 
 #include "check.hpp"
 #include "custom.hpp"
+#include "debug_nans.hpp"
 #include "elementwise.hpp"
 #include "error.hpp"
 #include "jacobian.hpp"

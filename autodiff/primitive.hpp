@@ -5,6 +5,7 @@
 #include <optional>
 #include <span>
 
+#include "nan_watch.hpp"
 #include "structure.hpp"
 #include "tape.hpp"
 
@@ -42,6 +43,7 @@ TAPEGRAD_EXPORT std::vector<const Primitive*> primitives();
 inline Handle record(const Primitive& primitive, Array* value, std::span<const Handle* const> operands,
                      const Where& where, const Attributes& attributes = no_attributes) {
   Handle plain(value);
+  if (watched()) [[unlikely]] watch_value(*value, primitive.name, where);
   for (const Handle* operand : operands) {
     if (operand->traced()) return std::move(plain).at(append(primitive, value, operands, attributes, where));
   }

@@ -400,7 +400,7 @@ void Program::run(std::span<const Array* const> operands, std::span<Array* const
     for (std::size_t r = 0; r < results_; ++r) slots[r] = results[r]->as<T>() + at;
     execute<T>(code_, slots, n);
     for (std::size_t r : checked_) {
-      if (kernels::kernels<T>().all_finite(slots[r], n)) continue;
+      if (!kernels::kernels<T>().any_nan(slots[r], n)) continue;
       execute<T>(strong_, slots, n);
       break;
     }

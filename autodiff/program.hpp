@@ -63,8 +63,8 @@ class Program {
   void execute(const Code& code, std::span<const T* const> slots, std::int64_t n) const;
 
   std::size_t operands_, results_;
-  // Strong-zero products as plain ones; a block in which one of the `checked_` results is not finite is computed again
-  // by the strong code, to the same bits but for those NaN.
+  // Strong-zero products as plain ones; a block in which one of the `checked_` results has a NaN is computed again by
+  // the strong code, to the same bits elsewhere.
   Code code_, strong_;
   std::vector<std::size_t> checked_;
   std::size_t registers_ = 0;

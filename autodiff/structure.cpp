@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "kernels/kernels.hpp"
+#include "nan_watch.hpp"
 #include "ops/common.hpp"
 
 namespace tapegrad::detail {
@@ -256,6 +257,7 @@ template <Real T>
 std::optional<Structured> Recording::structure(const Handle& output, std::size_t input, std::span<const BatchAxis> axes,
                                                bool columns_allowed) const {
   require_open({});
+  const Unwatched unwatched;  // what comes of it is
   const Segment& s = segment_;
   const Shape& shape = s.tape->record(s.begin + static_cast<std::uint32_t>(input)).output->shape;
   const std::int64_t batch = axes.empty() ? 1 : shape.front();

@@ -67,6 +67,24 @@ void add_term(Handle& sum, Handle term) {
 
 namespace {
 
+// rule() gives `result` from v; again(u) does for another v.
+template <class Rule, class Again>
+[[gnu::noinline]] void watch_rule(const Call& call, std::size_t k, const char* what, Handle v, const Handle& result,
+                                  Rule rule, Again again) {
+  const Unwatched unwatched;
+  rule();
+  const char* name = call.primitive().name;
+  const std::string operand = " its operand " + std::to_string(k);
+  if (result) require_finite(*result.array(), name, std::string("the ") + what + operand, call.where());
+  const auto& absorbed = nan_watch()->options.absorbed;
+  const Handle zeros = absorbed ? zeros_of(v) : Handle();
+  const Handle slopes = zeros ? again(zeros) : Handle();
+  if (slopes && !all_finite(*slopes.array())) {
+    absorbed(name + to_string(call.where()) + ": a product of 0 with a slope by" + operand +
+                           " that is infinite or NaN was taken as 0");
+  }
+}
+
 [[noreturn, gnu::cold]] void throw_no_pushforward(const Call& call) {
   throw ValueError(std::string(call.primitive().name) + to_string(call.where()) +
                    ": the rule has no pushforward, which forward sweeps (jvp, hvp, some Jacobians) need");
@@ -116,6 +134,7 @@ void Recording::reverse(std::span<const Handle> outputs, std::span<const Handle>
       add_term(table[outputs[i].place().record() - s.begin], adjoints[i]);
     }
   }
+  const bool watching = watched();
   for (std::uint32_t i = s.end; i-- > s.begin + s.inputs;) {
     if (!table[i - s.begin]) continue;
     Handle adjoint = std::move(table[i - s.begin]);
@@ -128,9 +147,20 @@ void Recording::reverse(std::span<const Handle> outputs, std::span<const Handle>
     for (std::size_t k = call.operand_count(); k-- > last;) {
       if (k != last && !call.leads_to_input(k)) continue;
       Handle& sum = table[call.operands(k).record - s.begin];
-      const bool own = !sum || (!sum.traced() && unique(sum.array()));
-      if (plain && own && primitive.accumulate(call, k, adjoint, k == last, sum)) continue;
-      accumulate_by_rule(call, k, adjoint, sum);
+      const auto add = [&] {
+        const bool own = !sum || (!sum.traced() && unique(sum.array()));
+        if (plain && own && primitive.accumulate(call, k, adjoint, k == last, sum)) return;
+        accumulate_by_rule(call, k, adjoint, sum);
+      };
+      if (!watching) {
+        add();
+        continue;
+      }
+      watch_rule(call, k, "adjoint of", adjoint, sum, add, [&](const Handle& v) {
+        Handle term;
+        accumulate_by_rule(call, k, v, term);
+        return term;
+      });
     }
   }
   for (std::size_t i = 0; i < inputs.size(); ++i) inputs[i] = std::move(table[i]);
@@ -142,6 +172,7 @@ void Recording::forward(std::span<const Handle> inputs, std::span<const Handle> 
   const Segment& s = segment_;
   Table table(s.end - s.begin);
   for (std::size_t i = 0; i < inputs.size(); ++i) table[i] = inputs[i];
+  const bool watching = watched();
   for (std::uint32_t i = s.begin + s.inputs; i < s.end; ++i) {
     if ((s.tape->record(i).levels & s.level) == 0) continue;
     const Call call(s, i);
@@ -149,7 +180,13 @@ void Recording::forward(std::span<const Handle> inputs, std::span<const Handle> 
       if (!call.leads_to_input(k)) continue;
       const std::uint32_t from = call.operands(k).record;
       if (!table[from - s.begin]) continue;
-      add_term(table[i - s.begin], pushed(call, k, table[from - s.begin]));
+      const Handle& tangent = table[from - s.begin];
+      Handle& sum = table[i - s.begin];
+      const auto add = [&] { add_term(sum, pushed(call, k, tangent)); };
+      if (watching)
+        watch_rule(call, k, "derivative by", tangent, sum, add, [&](const Handle& v) { return pushed(call, k, v); });
+      else
+        add();
     }
   }
   for (std::size_t i = 0; i < outputs.size(); ++i) {

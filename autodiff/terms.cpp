@@ -122,6 +122,7 @@ Tensor<T> written(const Structured& form, const Shape& shape) {
     Array* out = allocate_like<T>(shape);
     kernels::kernels<T>().structured_dense(*kernel_terms, elements<T>(out));
     J = Tensor<T>(Handle(out));
+    if (watched()) watch_value(*out, "jacobian", {});
   }
   return matrix.handle() ? J + matrix : J;
 }
@@ -137,7 +138,9 @@ Tensor<T> structured_product(const Structured& form, const Tensor<T>& v, bool tr
   const KernelTerms<T> terms(form);
   Array* out = allocate_like<T>(result);
   kernels::kernels<T>().structured_apply(*terms, transposed, v.data(), elements<T>(out));
-  return Tensor<T>(Handle(out));
+  Tensor<T> product{Handle(out)};
+  if (watched()) watch_value(*out, "jacobian", where);
+  return product;
 }
 
 template Tensor<float> rows_of(const Handle&, const Blocks&);

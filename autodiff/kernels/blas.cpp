@@ -119,7 +119,7 @@ void multiply_strongly(bool transpose_a, bool transpose_b, std::int64_t m, std::
   std::vector<T> apart(static_cast<std::size_t>(beta != 0 ? m * n : 0));
   T* out = beta != 0 ? apart.data() : c;
   product(0, out);
-  if (!finite(out, m * n)) absorb_zeros(transpose_a, transpose_b, m, n, k, a, b, out);
+  if (kernels<T>().any_nan(out, m * n)) absorb_zeros(transpose_a, transpose_b, m, n, k, a, b, out);
   for (std::size_t i = 0; i < apart.size(); ++i) c[i] = apart[i] + beta * c[i];
 }
 

@@ -54,6 +54,7 @@ struct Band {
 };
 enum class Triangle { none, lower, upper };
 
+// Products with a factor of a matrix below are strong-zero ones, see ops/elementwise.hpp.
 // `batch` blocks (m, n): outer products, bands, and a triangle of ones with its rows and columns scaled. Every factor
 // holds one row of m, or of n, for each block. With a triangle m = n.
 template <class T>
@@ -107,6 +108,7 @@ struct Kernels {
   void (*structured_dense)(const StructuredMatrix<T>& J, T* out);
   void (*structured_apply)(const StructuredMatrix<T>& J, bool transposed, const T* v, T* out);
   bool (*all_finite)(const T* x, std::int64_t n);
+  bool (*any_nan)(const T* x, std::int64_t n);
 
   void (*add_to)(T* y, const T* x, std::int64_t n);  // y += x
 

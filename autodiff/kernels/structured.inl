@@ -13,8 +13,9 @@ inline T strong(T a, T b) {
   return product == product || (a != 0 && b != 0) ? product : T{0};
 }
 
+// Where nothing is NaN the sum may still be one, of infinities.
 template <class T>
-inline bool any_nan(const T* x, std::int64_t n) {
+inline bool maybe_nan(const T* x, std::int64_t n) {
   const Batch<T> sum = sum_block<T>(0, n, [x](std::int64_t i) { return load(x + i); });
   return !xsimd::all(sum == sum);
 }
@@ -155,7 +156,7 @@ template <class T>
         for (std::int64_t j = 0; j < J.n; ++j) out[i * J.n + j] += strong(left[i], right[j]);
       }
     }
-    if (!good || (J.triangle != Triangle::none && any_nan(out, J.m * J.n))) absorb_zeros(J, b, out);
+    if (!good || (J.triangle != Triangle::none && maybe_nan(out, J.m * J.n))) absorb_zeros(J, b, out);
   }
 }
 
@@ -242,6 +243,11 @@ template <class T>
       add_triangle_product(kind, transposed ? left : right, transposed ? right : left, v, size, out);
     }
   }
+}
+
+template <class T>
+[[gnu::flatten]] bool any_nan(const T* x, std::int64_t n) {
+  return maybe_nan(x, n) && std::any_of(x, x + n, [](T element) { return element != element; });
 }
 
 // x - x is 0 where x is finite, NaN where it is not.

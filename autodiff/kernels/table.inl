@@ -34,6 +34,7 @@ inline constexpr Kernels<T> table = {
     .structured_dense = structured_dense<T>,
     .structured_apply = structured_apply<T>,
     .all_finite = all_finite<T>,
+    .any_nan = any_nan<T>,
     .add_to = add_to<T>,
     .momentum_update = momentum_update<T>,
     .adam_update = adam_update<T>,

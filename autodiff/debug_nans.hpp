@@ -1,0 +1,47 @@
+#pragma once
+// A scope that stops at the first number that is not finite, and names the operation and the line it comes from.
+//
+//     auto watch = debug_nans();   // on this thread, until it is destroyed
+//     grad(loss)(w);               // ValueError: log at model.cpp:12: the value is -inf at (3) of shape (10) ...
+//
+// A derivative multiplies by 0 strongly, 0 * inf = 0 (see mul0), which is a choice and not always the limit:
+// square(sqrt(x)) at 0 has slope 1 and gets 0. The scope can report where that was done:
+//
+//     auto watch = debug_nans({.absorbed = [](const std::string& text) { std::cerr << text << '\n'; }});
+
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "export.hpp"
+
+namespace tapegrad {
+
+namespace detail {
+struct NanWatch;
+}
+
+struct DebugNansOptions {
+  /// Called with operation, line and operand wherever an adjoint or tangent that is 0 has met a slope that is infinite
+  /// or NaN. It costs every rule a second time.
+  std::function<void(const std::string& message)> absorbed = {};
+};
+
+/// What debug_nans() gives: it watches this thread until it is destroyed, on the thread that made it. An inner one takes
+/// the place of those around it.
+class TAPEGRAD_EXPORT DebugNans {
+ public:
+  [[nodiscard]] explicit DebugNans(DebugNansOptions options = {});
+  DebugNans(const DebugNans&) = delete;
+  DebugNans& operator=(const DebugNans&) = delete;
+  ~DebugNans();
+
+ private:
+  std::unique_ptr<detail::NanWatch> watch_;
+};
+
+/// From here to the end of the scope every operation whose value has an infinite or NaN element throws ValueError, with
+/// its name and line; and so does a sweep, in reverse or forward, at the first adjoint or tangent that has one.
+[[nodiscard]] inline DebugNans debug_nans(DebugNansOptions options = {}) { return DebugNans(std::move(options)); }
+
+}  // namespace tapegrad
