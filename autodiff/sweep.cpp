@@ -42,6 +42,13 @@ Handle apply(RuleFunction rule, bool single_seed, const Call& call, std::size_t 
   add_term(sum, sum_down(std::move(term), v.shape().rank() - own_rank, operand, call.where()));
 }
 
+// `plain`: nothing of it is recorded, and the primitive has a shorter way.
+inline void accumulate(const Call& call, std::size_t k, Handle& v, bool last, Handle& sum, bool plain) {
+  const bool own = !sum || (!sum.traced() && unique(sum.array()));
+  if (plain && own && call.primitive().accumulate(call, k, v, last, sum)) return;
+  accumulate_by_rule(call, k, v, sum);
+}
+
 }  // namespace
 
 Handle sum_down(Handle v, std::size_t seeds, const Shape& operand, const Where& where) {
@@ -69,7 +76,7 @@ namespace {
 
 // rule() gives `result` from v; again(u) does for another v.
 template <class Rule, class Again>
-[[gnu::noinline]] void watch_rule(const Call& call, std::size_t k, const char* what, Handle v, const Handle& result,
+void watch_rule(const Call& call, std::size_t k, const char* what, Handle v, const Handle& result,
                                   Rule rule, Again again) {
   const Unwatched unwatched;
   rule();
@@ -83,6 +90,23 @@ template <class Rule, class Again>
     absorbed(name + to_string(call.where()) + ": a product of 0 with a slope by" + operand +
                            " that is infinite or NaN was taken as 0");
   }
+}
+
+[[gnu::noinline, gnu::cold]] void watch_accumulate(const Call& call, std::size_t k, Handle& v, bool last, Handle& sum,
+                                                   bool plain) {
+  watch_rule(
+      call, k, "adjoint of", v, sum, [&] { accumulate(call, k, v, last, sum, plain); },
+      [&](const Handle& u) {
+        Handle term;
+        accumulate_by_rule(call, k, u, term);
+        return term;
+      });
+}
+
+[[gnu::noinline, gnu::cold]] void watch_push(const Call& call, std::size_t k, const Handle& tangent, Handle& sum) {
+  watch_rule(
+      call, k, "derivative by", tangent, sum, [&] { add_term(sum, pushed(call, k, tangent)); },
+      [&](const Handle& u) { return pushed(call, k, u); });
 }
 
 [[noreturn, gnu::cold]] void throw_no_pushforward(const Call& call) {
@@ -139,28 +163,17 @@ void Recording::reverse(std::span<const Handle> outputs, std::span<const Handle>
     if (!table[i - s.begin]) continue;
     Handle adjoint = std::move(table[i - s.begin]);
     const Call call(s, i);
-    const Primitive& primitive = call.primitive();
-    const bool plain = primitive.accumulate != nullptr && !call.traced() && !adjoint.traced();
+    const bool plain = call.primitive().accumulate != nullptr && !call.traced() && !adjoint.traced();
     // The first operand comes last: it more often has the output's shape, and its adjoint can take this one's place.
     std::size_t last = 0;
     while (!call.leads_to_input(last)) ++last;
     for (std::size_t k = call.operand_count(); k-- > last;) {
       if (k != last && !call.leads_to_input(k)) continue;
       Handle& sum = table[call.operands(k).record - s.begin];
-      const auto add = [&] {
-        const bool own = !sum || (!sum.traced() && unique(sum.array()));
-        if (plain && own && primitive.accumulate(call, k, adjoint, k == last, sum)) return;
-        accumulate_by_rule(call, k, adjoint, sum);
-      };
-      if (!watching) {
-        add();
-        continue;
-      }
-      watch_rule(call, k, "adjoint of", adjoint, sum, add, [&](const Handle& v) {
-        Handle term;
-        accumulate_by_rule(call, k, v, term);
-        return term;
-      });
+      if (watching) [[unlikely]]
+        watch_accumulate(call, k, adjoint, k == last, sum, plain);
+      else
+        accumulate(call, k, adjoint, k == last, sum, plain);
     }
   }
   for (std::size_t i = 0; i < inputs.size(); ++i) inputs[i] = std::move(table[i]);
@@ -180,13 +193,10 @@ void Recording::forward(std::span<const Handle> inputs, std::span<const Handle> 
       if (!call.leads_to_input(k)) continue;
       const std::uint32_t from = call.operands(k).record;
       if (!table[from - s.begin]) continue;
-      const Handle& tangent = table[from - s.begin];
-      Handle& sum = table[i - s.begin];
-      const auto add = [&] { add_term(sum, pushed(call, k, tangent)); };
-      if (watching)
-        watch_rule(call, k, "derivative by", tangent, sum, add, [&](const Handle& v) { return pushed(call, k, v); });
+      if (watching) [[unlikely]]
+        watch_push(call, k, table[from - s.begin], table[i - s.begin]);
       else
-        add();
+        add_term(table[i - s.begin], pushed(call, k, table[from - s.begin]));
     }
   }
   for (std::size_t i = 0; i < outputs.size(); ++i) {

@@ -11,36 +11,16 @@
 #pragma clang attribute push(__attribute__((always_inline)), apply_to = function)
 #endif
 
-namespace tapegrad::kernels {
-namespace {
-
-// Of products a * b, those that are NaN because one factor is 0 become 0. One test for all n vectors: their sum is NaN
-// where any of them is.
-template <int n, class T>
-inline void absorb(Batch<T>* product, const Batch<T>* a, const Batch<T>* b) {
-  Batch<T> sum = product[0];
-  unroll<n - 1>([&](auto i) { sum += product[i + 1]; });
-  // With ==: in xsimd 8.1 a NaN is not != anything under AVX.
-  if (xsimd::all(sum == sum)) return;
-  const Batch<T> zero(T(0));
-  unroll<n>([&](auto i) {
-    const Batch<T> p = product[i];
-    product[i] = xsimd::select(p == p, p, xsimd::select((a[i] == zero) | (b[i] == zero), zero, p));
-  });
-}
-
-}  // namespace
-}  // namespace tapegrad::kernels
-
 // The text finds these beside the functions of xsimd, through its arguments.
 namespace xsimd {
 
-// The strong-zero product of ops/elementwise.hpp. A NaN is the only sign of a zero that met an infinity or a NaN.
+// The strong-zero product: a NaN is the only sign of a zero that met an infinity or a NaN. With ==: in xsimd 8.1 a NaN
+// is not != anything under AVX.
 template <class T, class A>
 static inline batch<T, A> mul0(const batch<T, A>& a, const batch<T, A>& b) {
-  batch<T, A> product[] = {a * b};
-  tapegrad::kernels::absorb<1>(product, &a, &b);
-  return product[0];
+  const batch<T, A> product = a * b, zero(T(0));
+  if (all(product == product)) return product;
+  return select(product == product, product, select((a == zero) | (b == zero), zero, product));
 }
 
 // Before xsimd's own exp, which is slower, erf, which is 70 ulp off for doubles, and erfc, 70 for floats and 1e7 for
@@ -134,55 +114,78 @@ template <class Op, class T>
   }
 }
 
-// f(j, n) for n vectors from element j on, `most` at a time and the rest one by one.
-template <int most, class T, class F>
-inline void each_group(std::int64_t cols, F f) {
-  constexpr std::int64_t W = width<T>;
-  std::int64_t j = 0;
-  for (; j + (most - 1) * W < cols; j += most * W) f(j, std::integral_constant<int, most>{});
-  for (; j < cols; j += W) f(j, std::integral_constant<int, 1>{});
+// out = v * slope up to where a product is NaN, or to the end: the element of the row that was reached. Several vectors
+// share one test, for their sum is NaN where any of them is, and nothing is written before: v may be out itself.
+template <int most, class T, class V, class Slope>
+inline std::int64_t plain_products(std::int64_t cols, const V& v, Slope slope, T* out) {
+  std::int64_t reached = 0;
+  each_group<most, T>(cols, [&](std::int64_t j, auto n) {
+    Batch<T> product[n];
+    unroll<n>([&](auto i) { product[i] = v(j + i * width<T>) * slope(j + i * width<T>); });
+    Batch<T> sum = product[0];
+    unroll<n - 1>([&](auto i) { sum += product[i + 1]; });
+    if (!xsimd::all(sum == sum)) [[unlikely]] return false;
+    unroll<n>([&](auto i) { store(out + j + i * width<T>, product[i]); });
+    reached = j + n * width<T>;
+    return true;
+  });
+  return reached;
 }
 
-// out = v * slope(j), strongly.
-template <int most, class T, class V, class Slope>
-inline void strong_products(std::int64_t cols, const V& v, Slope slope, T* out) {
-  each_group<most, T>(cols, [&](std::int64_t j, auto n) {
-    Batch<T> a[n], b[n], product[n];
-    unroll<n>([&](auto i) {
-      a[i] = v(j + i * width<T>);
-      b[i] = slope(j + i * width<T>);
-      product[i] = a[i] * b[i];
-    });
-    absorb<n>(product, a, b);
-    unroll<n>([&](auto i) { store(out + j + i * width<T>, product[i]); });
-  });
+// The rest of a loop over rows and columns, from element (i, j) on, with strong-zero products: product(of) of the
+// elements of(k) of the sources.
+template <class T, class Product>
+[[gnu::noinline, gnu::cold, gnu::flatten]] void strong_products(std::int64_t rows, std::int64_t cols,
+                                                                const Source<T>* in, T* out, std::int64_t i,
+                                                                std::int64_t j, Product product) {
+  for (; i < rows; ++i, j = 0) {
+    for (; j < cols; j += width<T>) {
+      const auto of = [&](int k) {
+        const T* row = in[k].data + i * in[k].row;
+        return in[k].steps ? load(row + j) : Batch<T>(*row);
+      };
+      store(out + i * cols + j, product(of));
+    }
+  }
 }
 
 template <class Op, class T>
 [[gnu::flatten]] void unary_product(std::int64_t rows, std::int64_t cols, const Source<T>* in, T p, T* out) {
-  for (std::int64_t i = 0; i < rows; ++i, out += cols) {
-    const RowOf<T, true> v(in[0].data + i * in[0].row), x(in[1].data + i * in[1].row), y(in[2].data + i * in[2].row);
-    if constexpr (requires(Batch<T> b) { Op::slope(b, b, p); }) {
-      strong_products<2>(cols, v, [&](std::int64_t j) { return Op::slope(x(j), y(j), p); }, out);
-    } else if constexpr (requires(Batch<T> b) { Op::slope(b, b); }) {
-      strong_products<2>(cols, v, [&](std::int64_t j) { return Op::slope(x(j), y(j)); }, out);
+  const auto strong = [p](auto of) { return ops::product<Op>(of(0), of(1), of(2), p); };
+  for (std::int64_t i = 0; i < rows; ++i) {
+    const auto row = [=](int k) { return RowOf<T, true>(in[k].data + i * in[k].row); };
+    const auto v = row(0), x = row(1), y = row(2);
+    T* to = out + i * cols;
+    if constexpr (requires(Batch<T> b) { ops::slope<Op>(b, b, p); }) {
+      const auto slope = [&](std::int64_t j) { return ops::slope<Op>(x(j), y(j), p); };
+      const std::int64_t reached = plain_products<2>(cols, v, slope, to);
+      if (reached < cols) [[unlikely]] return strong_products(rows, cols, in, out, i, reached, strong);
     } else {
-      for (std::int64_t j = 0; j < cols; j += width<T>) store(out + j, ops::product<Op>(v(j), x(j), y(j), p));
+      for (std::int64_t j = 0; j < cols; j += width<T>) store(to + j, ops::product<Op>(v(j), x(j), y(j), p));
     }
   }
 }
 
 template <class Op, class T, class... R>
 inline void value_row(std::int64_t cols, T* out, const R&... in) {
-  if constexpr (std::is_same_v<Op, ops::Mul0>) strong_products<4>(cols, in..., out);
-  else each_vector<T>(cols, [&](std::int64_t j) { store(out + j, Op::value(in(j)...)); });
+  each_vector<T>(cols, [&](std::int64_t j) { store(out + j, Op::value(in(j)...)); });
 }
 
 template <class Op, class T, bool a_steps, bool b_steps>
 inline void binary_value_rows(std::int64_t rows, std::int64_t cols, const Source<T>* in, T* out) {
   if (cols == 0) return;
-  for (std::int64_t i = 0; i < rows; ++i, out += cols) {
-    value_row<Op>(cols, out, RowOf<T, a_steps>(in[0].data + i * in[0].row), RowOf<T, b_steps>(in[1].data + i * in[1].row));
+  for (std::int64_t i = 0; i < rows; ++i) {
+    const RowOf<T, a_steps> a(in[0].data + i * in[0].row);
+    const RowOf<T, b_steps> b(in[1].data + i * in[1].row);
+    T* to = out + i * cols;
+    if constexpr (std::is_same_v<Op, ops::Mul0>) {
+      const std::int64_t reached = plain_products<4>(cols, a, b, to);
+      if (reached < cols) [[unlikely]] {
+        return strong_products(rows, cols, in, out, i, reached, [](auto of) { return mul0(of(0), of(1)); });
+      }
+    } else {
+      value_row<Op>(cols, to, a, b);
+    }
   }
 }
 
@@ -195,18 +198,19 @@ template <class Op, class T>
 
 template <class Op, class T, int k, bool v_steps, bool a_steps, bool b_steps>
 inline void binary_product_rows(std::int64_t rows, std::int64_t cols, const Source<T>* in, T* out) {
-  for (std::int64_t i = 0; i < rows; ++i, out += cols) {
+  const auto strong = [](auto of) { return ops::product<Op, k>(of(0), of(1), of(2), of(3)); };
+  for (std::int64_t i = 0; i < rows; ++i) {
     const RowOf<T, v_steps> v(in[0].data + i * in[0].row);
     const RowOf<T, a_steps> a(in[1].data + i * in[1].row);
     const RowOf<T, b_steps> b(in[2].data + i * in[2].row);
     const RowOf<T, true> y(in[3].data + i * in[3].row);
-    if constexpr (requires { Op::slope_a(a(0), b(0), y(0)); }) {
-      strong_products<4>(cols, v, [&](std::int64_t j) {
-        if constexpr (k == 0) return Op::slope_a(a(j), b(j), y(j));
-        else return Op::slope_b(a(j), b(j), y(j));
-      }, out);
+    T* to = out + i * cols;
+    if constexpr (requires { ops::slope<Op, k>(a(0), b(0), y(0)); }) {
+      const auto slope = [&](std::int64_t j) { return ops::slope<Op, k>(a(j), b(j), y(j)); };
+      const std::int64_t reached = plain_products<4>(cols, v, slope, to);
+      if (reached < cols) [[unlikely]] return strong_products(rows, cols, in, out, i, reached, strong);
     } else {
-      for (std::int64_t j = 0; j < cols; j += width<T>) store(out + j, ops::product<Op, k>(v(j), a(j), b(j), y(j)));
+      for (std::int64_t j = 0; j < cols; j += width<T>) store(to + j, ops::product<Op, k>(v(j), a(j), b(j), y(j)));
     }
   }
 }

@@ -79,6 +79,20 @@ inline void each_vector(std::int64_t n, F f) {
   for (; i < n; i += W) f(i);
 }
 
+// f(j, n) for n vectors from element j on, `most` at a time and then what is left, as long as f gives true.
+template <int most, class T, class F>
+inline void each_group(std::int64_t cols, F f) {
+  constexpr std::int64_t W = width<T>;
+  std::int64_t j = 0;
+  for (; j + (most - 1) * W < cols; j += most * W) {
+    if (!f(j, std::integral_constant<int, most>{})) return;
+  }
+  const std::int64_t left = (cols - j + W - 1) / W;
+  unroll<most - 1>([&](auto n) {
+    if (left == n + 1) f(j, std::integral_constant<int, n + 1>{});
+  });
+}
+
 // The lanes below n.
 template <class T>
 inline Mask<T> first_lanes(std::int64_t n) {

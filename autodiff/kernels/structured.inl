@@ -106,11 +106,17 @@ inline bool write_wide(const StructuredMatrix<T>& J, std::int64_t b, const Outer
   Mask<T> good = zero<T>() == zero<T>();
   for (std::int64_t i = 0; i < J.m; ++i, out += J.n) {
     unroll<K>([&](auto k) { left[k] = Batch<T>(terms[k].left[i]); });
-    for (std::int64_t j = 0; j < J.n; j += width<T>) {
-      const Batch<T> sum = combine<K, T>(left, [&](auto k) { return load(terms[k].right + j); });
-      if constexpr (K > 0) good = good & (sum == sum);
-      store(out + j, sum);
-    }
+    each_group<4, T>(J.n, [&](std::int64_t j, auto n) {
+      Batch<T> all = zero<T>();
+      unroll<n>([&](auto v) {
+        const std::int64_t at = j + v * width<T>;
+        const Batch<T> sum = combine<K, T>(left, [&](auto k) { return load(terms[k].right + at); });
+        store(out + at, sum);
+        all += sum;
+      });
+      if constexpr (K > 0) good = good & (all == all);
+      return true;
+    });
     finish_row(J, b, i, out);
   }
   return xsimd::all(good);

@@ -533,26 +533,46 @@ struct Minimum {
   }
 };
 
+/// f'(x) of a block of one operand that gives its slope.
+template <class Op, class V, class T>
+requires requires(const V& x, T p) { Op::slope(x, x, p); } || requires(const V& x) { Op::slope(x, x); }
+V slope(const V& x, const V& y, T p) {
+  if constexpr (requires { Op::slope(x, y, p); })
+    return Op::slope(x, y, p);
+  else
+    return Op::slope(x, y);
+}
+
+/// df/da for k = 0, df/db for k = 1, of a block of two operands that gives its slopes.
+template <class Op, int k, class V>
+requires requires(const V& x) { Op::slope_a(x, x, x); }
+V slope(const V& a, const V& b, const V& y) {
+  if constexpr (k == 0)
+    return Op::slope_a(a, b, y);
+  else
+    return Op::slope_b(a, b, y);
+}
+
 /// v * f'(x) of a block of one operand.
 template <class Op, class V, class T>
 V product(const V& v, const V& x, const V& y, T p) {
-  if constexpr (requires { Op::product(v, x, y, p); })
+  if constexpr (requires { slope<Op>(x, y, p); })
+    return mul0(v, slope<Op>(x, y, p));
+  else if constexpr (requires { Op::product(v, x, y, p); })
     return Op::product(v, x, y, p);
-  else if constexpr (requires { Op::product(v, x, y); })
-    return Op::product(v, x, y);
-  else if constexpr (requires { Op::slope(x, y, p); })
-    return mul0(v, Op::slope(x, y, p));
   else
-    return mul0(v, Op::slope(x, y));
+    return Op::product(v, x, y);
 }
 
-/// v * df/da of a block of two operands for k = 0, v * df/db for k = 1.
+/// v * df/da for k = 0, v * df/db for k = 1, of a block of two operands.
 template <class Op, int k, class V>
 V product(const V& v, const V& a, const V& b, const V& y) {
-  if constexpr (requires { Op::slope_a(a, b, y); })
-    return mul0(v, k == 0 ? Op::slope_a(a, b, y) : Op::slope_b(a, b, y));
+  if constexpr (requires { slope<Op, k>(a, b, y); })
+    return mul0(v, slope<Op, k>(a, b, y));
+  else if constexpr (k == 0)
+    return Op::product_a(v, a, b, y);
   else
-    return k == 0 ? Op::product_a(v, a, b, y) : Op::product_b(v, a, b, y);
+    return Op::product_b(v, a, b, y);
 }
 
 /// Every block above: the kernels and the registry are made from these lists.
