@@ -177,7 +177,8 @@ template <Value V>
 V round(const V& x, Where where = Where::here()) {
   return detail::unary<ops::Round>(x, where);
 }
-/// Square root, NaN below 0; the derivative at 0 is infinite, and 0 * inf is taken as 0 in the chain rule.
+/// Square root, NaN below 0. The derivative at 0 is infinite; the chain rule takes 0 * inf as 0 (see mul0), a chosen
+/// value and not always the limit: sqrt(sum(square(x))) at 0 gets 0, and so does square(sqrt(x)), whose slope is 1.
 template <Value V>
 V sqrt(const V& x, Where where = Where::here()) {
   return detail::unary<ops::Sqrt>(x, where);

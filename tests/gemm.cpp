@@ -69,6 +69,55 @@ TEST_CASE_TEMPLATE("gemm: every shape, transposition and beta", T, float, double
   }
 }
 
+TEST_CASE_TEMPLATE("strong_gemm: a zero absorbs, all else is to the bit what gemm gives", T, float, double) {
+  const T inf = std::numeric_limits<T>::infinity(), nan = std::numeric_limits<T>::quiet_NaN();
+  // The last is beyond our own kernel; few rows and many, so that factors are tested, and results.
+  const int64_t sizes[][3] = {{1, 3, 5}, {7, 1, 4}, {5, 6, 7}, {33, 40, 3}, {4, 40, 64}, {2, 3, 0}, {120, 110, 80}};
+  for (const auto& [m, n, k] : sizes) {
+    for (int variant = 0; variant < 8; ++variant) {
+      const bool ta = variant & 1, tb = variant & 2;
+      const T beta = static_cast<T>(variant / 4);
+      auto a = input<T>(m * k), b = input<T>(k * n);
+      const auto old = input<T>(m * n);
+      auto plain = old, strong = old;
+      strong_gemm(ta, tb, m, n, k, a.data(), b.data(), beta, strong.data());
+      gemm(ta, tb, m, n, k, a.data(), b.data(), beta, plain.data());
+      CHECK(strong == plain);
+      if (k < 3) continue;
+      // op(a)(0, 0) = inf meets op(b)(0, 0) = 0, op(a)(m - 1, 2) = 0 meets a NaN of op(b)(2, n - 1).
+      const auto of_a = [&](int64_t i, int64_t p) -> T& { return a[static_cast<std::size_t>(ta ? p * m + i : i * k + p)]; };
+      const auto of_b = [&](int64_t p, int64_t j) -> T& { return b[static_cast<std::size_t>(tb ? j * k + p : p * n + j)]; };
+      of_a(0, 0) = inf, of_b(0, 0) = 0;
+      of_a(m - 1, 2) = -T{0}, of_b(2, n - 1) = nan;
+      strong = plain = old;
+      strong_gemm(ta, tb, m, n, k, a.data(), b.data(), beta, strong.data());
+      gemm(ta, tb, m, n, k, a.data(), b.data(), beta, plain.data());
+      bool right = true;
+      for (int64_t i = 0; i < m; ++i) {
+        for (int64_t j = 0; j < n; ++j) {
+          Real expected = 0;
+          for (int64_t p = 0; p < k; ++p) {
+            if (of_a(i, p) != 0 && of_b(p, j) != 0) expected += Real{of_a(i, p)} * of_b(p, j);
+          }
+          const auto at = static_cast<std::size_t>(i * n + j);
+          expected += Real{beta} * old[at];
+          const Real given = strong[at];
+          if (std::isfinite(expected))
+            right &= std::abs(given - expected) <= 9 * std::numeric_limits<T>::epsilon() * static_cast<Real>(k + 1);
+          else
+            right &= std::isnan(expected) ? std::isnan(given) : given == expected;
+          right &= std::isnan(plain[at]) || beta != 0 || strong[at] == plain[at];
+        }
+      }
+      CAPTURE(m);
+      CAPTURE(n);
+      CAPTURE(k);
+      CAPTURE(variant);
+      CHECK(right);
+    }
+  }
+}
+
 TEST_CASE("gemm: threads, and sizes beyond BLAS") {
   CHECK(blas_threads() == 1);
   CHECK_THROWS_AS(set_blas_threads(0), tapegrad::ValueError);
