@@ -28,6 +28,9 @@ struct Primitive {
   bool broadcasts = false;
   /// Rules take one seed at a time.
   bool single_seed = false;
+  /// The sum over the operands of J_k tangents[k], an empty one standing for zero, for a primitive of so many operands
+  /// that one by one they would cost too much; the tangents have the same seed axes.
+  Handle (*pushforward_all)(const Call& call, std::span<const Handle> tangents) = nullptr;
   /// A shorter way for the reverse sweep where nothing is traced: adds J_k^T v, summed down to operand k's shape, to
   /// `sum`, which is empty or nobody else's. After the `last` use v may be moved from, or written over where it is
   /// nobody else's. False: there is none, and nothing has changed.

@@ -179,6 +179,21 @@ void Recording::reverse(std::span<const Handle> outputs, std::span<const Handle>
   for (std::size_t i = 0; i < inputs.size(); ++i) inputs[i] = std::move(table[i]);
 }
 
+namespace {
+
+void push_all(const Call& call, const Table& table, std::uint32_t begin, Handle& sum) {
+  Table tangents(call.operand_count());
+  bool any = false;
+  for (std::size_t k = 0; k < call.operand_count(); ++k) {
+    if (!call.leads_to_input(k)) continue;
+    tangents[k] = table[call.operands(k).record - begin];
+    any = any || tangents[k];
+  }
+  if (any) sum = call.primitive().pushforward_all(call, tangents);
+}
+
+}  // namespace
+
 void Recording::forward(std::span<const Handle> inputs, std::span<const Handle> outputs, std::span<Handle> tangents,
                         const Where& where) const {
   require_open(where);
@@ -189,6 +204,10 @@ void Recording::forward(std::span<const Handle> inputs, std::span<const Handle> 
   for (std::uint32_t i = s.begin + s.inputs; i < s.end; ++i) {
     if ((s.tape->record(i).levels & s.level) == 0) continue;
     const Call call(s, i);
+    if (call.primitive().pushforward_all && !watching) {
+      push_all(call, table, s.begin, table[i - s.begin]);
+      continue;
+    }
     for (std::size_t k = 0; k < call.operand_count(); ++k) {
       if (!call.leads_to_input(k)) continue;
       const std::uint32_t from = call.operands(k).record;

@@ -76,11 +76,14 @@ struct Kernels {
   // In the order of ops::Comparisons and ops::Ternary; one row.
   const ElementwiseKernel<T>* comparisons;
   const ElementwiseKernel<T>* ternary;
+  // in[0] where the mask is true, in[1] elsewhere; whatever steps.
+  void (*where)(std::int64_t rows, std::int64_t cols, const Source<bool>& mask, const Source<T>* in, T* out);
 
   // Reductions of x (outer, count, inner) to y (outer, inner). Sums are pairwise over blocks, so the error grows with
   // log(count), not count. max and min are NaN where any element is; count >= 1.
   void (*sum)(const T* x, T* y, std::int64_t outer, std::int64_t count, std::int64_t inner);
   void (*max)(const T* x, T* y, std::int64_t outer, std::int64_t count, std::int64_t inner);
+  void (*min)(const T* x, T* y, std::int64_t outer, std::int64_t count, std::int64_t inner);
   // The position in x of the first element of each group that equals y, or is NaN where y is; there is one.
   void (*find)(const T* x, const T* y, std::int64_t* position, std::int64_t outer, std::int64_t count,
                std::int64_t inner);

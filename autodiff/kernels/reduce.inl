@@ -96,43 +96,57 @@ template <class T>
   }
 }
 
-// An x86 maximum is its second operand when either is NaN, and so would forget a NaN in the first.
-template <class T>
-inline Batch<T> maximum(const Batch<T>& a, const Batch<T>& b) {
-  return xsimd::select(a == a, xsimd::max(a, b), a);
-}
+// An x86 maximum or minimum is its second operand when either is NaN, and so would forget a NaN in the first.
+struct Largest {
+  template <class T>
+  static constexpr T neutral = -infinity<T>;
+  template <class T>
+  static inline Batch<T> of(const Batch<T>& a, const Batch<T>& b) {
+    return xsimd::select(a == a, xsimd::max(a, b), a);
+  }
+};
+struct Smallest {
+  template <class T>
+  static constexpr T neutral = infinity<T>;
+  template <class T>
+  static inline Batch<T> of(const Batch<T>& a, const Batch<T>& b) {
+    return xsimd::select(a == a, xsimd::min(a, b), a);
+  }
+};
 
-template <class T>
-inline Batch<T> max_lanes(const T* x, std::int64_t n) {
+template <class Extreme, class T>
+inline Batch<T> extreme_lanes(const T* x, std::int64_t n) {
   constexpr std::int64_t W = width<T>;
+  const Batch<T> neutral(Extreme::template neutral<T>);
   Batch<T> m[4];
-  unroll<4>([&](auto k) { m[k] = Batch<T>(-infinity<T>); });
+  unroll<4>([&](auto k) { m[k] = neutral; });
   std::int64_t i = 0;
   for (; i + 4 * W <= n; i += 4 * W) {
-    unroll<4>([&](auto k) { m[k] = maximum(m[k], load(x + i + k * W)); });
+    unroll<4>([&](auto k) { m[k] = Extreme::of(m[k], load(x + i + k * W)); });
   }
-  for (; i + W <= n; i += W) m[0] = maximum(m[0], load(x + i));
-  if (i < n) m[1] = maximum(m[1], xsimd::select(first_lanes<T>(n - i), load(x + i), Batch<T>(-infinity<T>)));
-  return maximum(maximum(m[0], m[1]), maximum(m[2], m[3]));
+  for (; i + W <= n; i += W) m[0] = Extreme::of(m[0], load(x + i));
+  if (i < n) m[1] = Extreme::of(m[1], xsimd::select(first_lanes<T>(n - i), load(x + i), neutral));
+  return Extreme::of(Extreme::of(m[0], m[1]), Extreme::of(m[2], m[3]));
 }
 
-// V vectors of columns; the rows after the first join the maximum that y holds.
-template <int V, class T>
-inline void max_columns(const T* x, T* y, std::int64_t rows, std::int64_t stride, bool first) {
+// V vectors of columns; the rows after the first join what y holds.
+template <class Extreme, int V, class T>
+inline void extreme_columns(const T* x, T* y, std::int64_t rows, std::int64_t stride, bool first) {
   Batch<T> m[V];
-  unroll<V>([&](auto v) { m[v] = first ? Batch<T>(-infinity<T>) : load(y + v * width<T>); });
+  unroll<V>([&](auto v) { m[v] = first ? Batch<T>(Extreme::template neutral<T>) : load(y + v * width<T>); });
   for (std::int64_t row = 0; row < rows; ++row) {
-    unroll<V>([&](auto v) { m[v] = maximum(m[v], load(x + row * stride + v * width<T>)); });
+    unroll<V>([&](auto v) { m[v] = Extreme::of(m[v], load(x + row * stride + v * width<T>)); });
   }
   unroll<V>([&](auto v) { store(y + v * width<T>, m[v]); });
 }
 
-template <class T>
-[[gnu::flatten]] void max(const T* x, T* y, std::int64_t outer, std::int64_t count, std::int64_t inner) {
+template <class Extreme, class T>
+[[gnu::flatten]] void extreme(const T* x, T* y, std::int64_t outer, std::int64_t count, std::int64_t inner) {
   if (inner == 1) {
     reduce_rows(
-        x, y, outer, count, -infinity<T>, [](const Batch<T>& a, const Batch<T>& b) { return maximum(a, b); },
-        [=](const T* row) { return max_lanes(row, count); });
+        x, y, outer, count, Extreme::template neutral<T>,
+        [](const Batch<T>& a, const Batch<T>& b) { return Extreme::of(a, b); },
+        [=](const T* row) { return extreme_lanes<Extreme>(row, count); });
     return;
   }
   constexpr std::int64_t W = width<T>, block = 16;  // rows: memory is read nearly in order
@@ -141,28 +155,60 @@ template <class T>
       const T* from = x + row * inner;
       const std::int64_t rows = std::min(block, count - row);
       std::int64_t j = 0;
-      for (; j + 4 * W <= inner; j += 4 * W) max_columns<4>(from + j, y + j, rows, inner, row == 0);
-      for (; j < inner; j += W) max_columns<1>(from + j, y + j, rows, inner, row == 0);
+      for (; j + 4 * W <= inner; j += 4 * W) extreme_columns<Extreme, 4>(from + j, y + j, rows, inner, row == 0);
+      for (; j < inner; j += W) extreme_columns<Extreme, 1>(from + j, y + j, rows, inner, row == 0);
     }
+  }
+}
+
+// Where x is what is wanted, NaN where that is one.
+template <class T>
+inline Mask<T> is_wanted(const Batch<T>& x, const Batch<T>& wanted) {
+  return (x == wanted) | (xsimd::isnan(wanted) & xsimd::isnan(x));
+}
+template <class T>
+inline bool is_wanted(T x, T wanted) {
+  return x == wanted || (wanted != wanted && x != x);
+}
+
+// The first `lanes` columns of a vector, down the rows until each has found what it wants.
+template <class T>
+inline void find_columns(const T* x, const T* wanted, std::int64_t* position, std::int64_t lanes, std::int64_t inner) {
+  const Batch<T> w = load(wanted), one(T{1});
+  T open[static_cast<std::size_t>(width<T>)] = {};
+  for (std::int64_t l = 0; l < lanes; ++l) open[l] = T{1};
+  Mask<T> looking = load(open) == one;
+  for (std::int64_t at = 0, left = lanes; left > 0; at += inner) {
+    if (!xsimd::any(is_wanted(load(x + at), w) & looking)) continue;
+    for (std::int64_t l = 0; l < lanes; ++l) {
+      if (open[l] == 0 || !is_wanted(x[at + l], wanted[l])) continue;
+      position[l] = at + l;
+      open[l] = 0;
+      --left;
+    }
+    looking = load(open) == one;
   }
 }
 
 template <class T>
 [[gnu::flatten]] void find(const T* x, const T* y, std::int64_t* position, std::int64_t outer, std::int64_t count,
                            std::int64_t inner) {
-  for (std::int64_t o = 0; o < outer; ++o, x += count * inner) {
-    for (std::int64_t j = 0; j < inner; ++j) {
-      const T wanted = *y++;
-      const auto is_wanted = [=](T element) { return element == wanted || (wanted != wanted && element != element); };
-      std::int64_t i = 0;
-      if (inner == 1) {
-        const Batch<T> w(wanted);
-        const Mask<T> nan = xsimd::isnan(w);
-        const auto none = [=](const Batch<T>& v) { return !xsimd::any((v == w) | (nan & xsimd::isnan(v))); };
-        while (i + width<T> <= count && none(load(x + i))) i += width<T>;
-      }
-      while (!is_wanted(x[i * inner + j])) ++i;
-      *position++ = (o * count + i) * inner + j;
+  constexpr std::int64_t W = width<T>;
+  for (std::int64_t o = 0; o < outer; ++o) {
+    const std::int64_t begin = o * count * inner;
+    if (inner == 1) {
+      // The first vector in which anything is wanted holds it, before what may stand behind the row.
+      const Batch<T> wanted(y[o]);
+      std::int64_t i = begin;
+      while (!xsimd::any(is_wanted(load(x + i), wanted))) i += W;
+      while (!is_wanted(x[i], y[o])) ++i;
+      position[o] = i;
+      continue;
+    }
+    for (std::int64_t j = 0; j < inner; j += W) {
+      const std::int64_t lanes = std::min(W, inner - j), to = o * inner + j;
+      find_columns(x + begin + j, y + to, position + to, lanes, inner);
+      for (std::int64_t l = 0; l < lanes; ++l) position[to + l] += begin + j;
     }
   }
 }

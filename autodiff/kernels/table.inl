@@ -9,6 +9,7 @@
 #include "structured.inl"
 #include "transpose.inl"
 #include "update.inl"
+#include "where.inl"
 
 namespace tapegrad::kernels {
 namespace {
@@ -19,8 +20,10 @@ inline constexpr Kernels<T> table = {
     .binary = binary_kernels<T>.data(),
     .comparisons = comparison_kernels<T>.data(),
     .ternary = ternary_kernels<T>.data(),
+    .where = where<T>,
     .sum = sum<T>,
-    .max = max<T>,
+    .max = extreme<Largest, T>,
+    .min = extreme<Smallest, T>,
     .find = find<T>,
     .spread = spread<T>,
     .cumsum = cumsum<T>,

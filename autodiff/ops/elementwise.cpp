@@ -326,6 +326,20 @@ Tensor<bool> compare(Comparison comparison, const Operand<T>& a, const Operand<T
 
 namespace {
 
+// out = where(mask, a, b), which broadcast to its shape.
+template <class T>
+void choose(const Array& mask, const Array& a, const Array& b, Array* out) {
+  const Shape& shape = out->shape;
+  if (shape.count() == 0) return;
+  const Loops<3> loops(shape, {&mask.shape, &a.shape, &b.shape});
+  loops.for_each_block([&](const auto& offset, std::int64_t at) {
+    const Source<bool> choice{mask.as<bool>() + offset[0], loops.row_stride(0), loops.steps(0)};
+    const Source<T> sources[] = {{a.as<T>() + offset[1], loops.row_stride(1), loops.steps(1)},
+                                 {b.as<T>() + offset[2], loops.row_stride(2), loops.steps(2)}};
+    kernels::kernels<T>().where(loops.rows(), loops.cols(), choice, sources, elements<T>(out) + at);
+  });
+}
+
 template <class T>
 Handle where_product(const Call& call, std::size_t k, const Handle& v) {
   const Tensor<bool> mask(share(call.attributes().constant));
@@ -333,11 +347,25 @@ Handle where_product(const Call& call, std::size_t k, const Handle& v) {
   return (k == 0 ? where(mask, vt, 0.0) : where(mask, 0.0, vt)).handle();
 }
 template <class T>
+bool where_accumulate(const Call& call, std::size_t k, Handle& v, bool last, Handle& sum) {
+  const Shape& shape = call.output_shape();
+  const Array& mask = *call.attributes().constant;
+  if (v.shape() != shape || call.operand_shape(k) != shape || mask.shape != shape) return false;
+  const Tensor<T> zero(T{0});
+  const Array &from = *v.array(), &none = *zero.handle().array();
+  Handle term(last && unique(v.array()) ? share(v.array()) : Handle(allocate_like<T>(shape)));
+  choose<T>(mask, k == 0 ? from : none, k == 0 ? none : from, term.array());
+  if (term.array() == v.array()) v = {};
+  add_term(sum, std::move(term));
+  return true;
+}
+template <class T>
 constexpr Primitive where_primitive{.name = "where",
                                     .pullback = where_product<T>,
                                     .pushforward = where_product<T>,
                                     .rows = rows_agree,
                                     .broadcasts = true,
+                                    .accumulate = where_accumulate<T>,
                                     .carry = carry_diagonal};
 
 }  // namespace
@@ -361,19 +389,7 @@ Tensor<T> where(const Tensor<bool>& mask, const Tensor<T>& a, const std::type_id
               &y = value_of(b.tensor(), "where", line);
   const Shape shape = broadcast(m.shape, broadcast(x.shape, y.shape, "where", line), "where", line);
   Array* out = allocate_like<T>(shape);
-  if (shape.count() != 0) {
-    const Loops<3> loops(shape, {&m.shape, &x.shape, &y.shape});
-    loops.for_each_block([&](const auto& offset, std::int64_t at) {
-      const std::int64_t sm = loops.steps(0), sx = loops.steps(1), sy = loops.steps(2);
-      for (std::int64_t i = 0; i < loops.rows(); ++i) {
-        const bool* pm = m.as<bool>() + offset[0] + i * loops.row_stride(0);
-        const T* px = x.as<T>() + offset[1] + i * loops.row_stride(1);
-        const T* py = y.as<T>() + offset[2] + i * loops.row_stride(2);
-        T* r = elements<T>(out) + at + i * loops.cols();
-        for (std::int64_t j = 0; j < loops.cols(); ++j) r[j] = pm[j * sm] ? px[j * sx] : py[j * sy];
-      }
-    });
-  }
+  choose<T>(m, x, y, out);
   return Tensor<T>(
       record(where_primitive<T>, out, {&a.handle(), &b.handle()}, line, {.constant = mask.handle().array()}));
 }

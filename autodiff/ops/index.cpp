@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <numeric>
 
+#include "../kernels/kernels.hpp"
 #include "common.hpp"
 
 namespace tapegrad {
@@ -37,15 +38,52 @@ template <class T>
 Tensor<T> embed_along(const Tensor<T>& x, std::size_t from_end, std::int64_t start, std::int64_t step,
                       std::int64_t size, const Where& where);
 
+// The start is the record's scalar, a step other than 1 its constant.
+Attributes part_from(std::size_t from_end, std::int64_t start, const Tensor<std::int64_t>& step) {
+  return {.scalar = static_cast<double>(start), .axes = {small(from_end)}, .constant = step.handle().array()};
+}
+std::int64_t start_of(const Call& call) { return static_cast<std::int64_t>(call.attributes().scalar); }
+std::int64_t step_of(const Call& call) {
+  const Array* step = call.attributes().constant;
+  return step ? *step->as<std::int64_t>() : 1;
+}
+Tensor<std::int64_t> unless_one(std::int64_t step) {
+  return step == 1 ? Tensor<std::int64_t>() : Tensor<std::int64_t>(step);
+}
+
 template <class T>
 Handle slice_again(const Call& call, const Handle& v, std::int64_t count) {
-  const auto* bounds = call.attributes().constant->as<std::int64_t>();
-  return slice_along(Tensor<T>(v), axis_of(call), bounds[0], bounds[1], count, call.where()).handle();
+  return slice_along(Tensor<T>(v), axis_of(call), start_of(call), step_of(call), count, call.where()).handle();
 }
 template <class T>
 Handle embed_again(const Call& call, const Handle& v, std::int64_t size) {
-  const auto* bounds = call.attributes().constant->as<std::int64_t>();
-  return embed_along(Tensor<T>(v), axis_of(call), bounds[0], bounds[1], size, call.where()).handle();
+  return embed_along(Tensor<T>(v), axis_of(call), start_of(call), step_of(call), size, call.where()).handle();
+}
+
+// body(a run of the whole, the same run of the part, their length), for the part from `start` on of a whole of `size`
+// along an axis; `part` is the part's view.
+template <class Body>
+void for_each_run(const AxisView& part, std::int64_t size, std::int64_t start, std::int64_t step, Body body) {
+  const std::int64_t runs = step == 1 ? 1 : part.count, length = part.inner * (step == 1 ? part.count : 1);
+  for (std::int64_t o = 0; o < part.outer; ++o) {
+    for (std::int64_t r = 0; r < runs; ++r) {
+      body((o * size + start + r * step) * part.inner, (o * part.count + r) * part.inner, length);
+    }
+  }
+}
+
+// The part in its place of a sum, of which nothing else is touched.
+template <class T>
+void add_part(const Handle& part, const Shape& own, std::size_t from_end, std::int64_t start, std::int64_t step,
+              const Shape& whole, Handle& sum) {
+  if (!sum) sum = zeros<T>(seeded(part, own, whole)).handle();
+  const Shape& shape = part.shape();
+  const T* from = part.array()->as<T>();
+  T* to = elements<T>(sum.array());
+  for_each_run(around(shape, shape.rank() - from_end), whole.from_end(from_end), start, step,
+               [&](std::int64_t at, std::int64_t of_part, std::int64_t n) {
+                 kernels::kernels<T>().add_to(to + at, from + of_part, n);
+               });
 }
 
 // Where neighbours along the axis are a whole block, a part of it moves as one.
@@ -55,13 +93,13 @@ bool carry_part(const Carried& carried, std::int64_t offset, std::int64_t step) 
                      carried.call.output_shape().from_end(axis) == carried.out.m;
   return whole && step == 1 && carried.out.m > 1 && carry_moved(carried, offset);
 }
-bool slice_carry(const Carried& carried) {
-  const auto* bounds = carried.call.attributes().constant->as<std::int64_t>();
-  return carry_part(carried, -bounds[0], bounds[1]);
-}
-bool embed_carry(const Carried& carried) {
-  const auto* bounds = carried.call.attributes().constant->as<std::int64_t>();
-  return carry_part(carried, bounds[0], bounds[1]);
+bool slice_carry(const Carried& carried) { return carry_part(carried, -start_of(carried.call), step_of(carried.call)); }
+bool embed_carry(const Carried& carried) { return carry_part(carried, start_of(carried.call), step_of(carried.call)); }
+
+template <class T>
+bool slice_accumulate(const Call& call, std::size_t, Handle& v, bool, Handle& sum) {
+  add_part<T>(v, call.output_shape(), axis_of(call), start_of(call), step_of(call), call.operand_shape(0), sum);
+  return true;
 }
 
 template <class T>
@@ -72,6 +110,7 @@ constexpr Primitive slice_primitive{
     .pushforward = [](const Call& call, std::size_t,
                       const Handle& v) { return slice_again<T>(call, v, call.output_shape().from_end(axis_of(call))); },
     .rows = other_axes_rows,
+    .accumulate = slice_accumulate<T>,
     .carry = slice_carry};
 
 template <class T>
@@ -84,51 +123,34 @@ constexpr Primitive embed_primitive{
     .rows = other_axes_rows,
     .carry = embed_carry};
 
-Tensor<std::int64_t> bounds_of(std::int64_t start, std::int64_t step) { return {start, step}; }
-
 template <class T>
 Tensor<T> slice_along(const Tensor<T>& x, std::size_t from_end, std::int64_t start, std::int64_t step,
                       std::int64_t count, const Where& where) {
   const Array& in = value_of(x, "slice", where);
-  const AxisView view = around(in.shape, in.shape.rank() - from_end);
   Array* out = allocate_like<T>(with_size(in.shape, from_end, count));
-  T* to = elements<T>(out);
-  for (std::int64_t o = 0; o < view.outer; ++o) {
-    for (std::int64_t c = 0; c < count; ++c) {
-      const T* from = in.as<T>() + (o * view.count + start + c * step) * view.inner;
-      if (step == 1) {
-        to = std::copy_n(from, count * view.inner, to);
-        break;
-      }
-      to = std::copy_n(from, view.inner, to);
-    }
-  }
+  for_each_run(around(out->shape, in.shape.rank() - from_end), in.shape.from_end(from_end), start, step,
+               [&](std::int64_t at, std::int64_t of_part, std::int64_t n) {
+                 std::copy_n(in.as<T>() + at, n, elements<T>(out) + of_part);
+               });
   if constexpr (Real<T>) {
-    if (x.traced()) {
-      const Tensor<std::int64_t> bounds = bounds_of(start, step);
-      return Tensor<T>(record(slice_primitive<T>, out, {&x.handle()}, where,
-                              {.axes = {small(from_end)}, .constant = bounds.handle().array()}));
-    }
+    return Tensor<T>(
+        record(slice_primitive<T>, out, {&x.handle()}, where, part_from(from_end, start, unless_one(step))));
+  } else {
+    return Tensor<T>(Handle(out));
   }
-  return Tensor<T>(Handle(out));
 }
 
 template <class T>
 Tensor<T> embed_along(const Tensor<T>& x, std::size_t from_end, std::int64_t start, std::int64_t step,
                       std::int64_t size, const Where& where) {
   const Array& in = value_of(x, "embed", where);
-  const AxisView view = around(in.shape, in.shape.rank() - from_end);
   Array* out = allocate_like<T>(with_size(in.shape, from_end, size));
   std::fill_n(elements<T>(out), out->shape.count(), T{0});
-  const T* from = in.as<T>();
-  for (std::int64_t o = 0; o < view.outer; ++o) {
-    for (std::int64_t c = 0; c < view.count; ++c, from += view.inner) {
-      std::copy_n(from, view.inner, elements<T>(out) + (o * size + start + c * step) * view.inner);
-    }
-  }
-  const Tensor<std::int64_t> bounds = bounds_of(start, step);
-  return Tensor<T>(record(embed_primitive<T>, out, {&x.handle()}, where,
-                          {.axes = {small(from_end)}, .constant = bounds.handle().array()}));
+  for_each_run(around(in.shape, in.shape.rank() - from_end), size, start, step,
+               [&](std::int64_t at, std::int64_t of_part, std::int64_t n) {
+                 std::copy_n(in.as<T>() + of_part, n, elements<T>(out) + at);
+               });
+  return Tensor<T>(record(embed_primitive<T>, out, {&x.handle()}, where, part_from(from_end, start, unless_one(step))));
 }
 
 // ------------------------------------------------------------------------------------------------ take, put
@@ -150,10 +172,33 @@ Handle put_again(const Call& call, const Handle& v, const Shape& target) {
                   call.where())
       .handle();
 }
+// to += the parts of `from`, each at its index.
+template <class T>
+void add_at_indices(const T* from, const Array& indices, const AxisView& part, std::int64_t size, T* to) {
+  for (std::int64_t o = 0; o < part.outer; ++o) {
+    for (std::int64_t c = 0; c < part.count; ++c, from += part.inner) {
+      T* at = to + (o * size + indices.as<std::int64_t>()[c]) * part.inner;
+      for (std::int64_t i = 0; i < part.inner; ++i) at[i] += from[i];
+    }
+  }
+}
+template <class T>
+bool take_accumulate(const Call& call, std::size_t, Handle& v, bool, Handle& sum) {
+  const Shape& whole = call.operand_shape(0);
+  const std::size_t axis = axis_of(call);
+  if (!sum) sum = zeros<T>(seeded(v, call.output_shape(), whole)).handle();
+  add_at_indices(v.array()->as<T>(), *call.attributes().constant, around(v.shape(), v.shape().rank() - axis),
+                 whole.from_end(axis), elements<T>(sum.array()));
+  return true;
+}
 template <class T>
 constexpr Primitive take_primitive{
-    "take", [](const Call& call, std::size_t, const Handle& v) { return put_again<T>(call, v, call.operand_shape(0)); },
-    take_again<T>, other_axes_rows};
+    .name = "take",
+    .pullback = [](const Call& call, std::size_t,
+                   const Handle& v) { return put_again<T>(call, v, call.operand_shape(0)); },
+    .pushforward = take_again<T>,
+    .rows = other_axes_rows,
+    .accumulate = take_accumulate<T>};
 template <class T>
 constexpr Primitive put_primitive{
     "put", take_again<T>,
@@ -190,35 +235,52 @@ Tensor<T> put_flat(const Tensor<T>& x, const Array& indices, std::size_t from_en
   const AxisView view = around(in.shape, in.shape.rank() - from_end);
   Array* out = allocate_like<T>(with_size(in.shape, from_end, size));
   std::fill_n(elements<T>(out), out->shape.count(), T{0});
-  const T* from = in.as<T>();
-  for (std::int64_t o = 0; o < view.outer; ++o) {
-    for (std::int64_t c = 0; c < view.count; ++c) {
-      T* to = elements<T>(out) + (o * size + indices.as<std::int64_t>()[c]) * view.inner;
-      for (std::int64_t i = 0; i < view.inner; ++i) to[i] += *from++;
-    }
-  }
+  add_at_indices(in.as<T>(), indices, view, size, elements<T>(out));
   return Tensor<T>(record(put_primitive<T>, out, {&x.handle()}, where, indexed(from_end, indices)));
 }
 
 // ------------------------------------------------------------------------------------------------ take_along, put
 
-// The same with an own row of (checked) indices for each row of the last axis; the rows of indices repeat over seeds.
-template <class T>
-Tensor<T> take_rows(const Tensor<T>& x, const Array& indices, const Where& where);
-template <class T>
-Tensor<T> put_rows(const Tensor<T>& x, const Array& indices, std::int64_t size, const Where& where);
+// The same with an own row of indices for each row of the last axis.
 
 template <class T>
 Handle take_rows_again(const Call& call, std::size_t, const Handle& v) {
   return take_rows(Tensor<T>(v), *call.attributes().constant, call.where()).handle();
 }
+struct IndexRows {
+  std::int64_t rows, own, count;  // rows of x, rows of indices, indices in a row
+  IndexRows(const Shape& x, const Shape& indices)
+      : rows(x.prefix(x.rank() - 1).count()), own(indices.prefix(indices.rank() - 1).count()), count(indices.back()) {}
+};
+
+// to += the elements of `from`, each at its index of its row.
+template <class T>
+void add_in_rows(const Array& from, const Array& indices, std::int64_t size, T* to) {
+  const IndexRows n(from.shape, indices.shape);
+  const T* in = from.as<T>();
+  for (std::int64_t r = 0; r < n.rows; ++r, to += size) {
+    const std::int64_t* index = indices.as<std::int64_t>() + (r % n.own) * n.count;
+    for (std::int64_t j = 0; j < n.count; ++j) to[index[j]] += *in++;
+  }
+}
+template <class T>
+bool take_along_accumulate(const Call& call, std::size_t, Handle& v, bool, Handle& sum) {
+  const Shape& whole = call.operand_shape(0);
+  if (!sum) sum = zeros<T>(seeded(v, call.output_shape(), whole)).handle();
+  add_in_rows(*v.array(), *call.attributes().constant, whole.back(), elements<T>(sum.array()));
+  return true;
+}
 template <class T>
 constexpr Primitive take_along_primitive{
-    "take_along",
-    [](const Call& call, std::size_t, const Handle& v) {
-      return put_rows(Tensor<T>(v), *call.attributes().constant, call.operand_shape(0).back(), call.where()).handle();
-    },
-    take_rows_again<T>, other_axes_rows};
+    .name = "take_along",
+    .pullback =
+        [](const Call& call, std::size_t, const Handle& v) {
+          return put_rows(Tensor<T>(v), *call.attributes().constant, call.operand_shape(0).back(), call.where())
+              .handle();
+        },
+    .pushforward = take_rows_again<T>,
+    .rows = other_axes_rows,
+    .accumulate = take_along_accumulate<T>};
 template <class T>
 constexpr Primitive put_along_primitive{
     "put_along", take_rows_again<T>,
@@ -227,11 +289,7 @@ constexpr Primitive put_along_primitive{
     },
     other_axes_rows};
 
-struct IndexRows {
-  std::int64_t rows, own, count;  // rows of x, rows of indices, indices in a row
-  IndexRows(const Shape& x, const Shape& indices)
-      : rows(x.prefix(x.rank() - 1).count()), own(indices.prefix(indices.rank() - 1).count()), count(indices.back()) {}
-};
+}  // namespace
 
 template <class T>
 Tensor<T> take_rows(const Tensor<T>& x, const Array& indices, const Where& where) {
@@ -251,27 +309,59 @@ Tensor<T> take_rows(const Tensor<T>& x, const Array& indices, const Where& where
   }
 }
 
-template <class T>
+template <Real T>
 Tensor<T> put_rows(const Tensor<T>& x, const Array& indices, std::int64_t size, const Where& where) {
   const Array& in = value_of(x, "put_along", where);
-  const IndexRows n(in.shape, indices.shape);
   Array* out = allocate_like<T>(with_size(in.shape, 1, size));
   std::fill_n(elements<T>(out), out->shape.count(), T{0});
-  for (std::int64_t r = 0; r < n.rows; ++r) {
-    const std::int64_t* index = indices.as<std::int64_t>() + (r % n.own) * n.count;
-    for (std::int64_t j = 0; j < n.count; ++j) elements<T>(out)[r * size + index[j]] += in.as<T>()[r * n.count + j];
-  }
+  add_in_rows(in, indices, size, elements<T>(out));
   return Tensor<T>(record(put_along_primitive<T>, out, {&x.handle()}, where, indexed(1, indices)));
 }
 
+template Tensor<float> take_rows(const Tensor<float>&, const Array&, const Where&);
+template Tensor<double> take_rows(const Tensor<double>&, const Array&, const Where&);
+template Tensor<float> put_rows(const Tensor<float>&, const Array&, std::int64_t, const Where&);
+template Tensor<double> put_rows(const Tensor<double>&, const Array&, std::int64_t, const Where&);
+
+namespace {
+
 // ------------------------------------------------------------------------------------------------ concatenate
 
-std::int64_t offset_of(const Call& call, std::size_t k) {
-  std::int64_t offset = 0;
-  for (std::size_t i = 0; i < k; ++i) offset += call.operand_shape(i).from_end(axis_of(call));
-  return offset;
-}
+// Where each part begins, and the end: kept with the record, since to add them up for each part again would be quadratic.
+std::int64_t offset_of(const Call& call, std::size_t k) { return call.attributes().constant->as<std::int64_t>()[k]; }
 bool concatenate_carry(const Carried& carried) { return carry_part(carried, offset_of(carried.call, carried.k), 1); }
+
+template <class T>
+bool concatenate_accumulate(const Call& call, std::size_t k, Handle& v, bool, Handle& sum) {
+  const std::size_t axis = axis_of(call);
+  const Shape &own = call.operand_shape(k), whole = seeded(v, call.output_shape(), own);
+  const bool add = static_cast<bool>(sum);
+  if (!add) sum = Handle(allocate_like<T>(whole));
+  const T* from = v.array()->as<T>();
+  T* to = elements<T>(sum.array());
+  for_each_run(around(whole, whole.rank() - axis), v.shape().from_end(axis), offset_of(call, k), 1,
+               [&](std::int64_t at, std::int64_t of_part, std::int64_t n) {
+                 if (add)
+                   kernels::kernels<T>().add_to(to + of_part, from + at, n);
+                 else
+                   std::copy_n(from + at, n, to + of_part);
+               });
+  return true;
+}
+
+// All tangents at once: each alone would be embedded in zeros of the whole.
+template <class T>
+Handle concatenate_pushforward(const Call& call, std::span<const Handle> tangents) {
+  const Handle& given = *std::ranges::find_if(tangents, [](const Handle& t) { return static_cast<bool>(t); });
+  const auto k = static_cast<std::size_t>(&given - tangents.data());
+  std::vector<Tensor<T>, PoolAllocator<Tensor<T>>> parts;
+  for (std::size_t i = 0; i < tangents.size(); ++i) {
+    parts.push_back(tangents[i] ? Tensor<T>(tangents[i])
+                                : zeros<T>(seeded(given, call.operand_shape(k), call.operand_shape(i))));
+  }
+  return concatenate(std::span<const Tensor<T>>(parts), -static_cast<int>(axis_of(call)), call.where()).handle();
+}
+
 template <class T>
 constexpr Primitive concatenate_primitive{
     .name = "concatenate",
@@ -288,6 +378,8 @@ constexpr Primitive concatenate_primitive{
               .handle();
         },
     .rows = other_axes_rows,
+    .pushforward_all = concatenate_pushforward<T>,
+    .accumulate = concatenate_accumulate<T>,
     .carry = concatenate_carry};
 
 // ------------------------------------------------------------------------------------------------ indices
@@ -381,7 +473,11 @@ Tensor<T> concatenate(std::span<const Tensor<T>> parts, int axis, Where where) {
   if constexpr (Real<T>) {
     std::vector<const Handle*, PoolAllocator<const Handle*>> operands;
     for (const Tensor<T>& part : parts) operands.push_back(&part.handle());
-    return Tensor<T>(record(concatenate_primitive<T>, out, operands, where, {.axes = {small(from_end)}}));
+    Tensor<std::int64_t> offsets(Handle(allocate_like<std::int64_t>({static_cast<std::int64_t>(parts.size())})));
+    std::int64_t* offset = offsets.mutable_data();
+    std::int64_t begin = 0;
+    for (const Tensor<T>& part : parts) *offset++ = std::exchange(begin, begin + part.shape()[at]);
+    return Tensor<T>(record(concatenate_primitive<T>, out, operands, where, indexed(from_end, *offsets.handle().array())));
   } else {
     return Tensor<T>(Handle(out));
   }

@@ -88,79 +88,110 @@ constexpr Primitive sum_primitive{.name = "sum",
                                   .accumulate = sum_accumulate<T>,
                                   .carry = sum_carry};
 
-// ------------------------------------------------------------------------------------------------ max
+// ------------------------------------------------------------------------------------------------ max, min
 
-// Where the derivative goes: the positions in x of the first of the largest elements, or of the first NaN, of each
-// group.
+// Where the derivative goes: the positions in x of the first element of each group that equals y, or of the first NaN.
 template <class T>
-Tensor<std::int64_t> positions_of_largest(const Call& call, const Group& group) {
-  const Array &x = call.operand_array(0), &y = call.output_array();
+Tensor<std::int64_t> positions_of(const Array& x, const Array& y, const Group& group) {
   const AxisView view = around(x.shape, group.first(x.shape), group.axes);
   Array* positions = allocate_like<std::int64_t>({view.outer * view.inner});
   kernels::kernels<T>().find(x.as<T>(), y.as<T>(), positions->as<std::int64_t>(), view.outer, view.count, view.inner);
   return Tensor<std::int64_t>(Handle(positions));
 }
-
 template <class T>
-Tensor<bool> mask_of_largest(const Call& call, const Group& group) {
+Tensor<std::int64_t> positions_of(const Call& call) {
+  return positions_of<T>(call.operand_array(0), call.output_array(), Group(call.attributes()));
+}
+
+// A rule that records must leave the other axes apart, for they may hold a batch: along the last axis alone by indices
+// of its rows, else by a mask.
+template <class T>
+Tensor<std::int64_t> indices_of_rows(const Call& call) {
+  const Shape& shape = call.operand_shape(0);
+  Tensor<std::int64_t> indices = positions_of<T>(call);
+  std::int64_t* index = indices.mutable_data();
+  for (std::int64_t i = 0; i < indices.size(); ++i) index[i] %= shape.back();
+  return reshape(indices, shape.prefix(shape.rank() - 1).concat({1}));
+}
+template <class T>
+Tensor<bool> mask_of(const Call& call) {
   Tensor<bool> mask = full<bool>(call.operand_shape(0), false);
   bool* out = mask.mutable_data();
-  const Tensor<std::int64_t> positions = positions_of_largest<T>(call, group);
+  const Tensor<std::int64_t> positions = positions_of<T>(call);
   for (std::int64_t position : positions.elements_view()) out[position] = true;
   return mask;
 }
+bool along_rows(const Group& group) { return group.from_end == 1 && group.axes == 1; }
 
 template <class T>
-void add_to_largest(const Call& call, const Handle& v, Handle& sum) {
+bool extreme_accumulate(const Call& call, std::size_t, Handle& v, bool, Handle& sum) {
   const Shape &from = call.output_shape(), &to = call.operand_shape(0);
   const std::int64_t seeds = v.shape().count(0, v.shape().rank() - from.rank()), size = to.count();
   if (!sum) sum = zeros<T>(seeded(v, from, to)).handle();
-  const Tensor<std::int64_t> positions = positions_of_largest<T>(call, Group(call.attributes()));
+  const Tensor<std::int64_t> positions = positions_of<T>(call);
   T* out = elements<T>(sum.array());
   const T* in = v.array()->as<T>();
   for (std::int64_t s = 0; s < seeds; ++s, out += size) {
     for (std::int64_t position : positions.elements_view()) out[position] += *in++;
   }
-}
-
-// The choice is piecewise constant, so only a traced v needs a rule that records.
-template <class T>
-Handle max_pullback(const Call& call, std::size_t, const Handle& v) {
-  const Group group(call.attributes());
-  if (v.traced()) return where(mask_of_largest<T>(call, group), expand(call, Tensor<T>(v), group), 0.0).handle();
-  Handle sum;
-  add_to_largest<T>(call, v, sum);
-  return sum;
-}
-template <class T>
-bool max_accumulate(const Call& call, std::size_t, Handle& v, bool, Handle& sum) {
-  add_to_largest<T>(call, v, sum);
   return true;
 }
 template <class T>
-Handle max_pushforward(const Call& call, std::size_t, const Handle& v) {
+Handle extreme_pullback(const Call& call, std::size_t k, const Handle& v) {
   const Group group(call.attributes());
-  return sum_group(where(mask_of_largest<T>(call, group), Tensor<T>(v), 0.0), group.from_end, group.axes, group.keep,
-                   call.where())
-      .handle();
+  if (!v.traced()) {
+    Handle given = v, sum;
+    extreme_accumulate<T>(call, k, given, false, sum);
+    return sum;
+  }
+  if (!along_rows(group)) return where(mask_of<T>(call), expand(call, Tensor<T>(v), group), 0.0).handle();
+  const Tensor<T> rows = group.keep ? Tensor<T>(v) : insert_axes(Tensor<T>(v), 1, 1);
+  return put_rows(rows, *indices_of_rows<T>(call).handle().array(), call.operand_shape(0).back(), call.where()).handle();
 }
 template <class T>
-constexpr Primitive max_primitive{.name = "max",
-                                  .pullback = max_pullback<T>,
-                                  .pushforward = max_pushforward<T>,
-                                  .rows = reduce_rows,
-                                  .accumulate = max_accumulate<T>};
+Handle extreme_pushforward(const Call& call, std::size_t, const Handle& v) {
+  const Group group(call.attributes());
+  const Shape& shape = call.operand_shape(0);
+  if (!v.traced()) {
+    const std::int64_t seeds = v.shape().count(0, v.shape().rank() - shape.rank());
+    Handle out(allocate_like<T>(seeded(v, shape, call.output_shape())));
+    const Tensor<std::int64_t> positions = positions_of<T>(call);
+    const T* in = v.array()->as<T>();
+    T* to = elements<T>(out.array());
+    for (std::int64_t s = 0; s < seeds; ++s, in += shape.count()) {
+      for (std::int64_t position : positions.elements_view()) *to++ = in[position];
+    }
+    return out;
+  }
+  if (!along_rows(group)) {
+    return sum_group(where(mask_of<T>(call), Tensor<T>(v), 0.0), group.from_end, group.axes, group.keep, call.where())
+        .handle();
+  }
+  const Tensor<T> chosen = take_rows(Tensor<T>(v), *indices_of_rows<T>(call).handle().array(), call.where());
+  return (group.keep ? chosen : reshape(chosen, seeded(v, shape, call.output_shape()))).handle();
+}
 
-template <class T>
-Tensor<T> max_group(const Tensor<T>& x, std::size_t from_end, std::size_t axes, bool keep, const Where& where) {
-  const Array& in = value_of(x, "max", where);
+enum class Extreme { largest, smallest };
+template <Extreme which, class T>
+constexpr Primitive extreme_primitive{.name = which == Extreme::largest ? "max" : "min",
+                                      .pullback = extreme_pullback<T>,
+                                      .pushforward = extreme_pushforward<T>,
+                                      .rows = reduce_rows,
+                                      .accumulate = extreme_accumulate<T>};
+
+template <Extreme which, class T>
+Tensor<T> extreme_group(const Tensor<T>& x, std::size_t from_end, std::size_t axes, bool keep, const Where& where) {
+  const Primitive& primitive = extreme_primitive<which, T>;
+  const Array& in = value_of(x, primitive.name, where);
   const Group group(from_end, axes, keep);
   const AxisView view = around(in.shape, group.first(in.shape), axes);
   Array* out = allocate_like<T>(group.reduced(in.shape));
   if (view.outer * view.inner > 0) {
-    kernels::kernels<T>().max(in.as<T>(), elements<T>(out), view.outer, view.count, view.inner);
+    const auto& table = kernels::kernels<T>();
+    (which == Extreme::largest ? table.max : table.min)(in.as<T>(), elements<T>(out), view.outer, view.count,
+                                                        view.inner);
   }
-  return Tensor<T>(record(max_primitive<T>, out, {&x.handle()}, where, group.attributes()));
+  return Tensor<T>(record(primitive, out, {&x.handle()}, where, group.attributes()));
 }
 
 // ------------------------------------------------------------------------------------------------ cumsum
@@ -270,7 +301,8 @@ Tensor<T> by_groups(const Tensor<T>& x, unsigned marks, KeepDims keep, const Whe
 }  // namespace
 
 void list_reduce(std::vector<const Primitive*>& all) {
-  all.insert(all.end(), {&sum_primitive<double>, &max_primitive<double>, &cumsum_primitive<double>});
+  all.insert(all.end(), {&sum_primitive<double>, &extreme_primitive<Extreme::largest, double>,
+                         &extreme_primitive<Extreme::smallest, double>, &cumsum_primitive<double>});
 }
 
 template <Real T>
@@ -330,43 +362,45 @@ Tensor<T> mean(const Tensor<T>& x, Axes axes, KeepDims keep, Where where) {
   return detail::binary<ops::Divide>(sum(x, axes, keep, where), Tensor<T>(n), where);
 }
 
+namespace detail {
+namespace {
+
+template <Extreme which, class T>
+Tensor<T> extreme(const Tensor<T>& x, const Axes& axes, KeepDims keep, const Where& where) {
+  const char* name = extreme_primitive<which, T>.name;
+  const Shape& shape = value_of(x, name, where).shape;
+  const unsigned marks = marked(shape, axes, name, where);
+  reduced_count(shape, marks, name, where);
+  return by_groups(x, marks, keep, where, [&](const Tensor<T>& y, std::size_t from_end, std::size_t count, bool kept) {
+    return extreme_group<which>(y, from_end, count, kept, where);
+  });
+}
+
+}  // namespace
+}  // namespace detail
+
 template <Real T>
 Tensor<T> max(const Tensor<T>& x, Axes axes, KeepDims keep, Where where) {
-  const Shape& shape = detail::value_of(x, "max", where).shape;
-  const unsigned marks = detail::marked(shape, axes, "max", where);
-  detail::reduced_count(shape, marks, "max", where);
-  return detail::by_groups(x, marks, keep, where,
-                           [&](const Tensor<T>& y, std::size_t from_end, std::size_t count, bool kept) {
-                             return detail::max_group(y, from_end, count, kept, where);
-                           });
+  return detail::extreme<detail::Extreme::largest>(x, axes, keep, where);
 }
 
 template <Real T>
 Tensor<T> min(const Tensor<T>& x, Axes axes, KeepDims keep, Where where) {
-  const Shape& shape = detail::value_of(x, "min", where).shape;
-  detail::reduced_count(shape, detail::marked(shape, axes, "min", where), "min", where);
-  return detail::unary<ops::Negate>(max(detail::unary<ops::Negate>(x, where), axes, keep, where), where);
+  return detail::extreme<detail::Extreme::smallest>(x, axes, keep, where);
 }
 
 template <Real T>
 Tensor<std::int64_t> argmax(const Tensor<T>& x, int axis, Where where) {
-  const detail::Array& in = detail::value_of(x, "argmax", where);
-  const std::size_t at = detail::normalise_axis(axis, in.shape.rank(), "argmax", in.shape, where);
-  detail::reduced_count(in.shape, 1U << at, "argmax", where);
-  const detail::AxisView view = detail::around(in.shape, at);
-  detail::Array* out = detail::allocate_like<std::int64_t>(in.shape.prefix(at).concat(in.shape.suffix(at + 1)));
-  for (std::int64_t o = 0; o < view.outer; ++o) {
-    for (std::int64_t i = 0; i < view.inner; ++i) {
-      const T* p = in.as<T>() + o * view.count * view.inner + i;
-      std::int64_t best = 0;
-      for (std::int64_t c = 1; c < view.count; ++c) {
-        const T element = p[c * view.inner], largest = p[best * view.inner];
-        if (element > largest || (element != element && largest == largest)) best = c;
-      }
-      detail::elements<std::int64_t>(out)[o * view.inner + i] = best;
-    }
-  }
-  return Tensor<std::int64_t>(detail::Handle(out));
+  using namespace detail;
+  const Array& in = value_of(x, "argmax", where);
+  const std::size_t at = normalise_axis(axis, in.shape.rank(), "argmax", in.shape, where);
+  reduced_count(in.shape, 1U << at, "argmax", where);
+  const Tensor<T> largest = extreme_group<Extreme::largest>(stop_gradient(x), in.shape.rank() - at, 1, false, where);
+  Tensor<std::int64_t> result = positions_of<T>(in, *largest.handle().array(), Group(in.shape.rank() - at, 1, false));
+  const AxisView view = around(in.shape, at);
+  std::int64_t* index = result.mutable_data();
+  for (std::int64_t i = 0; i < result.size(); ++i) index[i] = index[i] / view.inner % view.count;
+  return reshape(result, in.shape.prefix(at).concat(in.shape.suffix(at + 1)));
 }
 
 template <Real T>
