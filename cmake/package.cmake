@@ -17,7 +17,7 @@ foreach(folder IN ITEMS autodiff nn)
   install(DIRECTORY "${PROJECT_SOURCE_DIR}/${folder}" DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}/tapegrad"
     FILES_MATCHING PATTERN "*.hpp"
     REGEX "/autodiff/kernels$" EXCLUDE
-    REGEX "/autodiff/(graph|nan_watch|primitive|program|ops/common)\\.hpp$" EXCLUDE
+    REGEX "/autodiff/(graph|program|ops/common)\\.hpp$" EXCLUDE
     REGEX "/nn/data/(file|npy_format)\\.hpp$" EXCLUDE)
 endforeach()
 install(FILES "${PROJECT_SOURCE_DIR}/LICENSE" DESTINATION "${CMAKE_INSTALL_DOCDIR}")

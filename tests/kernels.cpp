@@ -7,6 +7,7 @@
 #include <cmath>
 #include <cstdint>
 #include <limits>
+#include <memory>
 #include <random>
 #include <string>
 #include <vector>
@@ -134,7 +135,7 @@ Real largest(const T* x, int64_t n) {
 
 }  // namespace
 
-TEST_CASE_TEMPLATE("kernels: sum, max, cumsum", T, float, double) {
+TEST_CASE_TEMPLATE("kernels: sum, max, min, cumsum", T, float, double) {
   for (const Table<T>& table : tables<T>()) {
     for (const Extents& extent : extents()) {
       const int64_t outer = extent.outer, count = extent.count, inner = extent.inner;
@@ -143,9 +144,11 @@ TEST_CASE_TEMPLATE("kernels: sum, max, cumsum", T, float, double) {
       CAPTURE(count);
       CAPTURE(inner);
       const auto x = input<T>(outer * count * inner);
-      Output<T> sum(outer * inner), max(outer * inner), forward(outer * count * inner), backward(outer * count * inner);
+      Output<T> sum(outer * inner), max(outer * inner), min(outer * inner);
+      Output<T> forward(outer * count * inner), backward(outer * count * inner);
       table.kernels->sum(x.data(), sum.data(), outer, count, inner);
       if (count > 0) table.kernels->max(x.data(), max.data(), outer, count, inner);
+      if (count > 0) table.kernels->min(x.data(), min.data(), outer, count, inner);
       table.kernels->cumsum(x.data(), forward.data(), outer, count, inner, false);
       table.kernels->cumsum(x.data(), backward.data(), outer, count, inner, true);
       bool sums = true, maxima = true, running = true;
@@ -154,21 +157,22 @@ TEST_CASE_TEMPLATE("kernels: sum, max, cumsum", T, float, double) {
           const auto index = [&](int64_t c) { return (o * count + c) * inner + j; };
           const auto at = [&](int64_t c) { return x[static_cast<std::size_t>(index(c))]; };
           Real total = 0, magnitude = 0;
-          T m = -inf<T>, before{0}, after{0};
+          T m = -inf<T>, least = inf<T>, before{0}, after{0};
           for (int64_t c = 0; c < count; ++c) {
             total += at(c), magnitude += std::abs(at(c)), m = std::max(m, at(c));
+            least = std::min(least, at(c));
             running &= forward[index(c)] == (before += at(c));
             running &= backward[index(count - 1 - c)] == (after += at(count - 1 - c));
           }
           const Real additions = 2 * std::log2(static_cast<Real>(count) + 2);
           sums &= close(sum[o * inner + j], total, eps<T> * additions * magnitude);
-          maxima &= count == 0 || max[o * inner + j] == m;
+          maxima &= count == 0 || (max[o * inner + j] == m && min[o * inner + j] == least);
         }
       }
       CHECK(sums);
       CHECK(maxima);
       CHECK(running);
-      CHECK((sum.guard_intact() && max.guard_intact() && forward.guard_intact() && backward.guard_intact()));
+      CHECK((sum.guard_intact() && max.guard_intact() && min.guard_intact() && forward.guard_intact() && backward.guard_intact()));
     }
   }
 }
@@ -224,6 +228,35 @@ TEST_CASE_TEMPLATE("kernels: a sum of 2e7 ones is 2e7", T, float, double) {
       Output<T> y(inner);
       table.kernels->sum(ones.data(), y.data(), 1, n / inner, inner);
       for (int64_t j = 0; j < inner; ++j) CHECK(y[j] == static_cast<T>(n / inner));
+    }
+  }
+}
+
+TEST_CASE_TEMPLATE("kernels: where, whatever steps", T, float, double) {
+  const int64_t rows = 3;
+  for (const Table<T>& table : tables<T>()) {
+    for (int64_t cols = 1; cols <= 40; ++cols) {
+      const auto a = input<T>(rows * cols), b = input<T>(rows * cols);
+      const auto mask = std::make_unique<bool[]>(static_cast<std::size_t>(rows * cols) + padding);
+      for (int64_t i = 0; i < rows * cols; ++i) mask[static_cast<std::size_t>(i)] = (i * i + i / 7) % 3 == 1;
+      bool right = true;
+      for (int steps = 0; steps < 8; ++steps) {
+        const bool m_steps = steps & 1, a_steps = steps & 2, b_steps = steps & 4;
+        const auto row = [=](bool step) { return step ? cols : int64_t{1}; };
+        const Source<T> in[] = {{a.data(), row(a_steps), a_steps}, {b.data(), row(b_steps), b_steps}};
+        Output<T> y(rows * cols);
+        table.kernels->where(rows, cols, {mask.get(), row(m_steps), m_steps}, in, y.data());
+        for (int64_t i = 0; i < rows; ++i) {
+          for (int64_t j = 0; j < cols; ++j) {
+            const auto at = [=](bool step) { return static_cast<std::size_t>(i * row(step) + (step ? j : 0)); };
+            right &= y[i * cols + j] == (mask[at(m_steps)] ? a[at(a_steps)] : b[at(b_steps)]);
+          }
+        }
+        right &= y.guard_intact();
+      }
+      CAPTURE(table.name);
+      CAPTURE(cols);
+      CHECK(right);
     }
   }
 }

@@ -188,6 +188,8 @@ std::vector<Row<T>> table() {
           return m.rank() == 2 && m.shape()[0] == 2 ? where(reshape(m, {2, 1, 3}), a, b) : where(m, a, b);
         });
   }
+  add("where", "of more than a vector", anywhere<T>, {{{3, 7}, {3, 7}}, {{7}, {3, 1}}},
+      [m = mask({3, 7})](const X& a, const X& b) { return where(m, a, b); });
   add("where", "of numbers", anywhere<T>, {{{2, 3}}, {{1}}, {{}}},
       [m = mask({2, 3})](const X& x) { return where(m, x, 2) * where(m, 3, x); });
 
@@ -215,7 +217,7 @@ std::vector<Row<T>> table() {
   reductions(
       "max", "", apart<T>, [](const X& x, Axes axes, KeepDims keep) { return max(x, axes, keep); }, false);
   reductions(
-      "", "min", apart<T>, [](const X& x, Axes axes, KeepDims keep) { return min(x, axes, keep); }, false);
+      "min", "", apart<T>, [](const X& x, Axes axes, KeepDims keep) { return min(x, axes, keep); }, false);
 
   const std::vector<Shapes> with_empty = {{{3}}, {{1}}, {{2, 3}}, {{3, 1}}, {{2, 3, 4}}, {{0, 3}}};
   const std::vector<Shapes> inner_cases = {{{2, 3, 4}}, {{3, 2}}, {{2, 3, 1, 2}}, {{2, 1}}};
@@ -341,6 +343,9 @@ std::vector<Row<T>> table() {
       [](const X& a, const X& b) {
         return concatenate({a, b, a}, 1);
       });
+  add("concatenate", "of parts that depend on one of two", anywhere<T>, {{{2, 2}, {1, 2}}}, [](const X& a, const X& b) {
+    return concatenate({a * b, ones<T>({1, 2}), b, square(a), b}, 0);
+  });
   add("concatenate", "with a constant", anywhere<T>, {{{2, 3}}}, [](const X& x) {
     return concatenate({ones<T>({2, 2}), x, ones<T>({2, 1})}, 1);
   });
