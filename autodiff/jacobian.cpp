@@ -110,6 +110,7 @@ struct Linearisation {
   Tensor<T> dense() {
     const bool keep = !function || function->recording.records_outside();
     std::optional<Structured> own;
+    if (function && !searched.done() && few_seeds()) return keep ? kept_sweep() : swept();
     if (keep) {
       searched([this] {
         structured = search(true);
@@ -124,9 +125,19 @@ struct Linearisation {
     if (own) return written<T>(*own, full_shape());
     if (searched.done() && structured) return written<T>(*structured, full_shape());
     if (formed.done()) return matrix;
-    if (!keep) return swept();
+    return keep ? kept_sweep() : swept();
+  }
+
+  const Tensor<T>& kept_sweep() {
     formed([this] { matrix = swept(); });
     return matrix;
+  }
+
+  // So few, of a matrix that can hardly be a diagonal and a few terms, that to look for structure costs more.
+  bool few_seeds() const {
+    const auto [batch, m, n] = blocks();
+    const std::int64_t fewer = std::min(m, n);
+    return wanted == Sweep::automatic && (fewer <= 2 || (fewer <= 16 && std::max(m, n) >= 4 * fewer));
   }
 
   Sweep sweep() const { return choose(wanted, blocks().m, blocks().n); }

@@ -272,7 +272,7 @@ std::optional<Structured> Recording::structure(const Handle& output, std::size_t
   // Columns are as many tangents as the input has elements, where a reverse sweep has as many adjoints as the output;
   // and a sweep takes all terms at once, so that it is cheaper where this happens often.
   constexpr int most_column_pushes = 2;
-  const int allowed = columns_allowed && blocks.n <= blocks.m ? most_column_pushes : 0;
+  const int allowed = columns_allowed && blocks.n < blocks.m ? most_column_pushes : 0;
   int column_pushes = allowed;
   if (!depends_on_inputs(output)) return result;
   const LastUses last = last_uses(output);
