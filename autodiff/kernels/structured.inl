@@ -13,11 +13,18 @@ inline T strong(T a, T b) {
   return product == product || (a != 0 && b != 0) ? product : T{0};
 }
 
+// x - x is 0 where x is finite, NaN where it is not.
+template <class T>
+[[gnu::flatten]] bool all_finite(const T* x, std::int64_t n) {
+  const Batch<T> sum = sum_block<T>(0, n, [x](std::int64_t i) { return load(x + i) - load(x + i); });
+  return first(sum_across(sum)) == T{0};
+}
+
 // Where nothing is NaN the sum may still be one, of infinities.
 template <class T>
-inline bool maybe_nan(const T* x, std::int64_t n) {
+[[gnu::flatten]] bool any_nan(const T* x, std::int64_t n) {
   const Batch<T> sum = sum_block<T>(0, n, [x](std::int64_t i) { return load(x + i); });
-  return !xsimd::all(sum == sum);
+  return !xsimd::all(sum == sum) && std::any_of(x, x + n, [](T element) { return element != element; });
 }
 
 // row(j) += scale * right(j) where j <= i, or where j >= i.
@@ -61,7 +68,16 @@ inline Batch<T> combine(const Batch<T>* left, Right right) {
   }
 }
 
-// What write_block has found NaN, in a block that is complete.
+// Finite factors make no product in which a zero would have to absorb anything.
+template <class T>
+inline bool finite_factors(const StructuredMatrix<T>& J) {
+  const auto finite = [&](const OuterProduct<T>& of) {
+    return all_finite(of.left, J.batch * J.m) && all_finite(of.right, J.batch * J.n);
+  };
+  return std::all_of(J.outer, J.outer + J.outers, finite) && (J.triangle == Triangle::none || finite(J.scale));
+}
+
+// The NaN of a block that is complete, by strong products.
 template <class T>
 inline void absorb_zeros(const StructuredMatrix<T>& J, std::int64_t b, T* out) {
   for (std::int64_t i = 0; i < J.m; ++i) {
@@ -81,49 +97,35 @@ inline void absorb_zeros(const StructuredMatrix<T>& J, std::int64_t b, T* out) {
   }
 }
 
-// V vectors of columns: the right factors stay in registers. False where an outer product is NaN somewhere.
+// V vectors of columns: the right factors stay in registers.
 template <int K, int V, class T>
-inline bool write_narrow(const StructuredMatrix<T>& J, std::int64_t b, const OuterProduct<T>* terms, T* out) {
+inline void write_narrow(const StructuredMatrix<T>& J, std::int64_t b, const OuterProduct<T>* terms, T* out) {
   constexpr int size = K == 0 ? 1 : K;
   Batch<T> right[size * V], left[size];
   unroll<K * V>([&](auto i) { right[i] = load(terms[i / V].right + i % V * width<T>); });
-  Mask<T> good = zero<T>() == zero<T>();
   for (std::int64_t i = 0; i < J.m; ++i, out += J.n) {
     unroll<K>([&](auto k) { left[k] = Batch<T>(terms[k].left[i]); });
     unroll<V>([&](auto v) {
-      const Batch<T> sum = combine<K, T>(left, [&](auto k) { return right[k * V + v]; });
-      if constexpr (K > 0) good = good & (sum == sum);
-      store(out + v * width<T>, sum);
+      store(out + v * width<T>, combine<K, T>(left, [&](auto k) { return right[k * V + v]; }));
     });
     finish_row(J, b, i, out);
   }
-  return xsimd::all(good);
 }
 
 template <int K, class T>
-inline bool write_wide(const StructuredMatrix<T>& J, std::int64_t b, const OuterProduct<T>* terms, T* out) {
+inline void write_wide(const StructuredMatrix<T>& J, std::int64_t b, const OuterProduct<T>* terms, T* out) {
   Batch<T> left[K == 0 ? 1 : K];
-  Mask<T> good = zero<T>() == zero<T>();
   for (std::int64_t i = 0; i < J.m; ++i, out += J.n) {
     unroll<K>([&](auto k) { left[k] = Batch<T>(terms[k].left[i]); });
-    each_group<4, T>(J.n, [&](std::int64_t j, auto n) {
-      Batch<T> all = zero<T>();
-      unroll<n>([&](auto v) {
-        const std::int64_t at = j + v * width<T>;
-        const Batch<T> sum = combine<K, T>(left, [&](auto k) { return load(terms[k].right + at); });
-        store(out + at, sum);
-        all += sum;
-      });
-      if constexpr (K > 0) good = good & (all == all);
-      return true;
+    each_vector<T>(J.n, [&](std::int64_t j) {
+      store(out + j, combine<K, T>(left, [&](auto k) { return load(terms[k].right + j); }));
     });
     finish_row(J, b, i, out);
   }
-  return xsimd::all(good);
 }
 
 template <int K, class T>
-inline bool write_block(const StructuredMatrix<T>& J, std::int64_t b, const OuterProduct<T>* terms, T* out) {
+inline void write_block(const StructuredMatrix<T>& J, std::int64_t b, const OuterProduct<T>* terms, T* out) {
   switch ((J.n + width<T> - 1) / width<T>) {
     case 1:
       return write_narrow<K, 1>(J, b, terms, out);
@@ -149,20 +151,21 @@ inline std::int64_t first_terms(const StructuredMatrix<T>& J, std::int64_t b, Ou
 
 template <class T>
 [[gnu::flatten]] void structured_dense(const StructuredMatrix<T>& J, T* out) {
+  const bool finite = finite_factors(J);
   for (std::int64_t b = 0; b < J.batch; ++b, out += J.m * J.n) {
     OuterProduct<T> terms[outers_at_once] = {};
     const std::int64_t count = first_terms(J, b, terms);
-    const bool good = count == 0   ? write_block<0>(J, b, terms, out)
-                      : count == 1 ? write_block<1>(J, b, terms, out)
-                      : count == 2 ? write_block<2>(J, b, terms, out)
-                                   : write_block<3>(J, b, terms, out);
+    if (count == 0) write_block<0>(J, b, terms, out);
+    else if (count == 1) write_block<1>(J, b, terms, out);
+    else if (count == 2) write_block<2>(J, b, terms, out);
+    else write_block<3>(J, b, terms, out);
     for (std::int64_t k = count; k < J.outers; ++k) {
       const T *left = J.outer[k].left + b * J.m, *right = J.outer[k].right + b * J.n;
       for (std::int64_t i = 0; i < J.m; ++i) {
-        for (std::int64_t j = 0; j < J.n; ++j) out[i * J.n + j] += strong(left[i], right[j]);
+        for (std::int64_t j = 0; j < J.n; ++j) out[i * J.n + j] += left[i] * right[j];
       }
     }
-    if (!good || (J.triangle != Triangle::none && maybe_nan(out, J.m * J.n))) absorb_zeros(J, b, out);
+    if (!finite) absorb_zeros(J, b, out);
   }
 }
 
@@ -249,18 +252,6 @@ template <class T>
       add_triangle_product(kind, transposed ? left : right, transposed ? right : left, v, size, out);
     }
   }
-}
-
-template <class T>
-[[gnu::flatten]] bool any_nan(const T* x, std::int64_t n) {
-  return maybe_nan(x, n) && std::any_of(x, x + n, [](T element) { return element != element; });
-}
-
-// x - x is 0 where x is finite, NaN where it is not.
-template <class T>
-[[gnu::flatten]] bool all_finite(const T* x, std::int64_t n) {
-  const Batch<T> sum = sum_block<T>(0, n, [x](std::int64_t i) { return load(x + i) - load(x + i); });
-  return first(sum_across(sum)) == T{0};
 }
 
 }  // namespace
