@@ -1,7 +1,7 @@
 #pragma once
-// Storage of tensors: reference-counted arrays out of a per-thread pool of blocks. A block that another thread frees goes
-// home, to the pool that it came from. A thread keeps at most 1 GiB that is free, and at most as much again that others
-// have sent back since it last needed a block; a block whose thread has ended is freed at once.
+// Storage of tensors: reference-counted arrays out of a per-thread pool of blocks. A block that another thread frees
+// goes home, to the pool that it came from. A thread keeps at most 1 GiB that is free, and at most as much again that
+// others have sent back since it last needed a block; a block whose thread has ended is freed at once.
 
 #include <atomic>
 #include <cstddef>

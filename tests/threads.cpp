@@ -203,7 +203,8 @@ TEST_SUITE("threads") {
           {
             const std::lock_guard lock(mutex);
             shared.push_back(std::move(mine));
-            if (k % 3 != 0) std::swap(shared.front(), shared.back()), taken = std::move(shared.back()), shared.pop_back();
+            if (k % 3 != 0)
+              std::swap(shared.front(), shared.back()), taken = std::move(shared.back()), shared.pop_back();
           }
           if (taken.second.handle() && taken.second(0) != taken.first) ++wrong;
           if (k % 50 == 49) release_cached_memory();
