@@ -187,11 +187,13 @@ template <class T>
 Tensor<T> subtensor_along(const Tensor<T>& x, std::size_t from_end, std::int64_t at, const Where& where) {
   const Array& in = *x.handle().array();
   const std::size_t axis = in.shape.rank() - from_end;
-  Array* out = allocate_like<T>(in.shape.prefix(axis).concat(in.shape.suffix(axis + 1)));
-  const AxisView view = around(in.shape, axis);
-  const T* from = in.as<T>() + at * view.inner;
+  Shape rest = in.shape.prefix(axis);
+  for (std::size_t i = axis + 1; i < in.shape.rank(); ++i) rest.push_back(in.shape[i]);
+  Array* out = allocate_like<T>(rest);
+  const std::int64_t inner = in.shape.count(axis + 1, in.shape.rank()), block = in.shape[axis] * inner;
+  const T* from = in.as<T>() + at * inner;
   T* to = elements<T>(out);
-  for (std::int64_t o = 0; o < view.outer; ++o, from += view.count * view.inner) to = std::copy_n(from, view.inner, to);
+  for (std::int64_t o = in.shape.count(0, axis); o > 0; --o, from += block) to = std::copy_n(from, inner, to);
   if constexpr (Real<T>) {
     return Tensor<T>(record(subtensor_primitive<T>, out, {&x.handle()}, where,
                             {.scalar = static_cast<double>(at), .axes = {small(from_end)}}));
