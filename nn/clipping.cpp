@@ -12,11 +12,11 @@ void require_limit(const char* operation, double limit, const Where& where) {
 }
 
 template <Real T>
-double sum_of_squares(const Tensor<T>& x, double unit, const Where& where) {
+double sum_of_squares(const Tensor<T>& x, double unit) {
   // Sums that do not wait for each other, and that compilers keep in vectors.
   constexpr std::int64_t lanes = 8;
   double sums[lanes] = {};
-  const T* values = x.data(where);
+  const T* values = x.data();
   const std::int64_t n = x.size(), whole = n - n % lanes;
   const double factor = 1 / unit;
   for (std::int64_t i = 0; i < whole; i += lanes) {
@@ -33,9 +33,9 @@ double sum_of_squares(const Tensor<T>& x, double unit, const Where& where) {
 }
 
 template <Real T>
-double largest_magnitude(const Tensor<T>& x, const Where& where) {
+double largest_magnitude(const Tensor<T>& x) {
   double largest = 0;
-  for (T value : x.elements_view(where)) largest = std::max(largest, static_cast<double>(std::abs(value)));
+  for (T value : x.elements_view()) largest = std::max(largest, static_cast<double>(std::abs(value)));
   return largest;
 }
 
@@ -57,10 +57,10 @@ void scale(Tensor<T>& x, double factor, const Where& where) {
   }
 }
 
-template double sum_of_squares(const Tensor<float>&, double, const Where&);
-template double sum_of_squares(const Tensor<double>&, double, const Where&);
-template double largest_magnitude(const Tensor<float>&, const Where&);
-template double largest_magnitude(const Tensor<double>&, const Where&);
+template double sum_of_squares(const Tensor<float>&, double);
+template double sum_of_squares(const Tensor<double>&, double);
+template double largest_magnitude(const Tensor<float>&);
+template double largest_magnitude(const Tensor<double>&);
 template void clip(Tensor<float>&, double, const Where&);
 template void clip(Tensor<double>&, double, const Where&);
 template void scale(Tensor<float>&, double, const Where&);

@@ -17,9 +17,9 @@ namespace detail {
 TAPEGRAD_EXPORT void require_limit(const char* operation, double limit, const Where& where = {});
 /// Of x / unit, in double.
 template <Real T>
-TAPEGRAD_EXPORT double sum_of_squares(const Tensor<T>& x, double unit, const Where& where);
+TAPEGRAD_EXPORT double sum_of_squares(const Tensor<T>& x, double unit);
 template <Real T>
-TAPEGRAD_EXPORT double largest_magnitude(const Tensor<T>& x, const Where& where);
+TAPEGRAD_EXPORT double largest_magnitude(const Tensor<T>& x);
 template <Real T>
 TAPEGRAD_EXPORT void clip(Tensor<T>& x, double limit, const Where& where);
 template <Real T>
@@ -28,20 +28,21 @@ TAPEGRAD_EXPORT void scale(Tensor<T>& x, double factor, const Where& where);
 }  // namespace detail
 
 /// sqrt(sum x^2) over the elements of all tensors, summed in double and free of overflow: inf only where an element is,
-/// NaN where one is. Throws TapeError for traced tensors.
+/// NaN where one is. Throws TapeError for a traced tensor.
 template <class P>
 double global_norm(const P& tensors, Where where = Where::here()) {
   P all = tensors;
+  tapegrad::detail::for_each_tensor(
+      all, [&](const auto& x) { tapegrad::detail::require_readable(x.handle(), "global_norm", where); });
   const auto sum = [&](double unit) {
     double squares = 0;
-    tapegrad::detail::for_each_tensor(all, [&](const auto& x) { squares += detail::sum_of_squares(x, unit, where); });
+    tapegrad::detail::for_each_tensor(all, [&](const auto& x) { squares += detail::sum_of_squares(x, unit); });
     return squares;
   };
   const double squares = sum(1);
   if (std::isnormal(squares) || std::isnan(squares)) return std::sqrt(squares);
   double unit = 0;
-  tapegrad::detail::for_each_tensor(all,
-                                    [&](const auto& x) { unit = std::max(unit, detail::largest_magnitude(x, where)); });
+  tapegrad::detail::for_each_tensor(all, [&](const auto& x) { unit = std::max(unit, detail::largest_magnitude(x)); });
   return unit > 0 && std::isfinite(unit) ? unit * std::sqrt(sum(unit)) : unit;
 }
 
