@@ -15,9 +15,10 @@ using List = std::vector<Tensor<T>>;
 
 template <Real T>
 double inner(const Tensor<T>& a, const Tensor<T>& b, double& scale) {
+  const T *x = detail::elements_of(a), *y = detail::elements_of(b);
   double sum = 0;
   for (std::int64_t i = 0; i < a.size(); ++i) {
-    const double term = static_cast<double>(a.data()[i]) * static_cast<double>(b.data()[i]);
+    const double term = static_cast<double>(x[i]) * static_cast<double>(y[i]);
     sum += term;
     scale += std::abs(term);
   }
@@ -163,13 +164,14 @@ class Checker {
 
   void require_close(const Tensor<T>& a, const Tensor<T>& b, double tolerance, const std::string& what) {
     require(a.shape() == b.shape(), what + ": shapes " + to_string(a.shape()) + " and " + to_string(b.shape()));
+    const T *of_a = detail::elements_of(a), *of_b = detail::elements_of(b);
     double scale = 1;
     for (std::int64_t i = 0; i < b.size(); ++i) {
-      const double size = std::abs(static_cast<double>(b.data()[i]));
+      const double size = std::abs(static_cast<double>(of_b[i]));
       if (std::isfinite(size)) scale = std::max(scale, size);
     }
     for (std::int64_t i = 0; i < a.size(); ++i) {
-      const double x = a.data()[i], y = b.data()[i];
+      const double x = of_a[i], y = of_b[i];
       if (x != y && !(std::abs(x - y) <= tolerance * scale)) {
         require(false, what + ": element " + std::to_string(i) + " is " + text(x) + ", not " + text(y) +
                            " (allowed: " + text(tolerance * scale) + ")");

@@ -55,100 +55,181 @@ constexpr std::size_t class_bytes(std::size_t size_class) {
 }
 static_assert(class_bytes(class_of(216)) == 216 && class_bytes(class_of(217)) == 248);
 static_assert(class_bytes(class_of(1016)) == 1016 && class_bytes(class_of(1017)) == 1280);
+static_assert(class_count <= 256);  // a byte of every array
 static_assert(class_bytes(class_of(2048)) == 2048 && class_bytes(class_of(2049)) == 2560);
 
-// Free blocks of one thread, a list per size class. Trivial, so that it outlives every other thread-local object; the
-// guard's destructor empties it and turns later frees into plain ones.
 constexpr std::size_t least_staggered = 32 * 1024, stagger_bytes = 9 * 64;
 
+// What a thread keeps of its own, and what others may have sent back to it before it next looks.
+constexpr std::size_t most_kept_bytes = std::size_t{1} << 30;
+
+struct Block {
+  Block* next;
+  std::size_t size_class;  // set on the way home only
+};
+
+// Where blocks go that another thread than their own frees: a stack, which its thread takes whole. Null when no thread
+// lives there, and what comes back is freed. Trivial and static, so that a block may come home at any time.
+struct alignas(64) Home {
+  std::atomic<Block*> returned;
+  std::atomic<std::size_t> returned_bytes;
+};
+constexpr std::uint16_t most_homes = 4096, no_home = 0;
+constinit Home homes[most_homes];
+constinit Block bottom{};  // of every stack
+
+// A thread's own free blocks, a list per size class. Trivial, so that it outlives every other thread-local object; the
+// guard's destructor empties it and turns later frees into plain ones.
 struct Pool {
-  struct Block {
-    Block* next;
-  };
   Block* free[class_count];
-  std::size_t cached_bytes;
-  std::size_t most_cached_bytes;  // 0 before the guard is made, and after it has gone
+  std::size_t kept_bytes;
+  std::size_t most_kept_bytes;  // 0 before the guard is made, and after it has gone
+  std::uint16_t home;
   bool closed;
   unsigned stagger;
 };
 
 thread_local constinit Pool pool{};
 
-void empty_pool() {
-  for (Pool::Block*& head : pool.free) {
-    while (head) {
-      Pool::Block* block = head;
-      unpoison(block, sizeof(Pool::Block));
-      head = block->next;
-      std::free(block);
+void free_block(void* block, std::size_t size_class) noexcept {
+  unpoison(block, class_bytes(size_class));
+  std::free(block);
+}
+
+// body(block, size_class) for all that has come back; `left` is what the stack is from now on.
+template <class Body>
+void take_returned(Block* left, Body body) {
+  Home& home = homes[pool.home];
+  Block* block = home.returned.exchange(left, std::memory_order_acq_rel);
+  std::size_t bytes = 0;
+  while (block != &bottom) {
+    const Block own = *block;
+    bytes += class_bytes(own.size_class);
+    body(block, own.size_class);
+    block = own.next;
+  }
+  home.returned_bytes.fetch_sub(bytes, std::memory_order_relaxed);
+}
+
+// `left` as above.
+void empty_pool(Block* left) {
+  if (pool.home != no_home) take_returned(left, free_block);
+  for (std::size_t size_class = 0; size_class < class_count; ++size_class) {
+    while (Block* block = pool.free[size_class]) {
+      unpoison(block, sizeof(Block));
+      pool.free[size_class] = block->next;
+      free_block(block, size_class);
     }
   }
-  pool.cached_bytes = 0;
+  pool.kept_bytes = 0;
 }
 
 struct PoolGuard {
   ~PoolGuard() {
-    empty_pool();
-    pool.most_cached_bytes = 0;
+    empty_pool(nullptr);
+    pool.home = no_home;
+    pool.most_kept_bytes = 0;
     pool.closed = true;
   }
 };
 thread_local PoolGuard guard;
 
-[[gnu::noinline]] void* fresh_block(std::size_t size_class, std::size_t bytes) {
+// A home that nobody lives in; no_home when there is none.
+std::uint16_t move_in() {
+  for (std::uint16_t i = no_home + 1; i < most_homes; ++i) {
+    Block* nobody = nullptr;
+    if (homes[i].returned.compare_exchange_strong(nobody, &bottom, std::memory_order_acq_rel)) return i;
+  }
+  return no_home;
+}
+
+// At a thread's first use of its pool, whose guard is made, so that it is destroyed at thread exit. Without a home it
+// keeps nothing.
+void open_pool() noexcept {
+  if (pool.closed || pool.most_kept_bytes != 0) return;
+  pool.home = move_in();
+  pool.closed = pool.home == no_home;
+  if (pool.closed) return;
+  pool.most_kept_bytes = most_kept_bytes;
+  static_cast<void>(&guard);
+}
+
+// Null when there is none.
+inline void* take_kept(std::size_t size_class, std::size_t bytes) {
+  Block* block = pool.free[size_class];
+  if (!block) return nullptr;
+  unpoison(block, sizeof(Block));
+  pool.free[size_class] = block->next;
+  pool.kept_bytes -= class_bytes(size_class);
+  poison(block, sizeof(Block));
+  unpoison(block, bytes);
+  return block;
+}
+
+inline void keep(void* place, std::size_t size_class) noexcept {
+  const std::size_t bytes = class_bytes(size_class);
+  unpoison(place, sizeof(Block));
+  auto* block = static_cast<Block*>(place);
+  block->next = pool.free[size_class];
+  pool.free[size_class] = block;
+  pool.kept_bytes += bytes;
+  poison(place, bytes);
+}
+
+bool has_room(std::size_t size_class) { return pool.kept_bytes + class_bytes(size_class) <= pool.most_kept_bytes; }
+
+void keep_or_free(void* block, std::size_t size_class) noexcept {
+  if (has_room(size_class))
+    keep(block, size_class);
+  else
+    free_block(block, size_class);
+}
+
+// Null when memory is out.
+[[gnu::noinline]] void* take_returned_or_fresh(std::size_t size_class, std::size_t bytes) {
+  open_pool();
+  if (pool.home != no_home && homes[pool.home].returned.load(std::memory_order_relaxed) != &bottom) {
+    take_returned(&bottom, keep_or_free);
+    if (void* block = take_kept(size_class, bytes)) return block;
+  }
   const std::size_t all = class_bytes(size_class);
   void* block = size_class <= most_chunks ? std::malloc(all) : std::aligned_alloc(64, all);
   if (block) poison(static_cast<std::byte*>(block) + bytes, all - bytes);
   return block;
 }
 
-// Null when there is none.
-inline void* take_cached(std::size_t size_class, std::size_t bytes) {
-  Pool::Block* block = pool.free[size_class];
-  if (!block) return nullptr;
-  unpoison(block, sizeof(Pool::Block));
-  pool.free[size_class] = block->next;
-  pool.cached_bytes -= class_bytes(size_class);
-  poison(block, sizeof(Pool::Block));
-  unpoison(block, bytes);
-  return block;
-}
-
 // Null when memory is out.
 inline void* take(std::size_t size_class, std::size_t bytes) {
-  void* block = take_cached(size_class, bytes);
-  return block ? block : fresh_block(size_class, bytes);
+  void* block = take_kept(size_class, bytes);
+  return block ? block : take_returned_or_fresh(size_class, bytes);
 }
 
-// True when there is room for one more block, after the guard is made at first use, so that it is destroyed at thread
-// exit.
-bool make_room(std::size_t bytes) noexcept {
-  if (!pool.closed && pool.most_cached_bytes == 0) {
-    pool.most_cached_bytes = std::size_t{1} << 30;
-    static_cast<void>(&guard);
+// Pushes a block of another thread; false where nobody lives there, or too much waits already.
+bool push(Home& home, Block* block, std::size_t bytes) noexcept {
+  if (home.returned_bytes.fetch_add(bytes, std::memory_order_relaxed) + bytes <= most_kept_bytes) {
+    Block* top = home.returned.load(std::memory_order_relaxed);
+    while (top) {
+      block->next = top;
+      if (home.returned.compare_exchange_weak(top, block, std::memory_order_release, std::memory_order_relaxed)) {
+        return true;
+      }
+    }
   }
-  return pool.cached_bytes + bytes <= pool.most_cached_bytes;
+  home.returned_bytes.fetch_sub(bytes, std::memory_order_relaxed);
+  return false;
 }
 
-inline void keep(void* block, std::size_t size_class) noexcept {
+[[gnu::noinline]] void send_home(void* place, std::uint16_t home, std::size_t size_class) noexcept {
+  if (home == pool.home) return keep_or_free(place, size_class);
   const std::size_t bytes = class_bytes(size_class);
-  unpoison(block, sizeof(Pool::Block));
-  auto* head = static_cast<Pool::Block*>(block);
-  head->next = pool.free[size_class];
-  pool.free[size_class] = head;
-  pool.cached_bytes += bytes;
-  poison(block, bytes);
+  unpoison(place, sizeof(Block));
+  auto* block = new (place) Block{nullptr, size_class};
+  poison(block + 1, bytes - sizeof(Block));
+  if (!push(homes[home], block, bytes)) free_block(block, size_class);
 }
 
-[[gnu::noinline]] void keep_if_room(void* block, std::size_t size_class) noexcept {
-  const std::size_t bytes = class_bytes(size_class);
-  if (make_room(bytes)) return keep(block, size_class);
-  unpoison(block, bytes);
-  std::free(block);
-}
-
-inline void give_back(void* block, std::size_t size_class) noexcept {
-  if (pool.cached_bytes + class_bytes(size_class) > pool.most_cached_bytes) return keep_if_room(block, size_class);
+inline void give_back(void* block, std::uint16_t home, std::size_t size_class) noexcept {
+  if (home != pool.home || !has_room(size_class)) return send_home(block, home, size_class);
   keep(block, size_class);
 }
 
@@ -181,7 +262,8 @@ inline Array* place_array(void* block, std::size_t size_class, Dtype dtype, Arra
                           const Shape& shape) {
   auto* array = new (block) Array;
   array->references.store(1, std::memory_order_relaxed);
-  array->size_class = static_cast<std::uint16_t>(size_class);
+  array->home = pool.home;
+  array->size_class = static_cast<std::uint8_t>(size_class);
   array->dtype = dtype;
   array->owner = owner;
   array->data = data;
@@ -220,7 +302,7 @@ Array* allocate(Dtype dtype, const Shape& shape) {
   const std::size_t all = static_cast<std::size_t>(elements) + sizeof(Array) + kernels::padding;
   const std::size_t size_class = (all + chunk_header + chunk - 1) / chunk;
   if (size_class > most_chunks) return allocate_any(dtype, shape);
-  void* block = take_cached(size_class, all);
+  void* block = take_kept(size_class, all);
   if (!block) return allocate_any(dtype, shape);
   return place_array(block, size_class, dtype, nullptr, static_cast<std::byte*>(block) + sizeof(Array), shape);
 }
@@ -247,7 +329,7 @@ namespace {
 [[gnu::noinline]] void destroy_with_what_it_holds(Array* array) {
   Array* owner = array->owner;
   if (array->dtype == Dtype::object) delete static_cast<Object*>(array->data);
-  give_back(array, array->size_class);
+  give_back(array, array->home, array->size_class);
   release(owner);
 }
 
@@ -255,18 +337,31 @@ namespace {
 
 void destroy(Array* array) {
   if (array->owner || array->dtype == Dtype::object) return destroy_with_what_it_holds(array);
-  give_back(array, array->size_class);
+  give_back(array, array->home, array->size_class);
 }
 
+namespace {
+
+// In front of a raw block; as large as malloc aligns.
+struct alignas(std::max_align_t) RawHeader {
+  std::uint16_t home, size_class;
+};
+
+}  // namespace
+
 void* pool_allocate(std::size_t bytes) {
-  void* block = take(class_of(bytes), bytes);
+  const std::size_t all = bytes + sizeof(RawHeader), size_class = class_of(all);
+  void* block = take(size_class, all);
   if (!block) throw std::bad_alloc();
-  return block;
+  return new (block) RawHeader{pool.home, static_cast<std::uint16_t>(size_class)} + 1;
 }
-void pool_deallocate(void* block, std::size_t bytes) noexcept { give_back(block, class_of(bytes)); }
+void pool_deallocate(void* block) noexcept {
+  RawHeader* header = static_cast<RawHeader*>(block) - 1;
+  give_back(header, header->home, header->size_class);
+}
 
 }  // namespace detail
 
-void release_cached_memory() { detail::empty_pool(); }
+void release_cached_memory() { detail::empty_pool(&detail::bottom); }
 
 }  // namespace tapegrad

@@ -1,5 +1,7 @@
 #pragma once
-// Storage of tensors: reference-counted arrays out of a per-thread pool of blocks.
+// Storage of tensors: reference-counted arrays out of a per-thread pool of blocks. A block that another thread frees
+// goes home, to the pool that it came from. A thread keeps at most 1 GiB that is free, and at most as much again that
+// others have sent back since it last needed a block; a block whose thread has ended is freed at once.
 
 #include <atomic>
 #include <cstddef>
@@ -53,7 +55,8 @@ constexpr std::size_t size_of(Dtype dtype) {
 /// Header of one block; the elements follow it, unless the array is another view of its owner's elements.
 struct Array {
   std::atomic<std::uint32_t> references;
-  std::uint16_t size_class;
+  std::uint16_t home;  // of the thread that allocated it
+  std::uint8_t size_class;
   Dtype dtype;
   Array* owner;
   void* data;
@@ -81,7 +84,7 @@ TAPEGRAD_EXPORT Array* allocate_object(std::unique_ptr<Object> object);
 
 /// Raw blocks of the pool, for containers that come and go in every step.
 TAPEGRAD_EXPORT void* pool_allocate(std::size_t bytes);
-TAPEGRAD_EXPORT void pool_deallocate(void* block, std::size_t bytes) noexcept;
+TAPEGRAD_EXPORT void pool_deallocate(void* block) noexcept;
 
 template <class E>
 struct PoolAllocator {
@@ -90,7 +93,7 @@ struct PoolAllocator {
   template <class U>
   PoolAllocator(const PoolAllocator<U>&) {}
   E* allocate(std::size_t n) { return static_cast<E*>(pool_allocate(n * sizeof(E))); }
-  void deallocate(E* block, std::size_t n) noexcept { pool_deallocate(block, n * sizeof(E)); }
+  void deallocate(E* block, std::size_t) noexcept { pool_deallocate(block); }
   friend bool operator==(const PoolAllocator&, const PoolAllocator&) { return true; }
 };
 

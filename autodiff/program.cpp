@@ -302,11 +302,10 @@ constexpr std::size_t cache_line = 64;
 template <class T>
 class Scratch {
  public:
-  explicit Scratch(std::size_t size)
-      : bytes_(size * sizeof(T) + cache_line), block_(size ? pool_allocate(bytes_) : nullptr) {}
+  explicit Scratch(std::size_t size) : block_(size ? pool_allocate(size * sizeof(T) + cache_line) : nullptr) {}
   Scratch(const Scratch&) = delete;
   ~Scratch() {
-    if (block_) pool_deallocate(block_, bytes_);
+    if (block_) pool_deallocate(block_);
   }
   T* data() const {
     const auto address = reinterpret_cast<std::uintptr_t>(block_);
@@ -314,7 +313,6 @@ class Scratch {
   }
 
  private:
-  std::size_t bytes_;
   void* block_;
 };
 

@@ -63,6 +63,13 @@ const Primitive identity{.name = "identity",
 
 }  // namespace
 
+void require_readable(const Handle& x, const char* operation, const Where& where) {
+  if (!current_tape || !current_tape->is_open(x.place().scope)) return;
+  throw TapeError(operation + to_string(where) + ": a tensor of shape " + to_string(x.shape()) +
+                  " is on a tape, and a number read from it would be a constant, its derivative lost. x[i] is an "
+                  "element that stays on the tape; to read on purpose, use stop_gradient(x).");
+}
+
 int Tape::depth_of(std::uint64_t scope) const {
   int d = depth_ - 1;
   while (d >= 0 && levels_[static_cast<std::size_t>(d)].scope != scope) --d;

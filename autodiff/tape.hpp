@@ -159,6 +159,7 @@ class Tape {
   const Record& record(std::uint32_t i) const { return records_[i]; }
   const RecordOperand& operand(std::uint32_t i) const { return operands_[i]; }
   std::uint32_t size() const { return static_cast<std::uint32_t>(records_.size()); }
+  bool is_open(std::uint64_t scope) const { return depth_of(scope) >= 0; }
 
  private:
   friend class Scope;

@@ -59,11 +59,11 @@ T Tensor<T>::item(Where where) const {
     throw ShapeError("item" + to_string(where) + ": a tensor of shape " + to_string(shape()) + " holds " +
                      std::to_string(size()) + " elements, not one");
   }
-  return *data();
+  return *read("item", where);
 }
 
 template <class T>
-T Tensor<T>::element(std::span<const std::int64_t> index) const {
+T Tensor<T>::element(std::span<const std::int64_t> index, const Where& where) const {
   std::int64_t at = 0;
   bool valid = index.size() == rank();
   for (std::size_t i = 0; valid && i < rank(); ++i) {
@@ -72,11 +72,12 @@ T Tensor<T>::element(std::span<const std::int64_t> index) const {
     at = at * size + j;
   }
   if (!valid) {
-    throw ShapeError(
-        "element " + to_string(Shape(index.data(), index.data() + std::min(index.size(), Shape::max_rank))) +
-        " of a tensor of shape " + to_string(shape()) + " does not exist; give an index in range for each axis");
+    throw ShapeError("element " +
+                     to_string(Shape(index.data(), index.data() + std::min(index.size(), Shape::max_rank))) +
+                     to_string(where) + " of a tensor of shape " + to_string(shape()) +
+                     " does not exist; give an index in range for each axis");
   }
-  return data()[at];
+  return read("an element", where)[at];
 }
 
 namespace {
@@ -115,7 +116,7 @@ void print(std::ostream& out, const T* data, const Shape& shape, std::size_t axi
 
 template <class T>
 std::ostream& operator<<(std::ostream& out, const Tensor<T>& x) {
-  print(out, x.data(), x.shape(), 0);
+  print(out, detail::elements_of(x), x.shape(), 0);
   return out;
 }
 

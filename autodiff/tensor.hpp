@@ -4,7 +4,8 @@
 //     Tensor<> x{1.0, 2.0, 3.0};                    // double by default
 //     Tensor<> A({{1, 2}, {3, 4}});
 //     Tensor<float> w = zeros<float>({784, 128});
-//     x(1);  A(1, 0);  sum(x).item();  x.shape();  std::cout << A;
+//     x(1);  A(1, 0);  sum(x).item();  x.shape();  std::cout << A;   // numbers
+//     x[1];  A[1];  A[1][0];                                         // tensors, which stay on a tape
 
 #include <cstdint>
 #include <initializer_list>
@@ -102,12 +103,26 @@ inline Handle share(Array* array, Place place = {}) {
   return Handle(array, place);
 }
 
+/// Throws TapeError, naming the operation, while the scope that `x` was recorded in is open on this thread: a number
+/// read from it would be a constant there.
+TAPEGRAD_EXPORT void require_readable(const Handle& x, const char* operation, const Where& where);
+
+/// An index, with the line that it stands on.
+struct At {
+  template <class I>
+  requires(std::is_integral_v<I> && !std::is_same_v<I, bool>)
+      At(I i, const char* file = __builtin_FILE(), int line = __builtin_LINE())
+      : value(static_cast<std::int64_t>(i)), where{file, line} {}
+  std::int64_t value;
+  Where where;
+};
+
+/// x[i].
+template <class T>
+TAPEGRAD_EXPORT Tensor<T> subtensor(const Tensor<T>& x, std::int64_t i, const Where& where);
+
 template <class T>
 struct Operators;
-
-}  // namespace detail
-
-namespace detail {
 
 /// The elementwise primitives, by the blocks of ops/elementwise.hpp; p is a primitive's constant.
 template <class Op, Real T>
@@ -163,8 +178,11 @@ struct Operators<bool> {};
 
 /// A contiguous row-major array of float, double, std::int64_t (labels, indices) or bool (masks), held by a cheap
 /// handle: copies share the elements, which nobody can change under another handle. Inside a differentiated function a
-/// tensor of float or double also has a place on the tape; without one it is the plain value. Values outlive tapes: a
-/// handle kept from a function that has returned can be read, and throws when an operation tries to record it.
+/// tensor of float or double also has a place on the tape; without one it is the plain value. A number read from it
+/// there would be a constant, and its derivative lost, so until the function returns whatever reads numbers on that
+/// thread throws TapeError; x[i] stays on the tape, stop_gradient(x) is read on purpose, and printing is allowed.
+/// Values outlive tapes: a handle kept from a function that has returned can be read, and throws when an operation
+/// tries to record it.
 template <class T>
 class Tensor : public detail::Operators<T> {
  public:
@@ -189,16 +207,24 @@ class Tensor : public detail::Operators<T> {
   explicit Tensor(const xt::xexpression<E>& expression);
   /// Of a handle inside the library.
   explicit Tensor(detail::Handle handle) : handle_(std::move(handle)) {}
+  Tensor(const Tensor&) = default;
+  Tensor(Tensor&&) noexcept = default;
+  // Not to temporaries: x[i] = y would change nothing.
+  Tensor& operator=(const Tensor&) & = default;
+  Tensor& operator=(Tensor&&) & noexcept = default;
+  ~Tensor() = default;
 
   const Shape& shape() const { return handle_.shape(); }
   std::size_t rank() const { return shape().rank(); }
   /// Number of elements.
   std::int64_t size() const { return shape().count(); }
   /// Row-major elements; null when there are none.
-  const T* data() const { return handle_ ? handle_.array()->template as<T>() : nullptr; }
+  const T* data(Where where = Where::here()) const { return read("data", where); }
   /// The elements as a span, which lives no longer than the tensor.
-  std::span<const T> elements_view() const& { return {data(), static_cast<std::size_t>(size())}; }
-  std::span<const T> elements_view() const&& = delete;
+  std::span<const T> elements_view(Where where = Where::here()) const& {
+    return {read("elements_view", where), static_cast<std::size_t>(size())};
+  }
+  std::span<const T> elements_view(Where where = Where::here()) const&& = delete;
   /// The elements for writing; copied first when another handle shares them. Throws TapeError on a traced tensor: what
   /// is on a tape cannot change under it.
   T* mutable_data(Where where = Where::here());
@@ -206,20 +232,24 @@ class Tensor : public detail::Operators<T> {
   /// The only element. Throws ShapeError unless there is exactly one.
   T item(Where where = Where::here()) const;
   /// One element, an index per axis; negative indices count from the end. Throws ShapeError out of range.
-  template <class... Index>
-  requires(std::is_integral_v<Index>&&...) T operator()(Index... index) const {
-    const std::int64_t at[sizeof...(Index) + 1] = {static_cast<std::int64_t>(index)...};
-    return element({at, sizeof...(Index)});
+  template <class... Rest>
+  requires(std::is_integral_v<Rest>&&...) T operator()(detail::At first, Rest... rest) const {
+    const std::int64_t at[] = {first.value, static_cast<std::int64_t>(rest)...};
+    return element(at, first.where);
   }
+  T operator()(Where where = Where::here()) const { return element({}, where); }
+  /// Along the first axis, which disappears: an element of a vector, a row of a matrix; x[i][j] is an element of a
+  /// matrix. Negative indices count from the end. Throws ShapeError out of range, and for a scalar.
+  Tensor operator[](detail::At i) const { return detail::subtensor(*this, i.value, i.where); }
 
   /// A const xtensor view of the elements, without a copy; it lives no longer than the tensor, so it is deleted on
   /// rvalues. Needs <tapegrad/autodiff/xtensor.hpp>.
   template <class Bridge = detail::Xtensor>
-  auto array() const& {
-    return Bridge::view(*this);
+  auto array(Where where = Where::here()) const& {
+    return Bridge::view(*this, read("array", where));
   }
   template <class Bridge = detail::Xtensor>
-  auto array() const&& = delete;
+  auto array(Where where = Where::here()) const&& = delete;
 
   const detail::Handle& handle() const& { return handle_; }
   detail::Handle handle() && { return std::move(handle_); }
@@ -228,10 +258,27 @@ class Tensor : public detail::Operators<T> {
 
  private:
   T* elements() { return handle_.array()->template as<T>(); }
-  TAPEGRAD_EXPORT T element(std::span<const std::int64_t> index) const;
+  const T* read(const char* operation, const Where& where) const {
+    if constexpr (Real<T>) {
+      if (traced()) [[unlikely]]
+        detail::require_readable(handle_, operation, where);
+    }
+    return handle_ ? handle_.array()->template as<T>() : nullptr;
+  }
+  TAPEGRAD_EXPORT T element(std::span<const std::int64_t> index, const Where& where) const;
 
   detail::Handle handle_;
 };
+
+namespace detail {
+
+/// The elements, whether the tensor is on a tape or not: for what takes no part in a computation.
+template <class T>
+const T* elements_of(const Tensor<T>& x) {
+  return x.handle() ? x.handle().array()->template as<T>() : nullptr;
+}
+
+}  // namespace detail
 
 /// A tensor or a number where an operation takes either, with the line of the call.
 template <Real T>

@@ -28,9 +28,9 @@ namespace detail {
 
 struct Xtensor {
   template <class T>
-  static auto view(const Tensor<T>& x) {
+  static auto view(const Tensor<T>& x, const T* elements) {
     const std::vector<std::size_t> shape(x.shape().begin(), x.shape().end());
-    return xt::adapt(x.data(), static_cast<std::size_t>(x.size()), xt::no_ownership(), shape);
+    return xt::adapt(elements, static_cast<std::size_t>(x.size()), xt::no_ownership(), shape);
   }
 };
 

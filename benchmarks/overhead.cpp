@@ -6,6 +6,9 @@
 //   hand           the same loops without a tape, each into memory of its own, as a tape must keep them
 //   hand_backward  the products of the reverse sweep alone
 //
+// Then a product of two scalars against x[i], both recorded, of ones; and a function written by elements, Rosenbrock's
+// of 1,000 variables, value and gradient, every time that of one record.
+//
 //     build/release/benchmarks/overhead [--benchmark_out=overhead.json]
 
 #include <array>
@@ -37,6 +40,27 @@ Inputs make_inputs() {
 
 // Each result of the chain in a row of its own, a multiple of 32 bytes apart.
 constexpr std::int64_t stride = 12;
+
+// sum of 100 (x[i+1] - x[i]^2)^2 + (1 - x[i])^2, in 11 records each.
+constexpr std::int64_t variables = 1000, records = 11 * (variables - 1);
+Tensor<> rosenbrock(const Tensor<>& x) {
+  Tensor<> total(0.0);
+  for (std::int64_t i = 0; i + 1 < variables; ++i) {
+    total += 100 * square(x[i + 1] - square(x[i])) + square(1 - x[i]);
+  }
+  return total;
+}
+std::pair<double, std::vector<double>> rosenbrock_by_hand(std::span<const double> x) {
+  double value = 0;
+  std::vector<double> gradient(x.size());
+  for (std::size_t i = 0; i + 1 < x.size(); ++i) {
+    const double a = x[i + 1] - x[i] * x[i], b = 1 - x[i];
+    value += 100 * a * a + b * b;
+    gradient[i + 1] += 200 * a;
+    gradient[i] -= 400 * a * x[i] + 2 * b;
+  }
+  return {value, gradient};
+}
 
 }  // namespace
 
@@ -101,5 +125,48 @@ int main(int argc, char** argv) {
             const auto [y, pullback] = tg::vjp(chain, in.x);
             while (state.KeepRunningBatch(ops)) bm::keep(pullback(in.g));
           });
+
+  const auto recorded = [&](Tensor<> x, auto op) {
+    const auto f = [op](const Tensor<>& z) {
+      Tensor<> y = sum(z);
+      for (std::int64_t i = 0; i < ops; ++i) y = op(z, i);
+      return y;
+    };
+    return std::pair([=] { return tg::vjp(f, x).first; },
+                     [=](benchmark::State& state) {
+                       auto timed = [&](const Tensor<>& z) {
+                         state.ResumeTiming();
+                         Tensor<> y = f(z);
+                         state.PauseTiming();
+                         return y;
+                       };
+                       while (state.KeepRunningBatch(ops)) {
+                         state.PauseTiming();
+                         bm::keep(tg::vjp(timed, x).first);
+                         state.ResumeTiming();
+                       }
+                     });
+  };
+  const auto [product, time_product] = recorded(Tensor<>(1.0), [](const Tensor<>& z, std::int64_t) { return z * z; });
+  const auto [element, time_element] =
+      recorded(tg::ones({n}), [](const Tensor<>& z, std::int64_t i) { return z[i % n]; });
+  bm::Case("overhead/f64/scalars")
+      .timed("product", 0, product, time_product)
+      .timed("element", 0, element, time_element);
+
+  const Tensor<> at = tg::random::Generator(2).normal<double>({variables});
+  const auto by_hand = [&] {
+    auto [value, gradient] = rosenbrock_by_hand(at.elements_view());
+    return std::pair(Tensor<>(value), Tensor<>({variables}, gradient));
+  };
+  const auto by_tape = [&] { return tg::value_and_grad(rosenbrock)(at); };
+  const auto per_record = [](auto compute) {
+    return [compute](benchmark::State& state) {
+      while (state.KeepRunningBatch(records)) bm::keep(compute());
+    };
+  };
+  bm::Case("overhead/f64/rosenbrock")
+      .timed("hand", 0, by_hand, per_record(by_hand))
+      .timed("gradient", 1e-12, by_tape, per_record(by_tape));
   bm::run(argc, argv);
 }

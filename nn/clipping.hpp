@@ -28,10 +28,12 @@ TAPEGRAD_EXPORT void scale(Tensor<T>& x, double factor, const Where& where);
 }  // namespace detail
 
 /// sqrt(sum x^2) over the elements of all tensors, summed in double and free of overflow: inf only where an element is,
-/// NaN where one is.
+/// NaN where one is. Throws TapeError for a traced tensor.
 template <class P>
-double global_norm(const P& tensors) {
+double global_norm(const P& tensors, Where where = Where::here()) {
   P all = tensors;
+  tapegrad::detail::for_each_tensor(
+      all, [&](const auto& x) { tapegrad::detail::require_readable(x.handle(), "global_norm", where); });
   const auto sum = [&](double unit) {
     double squares = 0;
     tapegrad::detail::for_each_tensor(all, [&](const auto& x) { squares += detail::sum_of_squares(x, unit); });
@@ -59,7 +61,7 @@ void clip_by_value(P& gradients, double limit, Where where = Where::here()) {
 template <class P>
 double clip_by_global_norm(P& gradients, double limit, Where where = Where::here()) {
   detail::require_limit("clip_by_global_norm", limit, where);
-  const double norm = global_norm(gradients);
+  const double norm = global_norm(gradients, where);
   if (norm > limit && std::isfinite(norm)) {
     tapegrad::detail::for_each_tensor(gradients, [&](auto& x) { detail::scale(x, limit / norm, where); });
   }

@@ -76,9 +76,10 @@ double max_difference(const char* what, const Tensor<T>& a, const Tensor<T>& b) 
     throw ShapeError(std::string("compare_output_delta: ") + what + " gives delta as " + to_string(a.shape()) +
                      ", but the closed form as " + to_string(b.shape()));
   }
+  const T *of_a = tapegrad::detail::elements_of(a), *of_b = tapegrad::detail::elements_of(b);
   double largest = 0;
   for (std::int64_t i = 0; i < a.size(); ++i) {
-    const double difference = std::abs(static_cast<double>(a.data()[i]) - static_cast<double>(b.data()[i]));
+    const double difference = std::abs(static_cast<double>(of_a[i]) - static_cast<double>(of_b[i]));
     if (!(difference <= largest)) largest = difference;  // keeps a NaN
     if (std::isnan(largest)) break;
   }

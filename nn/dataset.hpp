@@ -50,13 +50,13 @@ class Gathered {
  public:
   explicit Gathered(std::int64_t rows) : rows_(rows) {}
 
-  void append(const Tensor<T>& part) {
+  void append(const Tensor<T>& part, const Where& where) {
     if (!buffer_.handle()) buffer_ = zeros<T>(Shape{rows_}.concat(part.shape().suffix(1)));
     if (filled_ + part.size() > buffer_.size()) {
       throw ShapeError("the model's output is " + to_string(part.shape()) +
                        " for a batch of fewer rows; a layer keeps the batch as the first axis");
     }
-    std::copy_n(part.data(), part.size(), buffer_.mutable_data() + filled_);
+    std::copy_n(part.data(where), part.size(), buffer_.mutable_data() + filled_);
     filled_ += part.size();
   }
   /// All of them; the next append is the first again.

@@ -333,9 +333,10 @@ Tensor<T> class_weights_of(const Tensor<Y>& targets, std::span<const double> wei
     throw ValueError("class weights" + to_string(where) + ": the weight of class " + std::to_string(k) + " is " +
                      std::to_string(weights[k]) + "; weights are finite and not negative");
   }
+  const Y* values = tapegrad::detail::elements_of(targets);
   auto class_of = [&](std::int64_t i) {
-    if (!of_rows) return static_cast<double>(targets.data()[i]);
-    const Y* row = targets.data() + i * classes;
+    if (!of_rows) return static_cast<double>(values[i]);
+    const Y* row = values + i * classes;
     return static_cast<double>(std::max_element(row, row + classes) - row);
   };
   std::vector<T> out(static_cast<std::size_t>(shape[0]));

@@ -44,12 +44,14 @@ Classes classes_of(const std::string& metric, const Tensor<T>& a, const Tensor<Y
                  "(batch, n) with batch > 0, and a target of the same shape or one label per row", where);
   }
   Classes classes{.columns = shape[1]};
+  const T* predictions = tapegrad::detail::elements_of(a);
+  const Y* targets = tapegrad::detail::elements_of(y);
   for (std::int64_t i = 0; i < shape[0]; ++i) {
-    classes.predicted.push_back(decide(a.data() + i * shape[1], shape[1], threshold));
+    classes.predicted.push_back(decide(predictions + i * shape[1], shape[1], threshold));
     if constexpr (!of_labels) {
-      classes.actual.push_back(decide(y.data() + i * shape[1], shape[1], 0.5));
+      classes.actual.push_back(decide(targets + i * shape[1], shape[1], 0.5));
     } else {
-      const std::int64_t label = y.data()[i];
+      const std::int64_t label = targets[i];
       if (label < 0 || label >= classes.count()) {
         throw ValueError(metric + to_string(where) + ": label " + std::to_string(label) + " of example " +
                          std::to_string(i) + " is out of range 0.." + std::to_string(classes.count() - 1));
@@ -125,10 +127,11 @@ double TopK::operator()(const Tensor<T>& a, const Tensor<Y>& y, Where where) con
   if (k < 1) throw ValueError("TopK" + to_string(where) + ": k is " + std::to_string(k) + ", not >= 1");
   const Classes classes = classes_of(name(), a, y, 0.5, where);
   if (classes.columns < 2) throw_shapes(name(), a.shape(), y.shape(), "(batch, n) with n > 1", where);
+  const T* predictions = tapegrad::detail::elements_of(a);
   std::int64_t right = 0;
   for (std::size_t i = 0; i < classes.actual.size(); ++i) {
     if (classes.predicted[i] < 0 || classes.actual[i] < 0) continue;
-    const T* row = a.data() + static_cast<std::int64_t>(i) * classes.columns;
+    const T* row = predictions + static_cast<std::int64_t>(i) * classes.columns;
     const T own = row[classes.actual[i]];
     if (std::count_if(row, row + classes.columns, [own](T p) { return p > own; }) < k) ++right;
   }
@@ -172,24 +175,26 @@ Tensor<std::int64_t> confusion_matrix(const Tensor<T>& a, const Tensor<Y>& y, do
 template <Real T>
 double RootMeanSquaredError::operator()(const Tensor<T>& a, const Tensor<T>& y, Where where) const {
   require_numbers(*this, a, y, where);
-  return std::sqrt(static_cast<double>(mean(square(a - y, where), {}, KeepDims::no, where).item()));
+  return std::sqrt(
+      static_cast<double>(mean(square(stop_gradient(a) - stop_gradient(y), where), {}, KeepDims::no, where).item()));
 }
 
 template <Real T>
 double R2::operator()(const Tensor<T>& a, const Tensor<T>& y, Where where) const {
   require_numbers(*this, a, y, where);
+  const T *predictions = tapegrad::detail::elements_of(a), *targets = tapegrad::detail::elements_of(y);
   const std::int64_t outputs = a.rank() > 1 ? a.shape().back() : 1, rows = a.size() / outputs;
   double total = 0;
   for (std::int64_t j = 0; j < outputs; ++j) {
     auto sum_of = [&](const auto& term) {
       double out = 0;
       for (std::int64_t i = j; i < a.size(); i += outputs) {
-        out += term(static_cast<double>(a.data()[i]), static_cast<double>(y.data()[i]));
+        out += term(static_cast<double>(predictions[i]), static_cast<double>(targets[i]));
       }
       return out;
     };
     // From the first target, so that equal ones have no spread at all.
-    const auto first = static_cast<double>(y.data()[j]);
+    const auto first = static_cast<double>(targets[j]);
     const double average = first + sum_of([=](double, double t) { return t - first; }) / static_cast<double>(rows);
     const double left = sum_of([](double p, double t) { return (p - t) * (p - t); });
     const double spread = sum_of([=](double, double t) { return (t - average) * (t - average); });

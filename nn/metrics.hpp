@@ -138,7 +138,7 @@ struct AsMetric {
     if constexpr (std::is_arithmetic_v<R>)
       return static_cast<double>(f(a, y, line));
     else
-      return static_cast<double>(mean(f(a, y, line), {}, KeepDims::no, line).item());
+      return static_cast<double>(mean(stop_gradient(f(a, y, line)), {}, KeepDims::no, line).item());
   }
 };
 

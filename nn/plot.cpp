@@ -143,6 +143,7 @@ void heat_map(const Tensor<T>& matrix, const std::string& path, const std::strin
   if (matrix.rank() != 2 || matrix.size() == 0) {
     throw ShapeError("heat_map draws a matrix, not " + to_string(matrix.shape()));
   }
+  const Tensor<T> values = stop_gradient(matrix);
   std::ostringstream script = begin_script(path);
   put_title(script, title);
   const std::int64_t rows = matrix.shape()[0], columns = matrix.shape()[1];
@@ -152,7 +153,7 @@ void heat_map(const Tensor<T>& matrix, const std::string& path, const std::strin
          // White is 0, so that the sign of an element can be seen.
          << "set palette defined (-1 '#2166ac', 0 '#ffffff', 1 '#b2182b')\n";
   double largest = 0;
-  for (T element : matrix.elements_view()) {
+  for (T element : values.elements_view()) {
     if (std::isfinite(element)) largest = std::max(largest, std::abs(static_cast<double>(element)));
   }
   if (largest == 0) largest = 1;
@@ -160,7 +161,7 @@ void heat_map(const Tensor<T>& matrix, const std::string& path, const std::strin
          << "$matrix << EOD\n";
   for (std::int64_t i = 0; i < rows; ++i) {
     for (std::int64_t j = 0; j < columns; ++j) {
-      put(script, static_cast<double>(matrix.data()[i * columns + j]));
+      put(script, static_cast<double>(values.data()[i * columns + j]));
       script << ' ';
     }
     script << '\n';

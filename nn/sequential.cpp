@@ -280,7 +280,7 @@ Tensor<T> Sequential<T>::predict(const Tensor<T>& x, const PredictOptions& optio
   const auto output = [&](const Tensor<T>& part) { return run_plain(part, false, "predict", where); };
   if (rows <= step) return output(x);
   detail::Gathered<T> predictions(rows);
-  for (std::int64_t row = 0; row < rows; row += step) predictions.append(output(slice(x, 0, row, row + step)));
+  for (std::int64_t row = 0; row < rows; row += step) predictions.append(output(slice(x, 0, row, row + step)), where);
   return predictions.finish();
 }
 
@@ -293,7 +293,8 @@ Tensor<std::int64_t> Sequential<T>::predict_classes(const Tensor<T>& x, const Pr
   }
   if (prediction.shape()[1] > 1) return argmax(prediction, -1, where);
   Tensor<std::int64_t> classes = zeros<std::int64_t>({prediction.shape()[0]});
-  std::ranges::transform(prediction.elements_view(), classes.mutable_data(), [](T p) { return p > T(0.5) ? 1 : 0; });
+  const Tensor<T> values = stop_gradient(prediction);
+  std::ranges::transform(values.elements_view(), classes.mutable_data(), [](T p) { return p > T(0.5) ? 1 : 0; });
   return classes;
 }
 
@@ -302,7 +303,7 @@ double Sequential<T>::penalties(const char* caller, const Where& where) const {
   double total = 0;
   for (std::size_t i : penalised_) {
     total += in_layer(i, caller, where,
-                      [&] { return static_cast<double>(layers_[i].penalty(parameters_[i]).value().item()); });
+                      [&] { return static_cast<double>(layers_[i].penalty(parameters_[i]).value().item(where)); });
   }
   return total;
 }
@@ -314,11 +315,11 @@ double Sequential<T>::add_penalties(Parameters& gradients, const char* caller, c
     auto [penalty, slopes] = in_layer(i, caller, where, [&] {
       return value_and_grad([&](const Params<T>& p) { return layers_[i].penalty(p).value(); })(parameters_[i]);
     });
-    total += static_cast<double>(penalty.item());
+    total += static_cast<double>(penalty.item(where));
     auto slope = slopes.begin();
     for (auto& [name, gradient] : gradients[i]) {
       T* sums = gradient.mutable_data(Where{});
-      std::transform(sums, sums + gradient.size(), (slope++)->second.data(), sums, std::plus{});
+      std::transform(sums, sums + gradient.size(), (slope++)->second.data(where), sums, std::plus{});
     }
   }
   return total;

@@ -82,13 +82,13 @@ Parts<T, Y> split(const Dataset<T, Y>& all, const FitOptions& options, const Whe
 
 template <Real T, class Y>
 double mean_loss(const detail::OutputHead<T>& head, const Dataset<T, Y>& batch, const Where& where) {
-  if (head.loss.rank() == 0) return static_cast<double>(head.loss.item());
+  if (head.loss.rank() == 0) return static_cast<double>(head.loss.item(where));
   if (!(head.loss.shape() == Shape{batch.size()})) {
     throw ShapeError("the loss gave " + to_string(head.loss.shape()) + " for a batch of " +
                      std::to_string(batch.size()) + to_string(where) + "; a loss gives one value per example, (" +
                      std::to_string(batch.size()) + "), or a scalar");
   }
-  return static_cast<double>(mean(head.loss).item());
+  return static_cast<double>(mean(head.loss).item(where));
 }
 
 }  // namespace
@@ -124,7 +124,7 @@ Logs Sequential<T>::evaluate_plain(const Dataset<T, Y>& data, std::int64_t batch
     const Dataset<T, Y> batch = data.rows(row, row + std::min(step, data.size() - row), where);
     const detail::BatchResult<T> result = evaluate_batch(batch, caller, where);
     loss += result.loss * static_cast<double>(batch.size());
-    if (predictions) predictions->append(result.prediction);
+    if (predictions) predictions->append(result.prediction, where);
   }
   auto entry = logs.begin();
   entry->second = loss / static_cast<double>(data.size()) + penalties(caller, where);
@@ -252,8 +252,8 @@ History Sequential<T>::fit(const Tensor<T>& x, const Tensor<Y>& y, const FitOpti
       const detail::BatchResult<T> result = step(training.take(rows, where), "fit", where);
       loss += result.loss * static_cast<double>(rows.size());
       if (!options_.metrics.empty()) {
-        predictions.append(result.prediction);
-        order.append(rows);
+        predictions.append(result.prediction, where);
+        order.append(rows, where);
       }
       progress.step(k + 1);
       if (interrupt && interrupt->arrived() && k + 1 < sampler.steps()) {

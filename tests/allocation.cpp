@@ -4,11 +4,13 @@
 
 #include <array>
 #include <atomic>
+#include <barrier>
 #include <cerrno>
 #include <cstdlib>
 #include <string>
 #include <tapegrad/autodiff.hpp>
 #include <tapegrad/nn.hpp>
+#include <thread>
 #include <tuple>
 
 // ------------------------------------------------------------------------------------------------ the hook
@@ -227,6 +229,29 @@ TEST_SUITE("allocation") {
     auto loss = [](const Tensor<T>& x) { return sum(square(softmax(x))); };
     CHECK_NO_ALLOCATION([&] { const Tensor<T> hv = hvp(loss)(one, one); });
     CHECK_NO_ALLOCATION([&] { const Tensor<T> H = hessian(loss)(one); });
+  }
+
+  TEST_CASE("a large batch that another thread makes and this one frees") {
+    constexpr std::int64_t rows = 4096, columns = 784;
+    Tensor<float> batch;
+    std::barrier turn(2);
+    std::atomic<bool> stop{false};
+    std::thread other([&] {
+      for (;;) {
+        turn.arrive_and_wait();
+        if (stop) return;
+        batch = zeros<float>({rows, columns});
+        turn.arrive_and_wait();
+      }
+    });
+    CHECK_NO_ALLOCATION([&] {
+      turn.arrive_and_wait();
+      turn.arrive_and_wait();
+      batch = {};
+    });
+    stop = true;
+    turn.arrive_and_wait();
+    other.join();
   }
 
   TEST_CASE_TEMPLATE("user-made elementwise functions", T, float, double) {

@@ -3,12 +3,18 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <cmath>
 #include <fstream>
+#include <functional>
+#include <optional>
 #include <string>
 #include <tapegrad/autodiff.hpp>
+#include <thread>
 #include <tuple>
+#include <vector>
 
 namespace {
 
@@ -52,6 +58,49 @@ double run(int operations) {
   for (int i = 0; i < 10; ++i) expected += 1 + (x(i) - 1) * slope;
   CHECK(std::abs(value.item() - expected) < 1e-8);
   return seconds;
+}
+
+// At most eight things on their way from one thread to another.
+template <class E>
+class Belt {
+ public:
+  void put(E e) {
+    while (put_ - taken_.load(std::memory_order_acquire) == size) std::this_thread::yield();
+    slots_[put_.load() % size] = std::move(e);
+    put_.fetch_add(1, std::memory_order_release);
+  }
+  E take() {
+    while (put_.load(std::memory_order_acquire) == taken_) std::this_thread::yield();
+    E e = std::move(*std::exchange(slots_[taken_.load() % size], std::nullopt));
+    taken_.fetch_add(1, std::memory_order_release);
+    return e;
+  }
+
+ private:
+  static constexpr std::size_t size = 8;
+  std::optional<E> slots_[size];
+  std::atomic<std::size_t> put_{0}, taken_{0};
+};
+
+// MB that this process has grown by, at most, while make() is called `count` times by one thread and what it gives
+// dies on another.
+template <class Make>
+double growth_while_passing(int count, Make make) {
+  using E = decltype(make(0));
+  release_cached_memory();
+  const double before = memory_now();
+  double most = before;
+  Belt<E> belt;
+  std::thread producer([&] {
+    for (int i = 0; i < count; ++i) belt.put(make(i));
+  });
+  for (int i = 0; i < count; ++i) {
+    static_cast<void>(belt.take());
+    if (i % 1000 == 0) most = std::max(most, memory_now());
+  }
+  most = std::max(most, memory_now());
+  producer.join();
+  return most - before;
 }
 
 TEST_SUITE("memory") {
@@ -121,6 +170,50 @@ TEST_SUITE("memory") {
     CHECK(std::isfinite(last));
     CAPTURE(at_1000);
     CHECK(memory_now() <= at_1000 + 1);
+  }
+
+  TEST_CASE("what one thread makes and another frees goes home") {
+    CHECK(growth_while_passing(300'000, [](int) { return zeros({2048}); }) < 64);
+    // Views of it, and what is no tensor's own block.
+    CHECK(growth_while_passing(300'000, [](int) { return reshape(zeros({2048}), {2, 1024}); }) < 64);
+    CHECK(growth_while_passing(100'000, [](int) { return TensorList<double>(512); }) < 64);
+    CHECK(growth_while_passing(50'000, [](int) { return vjp([](const X& x) { return exp(x); }, zeros({512})); }) < 64);
+    // Sizes that no other allocation asks for again.
+    CHECK(growth_while_passing(20'000, [](int i) { return zeros({2048 + i}); }) < 64);
+  }
+
+  TEST_CASE("two threads that free what the other makes, in turns") {
+    release_cached_memory();
+    const double before = memory_now();
+    double most = before;
+    Belt<X> there, back;
+    constexpr int turns = 20, each = 10'000;
+    std::thread other([&] {
+      for (int turn = 0; turn < turns; ++turn) {
+        for (int i = 0; i < each; ++i) turn % 2 == 0 ? there.put(zeros({2048})) : static_cast<void>(back.take());
+      }
+    });
+    for (int turn = 0; turn < turns; ++turn) {
+      for (int i = 0; i < each; ++i) turn % 2 == 0 ? static_cast<void>(there.take()) : back.put(zeros({2048}));
+      most = std::max(most, memory_now());
+    }
+    other.join();
+    CHECK(most - before < 64);
+  }
+
+  TEST_CASE("what is left of threads that have ended") {
+    release_cached_memory();
+    const double before = memory_now();
+    double most = before;
+    for (int i = 0; i < 300; ++i) {
+      std::vector<X> left;
+      std::thread([&] {
+        for (int k = 0; k < 100; ++k) left.push_back(zeros({2048}));
+      }).join();
+      left.clear();
+      most = std::max(most, memory_now());
+    }
+    CHECK(most - before < 64);
   }
 }
 

@@ -306,6 +306,14 @@ std::vector<Row<T>> table() {
         [choose, shape = s.shape](const X& g) { return vjp(choose, zeros<T>(shape)).second(g); });
   }
 
+  for (const std::int64_t i : {0, 1, -1}) {
+    add("x[i]", std::to_string(i), anywhere<T>, {{{2}}, {{3}}, {{2, 3}}, {{4, 1}}, {{3, 2, 2}}, {{2, 0}}},
+        [i](const X& x) { return x[i]; });
+  }
+  add("x[i]", "of a row", anywhere<T>, {{{2, 3}}, {{3, 3}}, {{2, 3, 2}}},
+      [](const X& x) { return x[1][2] * x[0][-1]; });
+  add("x[i]", "with the whole", anywhere<T>, {{{2}}, {{3, 2}}}, [](const X& x) { return x * x[0] + x[-1] * sum(x); });
+
   struct Take {
     Shape shape;
     int axis;

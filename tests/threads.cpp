@@ -192,6 +192,30 @@ TEST_SUITE("threads") {
     });
   }
 
+  TEST_CASE("blocks that come home while their thread allocates, waits, empties its pool or ends") {
+    std::atomic<int> wrong{0};
+    for (int round = 0; round < 10; ++round) {
+      std::mutex mutex;
+      std::vector<std::pair<int, X>> shared;  // whose, and what
+      on_threads([&](int i) {
+        for (int k = 0; k < 200; ++k) {
+          std::pair<int, X> mine(i, full({1 + (k * 37 + i) % 300}, i)), taken;
+          {
+            const std::lock_guard lock(mutex);
+            shared.push_back(std::move(mine));
+            if (k % 3 != 0)
+              std::swap(shared.front(), shared.back()), taken = std::move(shared.back()), shared.pop_back();
+          }
+          if (taken.second.handle() && taken.second(0) != taken.first) ++wrong;
+          if (k % 50 == 49) release_cached_memory();
+        }
+      });
+      if (round % 2 == 0) shared.clear();  // of threads that have ended
+      for (const auto& [whose, x] : shared) wrong += x(-1) != whose;
+    }
+    CHECK(wrong == 0);
+  }
+
   TEST_CASE("copy on write between threads") {
     const X shared = full({64}, 1);
     std::atomic<int> wrong{0};

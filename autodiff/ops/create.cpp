@@ -79,8 +79,9 @@ Tensor<T> one_hot(const Tensor<std::int64_t>& labels, std::int64_t classes, Wher
 template <Real T>
 bool allclose(const Tensor<T>& a, const Tensor<T>& b, double rtol, double atol) {
   if (a.shape() != b.shape()) return false;
+  const T *of_a = detail::elements_of(a), *of_b = detail::elements_of(b);
   for (std::int64_t i = 0; i < a.size(); ++i) {
-    const double x = a.data()[i], y = b.data()[i];
+    const double x = of_a[i], y = of_b[i];
     if (x != y && !(std::isfinite(x) && std::isfinite(y) && std::abs(x - y) <= atol + rtol * std::abs(y))) return false;
   }
   return true;

@@ -1,5 +1,5 @@
-// slice, take, take_along, concatenate, sort: choosing elements. Each choice is linear; its transpose puts the elements
-// back into zeros, and is a primitive too.
+// slice, x[i], take, take_along, concatenate, sort: choosing elements. Each choice is linear; its transpose puts the
+// elements back into zeros, and is a primitive too.
 
 #include <algorithm>
 #include <numeric>
@@ -152,6 +152,103 @@ Tensor<T> embed_along(const Tensor<T>& x, std::size_t from_end, std::int64_t sta
                });
   return Tensor<T>(record(embed_primitive<T>, out, {&x.handle()}, where, part_from(from_end, start, unless_one(step))));
 }
+
+// ------------------------------------------------------------------------------------------------ x[i]
+
+// Element, row, ... `at` along an axis, which disappears. Its transpose is embed.
+template <class T>
+Tensor<T> subtensor_along(const Tensor<T>& x, std::size_t from_end, std::int64_t at, const Where& where);
+
+std::int64_t index_of(const Call& call) { return static_cast<std::int64_t>(call.attributes().scalar); }
+
+// Into the place of v alone, however large the operand.
+template <class T>
+bool subtensor_accumulate(const Call& call, std::size_t, Handle& v, bool, Handle& sum) {
+  const Shape &from = call.output_shape(), &to = call.operand_shape(0);
+  if (!sum) sum = zeros<T>(seeded(v, from, to)).handle();
+  const std::int64_t seeds = v.shape().count(0, v.shape().rank() - from.rank()), inner = from.count();
+  const T* in = v.array()->as<T>();
+  T* out = elements<T>(sum.array()) + index_of(call) * inner;
+  for (std::int64_t s = 0; s < seeds; ++s, in += inner, out += to.count()) {
+    for (std::int64_t i = 0; i < inner; ++i) out[i] += in[i];
+  }
+  return true;
+}
+
+// Counted from the end, the other axes stay where they are.
+std::optional<BatchAxis> subtensor_rows(const Call& call, std::span<const BatchAxis> axes) {
+  if (axes[0] == call.attributes().axes[0]) return std::nullopt;
+  return axes[0];
+}
+
+bool subtensor_carry(const Carried& carried) {
+  const std::int64_t size = carried.out.m;
+  return size > 1 && carried.in.m == carried.call.operand_shape(0).count() &&
+         carry_moved(carried, -index_of(carried.call) * size);
+}
+
+template <class T>
+constexpr Primitive subtensor_primitive{
+    .name = "x[i]",
+    .pullback =
+        [](const Call& call, std::size_t, const Handle& v) {
+          const std::size_t axis = axis_of(call);
+          return embed_along(insert_axes(Tensor<T>(v), axis, 1), axis, index_of(call), 1,
+                             call.operand_shape(0).from_end(axis), call.where())
+              .handle();
+        },
+    .pushforward =
+        [](const Call& call, std::size_t, const Handle& v) {
+          return subtensor_along(Tensor<T>(v), axis_of(call), index_of(call), call.where()).handle();
+        },
+    .rows = subtensor_rows,
+    .accumulate = subtensor_accumulate<T>,
+    .carry = subtensor_carry};
+
+template <class T>
+Tensor<T> subtensor_along(const Tensor<T>& x, std::size_t from_end, std::int64_t at, const Where& where) {
+  const Array& in = *x.handle().array();
+  const std::size_t axis = in.shape.rank() - from_end;
+  Shape rest = in.shape.prefix(axis);
+  for (std::size_t i = axis + 1; i < in.shape.rank(); ++i) rest.push_back(in.shape[i]);
+  Array* out = allocate_like<T>(rest);
+  const std::int64_t inner = in.shape.count(axis + 1, in.shape.rank()), block = in.shape[axis] * inner;
+  const T* from = in.as<T>() + at * inner;
+  T* to = elements<T>(out);
+  for (std::int64_t o = in.shape.count(0, axis); o > 0; --o, from += block) to = std::copy_n(from, inner, to);
+  if constexpr (Real<T>) {
+    return Tensor<T>(record(subtensor_primitive<T>, out, {&x.handle()}, where,
+                            {.scalar = static_cast<double>(at), .axes = {small(from_end)}}));
+  } else {
+    return Tensor<T>(Handle(out));
+  }
+}
+
+[[noreturn, gnu::cold]] void throw_no_subtensor(const Shape& shape, std::int64_t i, const Where& where) {
+  const std::string begin =
+      "x[i]" + to_string(where) + ": index " + std::to_string(i) + " of a tensor of shape " + to_string(shape);
+  if (shape.rank() == 0) throw ShapeError(begin + ", which has no axis; use the tensor itself");
+  if (shape[0] == 0) throw ShapeError(begin + ", whose first axis is empty");
+  throw ShapeError(begin + "; indices along its first axis go from " + std::to_string(-shape[0]) + " to " +
+                   std::to_string(shape[0] - 1));
+}
+
+}  // namespace
+
+template <class T>
+Tensor<T> subtensor(const Tensor<T>& x, std::int64_t i, const Where& where) {
+  const Shape& shape = value_of(x, "x[i]", where).shape;
+  const std::int64_t size = shape.rank() == 0 ? 0 : shape[0], at = i < 0 ? i + size : i;
+  if (at < 0 || at >= size) throw_no_subtensor(shape, i, where);
+  return subtensor_along(x, shape.rank(), at, where);
+}
+
+template Tensor<float> subtensor(const Tensor<float>&, std::int64_t, const Where&);
+template Tensor<double> subtensor(const Tensor<double>&, std::int64_t, const Where&);
+template Tensor<std::int64_t> subtensor(const Tensor<std::int64_t>&, std::int64_t, const Where&);
+template Tensor<bool> subtensor(const Tensor<bool>&, std::int64_t, const Where&);
+
+namespace {
 
 // ------------------------------------------------------------------------------------------------ take, put
 
@@ -403,9 +500,9 @@ Tensor<std::int64_t> normalised(const Tensor<std::int64_t>& indices, std::int64_
 }  // namespace
 
 void list_index(std::vector<const Primitive*>& all) {
-  all.insert(all.end(),
-             {&slice_primitive<double>, &embed_primitive<double>, &take_primitive<double>, &put_primitive<double>,
-              &take_along_primitive<double>, &put_along_primitive<double>, &concatenate_primitive<double>});
+  all.insert(all.end(), {&slice_primitive<double>, &embed_primitive<double>, &subtensor_primitive<double>,
+                         &take_primitive<double>, &put_primitive<double>, &take_along_primitive<double>,
+                         &put_along_primitive<double>, &concatenate_primitive<double>});
 }
 
 }  // namespace detail
@@ -467,7 +564,7 @@ Tensor<T> concatenate(std::span<const Tensor<T>> parts, int axis, Where where) {
   for (std::int64_t o = 0; o < view.outer; ++o) {
     for (const Tensor<T>& part : parts) {
       const std::int64_t block = part.shape()[at] * view.inner;
-      to = std::copy_n(part.data() + o * block, block, to);
+      to = std::copy_n(elements_of(part) + o * block, block, to);
     }
   }
   if constexpr (Real<T>) {
@@ -486,12 +583,13 @@ Tensor<T> concatenate(std::span<const Tensor<T>> parts, int axis, Where where) {
 // Sorting is a take_along with the indices that sort.
 template <Real T>
 Tensor<T> sort(const Tensor<T>& x, Where where) {
-  const Shape& shape = detail::value_of(x, "sort", where).shape;
+  const detail::Array& in = detail::value_of(x, "sort", where);
+  const Shape& shape = in.shape;
   if (shape.rank() == 0) throw ShapeError("sort" + to_string(where) + ": a scalar has no axis to sort along");
   Tensor<std::int64_t> order(detail::Handle(detail::allocate_like<std::int64_t>(shape)));
   const std::int64_t cols = shape.back(), rows = shape.prefix(shape.rank() - 1).count();
   for (std::int64_t r = 0; r < rows; ++r) {
-    const T* row = x.data() + r * cols;
+    const T* row = in.as<T>() + r * cols;
     std::int64_t* index = order.mutable_data() + r * cols;
     std::iota(index, index + cols, std::int64_t{0});
     // Ties by position: as stable as std::stable_sort, which would take memory from the heap.

@@ -384,7 +384,7 @@ Tensor<To> astype(const Tensor<T>& x, Where where) {
     Array* out = allocate_like<To>(in.shape);
     if constexpr (Real<T> && std::is_same_v<To, std::int64_t>) {
       // Beyond these a conversion is undefined.
-      for (T value : x.elements_view()) {
+      for (T value : std::span(in.as<T>(), static_cast<std::size_t>(in.shape.count()))) {
         if (value >= T(-0x1p63) && value < T(0x1p63)) continue;
         destroy(out);
         throw ValueError("astype" + to_string(where) + ": " + std::to_string(value) + " is no 64-bit integer");

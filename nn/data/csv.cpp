@@ -222,11 +222,12 @@ Examples<T> split_labels(const Tensor<T>& table, LabelColumn column, Where where
     throw ShapeError("split_labels" + to_string(where) + ": a table of shape " + to_string(shape) +
                      "; it holds a label and features in each row, (n, 1 + features)");
   }
+  const T* values = tapegrad::detail::elements_of(table);
   const std::int64_t rows = shape[0], label = column == LabelColumn::first ? 0 : shape[1] - 1;
   Tensor<std::int64_t> y = zeros<std::int64_t>({rows});
   std::int64_t* out = y.mutable_data();
   for (std::int64_t row = 0; row < rows; ++row) {
-    const T value = table.data()[row * shape[1] + label];
+    const T value = values[row * shape[1] + label];
     // Beyond 2^53 not every integer is a double.
     if (!(std::abs(value) <= T(0x1p53)) || value != std::trunc(value)) {
       throw ValueError("split_labels" + to_string(where) + ": the label of row " + std::to_string(row) + " is " +

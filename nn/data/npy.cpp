@@ -296,7 +296,7 @@ void write_npy(const std::string& path, const Tensor<T>& x, Where where) {
   detail::Replacement replacement(path, "write_npy" + to_string(where));
   const std::string header = detail::npy_header<T>(x.shape());
   replacement.write(header.data(), header.size());
-  replacement.write(x.data(), static_cast<std::size_t>(x.size()) * sizeof(T));
+  replacement.write(tapegrad::detail::elements_of(x), static_cast<std::size_t>(x.size()) * sizeof(T));
   replacement.commit();
 }
 

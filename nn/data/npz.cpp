@@ -154,7 +154,7 @@ void write_npz(const std::string& path, const Named<AnyTensor>& arrays, const Np
           headers.push_back(detail::npy_header<T>(x.shape()));
           parts[0] = {reinterpret_cast<zip_uint8_t*>(headers.back().data()), headers.back().size()};
           // The archive only reads through these pointers.
-          parts[1] = {reinterpret_cast<zip_uint8_t*>(const_cast<T*>(x.data())),
+          parts[1] = {reinterpret_cast<zip_uint8_t*>(const_cast<T*>(tapegrad::detail::elements_of(x))),
                       static_cast<zip_uint64_t>(x.size()) * sizeof(T)};
         },
         array);
