@@ -36,7 +36,7 @@ TAPEGRAD_EXPORT Tensor<T> smooth_labels(const Tensor<T>& y, double s, double cla
 /// Labels with 0 in place of the ignored one, and where that stood.
 struct Ignored {
   Tensor<std::int64_t> labels;
-  Tensor<bool> rows;
+  Tensor<bool> rows = {};
 };
 TAPEGRAD_EXPORT Ignored ignore(const Tensor<std::int64_t>& labels, std::int64_t ignored_label);
 

@@ -36,7 +36,7 @@ namespace detail {
 /// has loss and delta 0, whatever stands in it; its prediction is not to be used.
 template <Real T>
 struct OutputHead {
-  Tensor<T> prediction, loss, delta;
+  Tensor<T> prediction = {}, loss = {}, delta = {};
 };
 
 /// For each row its own index, or for one of weight 0 that of the first row that counts; nothing where none does.

@@ -29,10 +29,14 @@ bool close(T a, double b, double ulps = 16) {
   return std::abs(static_cast<double>(a) - b) <= tolerance * std::abs(b) + tiny;
 }
 template <class T>
-bool close(const Tensor<T>& a, const std::vector<double>& b, double ulps = 16) {
+bool all_close(const Tensor<T>& a, const std::vector<double>& b, double ulps = 16) {
   bool all = a.size() == static_cast<std::int64_t>(b.size());
   for (std::size_t i = 0; all && i < b.size(); ++i) all = close(a.data()[i], b[i], ulps);
   return all;
+}
+template <class T>
+Tensor<T> one(double value) {
+  return full<T>({1, 1}, static_cast<T>(value));
 }
 template <class T>
 bool all_nan(const Tensor<T>& x) {
@@ -150,21 +154,21 @@ TEST_SUITE("losses at their ends") {
   TEST_CASE_TEMPLATE("binary cross-entropy from logits keeps its digits on both sides", T, float, double) {
     for (const Logistic& at : logistic) {
       CAPTURE(at.z);
-      const Tensor<T> z{{T(at.z)}};
+      const Tensor<T> z = one<T>(at.z);
       const Logistic& mirror = logistic[std::size(logistic) - 1 - static_cast<std::size_t>(&at - logistic)];
       for (double y : {0.0, 1.0, 0.0625, 0.9375}) {
         CAPTURE(y);
-        const Tensor<T> target{{T(y)}};
+        const Tensor<T> target = one<T>(y);
         const double loss = (1 - y) * at.softplus + y * mirror.softplus;
         const double slope = y == 0 || y == 1 ? (1 - y) * at.sigmoid - y * mirror.sigmoid : at.sigmoid - y;
-        CHECK(close(nn::binary_crossentropy_from_logits(z, target), {loss}));
-        CHECK(close(gradient(nn::binary_crossentropy_from_logits, z, target), {slope}));
+        CHECK(all_close(nn::binary_crossentropy_from_logits(z, target), {loss}));
+        CHECK(all_close(gradient(nn::binary_crossentropy_from_logits, z, target), {slope}));
         for (const auto& [f, c] :
              {std::pair("linear", "binary_crossentropy_from_logits"), std::pair("sigmoid", "binary_crossentropy")}) {
-          for (OutputDelta way : exact_ways) CHECK(close(nn::output_delta(f, c, z, target, way), {slope}));
+          for (OutputDelta way : exact_ways) CHECK(all_close(nn::output_delta(f, c, z, target, way), {slope}));
           for (OutputDelta way : ways) {
             CAPTURE(to_string(way));
-            CHECK(close(nn::detail::output_head<T>({f}, {c}, z, target, way, 1).loss, {loss}));
+            CHECK(all_close(nn::detail::output_head<T>({f}, {c}, z, target, way, 1).loss, {loss}));
           }
           const Tensor<T> closed = nn::output_delta(f, c, z, target, OutputDelta::closed_form);
           CHECK(allclose(closed, nn::output_delta(f, c, z, target, OutputDelta::vjp),
@@ -192,25 +196,25 @@ TEST_SUITE("losses at their ends") {
       CHECK(equal(nn::output_delta("sigmoid", "binary_crossentropy", column(z), column(y), way),
                   column(Tensor<T>{0, 0, 1, -1})));
     }
-    CHECK(all_nan(nn::binary_crossentropy_from_logits(Tensor<T>{{not_a_number<T>}}, Tensor<T>{{1}})));
+    CHECK(all_nan(nn::binary_crossentropy_from_logits(one<T>(not_a_number<T>), one<T>(1))));
   }
 
   TEST_CASE("binary cross-entropy of a probability near 0, both ways round") {
     for (double p : {1e-300, 1e-20, 1e-9, 0.25}) {
-      CHECK(close(nn::binary_crossentropy(Tensor<>{{p}}, Tensor<>{{0.0}}), {-std::log1p(-p)}));
-      CHECK(close(gradient(nn::binary_crossentropy, Tensor<>{{p}}, Tensor<>{{0.0}}), {1 / (1 - p)}));
-      CHECK(close(nn::binary_crossentropy(Tensor<>{{p}}, Tensor<>{{1.0}}), {-std::log(p)}));
+      CHECK(all_close(nn::binary_crossentropy(one<double>(p), one<double>(0.0)), {-std::log1p(-p)}));
+      CHECK(all_close(gradient(nn::binary_crossentropy, one<double>(p), one<double>(0.0)), {1 / (1 - p)}));
+      CHECK(all_close(nn::binary_crossentropy(one<double>(p), one<double>(1.0)), {-std::log(p)}));
     }
-    CHECK(close(nn::binary_crossentropy(Tensor<float>{{1e-12F}}, Tensor<float>{{0}}), {static_cast<double>(1e-12F)}));
+    CHECK(all_close(nn::binary_crossentropy(one<float>(1e-12F), one<float>(0)), {static_cast<double>(1e-12F)}));
   }
 
   TEST_CASE_TEMPLATE("softmax, its logarithm and categorical cross-entropy keep their digits", T, float, double) {
     for (const Row& at : softmax_rows) {
       CAPTURE(at.z);
       const Tensor<T> z{{T(at.z), 0, -1}};
-      CHECK(close(softmax(z), {at.p[0], at.p[1], at.p[2]}));
-      CHECK(close(log_softmax(z), {-at.loss[0], -at.loss[1], -at.loss[2]}));
-      CHECK(close(logsumexp(z - z(0, 0)), {at.loss[0]}, 2e3));  // z - z_0 is rounded
+      CHECK(all_close(softmax(z), {at.p[0], at.p[1], at.p[2]}));
+      CHECK(all_close(log_softmax(z), {-at.loss[0], -at.loss[1], -at.loss[2]}));
+      CHECK(all_close(logsumexp(z - z(0, 0)), {at.loss[0]}, 2e3));  // z - z_0 is rounded
       const auto J =
           jacobian([](const Tensor<T>& x) { return log_softmax(x); }, {.sweep = Sweep::reverse})(reshape(z, {3}));
       const auto forward =
@@ -223,23 +227,23 @@ TEST_SUITE("losses at their ends") {
         std::vector<double> slope{at.p[0], at.p[1], at.p[2]};
         slope[own] = -at.rest[own];
         const std::vector<double> loss{at.loss[own]};
-        CHECK(close(nn::categorical_crossentropy_from_logits(z, y), loss));
-        CHECK(close(nn::sparse_categorical_crossentropy_from_logits(z, label), loss));
-        CHECK(close(gradient(nn::categorical_crossentropy_from_logits, z, y), slope));
-        CHECK(close(gradient(nn::sparse_categorical_crossentropy_from_logits, z, label), slope));
-        CHECK(close(reshape(slice(-J.dense(), 0, k, k + 1), {3}), slope));
-        CHECK(close(reshape(slice(-forward.dense(), 0, k, k + 1), {3}), slope));
+        CHECK(all_close(nn::categorical_crossentropy_from_logits(z, y), loss));
+        CHECK(all_close(nn::sparse_categorical_crossentropy_from_logits(z, label), loss));
+        CHECK(all_close(gradient(nn::categorical_crossentropy_from_logits, z, y), slope));
+        CHECK(all_close(gradient(nn::sparse_categorical_crossentropy_from_logits, z, label), slope));
+        CHECK(all_close(reshape(slice(-J.dense(), 0, k, k + 1), {3}), slope));
+        CHECK(all_close(reshape(slice(-forward.dense(), 0, k, k + 1), {3}), slope));
         auto check = [&](const char* f, const char* c, const auto& target) {
           CAPTURE(f);
           CAPTURE(c);
-          for (OutputDelta way : exact_ways) CHECK(close(nn::output_delta(f, c, z, target, way), slope));
+          for (OutputDelta way : exact_ways) CHECK(all_close(nn::output_delta(f, c, z, target, way), slope));
           CHECK(equal(nn::output_delta(f, c, z, target, OutputDelta::vjp),
                       nn::output_delta(f, c, z, target, OutputDelta::closed_form)));
           for (OutputDelta way : ways) {
             CAPTURE(to_string(way));
-            CHECK(close(nn::detail::output_head<T>({f}, {c}, z, target, way, 1).loss, loss));
+            CHECK(all_close(nn::detail::output_head<T>({f}, {c}, z, target, way, 1).loss, loss));
           }
-          CHECK(close(nn::detail::output_loss<T>({f}, {c}, z, target).loss, loss));
+          CHECK(all_close(nn::detail::output_loss<T>({f}, {c}, z, target).loss, loss));
         };
         check("softmax", "categorical_crossentropy", y);
         check("softmax", "kl_divergence", y);
@@ -249,7 +253,7 @@ TEST_SUITE("losses at their ends") {
         // Through the softmax by itself, where its probability is a number.
         if (at.p[own] > 1e-30) {
           const auto by_hand = [&](const Tensor<T>& x) { return -sum(log(slice(softmax(x), 1, k, k + 1))); };
-          CHECK(close(grad(by_hand)(z), slope));
+          CHECK(all_close(grad(by_hand)(z), slope));
         }
       }
       // p_i (1 - p_i) on the diagonal of the Hessian, by both nestings.
@@ -275,8 +279,8 @@ TEST_SUITE("losses at their ends") {
       for (OutputDelta way : ways) {
         CAPTURE(to_string(way));
         const auto head = nn::detail::output_head<T>({f}, {c}, z, target, way, 1);
-        CHECK(close(head.loss, {static_cast<double>(few.loss(0))}));
-        if (way != OutputDelta::jacobian) CHECK(close(head.delta, spread(few.delta)));
+        CHECK(all_close(head.loss, {static_cast<double>(few.loss(0))}));
+        if (way != OutputDelta::jacobian) CHECK(all_close(head.delta, spread(few.delta)));
       }
     };
     check("softmax", "categorical_crossentropy", y, y2);
@@ -326,7 +330,7 @@ TEST_SUITE("losses at their ends") {
         if (i % 3 != 1) expected.mutable_data()[i] = T(1) / static_cast<T>(count);
       }
       CHECK(allclose(softmax(some), expected, 1e-6, 0));
-      CHECK(close(logsumexp(some), {1 + std::log(static_cast<double>(count))}));
+      CHECK(all_close(logsumexp(some), {1 + std::log(static_cast<double>(count))}));
       CHECK(allclose(grad([](const Tensor<T>& x) { return logsumexp(x); })(some), expected, 1e-6, 0));
       CHECK(allclose(grad([](const Tensor<T>& x) { return log_softmax(x)(0) * 0 + sum(logsumexp(x)); })(some), expected,
                      1e-6, 0));

@@ -114,11 +114,14 @@ Tensor<T> log_softmax_last(const Tensor<T>& x, const Where& where) {
 
 // ------------------------------------------------------------------------------------------------ logsumexp
 
-// Kept from the forward pass; where it is to be differentiated again, a function of x.
+// softmax(x), kept from the forward pass; recorded as such where it is to be differentiated again.
 template <class T>
 Tensor<T> slope_of_logsumexp(const Call& call) {
-  if (call.traced()) return softmax_last(call.operand<T>(0), call.where());
-  return Tensor<T>(share(call.attributes().constant));
+  Array* p = call.attributes().constant;
+  if (!call.traced()) return Tensor<T>(share(p));
+  const Tensor<T> x = call.operand<T>(0);
+  retain(p);
+  return Tensor<T>(record(softmax_primitive<T>, p, {&x.handle()}, call.where()));
 }
 template <class T>
 Handle logsumexp_pullback(const Call& call, std::size_t, const Handle& v) {
@@ -170,10 +173,11 @@ Tensor<T> log_softmax_product(const Tensor<T>& p, const Tensor<T>& v) {
   if (!p.handle().traced() && !v.handle().traced()) {
     return Tensor<T>(by_rows<T>(kernels::kernels<T>().log_softmax_product, *p.handle().array(), *v.handle().array()));
   }
-  // 1 - p, of the largest as the sum of the others.
+  // What the kernel does, to the bit.
   const Tensor<bool> above = p > 0.5;
-  const Tensor<T> rest = where(above, sum(where(above, 0.0, p), -1, keep_dims), 1.0 - p);
-  return mul0(v, rest) - mul0(sum(v, -1, keep_dims) - v, p);
+  auto total = [](const Tensor<T>& x) { return sum(x, -1, keep_dims); };
+  const Tensor<T> rest = total(where(above, 0.0, p)), others = total(where(above, 0.0, v));
+  return where(above, mul0(v, rest) - mul0(others, p), v - mul0(others + total(where(above, v, 0.0)), p));
 }
 template Tensor<float> log_softmax_product(const Tensor<float>&, const Tensor<float>&);
 template Tensor<double> log_softmax_product(const Tensor<double>&, const Tensor<double>&);
