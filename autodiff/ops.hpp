@@ -359,8 +359,8 @@ template <Real T>
 TAPEGRAD_EXPORT Tensor<T> cumsum(const Tensor<T>& x, int axis = -1, Where where = Where::here());
 
 // Along one axis, shifted by the maximum, so finite for every finite x. An element of -inf is no candidate: where there
-// are others it changes nothing, and has derivative 0. NaN, and +inf but in the value of logsumexp, make NaN of all that
-// is computed with them.
+// are others it changes nothing, and has derivative 0. NaN, and +inf but in the value of logsumexp, make NaN of all
+// that is computed with them.
 
 /// log(sum(exp(x))). -inf where all x are -inf, with derivative 0; +inf where one is +inf.
 template <Real T>

@@ -170,8 +170,7 @@ template <Real T>
 Tensor<T> CategoricalCrossentropy::operator()(const Tensor<T>& a, const Tensor<T>& y, Where line) const {
   require_same_shape(*this, a, y, line);
   const Tensor<T> target = detail::smooth_labels(y, label_smoothing, static_cast<double>(y.shape().back()), line);
-  const Tensor<T> terms =
-      from_logits ? mul0(target, log_softmax(a, -1, line), line) : target * finite_log(a, line);
+  const Tensor<T> terms = from_logits ? mul0(target, log_softmax(a, -1, line), line) : target * finite_log(a, line);
   return -sum(terms, -1, KeepDims::no, line);
 }
 

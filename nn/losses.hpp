@@ -79,8 +79,9 @@ LossKey key_of(const F& f) {
 //
 // Where a logarithm is taken of a probability, one below the smallest normal number (2.2e-308, float 1.2e-38) counts as
 // that number, with slope 0: 0 log 0 is 0, log 0 is -708 (float -87), and gradients stay finite. Inside (0, 1) nothing
-// is shifted. Where probabilities underflow, or round to 1, the forms from logits are right where these are only finite:
-// they keep their digits, value and slope, for any finite logits, and a logit of -inf whose target is 0 counts nothing.
+// is shifted. Where probabilities underflow, or round to 1, the forms from logits are right where these are only
+// finite: they keep their digits, value and slope, for any finite logits, and a logit of -inf whose target is 0 counts
+// nothing.
 
 /// "mse": mean_j (a_j - y_j)^2.
 struct TAPEGRAD_EXPORT MeanSquaredError {
@@ -176,10 +177,10 @@ inline constexpr CategoricalCrossentropy categorical_crossentropy_from_logits{.f
 
 /// "sparse_categorical_crossentropy": -log a_label, of probabilities a and labels (...). With from_logits (and then by
 /// the name "sparse_categorical_crossentropy_from_logits") -log_softmax(a)_label. label_smoothing as of
-/// categorical_crossentropy, of the label as a one-hot target. A row whose label is ignored_label, which need be none of
-/// 0..n-1, has the loss 0 and the gradient 0; a model takes the mean over the other rows, 0 where there are none, and
-/// its metrics leave such rows out. Throws ValueError for another label outside 0..n-1, and unless
-/// 0 <= label_smoothing <= 1.
+/// categorical_crossentropy, of the label as a one-hot target. A row whose label is ignored_label, which need be none
+/// of 0..n-1, has the loss 0 and the gradient 0; a model takes the mean over the other rows, 0 where there are none,
+/// and its metrics leave such rows out. Throws ValueError for another label outside 0..n-1, and unless 0 <=
+/// label_smoothing <= 1.
 struct TAPEGRAD_EXPORT SparseCategoricalCrossentropy {
   double label_smoothing = 0;
   bool from_logits = false;
@@ -196,7 +197,8 @@ inline constexpr SparseCategoricalCrossentropy sparse_categorical_crossentropy_f
 
 /// "binary_crossentropy": -mean_j (y_j log a_j + (1 - y_j) log(1 - a_j)), of probabilities a. With from_logits (and
 /// then by the name "binary_crossentropy_from_logits") mean_j (softplus(a_j) - y_j a_j), the same of sigmoid(a), finite
-/// for every finite a, and 0 at an infinite one that is right. label_smoothing s takes y (1 - s) + s / 2 for y. Throws ValueError unless 0 <= s <= 1.
+/// for every finite a, and 0 at an infinite one that is right. label_smoothing s takes y (1 - s) + s / 2 for y. Throws
+/// ValueError unless 0 <= s <= 1.
 struct TAPEGRAD_EXPORT BinaryCrossentropy {
   double label_smoothing = 0;
   bool from_logits = false;
@@ -259,8 +261,7 @@ class TAPEGRAD_EXPORT Loss {
   /// A built-in loss, or a function of (prediction, target), elementwise() included. One with a third argument,
   /// Where where = Where::here(), gets the user's line.
   template <class F>
-  requires(accepts<F>) Loss(const F& f)
-      : name_(detail::key_of(f).name), key_(detail::key_of(f)) {
+  requires(accepts<F>) Loss(const F& f) : name_(detail::key_of(f).name), key_(detail::key_of(f)) {
     const detail::WithLine call{detail::as_loss(f)};
     if constexpr (OfNumbers::accepts<detail::WithLine<F>>)
       of_numbers_ = OfNumbers(call);
@@ -300,7 +301,6 @@ TAPEGRAD_EXPORT const Loss* find_loss(std::string_view name);
 /// weight 0.
 template <Real T, class Y>
 TAPEGRAD_EXPORT Tensor<T> class_weights_of(const Tensor<Y>& targets, std::span<const double> weights,
-                                           std::optional<std::int64_t> ignored_label = {},
-                                           Where where = Where::here());
+                                           std::optional<std::int64_t> ignored_label = {}, Where where = Where::here());
 
 }  // namespace tapegrad::nn

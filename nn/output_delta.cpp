@@ -265,9 +265,8 @@ OutputHead<T> swept_head(const Activation& f, const Loss& c, const Tensor<T>& z,
   };
   if (way == OutputDelta::vjp && known) {
     head.prediction = f(z);
-    head.delta = grad([&](const Tensor<T>& traced) {
-      return total(keep(loss_from_logits(f.name(), c.key(), traced, y, where)));
-    })(z);
+    head.delta = grad(
+        [&](const Tensor<T>& traced) { return total(keep(loss_from_logits(f.name(), c.key(), traced, y, where))); })(z);
     return head;
   }
   auto loss = [&](const Tensor<T>& a, const Tensor<Y>& target) { return keep(c(a, target, where)); };

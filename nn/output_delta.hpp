@@ -21,8 +21,8 @@ namespace tapegrad::nn {
 
 /// How delta is found: the closed form of a known pair of activation and loss; one reverse sweep over C(f(z), y); or
 /// the Jacobian of f, as an object, applied to dC/da: J^T g without the matrix. `automatic` takes the closed form where
-/// there is one, else the sweep. The loss of a known pair is computed from z, and swept as such, so that closed form and
-/// sweep keep their digits where probabilities f(z) underflow or round to 1, and the loss reported is one number
+/// there is one, else the sweep. The loss of a known pair is computed from z, and swept as such, so that closed form
+/// and sweep keep their digits where probabilities f(z) underflow or round to 1, and the loss reported is one number
 /// whatever the way; dC/da, which the Jacobian is applied to, is a function of f(z) alone.
 enum class OutputDelta { automatic, closed_form, vjp, jacobian };
 /// "automatic", "closed_form", "vjp", "jacobian".

@@ -1,7 +1,7 @@
 // softmax, log_softmax, logsumexp along the last axis; another axis is exchanged with the last and back.
 //
-// s = softmax(x): J = diag(s) - s s^T (Bridle 1990). l = log_softmax(x): J = I - 1 s^T, not symmetric, with s from x and
-// not as exp(l), whose error grows with |l|. lse: J = s^T.
+// s = softmax(x): J = diag(s) - s s^T (Bridle 1990). l = log_softmax(x): J = I - 1 s^T, not symmetric, with s from x
+// and not as exp(l), whose error grows with |l|. lse: J = s^T.
 
 #include "softmax.hpp"
 
