@@ -277,6 +277,17 @@ Tensor<T> mul0(const Tensor<T>& a, const Tensor<T>& b, Where where = Where::here
   return detail::binary<ops::Mul0>(a, b, where);
 }
 inline Scalar mul0(const Scalar& a, const Scalar& b) { return detail::binary<ops::Mul0>(a, b); }
+/// x log(y); 0 where x is 0, for every y that is not NaN (as in SciPy): 0 log 0 = 0. The derivative by x is log(y), so
+/// -inf at y = 0, where 0 * inf is taken as 0 in the chain rule; that by y is x / y, and 0 at x = 0.
+template <Real T>
+Tensor<T> xlogy(const Tensor<T>& x, const std::type_identity_t<Operand<T>>& y) {
+  return detail::binary<ops::XLogY>(x, y.tensor(), y.where());
+}
+template <Real T>
+Tensor<T> xlogy(double x, const Tensor<T>& y, Where where = Where::here()) {
+  return xlogy(Tensor<T>(x), Operand<T>(y, where));
+}
+inline Scalar xlogy(const Scalar& x, const Scalar& y) { return detail::binary<ops::XLogY>(x, y); }
 
 /// a where the mask is true, b elsewhere; all three broadcast.
 template <Real T>
@@ -349,16 +360,26 @@ TAPEGRAD_EXPORT Tensor<std::int64_t> argmax(const Tensor<T>& x, int axis = -1, W
 template <Real T>
 TAPEGRAD_EXPORT Tensor<T> cumsum(const Tensor<T>& x, int axis = -1, Where where = Where::here());
 
-/// log(sum(exp(x))), shifted by the maximum, so finite for every finite x.
+// Along one axis, shifted by the maximum, so finite for every finite x. An element of -inf is no candidate: where there
+// are others it changes nothing, and has derivative 0. NaN, and +inf but in the value of logsumexp, make NaN of all
+// that is computed with them.
+
+/// log(sum(exp(x))). -inf where all x are -inf, with derivative 0; +inf where one is +inf.
 template <Real T>
 TAPEGRAD_EXPORT Tensor<T> logsumexp(const Tensor<T>& x, int axis = -1, KeepDims keep = KeepDims::no,
                                     Where where = Where::here());
-/// e^x / sum(e^x) along one axis, shifted by the maximum.
+/// e^x / sum(e^x). 0 where x is -inf, also where all are: nothing is chosen there, and the derivative is 0.
 template <Real T>
 TAPEGRAD_EXPORT Tensor<T> softmax(const Tensor<T>& x, int axis = -1, Where where = Where::here());
-/// log(softmax(x)), without underflow.
+/// log(softmax(x)), without underflow, and to the last digit where softmax(x) rounds to 1. -inf where x is -inf, also
+/// where all are.
 template <Real T>
 TAPEGRAD_EXPORT Tensor<T> log_softmax(const Tensor<T>& x, int axis = -1, Where where = Where::here());
+/// -sum(p log(p)), with 0 log 0 = 0 (Shannon 1948), of numbers p that need not sum to 1; NaN for a negative one. The
+/// derivative is -log(p) - 1, so +inf at 0.
+template <Real T>
+TAPEGRAD_EXPORT Tensor<T> entropy(const Tensor<T>& p, int axis = -1, KeepDims keep = KeepDims::no,
+                                  Where where = Where::here());
 
 // ------------------------------------------------------------------------------------------------------- shape
 

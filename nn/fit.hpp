@@ -60,7 +60,8 @@ struct FitOptions {
   /// The same for other examples: {{Xv, yv}}, or {{Xv, yv, weights}}.
   std::optional<ValidationData> validation_data = {};
   /// Which multiplies the loss of each example, (examples); what is reported is the sum of these over the number of
-  /// examples. Metrics do not see it.
+  /// examples. Metrics do not see it, but that examples of weight 0 are left out: nothing that stands in their targets,
+  /// a NaN or a label of no class, has any effect.
   RealTensor sample_weight = {};
   /// class_weight[k] multiplies the loss of each example of class k in training; see class_weights_of.
   std::vector<double> class_weight = {};

@@ -29,6 +29,17 @@ Tensor<T> detail::smooth_labels(const Tensor<T>& y, double s, double classes, co
 template Tensor<float> detail::smooth_labels(const Tensor<float>&, double, double, const Where&);
 template Tensor<double> detail::smooth_labels(const Tensor<double>&, double, double, const Where&);
 
+detail::Ignored detail::ignore(const Tensor<std::int64_t>& labels, std::int64_t ignored_label) {
+  Ignored out{labels, zeros<bool>(labels.shape())};
+  std::int64_t* label = out.labels.mutable_data();
+  bool* row = out.rows.mutable_data();
+  for (std::int64_t i = 0; i < labels.size(); ++i) {
+    row[i] = label[i] == ignored_label;
+    if (row[i]) label[i] = 0;
+  }
+  return out;
+}
+
 namespace {
 
 template <class Loss, Real T>
@@ -50,9 +61,9 @@ Tensor<T> finite_log(const Tensor<T>& p, const Where& line) {
   return log(maximum(p, {static_cast<double>(std::numeric_limits<T>::min())}), line);
 }
 
-/// x[..., labels[...]].
+/// Throws unless labels are one class of x for each row.
 template <class Loss, Real T>
-Tensor<T> pick(const Loss& loss, const Tensor<T>& x, const Tensor<std::int64_t>& labels, const Where& line) {
+void require_labels(const Loss& loss, const Tensor<T>& x, const Tensor<std::int64_t>& labels, const Where& line) {
   const Shape& shape = x.shape();
   if (shape.rank() == 0 || !(labels.shape() == shape.prefix(shape.rank() - 1))) {
     throw ShapeError(std::string(loss.name()) + to_string(line) + ": the prediction is " + to_string(shape) +
@@ -65,6 +76,11 @@ Tensor<T> pick(const Loss& loss, const Tensor<T>& x, const Tensor<std::int64_t>&
                        " is out of range 0.." + std::to_string(shape.back() - 1));
     }
   }
+}
+
+/// x[..., labels[...]].
+template <Real T>
+Tensor<T> pick(const Tensor<T>& x, const Tensor<std::int64_t>& labels, const Where& line) {
   const Tensor<std::int64_t> column = reshape(labels, labels.shape().concat({1}), line);
   return reshape(take_along(x, column, line), labels.shape(), line);
 }
@@ -146,31 +162,57 @@ Tensor<T> SquaredHinge::operator()(const Tensor<T>& a, const Tensor<T>& y, Where
 template <Real T>
 Tensor<T> CategoricalHinge::operator()(const Tensor<T>& a, const Tensor<T>& y, Where line) const {
   require_same_shape(*this, a, y, line);
-  const Tensor<T> wrong = max((1.0 - y) * a, -1, KeepDims::no, line);
-  return relu(wrong - sum(y * a, -1, KeepDims::no, line) + 1.0, line);
+  const Tensor<T> wrong = max(mul0(1.0 - y, a, line), -1, KeepDims::no, line);
+  return relu(wrong - sum(mul0(y, a, line), -1, KeepDims::no, line) + 1.0, line);
 }
 
 template <Real T>
 Tensor<T> CategoricalCrossentropy::operator()(const Tensor<T>& a, const Tensor<T>& y, Where line) const {
   require_same_shape(*this, a, y, line);
-  const Tensor<T> log_a = from_logits ? log_softmax(a, -1, line) : finite_log(a, line);
   const Tensor<T> target = detail::smooth_labels(y, label_smoothing, static_cast<double>(y.shape().back()), line);
-  return -sum(target * log_a, -1, KeepDims::no, line);
+  const Tensor<T> terms = from_logits ? mul0(target, log_softmax(a, -1, line), line) : target * finite_log(a, line);
+  return -sum(terms, -1, KeepDims::no, line);
 }
 
 template <Real T>
 Tensor<T> SparseCategoricalCrossentropy::operator()(const Tensor<T>& a, const Tensor<std::int64_t>& labels,
                                                     Where line) const {
-  if (from_logits) return -pick(*this, log_softmax(a, -1, line), labels, line);
-  return -finite_log(pick(*this, a, labels, line), line);
+  if (ignored_label) {
+    SparseCategoricalCrossentropy of_all = *this;
+    of_all.ignored_label.reset();
+    const detail::Ignored ignored = detail::ignore(labels, *ignored_label);
+    return where(ignored.rows, 0.0, of_all(a, ignored.labels, line), line);
+  }
+  require_labels(*this, a, labels, line);
+  if (label_smoothing != 0) {
+    const CategoricalCrossentropy dense{.label_smoothing = label_smoothing, .from_logits = from_logits};
+    return dense(a, one_hot<T>(labels, a.shape().back(), line), line);
+  }
+  if (from_logits) return -pick(log_softmax(a, -1, line), labels, line);
+  return -finite_log(pick(a, labels, line), line);
 }
 
 template <Real T>
 Tensor<T> BinaryCrossentropy::operator()(const Tensor<T>& a, const Tensor<T>& y, Where line) const {
-  require_same_shape(*this, a, y, line);
   const Tensor<T> target = detail::smooth_labels(y, label_smoothing, 2, line);
-  if (from_logits) return mean(softplus(a, line) - target * a, -1, KeepDims::no, line);
-  return -mean(target * finite_log(a, line) + (1.0 - target) * finite_log(1.0 - a, line), -1, KeepDims::no, line);
+  if (from_logits) {
+    // softplus(z) - y z, of the smaller of softplus(z) and softplus(-z), so that nothing cancels and each side is as
+    // precise as the other.
+    static const auto of_logits = elementwise(
+        [](auto z, auto t) {
+          const auto lost = select(z > 0, mul0(1 - t, z), mul0(t, -z));
+          return lost + softplus(select(z > 0, -z, z));
+        },
+        name());
+    return mean_of(*this, of_logits, a, target, line);
+  }
+  static const auto of_probabilities = elementwise(
+      [](auto p, auto t, auto least) {
+        const auto log_not = select(p < 0.5, log1p(-minimum(p, 0.5)), log(maximum(1 - p, least)));
+        return -(t * log(maximum(p, least)) + (1 - t) * log_not);
+      },
+      name());
+  return mean_of(*this, of_probabilities, a, target, line, static_cast<double>(std::numeric_limits<T>::min()));
 }
 
 template <Real T>
@@ -319,7 +361,8 @@ template TAPEGRAD_EXPORT LossOf<double, std::int64_t> Loss::operator();
 // ------------------------------------------------------------------------------------------------- weights
 
 template <Real T, class Y>
-Tensor<T> class_weights_of(const Tensor<Y>& targets, std::span<const double> weights, Where where) {
+Tensor<T> class_weights_of(const Tensor<Y>& targets, std::span<const double> weights,
+                           std::optional<std::int64_t> ignored_label, Where where) {
   const Shape& shape = targets.shape();
   const auto classes = static_cast<std::int64_t>(weights.size());
   const bool of_rows = shape.rank() == 2 && shape[1] > 1;
@@ -341,6 +384,9 @@ Tensor<T> class_weights_of(const Tensor<Y>& targets, std::span<const double> wei
   };
   std::vector<T> out(static_cast<std::size_t>(shape[0]));
   for (std::int64_t i = 0; i < shape[0]; ++i) {
+    if constexpr (std::is_same_v<Y, std::int64_t>) {
+      if (targets.data()[i] == ignored_label) continue;
+    }
     const double k = class_of(i);
     if (!(k >= 0 && k < static_cast<double>(classes)) || k != std::floor(k)) {
       std::ostringstream message;
@@ -353,7 +399,7 @@ Tensor<T> class_weights_of(const Tensor<Y>& targets, std::span<const double> wei
   return Tensor<T>({shape[0]}, out);
 }
 template <class T, class Y = T>
-using WeightsOf = Tensor<T>(const Tensor<Y>&, std::span<const double>, Where);
+using WeightsOf = Tensor<T>(const Tensor<Y>&, std::span<const double>, std::optional<std::int64_t>, Where);
 template TAPEGRAD_EXPORT WeightsOf<float> class_weights_of;
 template TAPEGRAD_EXPORT WeightsOf<double> class_weights_of;
 template TAPEGRAD_EXPORT WeightsOf<float, std::int64_t> class_weights_of;

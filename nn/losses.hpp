@@ -13,6 +13,7 @@
 //     model.compile({.loss = elementwise([](auto a, auto y) { return square(a - y) * square(a); })});
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -32,6 +33,13 @@ TAPEGRAD_EXPORT void require_same_shapes(const char* loss, const Shape& predicti
 template <Real T>
 TAPEGRAD_EXPORT Tensor<T> smooth_labels(const Tensor<T>& y, double s, double classes, const Where& line);
 
+/// Labels with 0 in place of the ignored one, and where that stood.
+struct Ignored {
+  Tensor<std::int64_t> labels;
+  Tensor<bool> rows = {};
+};
+TAPEGRAD_EXPORT Ignored ignore(const Tensor<std::int64_t>& labels, std::int64_t ignored_label);
+
 /// A loss as it is called: an elementwise function becomes its sum over the last axis.
 template <class F>
 const F& as_loss(const F& f) {
@@ -48,6 +56,7 @@ inline auto as_loss(const Elementwise<2>& f) {
 struct LossKey {
   std::string_view name = "custom";
   double label_smoothing = 0;
+  std::optional<std::int64_t> ignored_label = {};
 };
 template <class F>
 LossKey key_of(const F& f) {
@@ -55,6 +64,7 @@ LossKey key_of(const F& f) {
   if constexpr (is_builtin<F>) {
     key.name = f.name();
     if constexpr (requires { f.label_smoothing; }) key.label_smoothing = f.label_smoothing;
+    if constexpr (requires { f.ignored_label; }) key.ignored_label = f.ignored_label;
   }
   return key;
 }
@@ -67,9 +77,11 @@ LossKey key_of(const F& f) {
 // that Keras divides probabilities by their sum and cuts them off at 1e-7, and takes hinge targets of 0 for -1 only
 // where all are 0 or 1.
 //
-// Where a logarithm is taken, a probability below the smallest normal number (2.2e-308, float 1.2e-38) counts as that
-// number, with slope 0: 0 log 0 is 0, log 0 is -708 (float -87), and gradients stay finite. Inside (0, 1) nothing is
-// shifted. Where probabilities underflow, the form from logits is right where this one is only finite.
+// Where a logarithm is taken of a probability, one below the smallest normal number (2.2e-308, float 1.2e-38) counts as
+// that number, with slope 0: 0 log 0 is 0, log 0 is -708 (float -87), and gradients stay finite. Inside (0, 1) nothing
+// is shifted. Where probabilities underflow, or round to 1, the forms from logits are right where these are only
+// finite: they keep their digits, value and slope, for any finite logits, and a logit of -inf whose target is 0 counts
+// nothing.
 
 /// "mse": mean_j (a_j - y_j)^2.
 struct TAPEGRAD_EXPORT MeanSquaredError {
@@ -164,10 +176,15 @@ inline constexpr CategoricalCrossentropy categorical_crossentropy;
 inline constexpr CategoricalCrossentropy categorical_crossentropy_from_logits{.from_logits = true};
 
 /// "sparse_categorical_crossentropy": -log a_label, of probabilities a and labels (...). With from_logits (and then by
-/// the name "sparse_categorical_crossentropy_from_logits") -log_softmax(a)_label. Throws ValueError for a label outside
-/// 0..n-1.
+/// the name "sparse_categorical_crossentropy_from_logits") -log_softmax(a)_label. label_smoothing as of
+/// categorical_crossentropy, of the label as a one-hot target. A row whose label is ignored_label, which need be none
+/// of 0..n-1, has the loss 0 and the gradient 0; a model takes the mean over the other rows, 0 where there are none,
+/// and its metrics leave such rows out. Throws ValueError for another label outside 0..n-1, and unless 0 <=
+/// label_smoothing <= 1.
 struct TAPEGRAD_EXPORT SparseCategoricalCrossentropy {
+  double label_smoothing = 0;
   bool from_logits = false;
+  std::optional<std::int64_t> ignored_label = {};
   constexpr const char* name() const {
     return from_logits ? "sparse_categorical_crossentropy_from_logits" : "sparse_categorical_crossentropy";
   }
@@ -180,7 +197,8 @@ inline constexpr SparseCategoricalCrossentropy sparse_categorical_crossentropy_f
 
 /// "binary_crossentropy": -mean_j (y_j log a_j + (1 - y_j) log(1 - a_j)), of probabilities a. With from_logits (and
 /// then by the name "binary_crossentropy_from_logits") mean_j (softplus(a_j) - y_j a_j), the same of sigmoid(a), finite
-/// for every finite a. label_smoothing s takes y (1 - s) + s / 2 for y. Throws ValueError unless 0 <= s <= 1.
+/// for every finite a, and 0 at an infinite one that is right. label_smoothing s takes y (1 - s) + s / 2 for y. Throws
+/// ValueError unless 0 <= s <= 1.
 struct TAPEGRAD_EXPORT BinaryCrossentropy {
   double label_smoothing = 0;
   bool from_logits = false;
@@ -243,8 +261,7 @@ class TAPEGRAD_EXPORT Loss {
   /// A built-in loss, or a function of (prediction, target), elementwise() included. One with a third argument,
   /// Where where = Where::here(), gets the user's line.
   template <class F>
-  requires(accepts<F>) Loss(const F& f)
-      : name_(detail::key_of(f).name), label_smoothing_(detail::key_of(f).label_smoothing) {
+  requires(accepts<F>) Loss(const F& f) : name_(detail::key_of(f).name), key_(detail::key_of(f)) {
     const detail::WithLine call{detail::as_loss(f)};
     if constexpr (OfNumbers::accepts<detail::WithLine<F>>)
       of_numbers_ = OfNumbers(call);
@@ -259,11 +276,11 @@ class TAPEGRAD_EXPORT Loss {
   /// The name of a built-in loss; "custom" for a function, empty for none.
   const std::string& name() const { return name_; }
   /// What a closed form knows it by.
-  detail::LossKey key() const { return {name_, label_smoothing_}; }
+  detail::LossKey key() const { return {name_, key_.label_smoothing, key_.ignored_label}; }
 
  private:
   std::string name_;
-  double label_smoothing_ = 0;
+  detail::LossKey key_;  // but for its name
   OfNumbers of_numbers_;
   OfLabels of_labels_;
 };
@@ -280,9 +297,10 @@ TAPEGRAD_EXPORT const Loss* find_loss(std::string_view name);
 /// The weight of each example, (batch), by the class of its target: weights[k] for class k. Targets are labels (batch),
 /// also as numbers (batch) or (batch, 1), or one row per example, (batch, n), whose class is the first largest element.
 /// Throws ShapeError when the targets have another shape or another number of classes than there are weights,
-/// ValueError for a class without a weight, or a weight that is negative or not finite in T.
+/// ValueError for a class without a weight, or a weight that is negative or not finite in T. An ignored label has the
+/// weight 0.
 template <Real T, class Y>
 TAPEGRAD_EXPORT Tensor<T> class_weights_of(const Tensor<Y>& targets, std::span<const double> weights,
-                                           Where where = Where::here());
+                                           std::optional<std::int64_t> ignored_label = {}, Where where = Where::here());
 
 }  // namespace tapegrad::nn

@@ -26,17 +26,17 @@ std::int64_t decide(const T* row, std::int64_t columns, double threshold) {
   return std::max_element(row, row + columns) - row;
 }
 
-/// The class of each row, -1 for none.
+/// The class of each row that counts, -1 for none.
 struct Classes {
   std::int64_t columns = 0;
-  detail::PoolVector<std::int64_t> predicted = {}, actual = {};
+  detail::PoolVector<std::int64_t> predicted = {}, actual = {}, rows = {};
 
   std::int64_t count() const { return std::max<std::int64_t>(columns, 2); }
 };
 
 template <Real T, class Y>
 Classes classes_of(const std::string& metric, const Tensor<T>& a, const Tensor<Y>& y, double threshold,
-                   const Where& where) {
+                   std::optional<std::int64_t> ignored_label, const Where& where) {
   constexpr bool of_labels = std::is_same_v<Y, std::int64_t>;
   const Shape& shape = a.shape();
   if (shape.rank() != 2 || shape.count() == 0 || !(y.shape() == (of_labels ? shape.prefix(1) : shape))) {
@@ -47,6 +47,10 @@ Classes classes_of(const std::string& metric, const Tensor<T>& a, const Tensor<Y
   const T* predictions = tapegrad::detail::elements_of(a);
   const Y* targets = tapegrad::detail::elements_of(y);
   for (std::int64_t i = 0; i < shape[0]; ++i) {
+    if constexpr (of_labels) {
+      if (targets[i] == ignored_label) continue;
+    }
+    classes.rows.push_back(i);
     classes.predicted.push_back(decide(predictions + i * shape[1], shape[1], threshold));
     if constexpr (!of_labels) {
       classes.actual.push_back(decide(targets + i * shape[1], shape[1], 0.5));
@@ -100,12 +104,12 @@ void require_numbers(const Metric& metric, const Tensor<T>& a, const Tensor<T>& 
 
 template <Real T, class Y>
 double Accuracy::operator()(const Tensor<T>& a, const Tensor<Y>& y, Where where) const {
-  const Classes classes = classes_of(name(), a, y, threshold, where);
+  const Classes classes = classes_of(name(), a, y, threshold, ignored_label, where);
   std::int64_t right = 0;
   for (std::size_t i = 0; i < classes.actual.size(); ++i) {
     if (classes.predicted[i] >= 0 && classes.predicted[i] == classes.actual[i]) ++right;
   }
-  return fraction(right, a.shape()[0]);
+  return fraction(right, static_cast<std::int64_t>(classes.actual.size()));
 }
 
 template <Real T, class Y>
@@ -115,7 +119,7 @@ double BinaryAccuracy::operator()(const Tensor<T>& a, const Tensor<Y>& y, Where 
       throw_shapes(name(), a.shape(), y.shape(), "labels with one column; of several, accuracy takes the largest",
                    where);
     }
-    return Accuracy{.threshold = threshold}(a, y, where);
+    return Accuracy{.threshold = threshold, .ignored_label = ignored_label}(a, y, where);
   } else {
     require_numbers(*this, a, y, where);
     return Accuracy{.threshold = threshold}(reshape(a, {-1, 1}, where), reshape(y, {-1, 1}, where), where);
@@ -125,43 +129,44 @@ double BinaryAccuracy::operator()(const Tensor<T>& a, const Tensor<Y>& y, Where 
 template <Real T, class Y>
 double TopK::operator()(const Tensor<T>& a, const Tensor<Y>& y, Where where) const {
   if (k < 1) throw ValueError("TopK" + to_string(where) + ": k is " + std::to_string(k) + ", not >= 1");
-  const Classes classes = classes_of(name(), a, y, 0.5, where);
+  const Classes classes = classes_of(name(), a, y, 0.5, ignored_label, where);
   if (classes.columns < 2) throw_shapes(name(), a.shape(), y.shape(), "(batch, n) with n > 1", where);
   const T* predictions = tapegrad::detail::elements_of(a);
   std::int64_t right = 0;
   for (std::size_t i = 0; i < classes.actual.size(); ++i) {
     if (classes.predicted[i] < 0 || classes.actual[i] < 0) continue;
-    const T* row = predictions + static_cast<std::int64_t>(i) * classes.columns;
+    const T* row = predictions + classes.rows[i] * classes.columns;
     const T own = row[classes.actual[i]];
     if (std::count_if(row, row + classes.columns, [own](T p) { return p > own; }) < k) ++right;
   }
-  return fraction(right, a.shape()[0]);
+  return fraction(right, static_cast<std::int64_t>(classes.actual.size()));
 }
 
 template <Real T, class Y>
 double Precision::operator()(const Tensor<T>& a, const Tensor<Y>& y, Where where) const {
   return macro_average(
-      classes_of(name(), a, y, threshold, where),
+      classes_of(name(), a, y, threshold, ignored_label, where),
       [](std::int64_t right, std::int64_t predicted, std::int64_t) { return fraction(right, predicted); });
 }
 
 template <Real T, class Y>
 double Recall::operator()(const Tensor<T>& a, const Tensor<Y>& y, Where where) const {
-  return macro_average(classes_of(name(), a, y, threshold, where),
+  return macro_average(classes_of(name(), a, y, threshold, ignored_label, where),
                        [](std::int64_t right, std::int64_t, std::int64_t actual) { return fraction(right, actual); });
 }
 
 template <Real T, class Y>
 double F1::operator()(const Tensor<T>& a, const Tensor<Y>& y, Where where) const {
-  return macro_average(classes_of(name(), a, y, threshold, where),
+  return macro_average(classes_of(name(), a, y, threshold, ignored_label, where),
                        [](std::int64_t right, std::int64_t predicted, std::int64_t actual) {
                          return fraction(2 * right, predicted + actual);
                        });
 }
 
 template <Real T, class Y>
-Tensor<std::int64_t> confusion_matrix(const Tensor<T>& a, const Tensor<Y>& y, double threshold, Where where) {
-  const Classes classes = classes_of("confusion_matrix", a, y, threshold, where);
+Tensor<std::int64_t> confusion_matrix(const Tensor<T>& a, const Tensor<Y>& y, double threshold,
+                                      std::optional<std::int64_t> ignored_label, Where where) {
+  const Classes classes = classes_of("confusion_matrix", a, y, threshold, ignored_label, where);
   Tensor<std::int64_t> counts = zeros<std::int64_t>({classes.count(), classes.count()});
   std::int64_t* out = counts.mutable_data();
   for (std::size_t i = 0; i < classes.actual.size(); ++i) {
@@ -236,7 +241,7 @@ template MetricOf<float, float> R2::operator();
 template MetricOf<double, double> R2::operator();
 
 template <class T, class Y>
-using CountsOf = Tensor<std::int64_t>(const Tensor<T>&, const Tensor<Y>&, double, Where);
+using CountsOf = Tensor<std::int64_t>(const Tensor<T>&, const Tensor<Y>&, double, std::optional<std::int64_t>, Where);
 template TAPEGRAD_EXPORT CountsOf<float, float> confusion_matrix;
 template TAPEGRAD_EXPORT CountsOf<double, double> confusion_matrix;
 template TAPEGRAD_EXPORT CountsOf<float, std::int64_t> confusion_matrix;

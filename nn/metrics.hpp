@@ -10,6 +10,7 @@
 // over the examples.
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <type_traits>
 
@@ -22,13 +23,15 @@ namespace tapegrad::nn {
 // Of classes. Predictions are (batch, n); targets (batch, n), one-hot or the like, or labels (batch). The class of a
 // row is its first largest element; with one column it is 1 where the probability is above the threshold, and 0
 // elsewhere; of a logit, as binary_crossentropy_from_logits takes it, the threshold of probability 1/2 is 0. A
-// prediction with a NaN is of no class, and never right. Throws ShapeError for other shapes or no rows,
+// prediction with a NaN is of no class, and never right. A row whose label is ignored_label does not count; where none
+// does, the metric is 0. Throws ShapeError for other shapes or no rows,
 // ValueError for a label outside 0..n-1.
 
 /// "accuracy", also "categorical_accuracy" and "sparse_categorical_accuracy": the fraction of rows whose class is the
 /// target's.
 struct TAPEGRAD_EXPORT Accuracy {
   double threshold = 0.5;
+  std::optional<std::int64_t> ignored_label = {};
 
   constexpr const char* name() const { return "accuracy"; }
   using Tag = detail::Builtin;
@@ -41,6 +44,7 @@ inline constexpr Accuracy accuracy;
 /// own. Labels go with one column.
 struct TAPEGRAD_EXPORT BinaryAccuracy {
   double threshold = 0.5;
+  std::optional<std::int64_t> ignored_label = {};
 
   constexpr const char* name() const { return "binary_accuracy"; }
   using Tag = detail::Builtin;
@@ -54,6 +58,7 @@ inline constexpr BinaryAccuracy binary_accuracy;
 /// are all right, where accuracy takes the first of them. Throws ValueError unless k >= 1.
 struct TAPEGRAD_EXPORT TopK {
   std::int64_t k = 5;
+  std::optional<std::int64_t> ignored_label = {};
 
   std::string name() const { return "top_" + std::to_string(k) + "_accuracy"; }
   using Tag = detail::Builtin;
@@ -67,6 +72,7 @@ struct TAPEGRAD_EXPORT TopK {
 /// "precision": the fraction of what is predicted as a class that is of it.
 struct TAPEGRAD_EXPORT Precision {
   double threshold = 0.5;
+  std::optional<std::int64_t> ignored_label = {};
 
   constexpr const char* name() const { return "precision"; }
   using Tag = detail::Builtin;
@@ -78,6 +84,7 @@ inline constexpr Precision precision;
 /// "recall": the fraction of what is of a class that is predicted as it.
 struct TAPEGRAD_EXPORT Recall {
   double threshold = 0.5;
+  std::optional<std::int64_t> ignored_label = {};
 
   constexpr const char* name() const { return "recall"; }
   using Tag = detail::Builtin;
@@ -89,6 +96,7 @@ inline constexpr Recall recall;
 /// "f1": the harmonic mean of precision and recall of a class.
 struct TAPEGRAD_EXPORT F1 {
   double threshold = 0.5;
+  std::optional<std::int64_t> ignored_label = {};
 
   constexpr const char* name() const { return "f1"; }
   using Tag = detail::Builtin;
@@ -98,9 +106,10 @@ struct TAPEGRAD_EXPORT F1 {
 inline constexpr F1 f1;
 
 /// How many examples of class i (row) were predicted as class j (column), (n, n), or (2, 2) for one column. Predictions
-/// with a NaN stand in no column. astype<double> makes a matrix for heat_map.
+/// with a NaN stand in no column, rows with the ignored label nowhere. astype<double> makes a matrix for heat_map.
 template <Real T, class Y>
 TAPEGRAD_EXPORT Tensor<std::int64_t> confusion_matrix(const Tensor<T>& a, const Tensor<Y>& y, double threshold = 0.5,
+                                                      std::optional<std::int64_t> ignored_label = {},
                                                       Where where = Where::here());
 
 // Of numbers. Throws ShapeError when the shapes differ, or over no elements.

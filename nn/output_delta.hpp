@@ -21,7 +21,9 @@ namespace tapegrad::nn {
 
 /// How delta is found: the closed form of a known pair of activation and loss; one reverse sweep over C(f(z), y); or
 /// the Jacobian of f, as an object, applied to dC/da: J^T g without the matrix. `automatic` takes the closed form where
-/// there is one, else the sweep.
+/// there is one, else the sweep. The loss of a known pair is computed from z, and swept as such, so that closed form
+/// and sweep keep their digits where probabilities f(z) underflow or round to 1, and the loss reported is one number
+/// whatever the way; dC/da, which the Jacobian is applied to, is a function of f(z) alone.
 enum class OutputDelta { automatic, closed_form, vjp, jacobian };
 /// "automatic", "closed_form", "vjp", "jacobian".
 TAPEGRAD_EXPORT std::string to_string(OutputDelta way);
@@ -30,11 +32,16 @@ namespace detail {
 
 /// What the last layer's logits z give: the prediction a = f(z), C(a, y) (per example, or a scalar), and the derivative
 /// by z of the sum of C, times `scale` where C is per example. With weights (batch) the loss of each example is
-/// multiplied by its own, and so is its row of delta; without any (a tensor without a value) none is.
+/// multiplied by its own, and so is its row of delta; without any (a tensor without a value) none is. A row of weight 0
+/// has loss and delta 0, whatever stands in it; its prediction is not to be used.
 template <Real T>
 struct OutputHead {
-  Tensor<T> prediction, loss, delta;
+  Tensor<T> prediction = {}, loss = {}, delta = {};
 };
+
+/// For each row its own index, or for one of weight 0 that of the first row that counts; nothing where none does.
+template <Real T>
+TAPEGRAD_EXPORT Tensor<std::int64_t> stand_ins(const Tensor<T>& weights);
 
 /// True when the pair has a closed form.
 TAPEGRAD_EXPORT bool is_known_pair(std::string_view activation, std::string_view loss);
@@ -45,6 +52,11 @@ template <Real T, class Y>
 TAPEGRAD_EXPORT OutputHead<T> closed_form_head(std::string_view activation, const LossKey& loss, const Tensor<T>& z,
                                                const Tensor<Y>& y, double scale = 1, const Tensor<T>& weights = {},
                                                const Where& where = {});
+
+/// C(f(z), y) of a known pair, computed from z.
+template <Real T, class Y>
+TAPEGRAD_EXPORT Tensor<T> loss_from_logits(std::string_view activation, const LossKey& loss, const Tensor<T>& z,
+                                           const Tensor<Y>& y, const Where& where);
 
 inline Activation as_function(std::string_view name, Activation*) { return Activation(std::string(name)); }
 inline Loss as_function(std::string_view name, Loss*) { return Loss(std::string(name)); }
@@ -80,6 +92,11 @@ Tensor<T> delta_by_sweep(const F& f, const C& c, const Tensor<T>& z, const Tenso
   return grad([&](const Tensor<T>& traced) { return total(c(f(traced), y)); })(z);
 }
 
+/// The same of a known pair.
+template <Real T, class Y>
+TAPEGRAD_EXPORT Tensor<T> known_delta_by_sweep(std::string_view activation, const LossKey& loss, const Tensor<T>& z,
+                                               const Tensor<Y>& y, const Where& where);
+
 template <class F, class C, Real T, class Y>
 Tensor<T> delta_by_jacobian(const F& f, const C& c, const Tensor<T>& z, const Tensor<Y>& y, bool mixes_rows) {
   const auto J = mixes_rows || z.rank() != 2 ? jacobian(f)(z) : batch_jacobian(f)(z);
@@ -111,15 +128,12 @@ Tensor<T> output_delta(const F& f, const C& c, const Tensor<T>& z, const Tensor<
     case OutputDelta::jacobian:
       return detail::delta_by_jacobian(activation, at_line, z, y, detail::may_mix_rows(activation));
     default:
+      if (detail::is_known_pair(f_name, key.name)) return detail::known_delta_by_sweep(f_name, key, z, y, where);
       return detail::delta_by_sweep(activation, at_line, z, y);
   }
 }
 
 namespace detail {
-
-/// The losses of examples times their weights, if there are any. Throws as output_head does.
-template <Real T>
-Tensor<T> weighted(const Tensor<T>& losses, const Tensor<T>& weights, const Where& where);
 
 /// Prediction, loss and delta in a training step, from one evaluation of f and C. Throws ShapeError unless there is a
 /// weight for each loss of an example, ValueError for weights of a scalar loss.
@@ -127,6 +141,10 @@ template <Real T, class Y>
 TAPEGRAD_EXPORT OutputHead<T> output_head(const Activation& f, const Loss& c, const Tensor<T>& z, const Tensor<Y>& y,
                                           OutputDelta way, double scale, const Tensor<T>& weights = {},
                                           const Where& where = {});
+/// The same without delta.
+template <Real T, class Y>
+TAPEGRAD_EXPORT OutputHead<T> output_loss(const Activation& f, const Loss& c, const Tensor<T>& z, const Tensor<Y>& y,
+                                          const Tensor<T>& weights = {}, const Where& where = {});
 
 }  // namespace detail
 }  // namespace tapegrad::nn

@@ -16,7 +16,8 @@ namespace detail {
 
 template <Real T>
 struct BatchResult {
-  double loss = 0;  // the mean
+  double loss = 0;      // the mean
+  double examples = 0;  // that it is over
   Tensor<T> prediction;
 };
 
@@ -80,15 +81,65 @@ Parts<T, Y> split(const Dataset<T, Y>& all, const FitOptions& options, const Whe
   return {all.rows(0, training, where), all.rows(training, all.size(), where)};
 }
 
+template <class Y>
+bool is_ignored(const Y& target, const std::optional<std::int64_t>& ignored_label) {
+  if constexpr (std::is_same_v<Y, std::int64_t>)
+    return target == ignored_label;
+  else
+    return false;
+}
+
+/// How many examples have a label that is not ignored.
+template <class Y>
+std::int64_t counted(const Tensor<Y>& targets, const Loss& loss) {
+  const std::optional<std::int64_t> ignored_label = loss.key().ignored_label;
+  if (!ignored_label) return targets.shape()[0];
+  const auto view = targets.elements_view();
+  return std::count_if(view.begin(), view.end(), [&](const Y& y) { return !is_ignored(y, ignored_label); });
+}
+
+/// Puts loss and number of examples of a batch into its result; the mean of none is 0.
 template <Real T, class Y>
-double mean_loss(const detail::OutputHead<T>& head, const Dataset<T, Y>& batch, const Where& where) {
-  if (head.loss.rank() == 0) return static_cast<double>(head.loss.item(where));
+void put_mean_loss(detail::BatchResult<T>& result, const detail::OutputHead<T>& head, const Dataset<T, Y>& batch,
+                   const Loss& loss, const Where& where) {
+  result.examples = static_cast<double>(counted(batch.y, loss));
+  if (head.loss.rank() == 0) {
+    result.loss = static_cast<double>(head.loss.item(where));
+    return;
+  }
   if (!(head.loss.shape() == Shape{batch.size()})) {
     throw ShapeError("the loss gave " + to_string(head.loss.shape()) + " for a batch of " +
                      std::to_string(batch.size()) + to_string(where) + "; a loss gives one value per example, (" +
                      std::to_string(batch.size()) + "), or a scalar");
   }
-  return static_cast<double>(mean(head.loss).item(where));
+  // The rest are 0.
+  result.loss = static_cast<double>(sum(head.loss).item(where)) / std::max(result.examples, 1.0);
+}
+
+/// The metrics of the examples that count: neither of weight 0 nor of the ignored label. Where none does, they are 0.
+template <Real T, class Y>
+void put_metrics(Logs& logs, const CompileOptions& options, const Tensor<T>& prediction, const Tensor<Y>& targets,
+                 const Tensor<T>& weights, const Where& where) {
+  if (options.metrics.empty()) return;
+  const std::optional<std::int64_t> ignored_label = options.loss.key().ignored_label;
+  const std::int64_t size = targets.shape()[0];
+  auto counts = [&](std::int64_t i) {
+    return !(weights.handle() && weights.data()[i] == 0) && !is_ignored(targets.data()[i], ignored_label);
+  };
+  detail::PoolVector<std::int64_t> rows;
+  if (ignored_label || weights.handle()) {
+    for (std::int64_t i = 0; i < size; ++i) {
+      if (counts(i)) rows.push_back(i);
+    }
+  }
+  if ((!ignored_label && !weights.handle()) || static_cast<std::int64_t>(rows.size()) == size) {
+    for (const Metric& metric : options.metrics) logs[metric.name()] = metric(prediction, targets, where);
+    return;
+  }
+  const Tensor<std::int64_t> kept({static_cast<std::int64_t>(rows.size())}, rows);
+  const Tensor<T> a = take(prediction, kept, 0, where);
+  const Tensor<Y> y = take(targets, kept, 0, where);
+  for (const Metric& metric : options.metrics) logs[metric.name()] = rows.empty() ? 0 : metric(a, y, where);
 }
 
 }  // namespace
@@ -97,17 +148,12 @@ template <Real T>
 template <class Y>
 detail::BatchResult<T> Sequential<T>::evaluate_batch(const Dataset<T, Y>& batch, const char* caller,
                                                      const Where& where) const {
-  const OutputDelta way = output_delta_used(where);
-  const Activation& activation = layers_.back().activation();
   const Tensor<T> z = run_plain(batch.x, true, caller, where);
-  detail::OutputHead<T> head;
-  if (way == OutputDelta::closed_form) {
-    head = detail::output_head(activation, options_.loss, z, batch.y, way, 1, batch.weights, where);
-  } else {
-    head.prediction = activation(z);
-    head.loss = detail::weighted(options_.loss(head.prediction, batch.y, where), batch.weights, where);
-  }
-  return {mean_loss(head, batch, where), std::move(head.prediction)};
+  detail::OutputHead<T> head =
+      detail::output_loss(layers_.back().activation(), options_.loss, z, batch.y, batch.weights, where);
+  detail::BatchResult<T> result{.prediction = std::move(head.prediction)};
+  put_mean_loss(result, head, batch, options_.loss, where);
+  return result;
 }
 
 template <Real T>
@@ -118,17 +164,17 @@ Logs Sequential<T>::evaluate_plain(const Dataset<T, Y>& data, std::int64_t batch
   // Metrics see all predictions together.
   std::optional<Gathered<T>> predictions;
   if (!options_.metrics.empty()) predictions.emplace(data.size());
-  double loss = 0;
+  double loss = 0, examples = 0;
   const std::int64_t step = rows_at_a_time(data.x, batch_size, caller, where);
   for (std::int64_t row = 0; row < data.size(); row += step) {
     const Dataset<T, Y> batch = data.rows(row, row + std::min(step, data.size() - row), where);
     const detail::BatchResult<T> result = evaluate_batch(batch, caller, where);
-    loss += result.loss * static_cast<double>(batch.size());
-    if (predictions) predictions->append(result.prediction, where);
+    loss += result.loss * result.examples;
+    examples += result.examples;
+    if (predictions) predictions->append(result.prediction);
   }
-  auto entry = logs.begin();
-  entry->second = loss / static_cast<double>(data.size()) + penalties(caller, where);
-  for (const Metric& metric : options_.metrics) (++entry)->second = metric(predictions->finish(), data.y, where);
+  logs["loss"] = loss / std::max(examples, 1.0) + penalties(caller, where);
+  if (predictions) put_metrics(logs, options_, predictions->finish(), data.y, data.weights, where);
   return logs;
 }
 
@@ -144,7 +190,8 @@ Logs Sequential<T>::evaluate(const Tensor<T>& x, const Tensor<Y>& y, const Evalu
 template <Real T>
 template <class Y>
 detail::BatchResult<T> Sequential<T>::step(const Dataset<T, Y>& batch, const char* caller, const Where& where) {
-  const double scale = options_.reduction == Reduction::sum ? 1 : 1 / static_cast<double>(batch.size());
+  const bool summed = options_.reduction == Reduction::sum;
+  const double scale = summed ? 1 : 1 / std::max(static_cast<double>(counted(batch.y, options_.loss)), 1.0);
   // Counted from the last stream, far from those that the initial parameters and the order of the examples are of.
   Rng rng(seed_, ~static_cast<std::uint64_t>(steps_));
   detail::BatchResult<T> result;
@@ -157,7 +204,7 @@ detail::BatchResult<T> Sequential<T>::step(const Dataset<T, Y>& batch, const cha
             parameters_);
     const detail::OutputHead<T> head = detail::output_head(layers_.back().activation(), options_.loss, z, batch.y,
                                                            output_delta_used(where), scale, batch.weights, where);
-    result.loss = mean_loss(head, batch, where);
+    put_mean_loss(result, head, batch, options_.loss, where);
     result.prediction = head.prediction;
     gradients = pullback(head.delta);
   }
@@ -178,9 +225,8 @@ Logs Sequential<T>::train_on_batch(const Tensor<T>& x, const Tensor<Y>& y, Where
   prepare(batch.x, "train_on_batch", where);
   const detail::BatchResult<T> result = step(batch, "train_on_batch", where);
   Logs logs = empty_logs();
-  auto entry = logs.begin();
-  entry->second = result.loss;
-  for (const Metric& metric : options_.metrics) (++entry)->second = metric(result.prediction, y, where);
+  logs["loss"] = result.loss;
+  put_metrics(logs, options_, result.prediction, y, batch.weights, where);
   return logs;
 }
 
@@ -208,8 +254,14 @@ History Sequential<T>::fit(const Tensor<T>& x, const Tensor<Y>& y, const FitOpti
   require_no_fit("fit", where);
   auto [training, validation] = split(dataset(x, y, options.sample_weight, "fit", where), options, where);
   if (!options.class_weight.empty()) {
-    const Tensor<T> weights = class_weights_of<T>(training.y, options.class_weight, where);
-    training.weights = training.weights.handle() ? training.weights * weights : weights;
+    auto by_class = [&](const Tensor<Y>& targets) {
+      return class_weights_of<T>(targets, options.class_weight, options_.loss.key().ignored_label, where);
+    };
+    if (!training.weights.handle()) {
+      training.weights = by_class(training.y);
+    } else if (const Tensor<std::int64_t> rows = detail::stand_ins(training.weights); rows.handle()) {
+      training.weights = training.weights * by_class(take(training.y, rows, 0, where));
+    }
   }
   require_compiled("fit", where);
   detail::Sampler sampler(training.size(), options, where);
@@ -246,11 +298,12 @@ History Sequential<T>::fit(const Tensor<T>& x, const Tensor<Y>& y, const FitOpti
     sampler.begin_epoch(epoch.index);
     progress.begin_epoch();
     for (Callback& callback : callbacks) callback.begin(epoch);
-    double loss = 0;
+    double loss = 0, examples = 0;
     for (std::int64_t k = 0; k < sampler.steps(); ++k) {
       const Tensor<std::int64_t> rows = sampler.next();
       const detail::BatchResult<T> result = step(training.take(rows, where), "fit", where);
-      loss += result.loss * static_cast<double>(rows.size());
+      loss += result.loss * result.examples;
+      examples += result.examples;
       if (!options_.metrics.empty()) {
         predictions.append(result.prediction, where);
         order.append(rows, where);
@@ -263,11 +316,11 @@ History Sequential<T>::fit(const Tensor<T>& x, const Tensor<Y>& y, const FitOpti
     }
     if (history.interrupted) break;
 
-    epoch.logs["loss"] = loss / static_cast<double>(sampler.rows());
+    epoch.logs["loss"] = loss / std::max(examples, 1.0);
     if (!options_.metrics.empty()) {
-      const Tensor<T>& all = predictions.finish();
-      const Tensor<Y> targets = take(training.y, order.finish(), 0, where);
-      for (const Metric& metric : options_.metrics) epoch.logs[metric.name()] = metric(all, targets, where);
+      const Tensor<std::int64_t>& rows = order.finish();
+      const Tensor<T> weights = training.weights.handle() ? take(training.weights, rows, 0, where) : Tensor<T>();
+      put_metrics(epoch.logs, options_, predictions.finish(), take(training.y, rows, 0, where), weights, where);
     }
     if (validation) {
       for (const auto& [name, value] :

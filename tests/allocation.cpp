@@ -365,6 +365,32 @@ TEST_SUITE("allocation") {
     CHECK(after[7].allocations - after[5].allocations == 0);
     CHECK(after[7].frees - after[5].frees == 0);
   }
+
+  TEST_CASE_TEMPLATE("fit with ignored labels and weights of 0", T, float, double) {
+    random::Generator rng(1);
+    const Tensor<T> X = rng.normal<T>({203, 20});
+    Tensor<std::int64_t> labels = argmax(slice(X, 1, 0, 10));
+    Tensor<T> weights = ones<T>({203});
+    for (std::int64_t i = 0; i < 203; i += 7) labels.mutable_data()[i] = -1;
+    for (std::int64_t i = 0; i < 203; i += 5) weights.mutable_data()[i] = 0;
+    for (const nn::OutputDelta way : {nn::OutputDelta::closed_form, nn::OutputDelta::vjp, nn::OutputDelta::jacobian}) {
+      CAPTURE(to_string(way));
+      nn::Sequential<T> model({nn::Dense{10, "softmax"}});
+      model.compile({.loss = nn::SparseCategoricalCrossentropy{.label_smoothing = 0.1, .ignored_label = -1},
+                     .metrics = {"accuracy"},
+                     .output_delta = way});
+      std::array<Count, 8> after{};
+      model.fit(X, labels,
+                {.epochs = 8,
+                 .batch_size = 10,
+                 .sample_weight = weights,
+                 .callbacks = {[&](nn::Epoch& e) {
+                   after[static_cast<std::size_t>(e.index)] = {allocations.load(), frees.load()};
+                 }}});
+      CHECK(after[7].allocations - after[5].allocations == 0);
+      CHECK(after[7].frees - after[5].frees == 0);
+    }
+  }
 }
 
 }  // namespace

@@ -306,16 +306,21 @@ TEST_CASE_TEMPLATE("kernels: softmax, log_softmax, logsumexp", T, float, double)
           Output<T> p(rows * cols), log_p(rows * cols), lse(rows);
           table.kernels->softmax(x.data(), p.data(), rows, cols);
           table.kernels->log_softmax(x.data(), log_p.data(), rows, cols);
-          table.kernels->logsumexp(x.data(), lse.data(), rows, cols);
+          table.kernels->logsumexp(x.data(), lse.data(), nullptr, rows, cols);
+          Output<T> lse_too(rows), slope(rows * cols);
+          table.kernels->logsumexp(x.data(), lse_too.data(), slope.data(), rows, cols);
           bool probabilities = true, logarithms = true, sums = true;
           for (int64_t r = 0; r < rows; ++r) {
             const T* row = x.data() + r * cols;
             const Real m = largest(row, cols), log_sum = cols == 0 ? m : natural_log_sum(row, cols, m);
             // x - m is rounded, so exp carries eps |x - m|; a term that matters has a small one.
+            sums &= lse_too[r] == lse[r];
             sums &= close(lse[r], cols == 0 ? m : m + log_sum, eps<T> * (4 + std::abs(m) + 2 * std::abs(log_sum)));
             for (int64_t c = 0; c < cols; ++c) {
               const Real d = row[c] - m, expected = std::exp(d - log_sum);
-              probabilities &= close(p[r * cols + c], expected, eps<T> * expected * (8 + std::abs(d)) + flushed<T>);
+              const Real tolerance = eps<T> * expected * (8 + std::abs(d)) + flushed<T>;
+              probabilities &= close(p[r * cols + c], expected, tolerance);
+              probabilities &= close(slope[r * cols + c], expected, tolerance);
               logarithms &= close(log_p[r * cols + c], d - log_sum, eps<T> * (4 + std::abs(d) + 2 * std::abs(log_sum)));
             }
           }
@@ -323,6 +328,7 @@ TEST_CASE_TEMPLATE("kernels: softmax, log_softmax, logsumexp", T, float, double)
           CHECK(logarithms);
           CHECK(sums);
           CHECK((p.guard_intact() && log_p.guard_intact() && lse.guard_intact()));
+          CHECK((lse_too.guard_intact() && slope.guard_intact()));
         }
       }
     }
@@ -343,8 +349,8 @@ TEST_CASE_TEMPLATE("kernels: softmax confines NaN and infinities to their row", 
           Output<T> p(3 * cols), log_p(3 * cols), lse(3);
           table.kernels->softmax(x.data(), p.data(), 3, cols);
           table.kernels->log_softmax(x.data(), log_p.data(), 3, cols);
-          table.kernels->logsumexp(x.data(), lse.data(), 3, cols);
-          const bool undefined = value != -inf<T> || cols == 1;
+          table.kernels->logsumexp(x.data(), lse.data(), nullptr, 3, cols);
+          const bool undefined = value != -inf<T>;
           bool neighbours = true, row = true;
           for (int64_t c = 0; c < cols; ++c) {
             for (int64_t r : {0, 2}) {
@@ -367,16 +373,17 @@ TEST_CASE_TEMPLATE("kernels: softmax confines NaN and infinities to their row", 
         }
       }
       std::vector<T> lowest(static_cast<std::size_t>(cols) + padding, -inf<T>);
-      Output<T> p(cols), lse(1);
+      Output<T> p(cols), log_p(cols), lse(1), slope(cols);
       table.kernels->softmax(lowest.data(), p.data(), 1, cols);
-      table.kernels->logsumexp(lowest.data(), lse.data(), 1, cols);
-      CHECK((std::isnan(p[0]) && std::isnan(p[cols - 1])));
+      table.kernels->log_softmax(lowest.data(), log_p.data(), 1, cols);
+      table.kernels->logsumexp(lowest.data(), lse.data(), slope.data(), 1, cols);
+      for (int64_t c : {int64_t{0}, cols - 1}) CHECK((p[c] == 0 && log_p[c] == -inf<T> && slope[c] == 0));
       CHECK(lse[0] == -inf<T>);
     }
   }
 }
 
-TEST_CASE_TEMPLATE("kernels: softmax_product is y (g - <g, y>), for each seed", T, float, double) {
+TEST_CASE_TEMPLATE("kernels: the products of softmax and log_softmax, for each seed", T, float, double) {
   std::vector<int64_t> widths = {100, 128, 1000, 2100};
   for (int64_t n = 0; n <= 70; ++n) widths.push_back(n);
   for (const Table<T>& table : tables<T>()) {
@@ -386,22 +393,50 @@ TEST_CASE_TEMPLATE("kernels: softmax_product is y (g - <g, y>), for each seed", 
         CAPTURE(cols);
         CAPTURE(seeds);
         const int64_t rows = 5;
-        const auto y = input<T>(rows * cols), g = input<T>(seeds * rows * cols);
-        Output<T> out(seeds * rows * cols);
-        table.kernels->softmax_product(y.data(), g.data(), out.data(), seeds, rows, cols);
-        bool right = true;
+        const auto x = input<T>(rows * cols), g = input<T>(seeds * rows * cols);
+        // Rows 0 and 3 have no element above 1/2; in the others the last one leaves the rest less and less.
+        std::vector<T> p(x.size());
+        std::vector<Real> of_others(static_cast<std::size_t>(rows));
+        for (int64_t r = 0; r < rows; ++r) {
+          Real total = 0;
+          T* row = p.data() + r * cols;
+          const bool peaked = r % 3 != 0;
+          for (int64_t c = 0; c < cols; ++c) total += row[c] = 1 + std::abs(x[static_cast<std::size_t>(r * cols + c)]);
+          const Real scale = peaked ? std::pow(Real{10}, -5 * r) : Real{1};
+          if (peaked && cols > 0) total -= row[cols - 1];
+          for (int64_t c = 0; c < cols; ++c) row[c] = static_cast<T>(row[c] / std::max(total, Real{1}) * scale);
+          Real others = 0;
+          for (int64_t c = 0; c + 1 < cols; ++c) others += row[c];
+          if (peaked && cols > 0) row[cols - 1] = static_cast<T>(1 - others);
+        }
+        Output<T> out(seeds * rows * cols), log_out(seeds * rows * cols);
+        table.kernels->softmax_product(p.data(), g.data(), out.data(), seeds, rows, cols);
+        table.kernels->log_softmax_product(p.data(), g.data(), log_out.data(), seeds, rows, cols);
+        bool right = true, log_right = true;
         for (int64_t r = 0; r < seeds * rows; ++r) {
-          const T* p = y.data() + r % rows * cols;
+          const T* row = p.data() + r % rows * cols;
           const T* q = g.data() + r * cols;
-          Real dot = 0, magnitude = 0;
-          for (int64_t c = 0; c < cols; ++c) dot += Real{p[c]} * q[c], magnitude += std::abs(Real{p[c]} * q[c]);
-          for (int64_t c = 0; c < cols; ++c) {
-            right &= close(out[r * cols + c], p[c] * (q[c] - dot),
-                           eps<T> * std::abs(p[c]) * (20 * magnitude + 4 * std::abs(q[c])));
+          // By the element k above 1/2: p (w - <w, p>) with w = g - g_k, and g_k sum of the other p - p_k sum of the
+          // other g.
+          const T* const peak = std::find_if(row, row + cols, [](T x) { return x > T(0.5); });
+          const int64_t k = peak - row;
+          const Real shift = k < cols ? Real{q[k]} : 0;
+          Real dot = 0, magnitude = 0, sum = 0, rest = 0, log_magnitude = 0;
+          for (int64_t j = 0; j < cols; ++j) {
+            dot += row[j] * (q[j] - shift), magnitude += std::abs(row[j] * (q[j] - shift));
+            if (j != k) sum += q[j], rest += row[j], log_magnitude += std::abs(Real{q[j]});
+          }
+          for (int64_t i = 0; i < cols; ++i) {
+            const Real w = q[i] - shift;
+            right &= close(out[r * cols + i], row[i] * (w - dot), eps<T> * row[i] * (20 * magnitude + 4 * std::abs(w)));
+            const Real first = i == k ? q[i] * rest : Real{q[i]}, second = row[i] * (i == k ? sum : sum + shift);
+            log_right &= close(log_out[r * cols + i], first - second,
+                               eps<T> * (20 * row[i] * (log_magnitude + std::abs(shift)) + 20 * std::abs(first)));
           }
         }
         CHECK(right);
-        CHECK(out.guard_intact());
+        CHECK(log_right);
+        CHECK((out.guard_intact() && log_out.guard_intact()));
       }
     }
   }

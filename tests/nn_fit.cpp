@@ -424,7 +424,7 @@ TEST_CASE("Ctrl-C ends the fits of all threads") {
   CHECK((after.sa_handler == before.sa_handler));
 }
 
-TEST_CASE("weights of examples and of classes multiply the losses; metrics do not see them") {
+TEST_CASE("weights of examples and of classes multiply the losses; metrics see only which are 0") {
   const Clouds<double> data;
   Tensor<> weights = zeros({60});
   for (std::int64_t i = 0; i < 60; ++i) weights.mutable_data()[i] = i % 3 == 0 ? 0 : 1 + static_cast<double>(i % 4);
@@ -434,6 +434,9 @@ TEST_CASE("weights of examples and of classes multiply the losses; metrics do no
     for (int k = 0; k < weights(i); ++k) rows.push_back(i);
   }
   const Tensor<std::int64_t> repeated({static_cast<std::int64_t>(rows.size())}, rows);
+  std::vector<std::int64_t> each = rows;
+  each.erase(std::unique(each.begin(), each.end()), each.end());
+  const Tensor<std::int64_t> repeated_once({static_cast<std::int64_t>(each.size())}, each);
   const auto model_of = [] {
     nn::Sequential<double> model = classifier<double>();
     model.compile({.optimizer = nn::SGD{.learning_rate = 0.01},
@@ -455,7 +458,7 @@ TEST_CASE("weights of examples and of classes multiply the losses; metrics do no
   CHECK(logs["loss"] * 60 ==
         doctest::Approx(sum(weights * nn::categorical_crossentropy(weighted.predict(data.X), data.y)).item())
             .epsilon(1e-13));
-  CHECK(logs["accuracy"] == weighted.evaluate(data.X, data.y)["accuracy"]);
+  CHECK(logs["accuracy"] == weighted.evaluate(take(data.X, repeated_once), take(data.y, repeated_once))["accuracy"]);
 
   // Class weights are weights by label, and both multiply.
   const std::vector<double> by_class{0.5, 2, 3};
@@ -474,6 +477,140 @@ TEST_CASE("weights of examples and of classes multiply the losses; metrics do no
       validated.fit(data.X, data.y, {.validation_split = 0.25, .sample_weight = weights, .class_weight = by_class});
   CHECK(v["val_loss"].back() == validated.evaluate(slice(data.X, 0, 45, 60), slice(data.y, 0, 45, 60),
                                                    {.sample_weight = slice(weights, 0, 45, 60)})["loss"]);
+}
+
+namespace {
+
+/// A model of one layer whose parameters say whether two ways of training it are one.
+template <Real T>
+nn::Sequential<T> logistic_model(const nn::Loss& loss, const nn::Activation& activation, nn::OutputDelta way,
+                                 std::vector<nn::Metric> metrics) {
+  nn::Sequential<T> model({nn::Dense{3, activation}}, 5);
+  model.compile({.optimizer = nn::SGD{.learning_rate = 0.1},
+                 .loss = loss,
+                 .metrics = std::move(metrics),
+                 .reduction = nn::Reduction::sum,
+                 .output_delta = way});
+  return model;
+}
+
+}  // namespace
+
+TEST_CASE_TEMPLATE("a row of weight 0 contributes nothing, whatever its target", T, float, double) {
+  const Clouds<T> data(20);
+  Tensor<T> weights = ones<T>({20}), y = data.y;
+  Tensor<std::int64_t> labels = data.labels;
+  std::vector<std::int64_t> kept;
+  for (std::int64_t i = 0; i < 20; ++i) {
+    if (i % 4 != 0) {
+      kept.push_back(i);
+      weights.mutable_data()[i] = T(1 + i % 3);
+      continue;
+    }
+    weights.mutable_data()[i] = 0;
+    labels.mutable_data()[i] = i % 8 == 0 ? -7 : 99;
+    for (int j = 0; j < 3; ++j) y.mutable_data()[3 * i + j] = std::numeric_limits<T>::quiet_NaN();
+  }
+  const Tensor<std::int64_t> rows({static_cast<std::int64_t>(kept.size())}, kept);
+  const Tensor<T> X = take(data.X, rows), W = take(weights, rows);
+  // A loss whose slope is infinite at the target, which strong zeros alone would not mend in the value.
+  auto own = [](const auto& a, const auto& t) { return sum(sqrt(abs(a - t)), -1); };
+  auto check = [&](const nn::Loss& loss, const char* activation, nn::OutputDelta way, const auto& all,
+                   std::vector<nn::Metric> metrics) {
+    CAPTURE(loss.name());
+    CAPTURE(to_string(way));
+    const auto few = take(all, rows);
+    auto with = logistic_model<T>(loss, activation, way, metrics), without = with;
+    const nn::FitOptions fit{.epochs = 3, .batch_size = 20, .shuffle = false};
+    nn::FitOptions with_weights = fit, without_weights = fit;
+    with_weights.sample_weight = weights;
+    without_weights.sample_weight = W;
+    const nn::History h = with.fit(data.X, all, with_weights), g = without.fit(X, few, without_weights);
+    for (std::size_t k = 0; k < 2; ++k) CHECK(allclose(with.parameters()[k], without.parameters()[k], 0, 1e-5));
+    const nn::Logs a = with.evaluate(data.X, all, {.batch_size = 3, .sample_weight = weights}),
+                   b = with.evaluate(X, few, {.sample_weight = W});
+    CHECK(a["loss"] * 20 == doctest::Approx(b["loss"] * 15).epsilon(1e-5));
+    CHECK(h["loss"][2] * 20 == doctest::Approx(g["loss"][2] * 15).epsilon(1e-5));
+    for (const nn::Metric& metric : metrics) {
+      CAPTURE(metric.name());
+      CHECK(a[metric.name()] == doctest::Approx(b[metric.name()]).epsilon(1e-5));
+      CHECK(h[metric.name()][2] == doctest::Approx(g[metric.name()][2]).epsilon(1e-5));
+    }
+    // Nor with validation data, and nothing at all where every weight is 0.
+    nn::FitOptions validated = with_weights;
+    validated.validation_data = {{data.X, all, weights}};
+    CHECK(std::isfinite(with.fit(data.X, all, validated)["val_loss"].back()));
+    const TensorList<T> before = with.parameters();
+    validated.sample_weight = zeros<T>({20});
+    const nn::History none = with.fit(data.X, all, validated);
+    CHECK(none["loss"].back() == 0);
+    CHECK(same_bits(before, with.parameters()));
+    for (const nn::Metric& metric : metrics) CHECK(none[metric.name()].back() == 0);
+  };
+  using nn::OutputDelta;
+  for (OutputDelta way : {OutputDelta::closed_form, OutputDelta::vjp, OutputDelta::jacobian}) {
+    check("categorical_crossentropy", "softmax", way, y, {"accuracy", "mse", "f1"});
+    check("mse", "linear", way, y, {"mae"});
+    check("sparse_categorical_crossentropy", "softmax", way, labels, {"accuracy", nn::TopK{.k = 2}});
+    if (way != OutputDelta::closed_form) check(own, "tanh", way, y, {"rmse"});
+  }
+  // By class, too, where the class of a row of weight 0 cannot be known.
+  auto model = logistic_model<T>("categorical_crossentropy", "softmax", OutputDelta::automatic, {"accuracy"});
+  CHECK(std::isfinite(model.fit(data.X, y, {.sample_weight = weights, .class_weight = {1, 0, 2}})["loss"].back()));
+  CHECK_NOTHROW(logistic_model<T>("sparse_categorical_crossentropy", "softmax", OutputDelta::automatic, {"accuracy"})
+                    .fit(data.X, labels, {.sample_weight = weights, .class_weight = {1, 0, 2}}));
+}
+
+TEST_CASE_TEMPLATE("an ignored label: the mean over the other rows, in training, report and metrics", T, float,
+                   double) {
+  const Clouds<T> data(20);
+  Tensor<std::int64_t> labels = data.labels;
+  std::vector<std::int64_t> kept;
+  for (std::int64_t i = 0; i < 20; ++i) {
+    if (i % 4 == 1 || i < 4)
+      labels.mutable_data()[i] = 255;
+    else
+      kept.push_back(i);
+  }
+  const Tensor<std::int64_t> rows({static_cast<std::int64_t>(kept.size())}, kept), few = take(labels, rows);
+  const Tensor<T> X = take(data.X, rows);
+  for (bool from_logits : {false, true}) {
+    for (nn::OutputDelta way : {nn::OutputDelta::closed_form, nn::OutputDelta::vjp, nn::OutputDelta::jacobian}) {
+      CAPTURE(from_logits);
+      CAPTURE(to_string(way));
+      const nn::SparseCategoricalCrossentropy loss{
+          .label_smoothing = 0.1, .from_logits = from_logits, .ignored_label = 255};
+      nn::Sequential<T> with({nn::Dense{3, from_logits ? "linear" : "softmax"}}, 5);
+      with.compile({.optimizer = nn::SGD{.learning_rate = 0.1},
+                    .loss = loss,
+                    .metrics = {"accuracy", "recall",
+                                nn::Metric("own",
+                                           [](const auto& a, const Tensor<std::int64_t>& y) {
+                                             return static_cast<double>(max(a).item()) + static_cast<double>(y(0));
+                                           })},
+                    .output_delta = way});
+      nn::Sequential<T> without = with;
+      const nn::History h = with.fit(data.X, labels, {.epochs = 3, .batch_size = 20, .shuffle = false});
+      const nn::History g = without.fit(X, few, {.epochs = 3, .batch_size = 20, .shuffle = false});
+      for (std::size_t k = 0; k < 2; ++k) CHECK(allclose(with.parameters()[k], without.parameters()[k], 0, 1e-5));
+      for (const char* name : {"loss", "accuracy", "recall", "own"}) {
+        CHECK(h[name][2] == doctest::Approx(g[name][2]).epsilon(1e-5));
+      }
+      // In batches, the first of which is ignored whole.
+      const nn::Logs a = with.evaluate(data.X, labels, {.batch_size = 4}), b = with.evaluate(X, few);
+      for (const char* name : {"loss", "accuracy", "recall", "own"}) {
+        CHECK(a[name] == doctest::Approx(b[name]).epsilon(1e-5));
+      }
+      CHECK_NOTHROW(with.fit(data.X, labels, {.batch_size = 4, .class_weight = {1, 2, 3}, .shuffle = false}));
+      const Tensor<std::int64_t> all = full<std::int64_t>({20}, 255);
+      const TensorList<T> before = with.parameters();
+      const nn::History none = with.fit(data.X, all);
+      CHECK(same_bits(before, with.parameters()));
+      for (const char* name : {"loss", "accuracy", "recall", "own"}) CHECK(none[name].back() == 0);
+      CHECK(with.evaluate(data.X, all)["loss"] == 0);
+      CHECK(contains(message_of([&] { with.fit(data.X, full<std::int64_t>({20}, 254)); }), "out of range"));
+    }
+  }
 }
 
 TEST_CASE("a summary counts what is trained and what is kept") {

@@ -259,6 +259,67 @@ TEST_CASE("label smoothing outside 0..1 is refused, and 0 changes nothing") {
                  nn::categorical_crossentropy(probabilities, targets), 0, 0));
 }
 
+TEST_CASE_TEMPLATE("label smoothing of labels is that of one-hot targets", T, float, double) {
+  const Tensor<T> a = astype<T>(probabilities), z = astype<T>(logits), y = one_hot<T>(labels, 3);
+  for (double s : {0.0, 0.1, 0.5, 1.0}) {
+    CAPTURE(s);
+    const nn::SparseCategoricalCrossentropy sparse{.label_smoothing = s},
+        of_logits{.label_smoothing = s, .from_logits = true};
+    const nn::CategoricalCrossentropy dense{.label_smoothing = s},
+        dense_of_logits{.label_smoothing = s, .from_logits = true};
+    const double tolerance = sizeof(T) == 8 ? 1e-15 : 1e-6;
+    CHECK(allclose(sparse(a, labels), dense(a, y), tolerance));
+    CHECK(allclose(of_logits(z, labels), dense_of_logits(z, y), tolerance));
+    for (nn::OutputDelta way : {nn::OutputDelta::closed_form, nn::OutputDelta::vjp, nn::OutputDelta::jacobian}) {
+      CHECK(allclose(nn::output_delta("softmax", sparse, z, labels, way), nn::output_delta("softmax", dense, z, y, way),
+                     tolerance, tolerance));
+      CHECK(allclose(nn::output_delta("linear", of_logits, z, labels, way),
+                     nn::output_delta("softmax", dense, z, y, way), tolerance, tolerance));
+    }
+  }
+  // -(0.8 log 0.3 + 0.2/3 (log 0.2 + log 0.5 + log 0.3))
+  CHECK(nn::SparseCategoricalCrossentropy{.label_smoothing = 0.2}(probabilities, labels)(0) ==
+        doctest::Approx(-0.8 * std::log(0.3) - 0.2 / 3 * std::log(0.03)).epsilon(1e-14));
+  CHECK_THROWS_WITH_AS((nn::SparseCategoricalCrossentropy{.label_smoothing = 1.5}(a, labels)),
+                       doctest::Contains("label_smoothing at "), ValueError);
+}
+
+TEST_CASE_TEMPLATE("a row with the ignored label has loss 0 and slope 0, whatever is predicted", T, float, double) {
+  const T nan = std::numeric_limits<T>::quiet_NaN(), inf = std::numeric_limits<T>::infinity();
+  const Tensor<T> a{{T(0.2), T(0.5), T(0.3)}, {nan, nan, nan}, {T(0.7), T(0.05), T(0.25)}, {0, inf, 1}};
+  for (std::int64_t ignored : {-1, 1, 255}) {
+    const Tensor<std::int64_t> y{2, ignored, 0, ignored};
+    for (bool from_logits : {false, true}) {
+      for (double smoothing : {0.0, 0.25}) {
+        CAPTURE(ignored);
+        CAPTURE(from_logits);
+        CAPTURE(smoothing);
+        const nn::SparseCategoricalCrossentropy loss{smoothing, from_logits, ignored}, plain{smoothing, from_logits};
+        const Tensor<std::int64_t> counted{0, 2};
+        const Tensor<T> few = take(a, counted), value = loss(a, y);
+        CHECK(allclose(take(value, counted), plain(few, take(y, counted)), 0, 0));
+        CHECK((value(1) == 0 && value(3) == 0));
+        auto check_delta = [&](const Tensor<T>& delta, const Tensor<T>& expected) {
+          CHECK(allclose(take(delta, counted), expected, 0, 0));
+          CHECK(allclose(take(delta, Tensor<std::int64_t>{1, 3}), zeros<T>({2, 3}), 0, 0));
+        };
+        check_delta(grad([&](const Tensor<T>& x) { return sum(loss(x, y)); })(a),
+                    grad([&](const Tensor<T>& x) { return sum(plain(x, take(y, counted))); })(few));
+        const char* activation = from_logits ? "linear" : "softmax";
+        for (nn::OutputDelta way : {nn::OutputDelta::closed_form, nn::OutputDelta::vjp}) {
+          check_delta(nn::output_delta(activation, loss, a, y, way),
+                      nn::output_delta(activation, plain, few, take(y, counted), way));
+        }
+      }
+    }
+    CHECK_THROWS_WITH_AS(
+        (nn::SparseCategoricalCrossentropy{.ignored_label = ignored}(a, Tensor<std::int64_t>{0, 3, 1, 2})),
+        doctest::Contains("label 3 is out of range 0..2"), ValueError);
+  }
+  CHECK(nn::Loss(nn::SparseCategoricalCrossentropy{.ignored_label = -1}).key().ignored_label == -1);
+  CHECK(nn::class_weights_of<double>(Tensor<std::int64_t>{1, 255, 0}, std::vector<double>{2, 3}, 255)(1) == 0);
+}
+
 TEST_CASE("class weights become weights of examples") {
   const std::vector<double> weights{1, 0.5, 4};
   const Tensor<> expected{4, 1, 0.5};

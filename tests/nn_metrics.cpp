@@ -151,6 +151,28 @@ TEST_CASE("the metric mse is the mean over examples and features") {
   CHECK(nn::Metric("mse")(Tensor<>{{1, 2}, {3, 4}}, Tensor<>{{0, 2}, {3, 1}}) == 2.5);
 }
 
+TEST_CASE("rows with the ignored label do not count") {
+  const Tensor<> a{{0.2, 0.5, 0.3}, {0.9, 0.05, 0.05}, {0.7, 0.05, 0.25}, {0.1, 0.1, 0.8}, {0.1, 0.6, 0.3}};
+  const Tensor<std::int64_t> y{1, -1, 2, 2, -1}, counted{0, 2, 3};
+  const Tensor<> few = take(a, counted);
+  const Tensor<std::int64_t> known = take(y, counted);
+  CHECK(nn::Accuracy{.ignored_label = -1}(a, y) == nn::accuracy(few, known));
+  CHECK(nn::TopK{.k = 2, .ignored_label = -1}(a, y) == nn::TopK{.k = 2}(few, known));
+  CHECK(nn::Precision{.ignored_label = -1}(a, y) == nn::precision(few, known));
+  CHECK(nn::Recall{.ignored_label = -1}(a, y) == nn::recall(few, known));
+  CHECK(nn::F1{.ignored_label = -1}(a, y) == nn::f1(few, known));
+  CHECK(nn::Metric(nn::F1{.ignored_label = -1})(a, y) == nn::f1(few, known));
+  const Tensor<> same = astype<double>(nn::confusion_matrix(few, known));
+  CHECK(allclose(astype<double>(nn::confusion_matrix(a, y, 0.5, -1)), same, 0, 0));
+  const Tensor<> column = reshape(Tensor<>{0.2, 0.7, 0.6}, {3, 1});
+  CHECK(nn::BinaryAccuracy{.ignored_label = 9}(column, Tensor<std::int64_t>{0, 9, 1}) == 1);
+  const Tensor<std::int64_t> nothing = full<std::int64_t>({5}, -1);
+  CHECK(nn::Accuracy{.ignored_label = -1}(a, nothing) == 0);
+  CHECK(nn::F1{.ignored_label = -1}(a, nothing) == 0);
+  CHECK_THROWS_WITH_AS((nn::Accuracy{.ignored_label = 255}(a, y)), doctest::Contains("label -1 of example 1"),
+                       ValueError);
+}
+
 TEST_CASE("metrics refuse what does not fit") {
   const Tensor<> a{{0.2, 0.8}};
   CHECK_THROWS_AS(nn::accuracy(a, Tensor<>{{1, 0, 0}}), ShapeError);

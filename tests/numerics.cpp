@@ -174,6 +174,70 @@ TEST_SUITE("numerics") {
     }
   }
 
+  TEST_CASE_TEMPLATE("xlogy and entropy: 0 log 0 is 0", T, float, double) {
+    using V = Tensor<T>;
+    const T nan = not_a_number<T>;
+    const V x{0, 0, 0, 0, -0.0, 0, 2, 2, -2}, y{0, 3, inf<T>, -1, 0, nan, 0, inf<T>, 0};
+    const V value = xlogy(x, y);
+    check_equal(slice(value, 0, 0, 5), zeros<T>({5}));
+    CHECK(std::isnan(value(5)));
+    check_equal(slice(value, 0, 6, 9), V{-inf<T>, inf<T>, inf<T>});
+    CHECK(std::isnan(xlogy(V(T{2}), V(T{-1})).item()));
+    CHECK(std::isnan(xlogy(V(nan), V(T{0})).item()));
+    CHECK(std::isnan(xlogy(V(inf<T>), V(T{1})).item()));  // inf * 0
+    check_equal(xlogy(0, V{1, 0}), zeros<T>({2}));
+    // (a, b, a log b, log b, a / b), by mpmath.
+    for (const auto& [a, b, f, by_a, by_b] :
+         std::vector<std::array<double, 5>>{{0.5, 3, 0.549306144334054846, 1.09861228866810969, 0.166666666666666667},
+                                            {2, 0.25, -2.77258872223978124, -1.38629436111989062, 8},
+                                            {-1.5, 0.25, 2.07944154167983593, -1.38629436111989062, -6},
+                                            {0, 0.25, 0, -1.38629436111989062, 0},
+                                            {0, 0, 0, -inf<double>, 0}}) {
+      const double tolerance = 4 * static_cast<double>(std::numeric_limits<T>::epsilon());
+      auto near = [&](T u, double v) {
+        return static_cast<double>(u) == v || std::abs(u - v) <= tolerance * std::abs(v);
+      };
+      const V p = V(T(a)), q = V(T(b));
+      CHECK(near(xlogy(p, q).item(), f));
+      auto of = [](const V& u, const V& v) { return xlogy(u, v); };
+      const auto [da, db] = grad<0, 1>(of)(p, q);
+      CHECK((near(da.item(), by_a) && near(db.item(), by_b)));
+      CHECK(near(jvp([&](const V& u) { return xlogy(u, q); }, p, V(T{1})).second.item(), by_a));
+      CHECK(near(jvp([&](const V& v) { return xlogy(p, v); }, q, V(T{1})).second.item(), by_b));
+      // The same in a program.
+      const auto program = elementwise([](auto u, auto v) { return xlogy(u, v); });
+      CHECK(near(program(p, q).item(), f));
+      const auto [pa, pb] = grad<0, 1>([&](const V& u, const V& v) { return program(u, v); })(p, q);
+      CHECK((near(pa.item(), by_a) && near(pb.item(), by_b)));
+      // d2 / da db = 1 / b from either side.
+      const T first = grad([&](const V& v) { return grad([&](const V& u) { return xlogy(u, v); })(p); })(q).item();
+      const T second = grad([&](const V& u) { return grad([&](const V& v) { return xlogy(u, v); })(q); })(p).item();
+      CHECK((near(first, 1 / b) && near(second, 1 / b)));
+    }
+    // Denormal numbers, whose reciprocal overflows.
+    const V tiny(std::numeric_limits<T>::min() / 16);
+    CHECK(grad([&](const V& v) { return xlogy(tiny, v); })(tiny).item() == 1);
+
+    const V certain{0, 1, 0}, p{T(0.125), T(0.5), T(0.375)};
+    check_equal(entropy(certain), V(T{0}));
+    CHECK_FALSE(std::signbit(entropy(certain).item()));
+    check_close(entropy(p), V(T(0.974314752869349485)), 1e-6);
+    check_close(entropy(concatenate({reshape(p, {3, 1}), reshape(p, {3, 1})}, 1), 0, keep_dims),
+                full<T>({1, 2}, T(0.974314752869349485)), 1e-6);
+    CHECK(entropy(zeros<T>({2, 0})).shape() == Shape{2});
+    check_close(grad([](const V& z) { return entropy(z); })(p), -log(p) - 1, 1e-6);
+    check_equal(grad([](const V& z) { return entropy(z); })(certain), V{inf<T>, -1, inf<T>});
+    check_close(hessian([](const V& z) { return entropy(z); })(p), -eye<T>(3) / p, 1e-5);
+    // Behind a softmax nothing of an impossible class comes through.
+    const V logits{-inf<T>, 1, 2, T(-1e4)};
+    const V slope = grad([](const V& z) { return entropy(softmax(z)); })(logits);
+    check_close(
+        slope,
+        concatenate({zeros<T>({1}), grad([](const V& z) { return entropy(softmax(z)); })(V{1, 2}), zeros<T>({1})}),
+        1e-6);
+    CHECK_THROWS_AS(entropy(p, 1), ShapeError);
+  }
+
   TEST_CASE("powers at zero and of negative numbers") {
     auto slope = [](double p, double x) { return grad([=](const X& z) { return pow(z, p); })(X(x)).item(); };
     auto curvature = [](double p, double x) { return hessian([=](const X& z) { return pow(z, p); })(X(x)).item(); };

@@ -164,6 +164,9 @@ std::vector<Row<T>> table() {
   binary("multiply", anywhere<T>, [](const X& a, const X& b) { return a * b; });
   binary("divide", quotient<T>, [](const X& a, const X& b) { return a / b; });
   binary("mul0", off_zero<T>, [](const X& a, const X& b) { return mul0(a, b); });
+  binary("xlogy", positive<T>, [](const X& a, const X& b) { return xlogy(a, b); });
+  unary(
+      "xlogy", positive<T>, [](const X& x) { return xlogy(x, x) - xlogy(2, x); }, "of one operand twice, of a number");
   binary("maximum", interleaved<T>, [](const X& a, const X& b) { return maximum(a, b); });
   binary("minimum", interleaved<T>, [](const X& a, const X& b) { return minimum(a, b); });
   unary(
@@ -229,6 +232,10 @@ std::vector<Row<T>> table() {
   };
   along_axes("cumsum", [](const X& x, int axis) { return cumsum(x, axis); });
   add("cumsum", "of nothing", anywhere<T>, {{{0}}, {{2, 0}}}, [](const X& x) { return cumsum(x); });
+  for (KeepDims keep : {KeepDims::no, KeepDims::yes}) {
+    add("", "entropy", positive<T>, with_empty, [=](const X& x) { return entropy(x, -1, keep); });
+    add("", "entropy, axis 1", positive<T>, inner_cases, [=](const X& x) { return entropy(x, 1, keep); });
+  }
   along_axes("softmax", [](const X& x, int axis) { return softmax(x, axis); });
   along_axes("log_softmax", [](const X& x, int axis) { return log_softmax(x, axis); });
   along_axes("logsumexp", [](const X& x, int axis) { return logsumexp(x, axis); });

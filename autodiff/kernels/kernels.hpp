@@ -92,12 +92,15 @@ struct Kernels {
   // Running sum along the middle axis; from the far end when `reverse`.
   void (*cumsum)(const T* x, T* y, std::int64_t outer, std::int64_t count, std::int64_t inner, bool reverse);
 
-  // Rows of x (rows, cols), shifted by their maximum: finite for every finite input. A row of -inf gives NaN.
+  // Rows of x (rows, cols), shifted by their maximum: finite for every finite input. In a row of -inf softmax is 0, its
+  // logarithm -inf. A row with NaN or +inf gives NaN, but logsumexp of +inf.
   void (*softmax)(const T* x, T* y, std::int64_t rows, std::int64_t cols);
   void (*log_softmax)(const T* x, T* y, std::int64_t rows, std::int64_t cols);
-  void (*logsumexp)(const T* x, T* y, std::int64_t rows, std::int64_t cols);  // y (rows)
-  // out = y * (g - <g, y>) for each row: J^T g = J g of softmax. g and out (seeds, rows, cols), y (rows, cols).
-  void (*softmax_product)(const T* y, const T* g, T* out, std::int64_t seeds, std::int64_t rows, std::int64_t cols);
+  void (*logsumexp)(const T* x, T* y, T* p, std::int64_t rows, std::int64_t cols);  // y (rows); p softmax, or null
+  // Products for each row, p = softmax(x): out = p * (g - <g, p>), which is J^T g = J g of softmax, and out = g - p
+  // sum(g), J^T g of log_softmax. g and out (seeds, rows, cols), p (rows, cols).
+  void (*softmax_product)(const T* p, const T* g, T* out, std::int64_t seeds, std::int64_t rows, std::int64_t cols);
+  void (*log_softmax_product)(const T* p, const T* g, T* out, std::int64_t seeds, std::int64_t rows, std::int64_t cols);
 
   // c (m, n) = op(a) b + beta c, row-major, op(a) (m, k), b (k, n); for sizes that stay in the cache. c may not spill,
   // and is not read for beta = 0.

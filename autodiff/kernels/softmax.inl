@@ -1,6 +1,7 @@
 #pragma once
-// Softmax of rows and its relatives. exp only sees x - max(x) <= 0, and NaN and infinities find their own way: a NaN
-// stays one, +inf - +inf and -inf - -inf become one, and the sum spreads it over the row.
+// Softmax of rows and its relatives. exp only sees x - max(x) <= 0. A NaN stays one, +inf - +inf becomes one, and the
+// sum spreads it over the row. The maximum counts as finite from below, so that -inf stays -inf, also in a row of it
+// alone, whose sum is 0.
 
 #include "exp.inl"
 #include "sum.inl"
@@ -12,7 +13,7 @@ namespace {
 template <class T>
 inline Batch<T> shift_of_row(const T* x, std::int64_t n) {
   constexpr std::int64_t W = width<T>;
-  const Batch<T> lowest(-infinity<T>);
+  const Batch<T> lowest(std::numeric_limits<T>::lowest());
   Batch<T> m0 = lowest, m1 = lowest, m2 = lowest, m3 = lowest;
   std::int64_t i = 0;
   for (; i + 4 * W <= n; i += 4 * W) {
@@ -26,6 +27,13 @@ inline Batch<T> shift_of_row(const T* x, std::int64_t n) {
   return max_across(xsimd::max(xsimd::max(m0, m1), xsimd::max(m2, m3)));
 }
 
+// 1 / sum, finite where every term is 0.
+template <class T>
+inline Batch<T> inverse_sum(const Batch<T>& sum) {
+  const Batch<T> one(T{1});
+  return one / xsimd::select(sum == zero<T>(), one, sum);
+}
+
 // A row of V vectors, the last of them partly used, kept in registers.
 template <int V, class T>
 inline void softmax_narrow(const T* x, T* y, std::int64_t rows, std::int64_t cols) {
@@ -35,12 +43,12 @@ inline void softmax_narrow(const T* x, T* y, std::int64_t rows, std::int64_t col
     Batch<T> e[V];
     unroll<V>([&](auto v) { e[v] = load(x + v * W); });
     e[V - 1] = xsimd::select(used, e[V - 1], Batch<T>(-infinity<T>));
-    Batch<T> m = e[0];
+    Batch<T> m(std::numeric_limits<T>::lowest());
     unroll<V>([&](auto v) { m = xsimd::max(m, e[v]); });
     m = max_across(m);
     Batch<T> sum = zero<T>();
     unroll<V>([&](auto v) { sum += e[v] = kernels::exp(e[v] - m); });
-    const Batch<T> scale = Batch<T>(T{1}) / sum_across(sum);
+    const Batch<T> scale = inverse_sum(sum_across(sum));
     unroll<V>([&](auto v) { store(y + v * W, e[v] * scale); });
   }
 }
@@ -54,7 +62,7 @@ inline void softmax_wide(const T* x, T* y, std::int64_t rows, std::int64_t cols)
       store(y + i, e);
       return e;
     });
-    const Batch<T> scale = Batch<T>(T{1}) / sum;
+    const Batch<T> scale = inverse_sum(sum);
     for (std::int64_t i = 0; i < cols; i += width<T>) store(y + i, load(y + i) * scale);
   }
 }
@@ -77,6 +85,21 @@ template <class T>
   }
 }
 
+// The sum of exp(x - m) without one of the elements that are m, so that log1p of it is log(sum) to the last digit also
+// where the others hardly count; -1 where nothing is m, as in a row of -inf. term(i, exp(x - m)) is called on the way.
+template <class T, class Term>
+inline T sum_of_others(const T* x, std::int64_t cols, const Batch<T>& m, Term term) {
+  const Batch<T> one(T{1});
+  const Batch<T> others = sum_terms<T>(cols, [=](std::int64_t i) {
+    const Batch<T> d = load(x + i) - m, e = kernels::exp(d);
+    term(i, e);
+    return xsimd::select(d == zero<T>(), zero<T>(), e);
+  });
+  const Batch<T> largest =
+      sum_terms<T>(cols, [=](std::int64_t i) { return xsimd::select(load(x + i) == m, one, zero<T>()); });
+  return first(others) + (first(largest) - T{1});
+}
+
 // Rows are taken a few at a time, so that one vector of logarithms serves several.
 inline constexpr std::int64_t rows_at_a_time = 16;
 
@@ -89,9 +112,12 @@ template <class T>
       const T* row = x + (begin + r) * cols;
       const Batch<T> m = shift_of_row(row, cols);
       shift[r] = first(m);
-      log_sum[r] = first(sum_terms<T>(cols, [=](std::int64_t i) { return kernels::exp(load(row + i) - m); }));
+      log_sum[r] = sum_of_others(row, cols, m, [](std::int64_t, const Batch<T>&) {});
     }
-    for (std::int64_t r = 0; r < n; r += width<T>) store(log_sum + r, xsimd::log(load(log_sum + r)));
+    for (std::int64_t r = 0; r < n; r += width<T>) {
+      const Batch<T> others = load(log_sum + r);
+      store(log_sum + r, xsimd::log1p(xsimd::select(others < zero<T>(), zero<T>(), others)));
+    }
     for (std::int64_t r = 0; r < n; ++r) {
       const Batch<T> m(shift[r]), log_s(log_sum[r]);
       const std::int64_t row = (begin + r) * cols;
@@ -100,45 +126,102 @@ template <class T>
   }
 }
 
-// m + log(sum exp(x - m)) holds for every finite m; with m = 0 where the maximum is infinite, +inf and a row of -inf
-// give the limits.
-template <class T>
-[[gnu::flatten]] void logsumexp(const T* x, T* y, std::int64_t rows, std::int64_t cols) {
+// m + log(sum exp(x - m)) holds for every finite m; with m = 0 where the maximum is +inf, it gives the limit. p, where
+// there is one, becomes softmax(x), but that beside +inf finite elements give 0.
+template <bool with_softmax, class T>
+inline void logsumexp_rows(const T* x, T* y, T* p, std::int64_t rows, std::int64_t cols) {
   T shift[rows_at_a_time] = {}, sum[rows_at_a_time] = {};
   for (std::int64_t begin = 0; begin < rows; begin += rows_at_a_time) {
     const std::int64_t n = std::min(rows_at_a_time, rows - begin);
     for (std::int64_t r = 0; r < n; ++r, x += cols) {
       Batch<T> m = shift_of_row(x, cols);
-      m = xsimd::select(xsimd::abs(m) < Batch<T>(infinity<T>), m, zero<T>());
+      m = xsimd::select(m < Batch<T>(infinity<T>), m, zero<T>());
       shift[r] = first(m);
-      sum[r] = first(sum_terms<T>(cols, [=](std::int64_t i) { return kernels::exp(load(x + i) - m); }));
+      if constexpr (with_softmax) {
+        sum[r] = sum_of_others(x, cols, m, [=](std::int64_t i, const Batch<T>& e) { store(p + i, e); });
+        const Batch<T> scale = inverse_sum(Batch<T>(sum[r] + T{1}));
+        for (std::int64_t i = 0; i < cols; i += width<T>) store(p + i, load(p + i) * scale);
+        p += cols;
+      } else {
+        sum[r] = sum_of_others(x, cols, m, [](std::int64_t, const Batch<T>&) {});
+      }
     }
-    for (std::int64_t r = 0; r < n; r += width<T>) store(y + begin + r, load(shift + r) + xsimd::log(load(sum + r)));
+    for (std::int64_t r = 0; r < n; r += width<T>) store(y + begin + r, load(shift + r) + xsimd::log1p(load(sum + r)));
   }
 }
 
+template <class T>
+[[gnu::flatten]] void logsumexp(const T* x, T* y, T* p, std::int64_t rows, std::int64_t cols) {
+  if (p) logsumexp_rows<true>(x, y, p, rows, cols);
+  else logsumexp_rows<false>(x, y, p, rows, cols);
+}
+
+// The products below take p = softmax(x) apart at its element above 1/2, if there is one: 1 - p there is the sum of the
+// others, which keeps its digits where p has rounded to 1. A row whose sums are not finite is done again, one element
+// after the other, with 0 times anything 0.
+
+template <class T>
+inline bool finite(const Batch<T>& v) {
+  const T x = first(v);
+  return x - x == T{0};
+}
+
+template <class T>
+inline T strong(T a, T b) {
+  return a == T{0} || b == T{0} ? T{0} : a * b;
+}
+
+template <class T>
+inline void softmax_product_strong(const T* y, const T* g, T* out, std::int64_t cols) {
+  T dot = 0;
+  for (std::int64_t i = 0; i < cols; ++i) dot += strong(y[i], g[i]);
+  for (std::int64_t i = 0; i < cols; ++i) out[i] = strong(y[i], g[i] - dot);
+}
+
+template <class T>
+inline void log_softmax_product_strong(const T* p, const T* g, T* out, std::int64_t cols) {
+  T sum = 0;
+  for (std::int64_t i = 0; i < cols; ++i) sum += g[i];
+  for (std::int64_t i = 0; i < cols; ++i) out[i] = g[i] - strong(p[i], sum);
+}
+
+// With w = g - g_k for the element k above 1/2: y (g - <g, y>) = y (w - <w, y>), where w_k = 0.
 template <int V, class T>
 inline void softmax_product_narrow(const T* y, const T* g, T* out, std::int64_t rows, std::int64_t cols) {
   constexpr std::int64_t W = width<T>;
   const Mask<T> used = first_lanes<T>(cols - (V - 1) * W);
+  const Batch<T> half(T(0.5));
   for (std::int64_t r = 0; r < rows; ++r, y += cols, g += cols, out += cols) {
     Batch<T> p[V], q[V];
     unroll<V>([&](auto v) {
       p[v] = load(y + v * W);
       q[v] = load(g + v * W);
     });
-    Batch<T> dot = xsimd::select(used, p[V - 1] * q[V - 1], zero<T>());
-    unroll<V - 1>([&](auto v) { dot = xsimd::fma(p[v], q[v], dot); });
+    p[V - 1] = xsimd::select(used, p[V - 1], zero<T>());
+    q[V - 1] = xsimd::select(used, q[V - 1], zero<T>());
+    Batch<T> own = zero<T>();
+    unroll<V>([&](auto v) { own += xsimd::select(p[v] > half, q[v], zero<T>()); });
+    own = sum_across(own);
+    Batch<T> dot = zero<T>();
+    unroll<V>([&](auto v) { dot = xsimd::fma(p[v], q[v] -= own, dot); });
     dot = sum_across(dot);
-    unroll<V>([&](auto v) { store(out + v * W, p[v] * (q[v] - dot)); });
+    if (finite(dot)) unroll<V>([&](auto v) { store(out + v * W, p[v] * (q[v] - dot)); });
+    else softmax_product_strong(y, g, out, cols);
   }
 }
 
 template <class T>
 inline void softmax_product_wide(const T* y, const T* g, T* out, std::int64_t rows, std::int64_t cols) {
+  const Batch<T> half(T(0.5));
   for (std::int64_t r = 0; r < rows; ++r, y += cols, g += cols, out += cols) {
-    const Batch<T> dot = sum_terms<T>(cols, [=](std::int64_t i) { return load(y + i) * load(g + i); });
-    for (std::int64_t i = 0; i < cols; i += width<T>) store(out + i, load(y + i) * (load(g + i) - dot));
+    const Batch<T> own = sum_terms<T>(
+        cols, [=](std::int64_t i) { return xsimd::select(load(y + i) > half, load(g + i), zero<T>()); });
+    const Batch<T> dot = sum_terms<T>(cols, [=](std::int64_t i) { return load(y + i) * (load(g + i) - own); });
+    if (!finite(dot)) {
+      softmax_product_strong(y, g, out, cols);
+      continue;
+    }
+    for (std::int64_t i = 0; i < cols; i += width<T>) store(out + i, load(y + i) * ((load(g + i) - own) - dot));
   }
 }
 
@@ -163,6 +246,35 @@ template <class T>
         break;
       default:
         softmax_product_wide(y, g, out, rows, cols);
+    }
+  }
+}
+
+// g - p sum(g); at the element k above 1/2: g_k sum of the other p - p_k sum of the other g.
+template <class T>
+[[gnu::flatten]] void log_softmax_product(const T* p, const T* g, T* out, std::int64_t seeds, std::int64_t rows,
+                                          std::int64_t cols) {
+  const Batch<T> half(T(0.5));
+  const T* first_row = p;
+  for (std::int64_t s = 0; s < seeds; ++s) {
+    p = first_row;
+    for (std::int64_t r = 0; r < rows; ++r, p += cols, g += cols, out += cols) {
+      const auto sum_where = [=](const T* x, bool above) {
+        return sum_terms<T>(cols, [=](std::int64_t i) {
+          const Batch<T> v = load(x + i);
+          return above ? xsimd::select(load(p + i) > half, v, zero<T>())
+                       : xsimd::select(load(p + i) > half, zero<T>(), v);
+        });
+      };
+      const Batch<T> rest = sum_where(p, false), others = sum_where(g, false), sum = others + sum_where(g, true);
+      if (!finite(rest + sum)) {
+        log_softmax_product_strong(p, g, out, cols);
+        continue;
+      }
+      for (std::int64_t i = 0; i < cols; i += width<T>) {
+        const Batch<T> pi = load(p + i), gi = load(g + i);
+        store(out + i, xsimd::select(pi > half, gi * rest - pi * others, gi - pi * sum));
+      }
     }
   }
 }

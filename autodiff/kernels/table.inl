@@ -31,6 +31,7 @@ inline constexpr Kernels<T> table = {
     .log_softmax = log_softmax<T>,
     .logsumexp = logsumexp<T>,
     .softmax_product = softmax_product<T>,
+    .log_softmax_product = log_softmax_product<T>,
     .gemm = gemm<T>,
     .gemv = gemv<T>,
     .transpose = transpose<T>,

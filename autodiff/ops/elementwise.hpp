@@ -500,6 +500,23 @@ struct Mul0 {
   }
 };
 
+// a log b, and 0 where a is 0, unless b is NaN. The slope by b there is 0, which mul0 leaves with its own slope 1 / b.
+struct XLogY {
+  static constexpr const char* name = "xlogy";
+  template <class V>
+  static V value(const V& a, const V& b) {
+    return select(a == V(0), select(b == b, V(0), b), a * log(b));
+  }
+  template <class V>
+  static V product_a(const V& v, const V&, const V& b, const V&) {
+    return mul0(v, log(b));
+  }
+  template <class V>
+  static V product_b(const V& v, const V& a, const V& b, const V&) {
+    return mul0(v, select(a == V(0), mul0(a, 1 / b), a / b));
+  }
+};
+
 // Equal arguments get half of the derivative each; a NaN on either side is the value.
 struct Maximum {
   static constexpr const char* name = "maximum";
@@ -579,7 +596,7 @@ V product(const V& v, const V& a, const V& b, const V& y) {
 using Unary = std::tuple<Negate, Exp, Expm1, Exp2, Log, Log2, Log1p, Tanh, Sigmoid, Softplus, TanhSoftplus, Softsign,
                          Relu, LeakyRelu, Abs, Sign, Floor, Ceil, Round, Sqrt, Cbrt, Square, Reciprocal, Sin, Cos, Tan,
                          Asin, Acos, Atan, Sinh, Cosh, Erf, Erfc, Pow>;
-using Binary = std::tuple<Add, Subtract, Multiply, Divide, Mul0, Maximum, Minimum>;
+using Binary = std::tuple<Add, Subtract, Multiply, Divide, Mul0, XLogY, Maximum, Minimum>;
 
 // What only the programs of elementwise() have: comparisons, which give 1 or 0, the choice by them, and two operations
 // in one pass over memory.

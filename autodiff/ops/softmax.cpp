@@ -1,6 +1,9 @@
 // softmax, log_softmax, logsumexp along the last axis; another axis is exchanged with the last and back.
 //
-// s = softmax(x): J = diag(s) - s s^T (Bridle 1990). l = log_softmax(x): J = I - 1 s^T, not symmetric. lse: J = s^T.
+// s = softmax(x): J = diag(s) - s s^T (Bridle 1990). l = log_softmax(x): J = I - 1 s^T, not symmetric, with s from x
+// and not as exp(l), whose error grows with |l|. lse: J = s^T.
+
+#include "softmax.hpp"
 
 #include "../kernels/kernels.hpp"
 #include "common.hpp"
@@ -19,20 +22,32 @@ std::optional<BatchAxis> last_axis_rows(const Call& call, std::span<const BatchA
 
 std::int64_t rows_of(const Shape& shape) { return shape.prefix(shape.rank() - 1).count(); }
 
+// A product of the kernels for v behind its seed axes.
+template <class T, class Product>
+Handle by_rows(Product product, const Array& p, const Array& v) {
+  const std::int64_t cols = p.shape.back(), rows = rows_of(p.shape);
+  const std::int64_t seeds = v.shape.prefix(v.shape.rank() - p.shape.rank()).count();
+  Handle out(allocate_like<T>(v.shape));
+  product(p.as<T>(), v.as<T>(), elements<T>(out.array()), seeds, rows, cols);
+  return out;
+}
+
+// v - v_k for the element k with p_k > 1/2, if there is one. <v, p> enters below only by its distance from each v_j,
+// and so does v less a constant; with v_k = 0 no 1 - p_k is formed.
+template <class T>
+Tensor<T> from_largest(const Tensor<T>& v, const Tensor<T>& p) {
+  return v - sum(where(p > 0.5, v, 0.0), -1, keep_dims);
+}
+
 // ------------------------------------------------------------------------------------------------ softmax
 
 template <class T>
 Handle softmax_product(const Call& call, std::size_t, const Handle& v) {
   if (v.traced() || call.traced()) {
-    const Tensor<T> vt(v), y = call.output<T>();
-    return (y * (vt - sum(vt * y, -1, keep_dims))).handle();
+    const Tensor<T> y = call.output<T>(), w = from_largest(Tensor<T>(v), y);
+    return mul0(w - sum(mul0(w, y), -1, keep_dims), y).handle();
   }
-  const Array& y = call.output_array();
-  const std::int64_t cols = y.shape.back(), rows = rows_of(y.shape);
-  const std::int64_t seeds = v.shape().prefix(v.shape().rank() - y.shape.rank()).count();
-  Handle out(allocate_like<T>(v.shape()));
-  kernels::kernels<T>().softmax_product(y.as<T>(), v.array()->as<T>(), elements<T>(out.array()), seeds, rows, cols);
-  return out;
+  return by_rows<T>(kernels::kernels<T>().softmax_product, call.output_array(), *v.array());
 }
 // J diag(d) = diag(y d) - y (y d)^T.
 template <class T>
@@ -64,13 +79,12 @@ Tensor<T> softmax_last(const Tensor<T>& x, const Where& where) {
 
 template <class T>
 Handle log_softmax_pullback(const Call& call, std::size_t, const Handle& v) {
-  const Tensor<T> vt(v), y = call.output<T>();
-  return (vt - exp(y) * sum(vt, -1, keep_dims)).handle();
+  return log_softmax_product(softmax_last(call.operand<T>(0), call.where()), Tensor<T>(v)).handle();
 }
 template <class T>
 Handle log_softmax_pushforward(const Call& call, std::size_t, const Handle& v) {
-  const Tensor<T> vt(v), y = call.output<T>();
-  return (vt - sum(exp(y) * vt, -1, keep_dims)).handle();
+  const Tensor<T> p = softmax_last(call.operand<T>(0), call.where()), w = from_largest(Tensor<T>(v), p);
+  return (w - sum(mul0(w, p), -1, keep_dims)).handle();
 }
 // J diag(d) = diag(d) - 1 (s d)^T.
 template <class T>
@@ -100,16 +114,25 @@ Tensor<T> log_softmax_last(const Tensor<T>& x, const Where& where) {
 
 // ------------------------------------------------------------------------------------------------ logsumexp
 
+// softmax(x), kept from the forward pass; recorded as such where it is to be differentiated again.
+template <class T>
+Tensor<T> slope_of_logsumexp(const Call& call) {
+  Array* p = call.attributes().constant;
+  if (!call.traced()) return Tensor<T>(share(p));
+  const Tensor<T> x = call.operand<T>(0);
+  retain(p);
+  return Tensor<T>(record(softmax_primitive<T>, p, {&x.handle()}, call.where()));
+}
 template <class T>
 Handle logsumexp_pullback(const Call& call, std::size_t, const Handle& v) {
   const bool keep = call.attributes().axes[0] != 0;
   const Tensor<T> vt(v);
-  return ((keep ? vt : insert_axes(vt, 1, 1)) * softmax_last(call.operand<T>(0), call.where())).handle();
+  return mul0(keep ? vt : insert_axes(vt, 1, 1), slope_of_logsumexp<T>(call)).handle();
 }
 template <class T>
 Handle logsumexp_pushforward(const Call& call, std::size_t, const Handle& v) {
   const bool keep = call.attributes().axes[0] != 0;
-  return sum_group(Tensor<T>(v) * softmax_last(call.operand<T>(0), call.where()), 1, 1, keep, call.where()).handle();
+  return sum_group(mul0(Tensor<T>(v), slope_of_logsumexp<T>(call)), 1, 1, keep, call.where()).handle();
 }
 template <class T>
 constexpr Primitive logsumexp_primitive{"logsumexp", logsumexp_pullback<T>, logsumexp_pushforward<T>,
@@ -121,9 +144,11 @@ Tensor<T> logsumexp_last(const Tensor<T>& x, bool keep, const Where& where) {
   Shape shape = in.shape.prefix(in.shape.rank() - 1);
   if (keep) shape.push_back(1);
   Array* out = allocate_like<T>(shape);
-  kernels::kernels<T>().logsumexp(in.as<T>(), elements<T>(out), shape.count(), in.shape.back());
-  return Tensor<T>(
-      record(logsumexp_primitive<T>, out, {&x.handle()}, where, {.axes = {static_cast<std::int8_t>(keep)}}));
+  const Handle p(x.handle().traced() ? allocate_like<T>(in.shape) : nullptr);
+  kernels::kernels<T>().logsumexp(in.as<T>(), elements<T>(out), p ? elements<T>(p.array()) : nullptr, shape.count(),
+                                  in.shape.back());
+  return Tensor<T>(record(logsumexp_primitive<T>, out, {&x.handle()}, where,
+                          {.axes = {static_cast<std::int8_t>(keep)}, .constant = p.array()}));
 }
 
 // ------------------------------------------------------------------------------------------------ any axis
@@ -142,6 +167,20 @@ Tensor<T> on_last_axis(const Tensor<T>& x, int axis, const char* name, const Whe
 }
 
 }  // namespace
+
+template <Real T>
+Tensor<T> log_softmax_product(const Tensor<T>& p, const Tensor<T>& v) {
+  if (!p.handle().traced() && !v.handle().traced()) {
+    return Tensor<T>(by_rows<T>(kernels::kernels<T>().log_softmax_product, *p.handle().array(), *v.handle().array()));
+  }
+  // What the kernel does, to the bit.
+  const Tensor<bool> above = p > 0.5;
+  auto total = [](const Tensor<T>& x) { return sum(x, -1, keep_dims); };
+  const Tensor<T> rest = total(where(above, 0.0, p)), others = total(where(above, 0.0, v));
+  return where(above, mul0(v, rest) - mul0(others, p), v - mul0(others + total(where(above, v, 0.0)), p));
+}
+template Tensor<float> log_softmax_product(const Tensor<float>&, const Tensor<float>&);
+template Tensor<double> log_softmax_product(const Tensor<double>&, const Tensor<double>&);
 
 void list_softmax(std::vector<const Primitive*>& all) {
   all.insert(all.end(), {&softmax_primitive<double>, &log_softmax_primitive<double>, &logsumexp_primitive<double>});
@@ -171,11 +210,20 @@ Tensor<T> logsumexp(const Tensor<T>& x, int axis, KeepDims keep, Where where) {
   return reshape(y, x.shape().prefix(at).concat(x.shape().suffix(at + 1)), where);
 }
 
+template <Real T>
+Tensor<T> entropy(const Tensor<T>& p, int axis, KeepDims keep, Where where) {
+  const Shape& shape = detail::value_of(p, "entropy", where).shape;
+  detail::normalise_axis(axis, shape.rank(), "entropy", shape, where);
+  return 0.0 - sum(xlogy(p, {p, where}), axis, keep, where);  // not -0
+}
+
 template Tensor<float> softmax(const Tensor<float>&, int, Where);
 template Tensor<double> softmax(const Tensor<double>&, int, Where);
 template Tensor<float> log_softmax(const Tensor<float>&, int, Where);
 template Tensor<double> log_softmax(const Tensor<double>&, int, Where);
 template Tensor<float> logsumexp(const Tensor<float>&, int, KeepDims, Where);
 template Tensor<double> logsumexp(const Tensor<double>&, int, KeepDims, Where);
+template Tensor<float> entropy(const Tensor<float>&, int, KeepDims, Where);
+template Tensor<double> entropy(const Tensor<double>&, int, KeepDims, Where);
 
 }  // namespace tapegrad
