@@ -99,6 +99,13 @@ inline Mask<T> first_lanes(std::int64_t n) {
   return load(lane_index<T>.data()) < Batch<T>(static_cast<T>(n));
 }
 
+// The strong-zero product of ops/elementwise.hpp, of one element.
+template <class T>
+inline T strong(T a, T b) {
+  const T product = a * b;
+  return product == product || (a != 0 && b != 0) ? product : T{0};
+}
+
 template <class T>
 inline T first(const Batch<T>& v) {
   const typename Batch<T>::register_type r = v;

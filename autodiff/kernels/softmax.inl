@@ -167,11 +167,6 @@ inline bool finite(const Batch<T>& v) {
 }
 
 template <class T>
-inline T strong(T a, T b) {
-  return a == T{0} || b == T{0} ? T{0} : a * b;
-}
-
-template <class T>
 inline void softmax_product_strong(const T* y, const T* g, T* out, std::int64_t cols) {
   T dot = 0;
   for (std::int64_t i = 0; i < cols; ++i) dot += strong(y[i], g[i]);

@@ -7,12 +7,6 @@
 namespace tapegrad::kernels {
 namespace {
 
-template <class T>
-inline T strong(T a, T b) {
-  const T product = a * b;
-  return product == product || (a != 0 && b != 0) ? product : T{0};
-}
-
 // x - x is 0 where x is finite, NaN where it is not.
 template <class T>
 [[gnu::flatten]] bool all_finite(const T* x, std::int64_t n) {

@@ -508,12 +508,12 @@ struct XLogY {
     return select(a == V(0), select(b == b, V(0), b), a * log(b));
   }
   template <class V>
-  static V product_a(const V& v, const V&, const V& b, const V&) {
-    return mul0(v, log(b));
+  static V slope_a(const V&, const V& b, const V&) {
+    return log(b);
   }
   template <class V>
-  static V product_b(const V& v, const V& a, const V& b, const V&) {
-    return mul0(v, select(a == V(0), mul0(a, 1 / b), a / b));
+  static V slope_b(const V& a, const V& b, const V&) {
+    return select(a == V(0), mul0(a, 1 / b), a / b);
   }
 };
 

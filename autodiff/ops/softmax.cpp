@@ -55,7 +55,7 @@ bool softmax_carry(const Carried& carried) {
   if (carried.call.operand_shape(0).back() != carried.in.m) return false;
   const Tensor<T> y = carried.call.output<T>();
   const Diagonal scaled{carried.diagonal.shift,
-                        carried.unit() ? y.handle() : (y * Tensor<T>(carried.diagonal.entries)).handle()};
+                        carried.unit() ? y.handle() : mul0(y, Tensor<T>(carried.diagonal.entries)).handle()};
   carried.sum.add(scaled);
   carried.sum.add(RankOne{(-y).handle(), carried.with(scaled).row()});
   return true;
@@ -90,9 +90,9 @@ Handle log_softmax_pushforward(const Call& call, std::size_t, const Handle& v) {
 template <class T>
 bool log_softmax_carry(const Carried& carried) {
   if (carried.call.operand_shape(0).back() != carried.in.m) return false;
-  const Tensor<T> s = exp(carried.call.output<T>());
+  const Tensor<T> s = softmax_last(carried.call.operand<T>(0), carried.call.where());
   const Diagonal scaled{carried.diagonal.shift,
-                        carried.unit() ? s.handle() : (s * Tensor<T>(carried.diagonal.entries)).handle()};
+                        carried.unit() ? s.handle() : mul0(s, Tensor<T>(carried.diagonal.entries)).handle()};
   carried.sum.add(carried.diagonal);
   carried.sum.add(RankOne{full<T>(s.shape(), T{-1}).handle(), carried.with(scaled).row()});
   return true;
