@@ -2,7 +2,7 @@
 // Softmax of rows and its relatives. exp only sees x - max(x) <= 0, and NaN and infinities find their own way: a NaN
 // stays one, +inf - +inf and -inf - -inf become one, and the sum spreads it over the row.
 
-#include "exp.inl"
+#include "log.inl"
 #include "sum.inl"
 
 namespace tapegrad::kernels {
@@ -91,7 +91,7 @@ template <class T>
       shift[r] = first(m);
       log_sum[r] = first(sum_terms<T>(cols, [=](std::int64_t i) { return kernels::exp(load(row + i) - m); }));
     }
-    for (std::int64_t r = 0; r < n; r += width<T>) store(log_sum + r, xsimd::log(load(log_sum + r)));
+    for (std::int64_t r = 0; r < n; r += width<T>) store(log_sum + r, kernels::log<T>(load(log_sum + r)));
     for (std::int64_t r = 0; r < n; ++r) {
       const Batch<T> m(shift[r]), log_s(log_sum[r]);
       const std::int64_t row = (begin + r) * cols;
@@ -113,7 +113,7 @@ template <class T>
       shift[r] = first(m);
       sum[r] = first(sum_terms<T>(cols, [=](std::int64_t i) { return kernels::exp(load(x + i) - m); }));
     }
-    for (std::int64_t r = 0; r < n; r += width<T>) store(y + begin + r, load(shift + r) + xsimd::log(load(sum + r)));
+    for (std::int64_t r = 0; r < n; r += width<T>) store(y + begin + r, load(shift + r) + kernels::log<T>(load(sum + r)));
   }
 }
 
