@@ -34,7 +34,7 @@ V silu(const V& x, Where where) {
 template <Value V>
 V gelu(const V& x, Where where) {
   return call(
-      "gelu", [](auto z) { return 0.5 * z * erfc(-std::numbers::sqrt2 / 2 * z); }, where, x);
+      "gelu", [](auto z) { return z * block<ops::NormalCdf>(z); }, where, x);
 }
 
 // (1 + tanh(u)) / 2 = sigmoid(2 u), which loses no digits where tanh is near -1.
@@ -77,7 +77,7 @@ V relu6(const V& x, Where where) {
 template <Value V>
 V hard_sigmoid(const V& x, Where where) {
   return call(
-      "hard_sigmoid", [](auto z) { return relu6(z + 3) / 6; }, where, x);
+      "hard_sigmoid", [](auto z) { return select(z >= 3, 1, relu(z + 3) / 6); }, where, x);
 }
 
 template <Value V>

@@ -50,7 +50,7 @@ class Function : public Object {
     std::vector<Scalar> values;
     std::vector<Tangent> tangents;
   };
-  Replayed replay(std::span<const Scalar> x, const Scalar* y, std::size_t by, bool write_out = false) const;
+  Replayed replay(std::span<const Scalar> x, const Scalar* y, std::size_t by) const;
 
   struct Saving {
     std::once_flag once;
@@ -162,7 +162,7 @@ Function::Function(std::string name, std::size_t operands, Formula formula)
       saving_(operands <= most_operands ? std::make_unique<Saving[]>(std::size_t{1} << operands) : nullptr) {}
 
 // With the tangent 1 for x_k the tangent of the result is the slope, by the rules of the primitives.
-Function::Replayed Function::replay(std::span<const Scalar> x, const Scalar* y, std::size_t by, bool write_out) const {
+Function::Replayed Function::replay(std::span<const Scalar> x, const Scalar* y, std::size_t by) const {
   Replayed all;
   std::vector<Scalar> in;
   std::vector<Tangent> tangents;
@@ -183,8 +183,6 @@ Function::Replayed Function::replay(std::span<const Scalar> x, const Scalar* y, 
       const bool last = all.values.size() + 1 == formula_.nodes.size();
       if (last && y)
         all.values.push_back(*y);
-      else if (write_out && node.operation->written_out)
-        all.values.push_back(node.operation->written_out(in[0]));
       else
         all.values.push_back(apply(*node.operation, in, node.p));
       if (std::any_of(tangents.begin(), tangents.end(), [](const Tangent& t) { return t.has_value(); })) {
@@ -224,10 +222,10 @@ const Program& Function::with_slopes(unsigned operands) const {
     const auto graph = std::make_shared<Graph>();
     std::vector<Scalar> x, results;
     for (std::size_t i = 0; i < operands_; ++i) x.push_back(graph->operand(i));
-    results.push_back(replay(x, nullptr, operands_, true).values.back());
+    results.push_back(replay(x, nullptr, operands_).values.back());
     for (std::size_t k = 0; k < operands_; ++k) {
       if ((operands >> k & 1U) != 0 && product(k).saved)
-        results.push_back(replay(x, nullptr, k, true).tangents.back().value_or(0));
+        results.push_back(replay(x, nullptr, k).tangents.back().value_or(0));
     }
     saving.program = std::make_unique<Program>(operands_, graph->formula(results));
   });
@@ -238,7 +236,7 @@ const Program& Function::with_tangent() const {
   std::call_once(tangent_.once, [&] {
     const auto graph = std::make_shared<Graph>();
     const Scalar x = graph->operand(0), v = graph->operand(1);
-    const Replayed all = replay({&x, 1}, nullptr, 0, true);
+    const Replayed all = replay({&x, 1}, nullptr, 0);
     const Scalar results[] = {all.values.back(), mul0(v, all.tangents.back().value_or(0))};
     tangent_.program = std::make_unique<Program>(2, graph->formula(results));
   });

@@ -129,7 +129,7 @@ Scalar Graph::apply(const Operation& o, std::span<const Scalar> x, double p) {
     if (p == 2) return a * a;
     if (p == 3) return a * (a * a);
     if (p == 4) return square(a * a);
-    if (p == -1 || p == -2 || p == -3 || p == -4) return 1 / pow(a, -p);
+    if (p == -1) return 1 / a;
   }
 
   Node node{.operation = &o, .p = p};

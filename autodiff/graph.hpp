@@ -27,6 +27,9 @@ using Tangent = std::optional<Scalar>;
 inline constexpr std::size_t max_arity = 3;
 inline constexpr int no_node = -1;
 
+template <class T>
+using PairKernel = decltype(kernels::UnaryKernels<T>::both);
+
 /// What a node does: one for each block of ops/elementwise.hpp.
 struct Operation {
   std::size_t arity;
@@ -37,8 +40,10 @@ struct Operation {
   /// Of tensors; null for an operation of several operands.
   Tensor<float> (*of_f32)(const Tensor<float>& x, const Where& where, double p) = nullptr;
   Tensor<double> (*of_f64)(const Tensor<double>& x, const Where& where, double p) = nullptr;
-  /// The value by other operations, which the tangent has in common with it; null where it has none.
-  Scalar (*written_out)(const Scalar& x) = nullptr;
+  /// Where value and slope have a kernel together: that, and the operation whose value the slope is.
+  const Operation* slope = nullptr;
+  PairKernel<float> (*pair_f32)(const kernels::Kernels<float>&) = nullptr;
+  PairKernel<double> (*pair_f64)(const kernels::Kernels<double>&) = nullptr;
 };
 
 template <class Op>
@@ -50,14 +55,6 @@ Tangent unary_tangent(std::span<const Tangent> dx, std::span<const Scalar> x, co
   } else {
     return ops::product<Op>(v, x[0], y, p);
   }
-}
-
-template <class Op>
-constexpr auto written_out_by() -> Scalar (*)(const Scalar&) {
-  if constexpr (requires { Op::written_out; })
-    return [](const Scalar& x) { return Op::value(x); };
-  else
-    return nullptr;
 }
 
 template <class Op>
@@ -88,13 +85,18 @@ template <class Op>
 inline constexpr Operation operation = [] {
   if constexpr (is_in<Op, ops::Unary>) {
     constexpr std::size_t i = index_in<Op, ops::Unary>;
-    return Operation{1,
-                     [](const kernels::Kernels<float>& k) { return k.unary[i].value; },
-                     [](const kernels::Kernels<double>& k) { return k.unary[i].value; },
-                     unary_tangent<Op>,
-                     &unary<Op, float>,
-                     &unary<Op, double>,
-                     written_out_by<Op>()};
+    Operation unary_operation{1,
+                              [](const kernels::Kernels<float>& k) { return k.unary[i].value; },
+                              [](const kernels::Kernels<double>& k) { return k.unary[i].value; },
+                              unary_tangent<Op>,
+                              &unary<Op, float>,
+                              &unary<Op, double>};
+    if constexpr (requires { typename Op::Slope; }) {
+      unary_operation.slope = &operation<typename Op::Slope>;
+      unary_operation.pair_f32 = [](const kernels::Kernels<float>& k) { return k.unary[i].both; };
+      unary_operation.pair_f64 = [](const kernels::Kernels<double>& k) { return k.unary[i].both; };
+    }
+    return unary_operation;
   } else if constexpr (is_in<Op, ops::Binary>) {
     constexpr std::size_t i = index_in<Op, ops::Binary>;
     return Operation{2, [](const kernels::Kernels<float>& k) { return k.binary[i].value; },

@@ -214,6 +214,13 @@ V pow(const V& x, double exponent, Where where = Where::here()) {
   return detail::unary<ops::Pow>(x, where, exponent);
 }
 
+/// Any primitive of ops/elementwise.hpp, also those that have no function here: block<ops::NormalCdf>(x). `p` is its
+/// constant.
+template <class Op, Value V>
+V block(const V& x, double p = 0, Where where = Where::here()) {
+  return detail::unary<Op>(x, where, p);
+}
+
 // Activations made of the above, each one pass over memory; with their first two derivatives finite and right at +-1e4.
 
 /// log(sigmoid(x)) = -softplus(-x).

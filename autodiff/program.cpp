@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <map>
 
 namespace tapegrad::detail {
 namespace {
@@ -57,6 +58,7 @@ struct Program::Lowering {
     std::array<int, max_arity> in;
     double p;
     int node;
+    int slope = no_node;  // the node of the slope that is computed with it
   };
 
   /// `plain`: strong-zero products as plain ones.
@@ -67,6 +69,7 @@ struct Program::Lowering {
         uses(nodes.size()),
         inner(nodes.size(), no_node),
         joined(nodes.size()),
+        slope_of(nodes.size(), no_node),
         last(nodes.size(), -1),
         slot(nodes.size(), -1) {
     for (Node& node : nodes) {
@@ -77,6 +80,7 @@ struct Program::Lowering {
     nodes.push_back({.kind = Node::Kind::constant, .p = -1});
     for (std::vector<int>* of_nodes : {&uses, &last, &slot}) of_nodes->push_back(-1);
     join_pairs();
+    join_slopes();
     make_instructions();
     assign_registers();
   }
@@ -110,6 +114,25 @@ struct Program::Lowering {
     }
   }
 
+  // A value and its slope, from one kernel where the first of them is.
+  void join_slopes() {
+    std::map<std::pair<const Operation*, int>, int> first;
+    const auto join = [&](int value, int slope) {
+      at(slope_of, std::min(value, slope)) = std::max(value, slope);
+      at(joined, std::max(value, slope)) = 1;
+    };
+    for (int i = 0; i < node_count(); ++i) {
+      const Node& node = at(nodes, i);
+      if (node.kind != Node::Kind::operation || node.operation->arity != 1) continue;
+      for (const auto& [other, j] : first) {
+        if (other.second != node.in[0]) continue;
+        if (node.operation->slope == other.first) join(i, j);
+        if (other.first->slope == node.operation) join(j, i);
+      }
+      first.try_emplace({node.operation, node.in[0]}, i);
+    }
+  }
+
   std::array<int, 2> operands_of(const Node& node) const {
     return {node.in[0], is<ops::Negate>(node) ? minus_one : node.in[1]};
   }
@@ -119,6 +142,12 @@ struct Program::Lowering {
       const Node& node = at(nodes, i);
       if (at(joined, i) != 0 || node.kind != Node::Kind::operation) continue;
       Instruction instruction{node.operation, node.in, node.p, i};
+      if (const int other = at(slope_of, i); other != no_node) {
+        const bool value_first = node.operation->slope == at(nodes, other).operation;
+        instruction.operation = value_first ? node.operation : at(nodes, other).operation;
+        instruction.node = value_first ? i : other;
+        instruction.slope = value_first ? other : i;
+      }
       if (const int other = at(inner, i); other != no_node) {
         const std::array<int, 2> outer_in = operands_of(node), in = operands_of(at(nodes, other));
         const Operation& outer = is<ops::Negate>(node) ? operation<ops::Multiply> : *node.operation;
@@ -144,7 +173,7 @@ struct Program::Lowering {
       if (at(nodes, results[r]).kind != Node::Kind::operation || at(owner, results[r]) != no_node) continue;
       at(owner, results[r]) = static_cast<int>(r);
       for (std::size_t s = 0; s < instructions.size(); ++s) {
-        if (instructions[s].node == results[r]) ready[r] = static_cast<int>(s);
+        if (instructions[s].node == results[r] || instructions[s].slope == results[r]) ready[r] = static_cast<int>(s);
       }
     }
     std::vector<int> free;
@@ -157,14 +186,17 @@ struct Program::Lowering {
         if (at(owner, operand) == no_node) free.push_back(at(slot, operand));
         at(last, operand) = never;  // once, though it be read twice
       }
-      int& out = at(slot, instruction.node) = at(owner, instruction.node);
-      if (out != no_node) continue;
-      auto place = std::find_if(free.begin(), free.end(), [&](int r) {
-        return r >= static_cast<int>(results.size()) || at(last, instruction.node) <= at(ready, r);
-      });
-      if (place == free.end()) place = free.insert(free.end(), static_cast<int>(registers++));
-      out = *place;
-      free.erase(place);
+      for (int node : {instruction.node, instruction.slope}) {
+        if (node == no_node) continue;
+        int& out = at(slot, node) = at(owner, node);
+        if (out != no_node) continue;
+        auto place = std::find_if(free.begin(), free.end(), [&](int r) {
+          return r >= static_cast<int>(results.size()) || at(last, node) <= at(ready, r);
+        });
+        if (place == free.end()) place = free.insert(free.end(), static_cast<int>(registers++));
+        out = *place;
+        free.erase(place);
+      }
     }
     program.registers_ = std::max(program.registers_, registers);
   }
@@ -200,6 +232,11 @@ struct Program::Lowering {
                 o.arity,
                 at(slot, instruction.node)};
       for (std::size_t k = 0; k < o.arity; ++k) step.in[k] = at(slot, instruction.in[k]);
+      if (instruction.slope != no_node) {
+        step.slope = at(slot, instruction.slope);
+        step.pair_f32 = o.pair_f32(kernels::kernels<float>());
+        step.pair_f64 = o.pair_f64(kernels::kernels<double>());
+      }
       all.push_back(step);
     }
     return all;
@@ -215,7 +252,7 @@ struct Program::Lowering {
 
   Program& program;
   std::vector<Node> nodes;
-  std::vector<int> results, uses, inner, joined, last, slot;
+  std::vector<int> results, uses, inner, joined, slope_of, last, slot;
   std::vector<Instruction> instructions;
   int minus_one;
 };
@@ -333,6 +370,14 @@ void Program::execute(const Code& code, std::span<const T* const> slots, std::in
       in[k] = {slots[slot], 0, slot < first_constant};
     }
     T* to = const_cast<T*>(slots[static_cast<std::size_t>(step.out)]);
+    if (step.slope != no_node) {
+      T* slope = const_cast<T*>(slots[static_cast<std::size_t>(step.slope)]);
+      if constexpr (std::is_same_v<T, float>)
+        step.pair_f32(n, in[0].data, to, slope);
+      else
+        step.pair_f64(n, in[0].data, to, slope);
+      continue;
+    }
     if constexpr (std::is_same_v<T, float>)
       step.kernel_f32(1, n, in, static_cast<T>(step.p), to);
     else

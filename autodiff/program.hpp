@@ -49,6 +49,10 @@ class Program {
     std::array<int, max_arity> in;
     std::size_t arity;
     int out;
+    // With a second register, for the slope, these instead.
+    int slope = no_node;
+    PairKernel<float> pair_f32 = nullptr;
+    PairKernel<double> pair_f64 = nullptr;
   };
   // A result that is no step's: an operand, a constant or another result.
   struct Copy {

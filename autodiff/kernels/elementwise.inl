@@ -4,6 +4,7 @@
 #include "erf.inl"
 #include "exp.inl"
 #include "kernels.hpp"
+#include "log.inl"
 #include "simd.hpp"
 
 // As for xsimd itself, see simd.hpp.
@@ -23,34 +24,107 @@ static inline batch<T, A> mul0(const batch<T, A>& a, const batch<T, A>& b) {
   return select(product == product, product, select((a == zero) | (b == zero), zero, product));
 }
 
-// Before xsimd's own exp, which is slower, erf, which is 70 ulp off for doubles, and erfc, 70 for floats and 1e7 for
-// doubles.
+// Before xsimd's own, which are slower (exp, tanh), 70 ulp off (erf of doubles; erfc of floats, of doubles 1e7), end
+// too early (exp2, expm1) or are wrong for subnormal numbers (log, log2, cbrt of doubles).
 template <class A>
 static inline batch<float, A> exp(const batch<float, A>& x) {
-  return tapegrad::kernels::exp(x);
+  return tapegrad::kernels::exp<float>(x);
 }
 template <class A>
 static inline batch<double, A> exp(const batch<double, A>& x) {
-  return tapegrad::kernels::exp(x);
+  return tapegrad::kernels::exp<double>(x);
 }
-
+template <class A>
+static inline batch<float, A> exp2(const batch<float, A>& x) {
+  return tapegrad::kernels::exp2<float>(x);
+}
+template <class A>
+static inline batch<double, A> exp2(const batch<double, A>& x) {
+  return tapegrad::kernels::exp2<double>(x);
+}
+template <class A>
+static inline batch<float, A> expm1(const batch<float, A>& x) {
+  return tapegrad::kernels::expm1<float>(x);
+}
+template <class A>
+static inline batch<double, A> expm1(const batch<double, A>& x) {
+  return tapegrad::kernels::expm1<double>(x);
+}
+template <class A>
+static inline batch<float, A> log(const batch<float, A>& x) {
+  return tapegrad::kernels::log<float>(x);
+}
+template <class A>
+static inline batch<double, A> log(const batch<double, A>& x) {
+  return tapegrad::kernels::log<double>(x);
+}
+template <class A>
+static inline batch<float, A> log2(const batch<float, A>& x) {
+  return tapegrad::kernels::log2<float>(x);
+}
+template <class A>
+static inline batch<double, A> log2(const batch<double, A>& x) {
+  return tapegrad::kernels::log2<double>(x);
+}
+template <class A>
+static inline batch<float, A> log1p(const batch<float, A>& x) {
+  return tapegrad::kernels::log1p<float>(x);
+}
+template <class A>
+static inline batch<double, A> log1p(const batch<double, A>& x) {
+  return tapegrad::kernels::log1p<double>(x);
+}
+template <class A>
+static inline batch<float, A> erfc(const batch<float, A>& x) {
+  return tapegrad::kernels::erfc<float>(x);
+}
+template <class A>
+static inline batch<double, A> erfc(const batch<double, A>& x) {
+  return tapegrad::kernels::erfc<double>(x);
+}
+template <class A>
+static inline batch<float, A> tanh(const batch<float, A>& x) {
+  return tapegrad::kernels::tanh_and_slope<float>(x).first;
+}
+template <class A>
+static inline batch<double, A> tanh(const batch<double, A>& x) {
+  return tapegrad::kernels::tanh_and_slope<double>(x).first;
+}
 template <class A>
 static inline batch<double, A> erf(const batch<double, A>& x) {
   return tapegrad::kernels::erf(x);
 }
-
 template <class A>
-static inline batch<float, A> erfc(const batch<float, A>& x) {
-  return tapegrad::kernels::erfc(x);
-}
-template <class A>
-static inline batch<double, A> erfc(const batch<double, A>& x) {
-  return tapegrad::kernels::erfc(x);
+static inline batch<double, A> cbrt(const batch<double, A>& x) {
+  using V = batch<double, A>;
+  const auto small = abs(x) < V(std::numeric_limits<double>::min());
+  const V root = kernel::cbrt<A>(select(small, x * V(0x1p54), x), A{});
+  return select(small, root * V(0x1p-18), root);
 }
 
 template <class T, class A>
+static inline auto tanh_and_slope(const batch<T, A>& x) {
+  return tapegrad::kernels::tanh_and_slope<T>(x);
+}
+template <class T, class A>
+static inline auto sigmoid_and_slope(const batch<T, A>& x) {
+  return tapegrad::kernels::sigmoid_and_slope<T>(x);
+}
+template <class T, class A>
+static inline auto tanh_softplus_and_slope(const batch<T, A>& x) {
+  return tapegrad::kernels::tanh_softplus_and_slope<T>(x);
+}
+template <class T, class A>
+static inline auto normal_cdf(const batch<T, A>& x) {
+  return tapegrad::kernels::normal_cdf<T>(x);
+}
+template <class T, class A>
+static inline batch<T, A> gaussian(const batch<T, A>& x, T p) {
+  return tapegrad::kernels::gaussian<T>(x, p);
+}
+template <class T, class A>
 static inline batch<T, A> sigmoid(const batch<T, A>& x) {
-  return 1 / (1 + exp(-x));
+  return sigmoid_and_slope(x).first;
 }
 
 // Small whole exponents by repeated squaring, one half by sqrt, others by the C library, element by element: xsimd's pow
@@ -78,6 +152,27 @@ static inline batch<T, A> power(const batch<T, A>& x, T p) {
 
 #include "../ops/elementwise.hpp"
 
+namespace tapegrad::kernels {
+namespace {
+
+template <class Op, class T, class... V>
+inline Batch<T> value(T p, const V&... x) {
+  if constexpr (requires { Op::value(x..., p); }) return Op::value(x..., p);
+  else return Op::value(x...);
+}
+
+}  // namespace
+}  // namespace tapegrad::kernels
+
+namespace xsimd {
+
+template <class Op, class T, class A>
+static inline batch<T, A> block(const batch<T, A>& x, std::type_identity_t<T> p = 0) {
+  return tapegrad::kernels::value<Op, T>(p, x);
+}
+
+}  // namespace xsimd
+
 #ifdef __clang__
 #pragma clang attribute pop
 #endif
@@ -99,12 +194,6 @@ struct RowOf<T, false> {
   Batch<T> value_;
 };
 
-template <class Op, class T, class... V>
-inline Batch<T> value(T p, const V&... x) {
-  if constexpr (requires { Op::value(x..., p); }) return Op::value(x..., p);
-  else return Op::value(x...);
-}
-
 // Every vector of a row is a whole one: what spills over the row's end is overwritten by the next row.
 template <class Op, class T>
 [[gnu::flatten]] void unary_value(std::int64_t rows, std::int64_t cols, const Source<T>* in, T p, T* out) {
@@ -114,14 +203,14 @@ template <class Op, class T>
   }
 }
 
-// out = v * slope up to where a product is NaN, or to the end: the element of the row that was reached. Several vectors
+// out = term(j), products, up to where one is NaN, or to the end: the element of the row that was reached. Several vectors
 // share one test, for their sum is NaN where any of them is, and nothing is written before: v may be out itself.
-template <int most, class T, class V, class Slope>
-inline std::int64_t plain_products(std::int64_t cols, const V& v, Slope slope, T* out) {
+template <int most, class T, class Term>
+inline std::int64_t plain_products(std::int64_t cols, Term term, T* out) {
   std::int64_t reached = 0;
   each_group<most, T>(cols, [&](std::int64_t j, auto n) {
     Batch<T> product[n];
-    unroll<n>([&](auto i) { product[i] = v(j + i * width<T>) * slope(j + i * width<T>); });
+    unroll<n>([&](auto i) { product[i] = term(j + i * width<T>); });
     Batch<T> sum = product[0];
     unroll<n - 1>([&](auto i) { sum += product[i + 1]; });
     if (!xsimd::all(sum == sum)) [[unlikely]] return false;
@@ -156,9 +245,9 @@ template <class Op, class T>
     const auto row = [=](int k) { return RowOf<T, true>(in[k].data + i * in[k].row); };
     const auto v = row(0), x = row(1), y = row(2);
     T* to = out + i * cols;
-    if constexpr (requires(Batch<T> b) { ops::slope<Op>(b, b, p); }) {
-      const auto slope = [&](std::int64_t j) { return ops::slope<Op>(x(j), y(j), p); };
-      const std::int64_t reached = plain_products<2>(cols, v, slope, to);
+    if constexpr (requires(Batch<T> b) { ops::chain<Op>(b, b, b, p, ops::Plain{}); }) {
+      const auto term = [&](std::int64_t j) { return ops::chain<Op>(v(j), x(j), y(j), p, ops::Plain{}); };
+      const std::int64_t reached = plain_products<2>(cols, term, to);
       if (reached < cols) [[unlikely]] return strong_products(rows, cols, in, out, i, reached, strong);
     } else {
       for (std::int64_t j = 0; j < cols; j += width<T>) store(to + j, ops::product<Op>(v(j), x(j), y(j), p));
@@ -179,7 +268,7 @@ inline void binary_value_rows(std::int64_t rows, std::int64_t cols, const Source
     const RowOf<T, b_steps> b(in[1].data + i * in[1].row);
     T* to = out + i * cols;
     if constexpr (std::is_same_v<Op, ops::Mul0>) {
-      const std::int64_t reached = plain_products<4>(cols, a, b, to);
+      const std::int64_t reached = plain_products<4>(cols, [&](std::int64_t j) { return a(j) * b(j); }, to);
       if (reached < cols) [[unlikely]] {
         return strong_products(rows, cols, in, out, i, reached, [](auto of) { return mul0(of(0), of(1)); });
       }
@@ -205,9 +294,9 @@ inline void binary_product_rows(std::int64_t rows, std::int64_t cols, const Sour
     const RowOf<T, b_steps> b(in[2].data + i * in[2].row);
     const RowOf<T, true> y(in[3].data + i * in[3].row);
     T* to = out + i * cols;
-    if constexpr (requires { ops::slope<Op, k>(a(0), b(0), y(0)); }) {
-      const auto slope = [&](std::int64_t j) { return ops::slope<Op, k>(a(j), b(j), y(j)); };
-      const std::int64_t reached = plain_products<4>(cols, v, slope, to);
+    if constexpr (requires { ops::chain<Op, k>(v(0), a(0), b(0), y(0), ops::Plain{}); }) {
+      const auto term = [&](std::int64_t j) { return ops::chain<Op, k>(v(j), a(j), b(j), y(j), ops::Plain{}); };
+      const std::int64_t reached = plain_products<4>(cols, term, to);
       if (reached < cols) [[unlikely]] return strong_products(rows, cols, in, out, i, reached, strong);
     } else {
       for (std::int64_t j = 0; j < cols; j += width<T>) store(to + j, ops::product<Op, k>(v(j), a(j), b(j), y(j)));
@@ -227,12 +316,22 @@ template <class Op, class T, int k>
   else binary_product_by_steps<Op, T, k, false>(rows, cols, in, out);
 }
 
+template <class Op, class T>
+[[gnu::flatten]] void value_and_slope(std::int64_t n, const T* x, T* y, T* slope) {
+  for (std::int64_t j = 0; j < n; j += width<T>) {
+    const auto both = Op::both(load(x + j));
+    store(y + j, both.first);
+    store(slope + j, both.second);
+  }
+}
+
 template <class Op>
 concept Passes = requires { Op::passes; };
 
 template <class T, class Op>
 constexpr UnaryKernels<T> unary_kernels_of() {
   if constexpr (Passes<Op>) return {unary_value<Op, T>, nullptr};
+  else if constexpr (requires { typename Op::Slope; }) return {unary_value<Op, T>, unary_product<Op, T>, value_and_slope<Op, T>};
   else return {unary_value<Op, T>, unary_product<Op, T>};
 }
 template <class T, class Op>

@@ -1,5 +1,5 @@
 #pragma once
-// The error function for doubles within 5 ulp and its complement within 8, by the rational approximations of Cody, Rational
+// The error function for doubles within 5 ulp, its complement and the normal distribution function within 8, by the rational approximations of Cody, Rational
 // Chebyshev approximations for the error function, Math. Comp. 23 (1969): erf(x) = x P(x^2) / Q(x^2) up to 0.46875,
 // above it erfc(x) = exp(-x^2) R(x) / S(x), and from 4 on erfc(x) = exp(-x^2) / x (1 / sqrt(pi) - z U(z) / W(z)),
 // z = 1 / x^2.
@@ -63,14 +63,12 @@ inline Batch<double> erf(const Batch<double>& x) {
   return xsimd::select(magnitude > Batch<double>(0.46875), tail, erf_near_zero(x));
 }
 
+// erfc(x), given exp(-x^2) to its last digits.
 template <class T>
-inline Batch<T> erfc(const Batch<T>& x) {
+inline Batch<T> erfc(const Batch<T>& x, const Batch<T>& gauss) {
   const Batch<T> one(T(1)), magnitude = xsimd::abs(x);
   // Beyond 30 the result is 0, and no square overflows.
   const Batch<T> large = xsimd::min(magnitude, Batch<T>(T(30)));
-  // x^2 = head^2 + (x - head) (x + head) with head^2 exact, else exp would magnify its rounding.
-  const Batch<T> head = xsimd::trunc(large * Batch<T>(T(16))) * Batch<T>(T(0.0625));
-  const Batch<T> gauss = kernels::exp(-(head * head)) * kernels::exp((head - large) * (large + head));
   const Batch<T> middle = polynomial(Cody::r, large) / polynomial(Cody::s, large);
   const Batch<T> z = one / (large * large);
   const Batch<T> far = (Batch<T>(static_cast<T>(std::numbers::inv_sqrtpi)) -
@@ -78,6 +76,16 @@ inline Batch<T> erfc(const Batch<T>& x) {
   const Batch<T> tail = gauss * xsimd::select(large > Batch<T>(T(4)), far, middle);
   return xsimd::select(magnitude > Batch<T>(T(0.46875)), xsimd::select(x < zero<T>(), Batch<T>(T(2)) - tail, tail),
                        one - erf_near_zero(x));
+}
+template <class T>
+inline Batch<T> erfc(const Batch<T>& x) {
+  return kernels::erfc<T>(x, gaussian<T>(x, T{1}));
+}
+
+template <class T>
+inline Batch<T> normal_cdf(const Batch<T>& x) {
+  const Batch<T> z = x * Batch<T>(-std::numbers::sqrt2_v<T> / 2);
+  return Batch<T>(T{0.5}) * kernels::erfc<T>(z, gaussian<T>(x, T{0.5}));
 }
 
 }  // namespace

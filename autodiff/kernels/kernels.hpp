@@ -34,6 +34,8 @@ template <class T>
 struct UnaryKernels {
   ElementwiseKernel<T> value;    // of x
   ElementwiseKernel<T> product;  // of v, x, y
+  // The value and, kept apart from it, the slope; null for a block without `Slope`.
+  void (*both)(std::int64_t n, const T* x, T* y, T* slope) = nullptr;
 };
 template <class T>
 struct BinaryKernels {

@@ -3,7 +3,7 @@
 // sum spreads it over the row. The maximum counts as finite from below, so that -inf stays -inf, also in a row of it
 // alone, whose sum is 0.
 
-#include "exp.inl"
+#include "log.inl"
 #include "sum.inl"
 
 namespace tapegrad::kernels {
@@ -116,7 +116,7 @@ template <class T>
     }
     for (std::int64_t r = 0; r < n; r += width<T>) {
       const Batch<T> others = load(log_sum + r);
-      store(log_sum + r, xsimd::log1p(xsimd::select(others < zero<T>(), zero<T>(), others)));
+      store(log_sum + r, kernels::log1p<T>(xsimd::select(others < zero<T>(), zero<T>(), others)));
     }
     for (std::int64_t r = 0; r < n; ++r) {
       const Batch<T> m(shift[r]), log_s(log_sum[r]);
@@ -146,7 +146,7 @@ inline void logsumexp_rows(const T* x, T* y, T* p, std::int64_t rows, std::int64
         sum[r] = sum_of_others(x, cols, m, [](std::int64_t, const Batch<T>&) {});
       }
     }
-    for (std::int64_t r = 0; r < n; r += width<T>) store(y + begin + r, load(shift + r) + xsimd::log1p(load(sum + r)));
+    for (std::int64_t r = 0; r < n; r += width<T>) store(y + begin + r, load(shift + r) + kernels::log1p<T>(load(sum + r)));
   }
 }
 

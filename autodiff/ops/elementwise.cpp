@@ -68,6 +68,10 @@ Handle pass(int slope, const Handle& v) {
   return slope > 0 ? v : (-Tensor<T>(v)).handle();
 }
 
+// A record of these has its slope for a second operand.
+template <class Op>
+concept KeepsSlope = requires { typename Op::Slope; };
+
 template <class Op, class T>
 Handle unary_product(const Call& call, std::size_t, const Handle& v) {
   if constexpr (Passes<Op>) {
@@ -77,6 +81,7 @@ Handle unary_product(const Call& call, std::size_t, const Handle& v) {
     if (v.traced() || call.traced()) {
       return ops::product<Op>(Tensor<T>(v), call.operand<T>(0), call.output<T>(), p).handle();
     }
+    if constexpr (KeepsSlope<Op>) return mul0(Tensor<T>(v), call.operand<T>(1), call.where()).handle();
     Handle out(allocate_like<T>(v.shape()));
     const auto product = kernels::kernels<T>().unary[index_in<Op, ops::Unary>].product;
     const Array &x = call.operand_array(0), &y = call.output_array();
@@ -151,10 +156,17 @@ bool unary_accumulate(const Call& call, std::size_t, Handle& v, bool last, Handl
   if constexpr (Passes<Op>) {
     return accumulate_pass<T>(Op::passes[0], v, last, sum, x.shape);
   } else {
-    const Source<T> in[] = {{v.array()->template as<T>(), 0, true}, {x.as<T>(), 0, true}, {y.as<T>(), 0, true}};
+    const T p = static_cast<T>(call.attributes().scalar);
+    const T* from = v.array()->template as<T>();
     Handle term = array_for<T>(v, last);
-    kernels::kernels<T>().unary[index_in<Op, ops::Unary>].product(
-        1, y.shape.count(), in, static_cast<T>(call.attributes().scalar), elements<T>(term.array()));
+    T* out = elements<T>(term.array());
+    if constexpr (KeepsSlope<Op>) {
+      const Source<T> in[] = {{from, 0, true}, {call.operand_array(1).template as<T>(), 0, true}};
+      kernels::kernels<T>().binary[index_in<ops::Mul0, ops::Binary>].value(1, y.shape.count(), in, p, out);
+    } else {
+      const Source<T> in[] = {{from, 0, true}, {x.as<T>(), 0, true}, {y.as<T>(), 0, true}};
+      kernels::kernels<T>().unary[index_in<Op, ops::Unary>].product(1, y.shape.count(), in, p, out);
+    }
     add_term(sum, std::move(term));
     return true;
   }
@@ -265,6 +277,14 @@ template <class Op, Real T>
 Tensor<T> unary(const Tensor<T>& x, const Where& where, double p) {
   const Array& in = value_of(x, Op::name, where);
   Array* out = allocate_like<T>(in.shape);
+  if constexpr (KeepsSlope<Op>) {
+    if (x.handle().traced()) {
+      const Handle slope(allocate_like<T>(in.shape));
+      kernels::kernels<T>().unary[index_in<Op, ops::Unary>].both(in.shape.count(), in.as<T>(), elements<T>(out),
+                                                                 elements<T>(slope.array()));
+      return Tensor<T>(record(unary_primitive<Op, T>, out, {&x.handle(), &slope}, where));
+    }
+  }
   const Source<T> source{in.as<T>(), 0, true};
   kernels::kernels<T>().unary[index_in<Op, ops::Unary>].value(1, in.shape.count(), &source, static_cast<T>(p),
                                                               elements<T>(out));

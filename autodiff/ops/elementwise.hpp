@@ -4,14 +4,21 @@
 // written once. An elementwise function has a diagonal Jacobian: one product v * f'(x) serves as pullback and as
 // pushforward. A block gives the `slope` f'(x), which may use the output y; what multiplies it with v is written once,
 // at the end, and is a strong-zero product: 0 where v or the slope is 0. A block whose slope over- or underflows before
-// the product does, or which only chooses, gives the `product` itself. `p` is the primitive's constant, where it has
-// one. With the symbolic numbers of elementwise() the slopes are the derivative table of users' functions.
+// the product does gives the `chain` of products, times(times(v, f1), f2) for f' = f1 f2; one which only chooses gives
+// the `product` itself. `p` is the primitive's constant, where it has one. With the symbolic numbers of elementwise() the
+// slopes are the derivative table of users' functions.
+//
+// A slope keeps its digits wherever f' is a normal number, and so does the slope of what it is made of: no difference
+// of numbers that are nearly equal, no result of which the rounding has taken what counts. Where no formula in x and y
+// is like that, the slope is a block of its own, called by block<Op>(x). A block names it `Slope` where one exponential
+// gives value and slope; they are then computed `both` at once, and the slope is kept for the reverse sweep.
 //
 // Only this header and the per-ISA kernels know the text; it names no tensor and no SIMD type.
 //
 // Derivatives: Abramowitz & Stegun, Handbook of Mathematical Functions, chapters 3, 4 and 7.
 
 #include <array>
+#include <cmath>
 #include <numbers>
 #include <tuple>
 
@@ -110,27 +117,63 @@ struct Log1p {
   }
 };
 
-struct Tanh {
-  static constexpr const char* name = "tanh";
+// 1 / cosh(x)^2 = 1 - tanh(x)^2.
+struct TanhSlope {
+  static constexpr const char* name = "tanh_slope";
   template <class V>
   static V value(const V& x) {
-    return tanh(x);
+    return tanh_and_slope(x).second;
   }
   template <class V>
-  static V slope(const V&, const V& y) {
-    return 1 - y * y;
+  static V slope(const V& x, const V& y) {
+    return -2 * (tanh(x) * y);
+  }
+};
+
+struct Tanh {
+  static constexpr const char* name = "tanh";
+  using Slope = TanhSlope;
+  template <class V>
+  static V value(const V& x) {
+    return tanh_and_slope(x).first;
+  }
+  template <class V>
+  static auto both(const V& x) {
+    return tanh_and_slope(x);
+  }
+  template <class V>
+  static V slope(const V& x, const V&) {
+    return block<TanhSlope>(x);
+  }
+};
+
+// sigmoid(x) sigmoid(-x).
+struct SigmoidSlope {
+  static constexpr const char* name = "sigmoid_slope";
+  template <class V>
+  static V value(const V& x) {
+    return sigmoid_and_slope(x).second;
+  }
+  template <class V>
+  static V slope(const V& x, const V& y) {
+    return -(tanh(constant<V>(0.5) * x) * y);
   }
 };
 
 struct Sigmoid {
   static constexpr const char* name = "sigmoid";
+  using Slope = SigmoidSlope;
   template <class V>
   static V value(const V& x) {
-    return sigmoid(x);
+    return sigmoid_and_slope(x).first;
   }
   template <class V>
-  static V slope(const V&, const V& y) {
-    return y * (1 - y);
+  static auto both(const V& x) {
+    return sigmoid_and_slope(x);
+  }
+  template <class V>
+  static V slope(const V& x, const V&) {
+    return block<SigmoidSlope>(x);
   }
 };
 
@@ -147,22 +190,39 @@ struct Softplus {
   }
 };
 
-// tanh(log(1 + e^x)), the factor of mish, as q / (q + 2) with q = e^x (e^x + 2): 1 to the last bit from x = 20 on.
-// Where value and product are computed together they are written out, and share most of their work.
-struct TanhSoftplus {
-  static constexpr const char* name = "tanh_softplus";
-  static constexpr bool written_out = true;
+// h' = (1 - h^2) s of h below, s = sigmoid(x); h'' = h' (1 - s - 2 h s).
+struct TanhSoftplusSlope {
+  static constexpr const char* name = "tanh_softplus_slope";
   template <class V>
   static V value(const V& x) {
-    const V e = exp(select(x > V(20), V(20), x)), q = e * (e + 2);
-    return q * (1 / (q + 2));
+    return tanh_softplus_and_slope(x).second;
+  }
+  template <class V>
+  static V slope(const V& x, const V& y);
+};
+
+// h = tanh(log(1 + e^x)), the factor of mish.
+struct TanhSoftplus {
+  static constexpr const char* name = "tanh_softplus";
+  using Slope = TanhSoftplusSlope;
+  template <class V>
+  static V value(const V& x) {
+    return tanh_softplus_and_slope(x).first;
+  }
+  template <class V>
+  static auto both(const V& x) {
+    return tanh_softplus_and_slope(x);
   }
   template <class V>
   static V slope(const V& x, const V&) {
-    const V e = exp(select(x > V(20), V(20), x)), inverse = 1 / (e * (e + 2) + 2);
-    return 4 * ((e * inverse) * ((e + 1) * inverse));
+    return block<TanhSoftplusSlope>(x);
   }
 };
+
+template <class V>
+V TanhSoftplusSlope::slope(const V& x, const V& y) {
+  return y * (sigmoid(-x) - 2 * (block<TanhSoftplus>(x) * sigmoid(x)));
+}
 
 struct Softsign {
   static constexpr const char* name = "softsign";
@@ -293,9 +353,10 @@ struct Reciprocal {
   static V value(const V& x) {
     return 1 / x;
   }
-  template <class V>
-  static V slope(const V&, const V& y) {
-    return -(y * y);
+  // Of g(1 / x) the product v y is y g'(y), of g's magnitude where y^2 overflows.
+  template <class V, class Times>
+  static V chain(const V& v, const V&, const V& y, Times times) {
+    return -times(times(v, y), y);
   }
 };
 
@@ -335,6 +396,18 @@ struct Tan {
   }
 };
 
+struct AsinSlope {
+  static constexpr const char* name = "asin_slope";
+  template <class V>
+  static V value(const V& x) {
+    return 1 / sqrt((1 - x) * (1 + x));
+  }
+  template <class V>
+  static V slope(const V& x, const V& y) {
+    return x * (y * y * y);
+  }
+};
+
 struct Asin {
   static constexpr const char* name = "asin";
   template <class V>
@@ -343,7 +416,7 @@ struct Asin {
   }
   template <class V>
   static V slope(const V& x, const V&) {
-    return 1 / sqrt((1 - x) * (1 + x));
+    return block<AsinSlope>(x);
   }
 };
 
@@ -355,7 +428,19 @@ struct Acos {
   }
   template <class V>
   static V slope(const V& x, const V&) {
-    return -1 / sqrt((1 - x) * (1 + x));
+    return -block<AsinSlope>(x);
+  }
+};
+
+struct AtanSlope {
+  static constexpr const char* name = "atan_slope";
+  template <class V>
+  static V value(const V& x) {
+    return 1 / (1 + x * x);
+  }
+  template <class V>
+  static V slope(const V& x, const V& y) {
+    return -2 * (mul0(x, y) * y);
   }
 };
 
@@ -367,7 +452,7 @@ struct Atan {
   }
   template <class V>
   static V slope(const V& x, const V&) {
-    return 1 / (1 + x * x);
+    return block<AtanSlope>(x);
   }
 };
 
@@ -395,6 +480,19 @@ struct Cosh {
   }
 };
 
+// exp(-p x^2), p a power of two.
+struct Gaussian {
+  static constexpr const char* name = "gaussian";
+  template <class V, class T>
+  static V value(const V& x, T p) {
+    return gaussian(x, p);
+  }
+  template <class V, class T>
+  static V slope(const V& x, const V& y, T p) {
+    return V(-2 * p) * mul0(x, y);
+  }
+};
+
 struct Erf {
   static constexpr const char* name = "erf";
   template <class V>
@@ -403,7 +501,7 @@ struct Erf {
   }
   template <class V>
   static V slope(const V& x, const V&) {
-    return constant<V>(2 * std::numbers::inv_sqrtpi) * exp(-(x * x));
+    return constant<V>(2 * std::numbers::inv_sqrtpi) * block<Gaussian>(x, 1);
   }
 };
 
@@ -415,7 +513,20 @@ struct Erfc {
   }
   template <class V>
   static V slope(const V& x, const V&) {
-    return constant<V>(-2 * std::numbers::inv_sqrtpi) * exp(-(x * x));
+    return constant<V>(-2 * std::numbers::inv_sqrtpi) * block<Gaussian>(x, 1);
+  }
+};
+
+// The distribution function of the normal distribution, erfc(-x / sqrt(2)) / 2.
+struct NormalCdf {
+  static constexpr const char* name = "normal_cdf";
+  template <class V>
+  static V value(const V& x) {
+    return normal_cdf(x);
+  }
+  template <class V>
+  static V slope(const V& x, const V&) {
+    return constant<V>(std::numbers::inv_sqrtpi / std::numbers::sqrt2) * block<Gaussian>(x, 0.5);
   }
 };
 
@@ -425,11 +536,14 @@ struct Pow {
   static V value(const V& x, T p) {
     return power(x, p);
   }
-  // The slope p x^(p-1) is 0 for p = 0, also where x^-1 is infinite.
+  // The slope p x^(p-1) is 0 for p = 0, also where x^-1 is infinite. Below 1 the rounding of p - 1 would count, and
+  // x^(p-1) overflow before the slope: there p y / x, with its limits at 0 and infinity.
   template <class V, class T>
-  static V slope(const V& x, const V&, T p) {
+  static V slope(const V& x, const V& y, T p) {
     if (p == 0) return V(0);
-    return V(p) * power(x, p - 1);
+    if (p > 1 || p == std::floor(p)) return V(p) * power(x, p - 1);
+    const V quotient = (V(p) * y) / x;
+    return select(quotient == quotient, quotient, V(p) / (x * sqrt(x)));
   }
 };
 
@@ -473,13 +587,14 @@ struct Divide {
   static V value(const V& a, const V& b) {
     return a / b;
   }
-  template <class V>
-  static V slope_a(const V&, const V& b, const V&) {
-    return 1 / b;
+  template <class V, class Times>
+  static V chain_a(const V& v, const V&, const V& b, const V&, Times times) {
+    return times(v, 1 / b);
   }
-  template <class V>
-  static V slope_b(const V&, const V& b, const V& y) {
-    return -y / b;
+  // v y first, as in Reciprocal.
+  template <class V, class Times>
+  static V chain_b(const V& v, const V&, const V& b, const V& y, Times times) {
+    return times(times(v, y), -1 / b);
   }
 };
 
@@ -550,31 +665,49 @@ struct Minimum {
   }
 };
 
-/// f'(x) of a block of one operand that gives its slope.
-template <class Op, class V, class T>
-requires requires(const V& x, T p) { Op::slope(x, x, p); } || requires(const V& x) { Op::slope(x, x); }
-V slope(const V& x, const V& y, T p) {
-  if constexpr (requires { Op::slope(x, y, p); })
-    return Op::slope(x, y, p);
+/// Products of the chain rule: the strong-zero one, and the plain one, the same but for its NaN.
+struct Strong {
+  template <class V>
+  V operator()(const V& a, const V& b) const {
+    return mul0(a, b);
+  }
+};
+struct Plain {
+  template <class V>
+  V operator()(const V& a, const V& b) const {
+    return a * b;
+  }
+};
+
+/// v * f'(x) of a block of one operand that gives its slope, or a chain.
+template <class Op, class V, class T, class Times>
+requires requires(const V& x, T p) { Op::slope(x, x, p); } || requires(const V& x) { Op::slope(x, x); } ||
+    requires(const V& x, Times times) { Op::chain(x, x, x, times); }
+V chain(const V& v, const V& x, const V& y, T p, Times times) {
+  if constexpr (requires { Op::chain(v, x, y, times); })
+    return Op::chain(v, x, y, times);
+  else if constexpr (requires { Op::slope(x, y, p); })
+    return times(v, Op::slope(x, y, p));
   else
-    return Op::slope(x, y);
+    return times(v, Op::slope(x, y));
 }
 
-/// df/da for k = 0, df/db for k = 1, of a block of two operands that gives its slopes.
-template <class Op, int k, class V>
-requires requires(const V& x) { Op::slope_a(x, x, x); }
-V slope(const V& a, const V& b, const V& y) {
-  if constexpr (k == 0)
-    return Op::slope_a(a, b, y);
+/// v * df/da for k = 0, v * df/db for k = 1, of a block of two operands that gives its slopes, or chains.
+template <class Op, int k, class V, class Times>
+requires requires(const V& x) { Op::slope_a(x, x, x); } ||
+    requires(const V& x, Times times) { Op::chain_a(x, x, x, x, times); }
+V chain(const V& v, const V& a, const V& b, const V& y, Times times) {
+  if constexpr (requires { Op::chain_a(v, a, b, y, times); })
+    return k == 0 ? Op::chain_a(v, a, b, y, times) : Op::chain_b(v, a, b, y, times);
   else
-    return Op::slope_b(a, b, y);
+    return times(v, k == 0 ? Op::slope_a(a, b, y) : Op::slope_b(a, b, y));
 }
 
 /// v * f'(x) of a block of one operand.
 template <class Op, class V, class T>
 V product(const V& v, const V& x, const V& y, T p) {
-  if constexpr (requires { slope<Op>(x, y, p); })
-    return mul0(v, slope<Op>(x, y, p));
+  if constexpr (requires { chain<Op>(v, x, y, p, Strong{}); })
+    return chain<Op>(v, x, y, p, Strong{});
   else if constexpr (requires { Op::product(v, x, y, p); })
     return Op::product(v, x, y, p);
   else
@@ -584,8 +717,8 @@ V product(const V& v, const V& x, const V& y, T p) {
 /// v * df/da for k = 0, v * df/db for k = 1, of a block of two operands.
 template <class Op, int k, class V>
 V product(const V& v, const V& a, const V& b, const V& y) {
-  if constexpr (requires { slope<Op, k>(a, b, y); })
-    return mul0(v, slope<Op, k>(a, b, y));
+  if constexpr (requires { chain<Op, k>(v, a, b, y, Strong{}); })
+    return chain<Op, k>(v, a, b, y, Strong{});
   else if constexpr (k == 0)
     return Op::product_a(v, a, b, y);
   else
@@ -593,9 +726,11 @@ V product(const V& v, const V& a, const V& b, const V& y) {
 }
 
 /// Every block above: the kernels and the registry are made from these lists.
-using Unary = std::tuple<Negate, Exp, Expm1, Exp2, Log, Log2, Log1p, Tanh, Sigmoid, Softplus, TanhSoftplus, Softsign,
-                         Relu, LeakyRelu, Abs, Sign, Floor, Ceil, Round, Sqrt, Cbrt, Square, Reciprocal, Sin, Cos, Tan,
-                         Asin, Acos, Atan, Sinh, Cosh, Erf, Erfc, Pow>;
+using Unary =
+    std::tuple<Negate, Exp, Expm1, Exp2, Log, Log2, Log1p, Tanh, TanhSlope, Sigmoid, SigmoidSlope, Softplus,
+               TanhSoftplus, TanhSoftplusSlope, Softsign, Relu, LeakyRelu, Abs, Sign, Floor, Ceil, Round, Sqrt, Cbrt,
+               Square, Reciprocal, Sin, Cos, Tan, Asin, Acos, AsinSlope, Atan, AtanSlope, Sinh, Cosh, Erf, Erfc,
+               Gaussian, NormalCdf, Pow>;
 using Binary = std::tuple<Add, Subtract, Multiply, Divide, Mul0, XLogY, Maximum, Minimum>;
 
 // What only the programs of elementwise() have: comparisons, which give 1 or 0, the choice by them, and two operations
