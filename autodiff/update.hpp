@@ -19,17 +19,19 @@ struct MomentumUpdate {
   bool nesterov;
 };
 
-/// m <- m + new_m (g - m), v <- v + new_v (g^2 - v), w <- w - (decay w + rate m / (sqrt(v) + epsilon)).
+/// m <- m + new_m (g - m), v <- v + new_v (g^2 - v), w <- w - (decay w + rate m / (sqrt(v) + epsilon)). Where g^2
+/// overflows, unbias sqrt(v) with the sign of g, or 1 where v is 0, is in place of g.
 template <class T>
 struct AdamUpdate {
   std::int64_t n;
   const T* g;
   T *w, *m, *v;
-  T decay, new_m, new_v, rate, epsilon;
+  T decay, new_m, new_v, rate, epsilon, unbias;
 };
 
 /// v <- old v + fresh g^2, w <- w - u with u = rate g / (sqrt(v + inside) + outside). With a: a <- old a + fresh g, and
-/// max(v - a^2, 0) in place of v. With b: b <- momentum b + u, and b in place of u. Both may be null.
+/// max(v - a^2, 0) in place of v. With b: b <- momentum b + u, and b in place of u. Both may be null. Where g^2
+/// overflows, sqrt(v) with the sign of g, or 1 where v is 0, is in place of g; a v that overflows is the largest number.
 template <class T>
 struct RootUpdate {
   std::int64_t n;

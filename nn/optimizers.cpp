@@ -81,6 +81,8 @@ template <Real T, class Rule>
 void adam_update(const Rule& rule, Tensor<T>& w, const Tensor<T>& gradient, Params<T>& slots, const Step& step,
                  double decay) {
   const auto t = static_cast<double>(step.iteration);
+  // Of a v that is small only because it began at 0.
+  const double unbias = step.iteration > 1 ? 1 / std::sqrt(1 - std::pow(rule.beta_2, t - 1)) : 1;
   const double correction_1 = 1 - std::pow(rule.beta_1, t), root_2 = std::sqrt(1 - std::pow(rule.beta_2, t));
   // sqrt(v') + epsilon = (sqrt(v) + epsilon root_2) / root_2.
   const double epsilon = rule.epsilon_place == EpsilonPlace::torch ? rule.epsilon * root_2 : rule.epsilon;
@@ -93,7 +95,8 @@ void adam_update(const Rule& rule, Tensor<T>& w, const Tensor<T>& gradient, Para
                     .new_m = static_cast<T>(1 - rule.beta_1),
                     .new_v = static_cast<T>(1 - rule.beta_2),
                     .rate = static_cast<T>(step.rate * root_2 / correction_1),
-                    .epsilon = static_cast<T>(epsilon)});
+                    .epsilon = static_cast<T>(epsilon),
+                    .unbias = static_cast<T>(unbias)});
 }
 
 }  // namespace
