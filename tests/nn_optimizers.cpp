@@ -58,6 +58,21 @@ TEST_CASE("the update is in place, and never under another handle") {
   CHECK(w(0) == -1);
   opt.step(w, w);
   CHECK(w(0) == 0);
+  // Shared or not, the numbers are the same.
+  for (const nn::Optimizer& rule : {nn::Optimizer(nn::Adam{}), nn::Optimizer(nn::SGD{.momentum = 0.9}),
+                                    nn::Optimizer(nn::RMSprop{.momentum = 0.9, .centered = true})}) {
+    nn::Optimizer alone = rule, shared = rule;
+    Tensor<> a = linspace(-1, 1, 37), b = linspace(-1, 1, 37), first = b;
+    for (int t = 0; t < 3; ++t) {
+      const Tensor<> last = b;
+      const nn::Optimizer before = shared;
+      alone.step(a, linspace(1, t, 37));
+      shared.step(b, linspace(1, t, 37));
+      CHECK(allclose(a, b, 0, 0));
+      CHECK_FALSE(allclose(last, b, 0, 0));
+    }
+    CHECK(allclose(first, linspace(-1, 1, 37), 0, 0));
+  }
 }
 
 TEST_CASE("gradients that do not fit the parameters are refused, and nothing has changed") {
