@@ -13,6 +13,7 @@
 #include <optional>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "named.hpp"
 
@@ -36,9 +37,10 @@ class TAPEGRAD_EXPORT Epoch {
  public:
   Epoch(detail::InTraining& model, const Where& where) : model_(model), where_(where) {}
 
-  std::int64_t index = 0;   // from 0
-  std::int64_t first = 0;   // of this fit
-  std::int64_t epochs = 0;  // the number that fit was given
+  std::int64_t index = 0;    // from 0 in this fit, or from its initial_epoch
+  std::int64_t first = 0;    // of this fit
+  std::int64_t epochs = 0;   // the number that fit was given
+  std::int64_t trained = 0;  // epochs of the model before this one, those of earlier fits included
   double seconds = 0;
   /// "loss" and the metrics of the training, then those of the validation, each with "val_" before its name. logs[name]
   /// throws ValueError for another name. What callbacks write or add here stands in the history.
@@ -67,15 +69,18 @@ class TAPEGRAD_EXPORT Epoch {
   bool stopped_ = false;
 };
 
-/// Called at the end of each epoch; with a member begin(Epoch&), that is called at its beginning, when the logs have
-/// their names but no values.
+/// Called at the end of each epoch. Of its members, begin(Epoch&) is called at the beginning of an epoch, when the logs
+/// have their names but no values; begun(Epoch&) once all callbacks have begun; ended(Epoch&) once all have been called
+/// at the end, when the logs are complete.
 class Callback {
  public:
   template <class F>
   static constexpr bool accepts = requires(F& f, Epoch& epoch) {
     f(epoch);
   }
-  || requires(F& f, Epoch& epoch) { f.begin(epoch); };
+  || requires(F& f, Epoch& epoch) { f.begin(epoch); }
+  || requires(F& f, Epoch& epoch) { f.begun(epoch); }
+  || requires(F& f, Epoch& epoch) { f.ended(epoch); };
 
   template <class F>
   requires(!std::same_as<F, Callback> && accepts<F>) Callback(F f)
@@ -87,14 +92,18 @@ class Callback {
   }
 
   void begin(Epoch& epoch) { callback_->begin(epoch); }
+  void begun(Epoch& epoch) { callback_->begun(epoch); }
   void end(Epoch& epoch) { callback_->end(epoch); }
+  void ended(Epoch& epoch) { callback_->ended(epoch); }
 
  private:
   struct Interface {
     virtual ~Interface() = default;
     virtual std::unique_ptr<Interface> clone() const = 0;
     virtual void begin(Epoch& epoch) = 0;
+    virtual void begun(Epoch& epoch) = 0;
     virtual void end(Epoch& epoch) = 0;
+    virtual void ended(Epoch& epoch) = 0;
   };
   template <class F>
   struct Holder final : Interface {
@@ -103,8 +112,14 @@ class Callback {
     void begin([[maybe_unused]] Epoch& epoch) override {
       if constexpr (requires { f.begin(epoch); }) f.begin(epoch);
     }
+    void begun([[maybe_unused]] Epoch& epoch) override {
+      if constexpr (requires { f.begun(epoch); }) f.begun(epoch);
+    }
     void end([[maybe_unused]] Epoch& epoch) override {
       if constexpr (requires { f(epoch); }) f(epoch);
+    }
+    void ended([[maybe_unused]] Epoch& epoch) override {
+      if constexpr (requires { f.ended(epoch); }) f.ended(epoch);
     }
     F f;
   };
@@ -117,12 +132,13 @@ namespace detail {
 /// The best value of a log in this fit. `mode` is "min" or "max", which says what is better, or "auto", which knows the
 /// losses and metrics of the library by their names.
 struct TAPEGRAD_EXPORT Best {
-  std::optional<double> value = {};
+  std::optional<double> value = {};  // a NaN is none
   std::int64_t waited = 0;  // epochs since
 
-  /// Throws ValueError, naming the callback, for a name that is not in the logs, another mode, or "auto" for a log that
-  /// is not known.
-  static void require(const Epoch& epoch, const char* callback, const std::string& monitor, const std::string& mode);
+  /// Throws ValueError, naming the callback, for a name that is not in the logs, another mode, "auto" for a log that is
+  /// not known, or a min_delta that is NaN.
+  static void require(const Epoch& epoch, const char* callback, const std::string& monitor, const std::string& mode,
+                      double min_delta);
   /// Whether the value of this epoch is better by more than min_delta; a NaN never is.
   bool improved(const Epoch& epoch, const std::string& monitor, const std::string& mode, double min_delta);
 };
@@ -145,9 +161,13 @@ struct TAPEGRAD_EXPORT EarlyStopping {
   void operator()(Epoch& epoch);
 };
 
-/// Saves the model after each epoch, so that the file is whole at any moment. "{epoch}" in the path stands for the
-/// number of the epoch, from 1. With save_best_only it is saved only when `monitor` has improved, in this fit or,
-/// given, on initial_best: without it the first epoch of a fit that goes on with a saved model replaces a better file.
+/// Saves the model after each epoch, so that the file is whole at any moment. In the path "{epoch}" stands for the
+/// number of the epoch, from 1 where Epoch::index is 0, and "{val_loss}" or another name for that log; both take a
+/// format, "{epoch:03}", "{val_loss:.4f}", as std::format has it for an integer and a double. "{{" and "}}" are braces.
+/// With save_best_only it is saved only when `monitor` has improved, in this fit or, given and no NaN, on initial_best:
+/// without it the first epoch of a fit that goes on with a saved model replaces a better file. Before training throws
+/// ValueError for a name that is not in the logs or a format that does not fit, Error for a folder that is not there or
+/// cannot be written to.
 struct TAPEGRAD_EXPORT ModelCheckpoint {
   std::string path = "model.npz";
   std::string monitor = "val_loss";
@@ -157,22 +177,30 @@ struct TAPEGRAD_EXPORT ModelCheckpoint {
   detail::Best best = {};
 
   void begin(Epoch& epoch) const {
-    if (save_best_only) detail::Best::require(epoch, "ModelCheckpoint", monitor, mode);
+    if (save_best_only) detail::Best::require(epoch, "ModelCheckpoint", monitor, mode, 0);
   }
+  void begun(Epoch& epoch) const;
   void operator()(Epoch& epoch);
 };
 
-/// Writes a line of the logs after each epoch, under a header: "epoch" from 1, and the logs, numbers in full. With
-/// `append` lines are added to a file that has the same header. Throws ValueError for another header, Error when the
-/// file cannot be written.
+/// Writes a line of the logs after each epoch, under a header: "epoch" from 1, and the logs as all callbacks have left
+/// them, numbers in full. The columns are those of fit and what callbacks have added by the end of the first epoch; what
+/// is missing later is nan. With `append` lines are added to a file with a header of at least these columns, after its
+/// last whole line: one that a crash has cut off goes. Throws ValueError for another header, before training where the
+/// logs of fit are not in it, and for a log that is new after the first epoch; Error when the file cannot be written,
+/// before training where its folder is not there.
 struct TAPEGRAD_EXPORT CsvLogger {
   std::string path = "log.csv";
   bool append = false;
+  std::vector<std::string> columns = {};  // beside "epoch"
+  std::optional<std::uintmax_t> whole = {};  // bytes that stay of a file with a header
 
-  void operator()(Epoch& epoch) const;
+  void begun(Epoch& epoch);
+  void ended(Epoch& epoch);
 };
 
-/// Sets the learning rate of each epoch to function(epoch from 0, rate so far).
+/// Sets the learning rate of each epoch to function(epoch, rate so far); epochs count from 0 over all fits of the model,
+/// see Epoch::trained.
 struct TAPEGRAD_EXPORT LearningRateScheduler {
   std::function<double(std::int64_t, double)> function = {};
 

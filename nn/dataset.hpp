@@ -15,6 +15,8 @@ struct Dataset {
   Tensor<T> weights = {};  // one for each example, or none
 
   std::int64_t size() const { return x.shape()[0]; }
+  /// Whether an example adds to the loss.
+  bool counts(std::int64_t example) const { return !weights.handle() || weights.data()[example] != 0; }
   Dataset rows(std::int64_t first, std::int64_t last, const Where& where) const {
     return {slice(x, 0, first, last, 1, where), slice(y, 0, first, last, 1, where),
             weights.handle() ? slice(weights, 0, first, last, 1, where) : Tensor<T>()};

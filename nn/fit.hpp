@@ -43,8 +43,18 @@ struct ValidationData {
   RealTensor sample_weight = {};
 };
 
+/// What fit does about the first loss of a step, penalties included, that is not finite. The step is not made, so that
+/// the weights of before it are kept. Where these are not finite either, the model and its optimiser go back to the end
+/// of the last epoch whose weights gave a finite loss.
+enum class OnNonfinite {
+  fail,   // throws ValueError that tells epoch and step, what went first (X, y or the weights), and what was kept
+  stop,   // ends training; History::nonfinite tells the same
+  go_on,  // makes the step, as any other
+};
+
 struct FitOptions {
-  /// The number of the last epoch: with initial_epoch = 10, epochs = 12 trains two, as in Keras.
+  /// The number of epochs; with a given initial_epoch that of the last one: with initial_epoch = 10, epochs = 12 trains
+  /// two, as in Keras.
   std::int64_t epochs = 1;
   std::int64_t batch_size = 32;
   /// Given: each step draws batch_size distinct examples. Not given: an epoch runs through all examples once, and its
@@ -54,8 +64,9 @@ struct FitOptions {
   /// have no say, and steps_per_epoch is by default the number of rows over the number of epochs.
   Tensor<std::int64_t> batches = {};
   /// The part of the examples, from the end and before any shuffling, that is not trained on but evaluated after each
-  /// epoch: their loss and metrics are "val_loss", ... floor(n (1 - validation_split)) examples are left for training;
-  /// refused when none is left for one of the two.
+  /// epoch: their loss and metrics are "val_loss", ... n validation_split of them, rounded up; refused when none is left
+  /// for one of the two. The part is that of the shortest decimal that reads back as this double: 0.9 of 100 examples
+  /// leaves 10 for training. Keras rounds the binary 1 - validation_split, which leaves 9.
   double validation_split = 0;
   /// The same for other examples: {{Xv, yv}}, or {{Xv, yv, weights}}.
   std::optional<ValidationData> validation_data = {};
@@ -66,10 +77,12 @@ struct FitOptions {
   /// class_weight[k] multiplies the loss of each example of class k in training; see class_weights_of.
   std::vector<double> class_weight = {};
   bool shuffle = true;
-  /// The order of the examples of epoch k depends on seed and k alone.
+  /// The order of the examples of epoch k depends on seed and k alone, k counted as initial_epoch says.
   std::uint64_t seed = 0;
-  /// The epoch to begin with: model.epochs_trained() goes on where a saved model stopped.
-  std::int64_t initial_epoch = 0;
+  /// The number, from 0, of the epoch to begin with; all counting is from there. Where it is not given, epochs count
+  /// from 0 within this call, but the order of the examples and schedules by epoch go on from model.epochs_trained():
+  /// n calls of one epoch are one call of n, to the bit. Keras begins with epoch 0 again.
+  std::optional<std::int64_t> initial_epoch = {};
   /// 1 prints a line per epoch, and a progress bar where standard output is a terminal.
   int verbose = 0;
   /// Called in this order. They are copied when fit starts, so that their state begins anew with every fit.
@@ -78,6 +91,7 @@ struct FitOptions {
   /// `interrupted` set. A second one does what it would have done before. Off by default: the signals of a process
   /// belong to the program, not to a library.
   bool stop_on_interrupt = false;
+  OnNonfinite on_nonfinite = OnNonfinite::fail;
 };
 
 struct EvaluateOptions {

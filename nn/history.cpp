@@ -51,6 +51,27 @@ std::string csv_header(const Logs& logs) {
   return line;
 }
 
+std::optional<CsvHeader> read_csv_header(const std::string& text) {
+  CsvHeader header{{""}};
+  bool quoted = false;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const char c = text[i];
+    if (c == '"' && quoted && text.compare(i, 2, "\"\"") == 0) {
+      header.names.back() += text[++i];
+    } else if (c == '"') {
+      quoted = !quoted;
+    } else if (quoted || (c != ',' && c != '\n' && c != '\r')) {
+      header.names.back() += c;
+    } else if (c == ',') {
+      header.names.emplace_back();
+    } else if (c == '\n') {
+      header.end = i + 1;
+      return header;
+    }
+  }
+  return {};
+}
+
 std::string csv_line(std::int64_t epoch, const Logs& logs) {
   std::ostringstream line;
   line.imbue(std::locale::classic());

@@ -5,6 +5,7 @@
 //     h["loss"].back();  h.save_csv("h.csv");  h.plot("h.svg");
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -18,6 +19,8 @@ class TAPEGRAD_EXPORT History : public Named<std::vector<double>> {
   std::int64_t first_epoch = 0;  // of row 0
   /// Training ended by Ctrl-C; an epoch that it cut short is not in the history.
   bool interrupted = false;
+  /// Training ended at a loss that was not finite (OnNonfinite::stop): what fit would have thrown. Empty otherwise.
+  std::string nonfinite = {};
 
   /// Columns with room for `epochs` rows, up to some thousands, so that adding them allocates nothing.
   void reserve(const Logs& logs, std::int64_t epochs);
@@ -37,6 +40,12 @@ namespace detail {
 
 /// The lines of a table of epochs, as RFC 4180 has them but for the end of the line, which is not in them.
 std::string csv_header(const Logs& logs);
+/// The names of a header, and where the line after it begins; nothing when the text ends before the header does.
+struct CsvHeader {
+  std::vector<std::string> names;
+  std::size_t end = 0;
+};
+std::optional<CsvHeader> read_csv_header(const std::string& text);
 std::string csv_line(std::int64_t epoch, const Logs& logs);
 
 }  // namespace detail

@@ -15,7 +15,8 @@ namespace tapegrad::nn {
 
 namespace {
 
-using tapegrad::detail::AdamUpdate, tapegrad::detail::MomentumUpdate, tapegrad::detail::RootUpdate;
+using tapegrad::detail::AdamUpdate, tapegrad::detail::Changed, tapegrad::detail::MomentumUpdate,
+    tapegrad::detail::RootUpdate;
 
 [[noreturn]] void refuse(const char* rule, const char* option, double value, const char* demand) {
   std::ostringstream text;
@@ -39,10 +40,27 @@ void require_epsilon(const char* rule, double value) {
   }
 }
 
+/// A tensor to be written anew: in place, or where another handle shares its elements in fresh memory, without a copy of
+/// them first.
 template <class T>
-T* writable(Params<T>& slots, std::string_view name) {
-  return slots.at(name).mutable_data(Where{});
-}
+class Renewed {
+ public:
+  explicit Renewed(Tensor<T>& tensor) {
+    if (tensor.handle() && !tensor.traced() && !tapegrad::detail::unique(tensor.handle().array())) {
+      before_ = tensor;
+      tensor = Tensor<T>(
+          tapegrad::detail::Handle(tapegrad::detail::allocate(tapegrad::detail::dtype_of<T>, before_.shape())));
+    }
+    to_ = tensor.mutable_data(Where{});
+  }
+  Renewed(Params<T>& slots, std::string_view name) : Renewed(slots.at(name)) {}
+
+  operator Changed<T>() const { return {before_.handle() ? before_.data() : to_, to_}; }
+
+ private:
+  Tensor<T> before_;
+  T* to_;
+};
 
 }  // namespace
 
@@ -60,8 +78,8 @@ template <Real T>
 void SGD::update(Tensor<T>& w, const Tensor<T>& gradient, Params<T>& slots, const Step& step) const {
   run(MomentumUpdate<T>{.n = w.size(),
                         .g = gradient.data(),
-                        .w = w.mutable_data(Where{}),
-                        .v = momentum != 0 ? writable(slots, "v") : nullptr,
+                        .w = Renewed(w),
+                        .v = momentum != 0 ? Renewed(slots, "v") : Changed<T>{},
                         .momentum = static_cast<T>(momentum),
                         .rate = static_cast<T>(step.rate),
                         .nesterov = nesterov});
@@ -81,19 +99,21 @@ template <Real T, class Rule>
 void adam_update(const Rule& rule, Tensor<T>& w, const Tensor<T>& gradient, Params<T>& slots, const Step& step,
                  double decay) {
   const auto t = static_cast<double>(step.iteration);
-  const double correction_1 = 1 - std::pow(rule.beta_1, t), root_2 = std::sqrt(1 - std::pow(rule.beta_2, t));
+  const double power_2 = std::pow(rule.beta_2, t), root_2 = std::sqrt(1 - power_2);
+  const double correction_1 = 1 - std::pow(rule.beta_1, t);
   // sqrt(v') + epsilon = (sqrt(v) + epsilon root_2) / root_2.
   const double epsilon = rule.epsilon_place == EpsilonPlace::torch ? rule.epsilon * root_2 : rule.epsilon;
   run(AdamUpdate<T>{.n = w.size(),
                     .g = gradient.data(),
-                    .w = w.mutable_data(Where{}),
-                    .m = writable(slots, "m"),
-                    .v = writable(slots, "v"),
+                    .w = Renewed(w),
+                    .m = Renewed(slots, "m"),
+                    .v = Renewed(slots, "v"),
                     .decay = static_cast<T>(decay),
                     .new_m = static_cast<T>(1 - rule.beta_1),
                     .new_v = static_cast<T>(1 - rule.beta_2),
                     .rate = static_cast<T>(step.rate * root_2 / correction_1),
-                    .epsilon = static_cast<T>(epsilon)});
+                    .epsilon = static_cast<T>(epsilon),
+                    .bias = static_cast<T>(t > 1 && power_2 > 0 ? 1 - power_2 / rule.beta_2 : 1)});
 }
 
 }  // namespace
@@ -136,10 +156,10 @@ void RMSprop::update(Tensor<T>& w, const Tensor<T>& gradient, Params<T>& slots, 
   const T e = static_cast<T>(epsilon), decay = static_cast<T>(rho);
   run(RootUpdate<T>{.n = w.size(),
                     .g = gradient.data(),
-                    .w = w.mutable_data(Where{}),
-                    .v = writable(slots, "v"),
-                    .a = centered ? writable(slots, "a") : nullptr,
-                    .b = momentum != 0 ? writable(slots, "b") : nullptr,
+                    .w = Renewed(w),
+                    .v = Renewed(slots, "v"),
+                    .a = centered ? Renewed(slots, "a") : Changed<T>{},
+                    .b = momentum != 0 ? Renewed(slots, "b") : Changed<T>{},
                     .old = decay,
                     .fresh = 1 - decay,
                     .momentum = static_cast<T>(momentum),
@@ -161,10 +181,10 @@ void Adagrad::update(Tensor<T>& w, const Tensor<T>& gradient, Params<T>& slots, 
   const T e = static_cast<T>(epsilon);
   run(RootUpdate<T>{.n = w.size(),
                     .g = gradient.data(),
-                    .w = w.mutable_data(Where{}),
-                    .v = writable(slots, "v"),
-                    .a = nullptr,
-                    .b = nullptr,
+                    .w = Renewed(w),
+                    .v = Renewed(slots, "v"),
+                    .a = {},
+                    .b = {},
                     .old = 1,
                     .fresh = 1,
                     .momentum = 0,

@@ -55,6 +55,12 @@ enum class EpsilonPlace { keras, torch };
 // Formulas in w (a parameter), g (its gradient), eta (the rate) and t (the iteration, from 1). Defaults are those of
 // Keras 3. A fraction (momentum, beta, rho) must be in [0, 1), an epsilon positive, also when rounded to the
 // parameters' type: steps throw ValueError otherwise.
+//
+// One element of a gradient whose square overflows would make v infinite and the weight NaN or fixed for ever. In the
+// rules with a v it counts, with its sign and an infinite one too, as the root mean square of the gradients before it
+// (Adam, AdamW: sqrt(v) without the bias; RMSprop, Adagrad: sqrt(v)), or as 1 where v is 0: the weight makes a step of
+// the usual size, and the next one too. SGD follows it as far as it leads, and with an infinite one to an infinity;
+// clip_by_value bounds it before. A NaN makes the weight NaN under every rule.
 
 /// w <- w - eta g. With momentum m: v <- m v - eta g, w <- w + v; with nesterov w <- w + m v - eta g. Keras' SGD, which
 /// for a constant rate is PyTorch's. Polyak 1964; Sutskever et al., ICML 2013. Slot "v", only with momentum.
@@ -121,7 +127,7 @@ struct TAPEGRAD_EXPORT RMSprop {
 };
 
 /// v <- v + g^2, w <- w - eta g / sqrt(v + epsilon) (keras) or eta g / (sqrt(v) + epsilon) (torch). Duchi, Hazan and
-/// Singer, JMLR 2011. Slot "v", the accumulator; PyTorch starts it at 0.
+/// Singer, JMLR 2011. Slot "v", the accumulator; PyTorch starts it at 0. It ends at the largest number, not at inf.
 struct TAPEGRAD_EXPORT Adagrad {
   LearningRate learning_rate = 0.001;
   double initial_accumulator_value = 0.1;
@@ -214,6 +220,30 @@ class TAPEGRAD_EXPORT Optimizer {
   }
 
  private:
+  /// What is kept for one parameter.
+  struct Kept {
+    Shape shape;  // of the parameter
+    std::variant<Params<float>, Params<double>> slots;
+  };
+  using AllKept = detail::PoolVector<Kept>;
+
+ public:
+  /// What steps have changed.
+  class Moment {
+    friend Optimizer;
+    AllKept kept;
+    std::int64_t iterations = 0;
+  };
+  /// As it is now; costs nothing, the next step writes into fresh slots.
+  Moment moment() const {
+    Moment now;
+    now.kept = kept_;
+    now.iterations = iterations_;
+    return now;
+  }
+  void go_back(const Moment& moment) { kept_ = moment.kept, iterations_ = moment.iterations; }
+
+ private:
   using Handles = detail::PoolVector<tapegrad::detail::Handle>;
 
   struct Interface {
@@ -252,13 +282,6 @@ class TAPEGRAD_EXPORT Optimizer {
 
     Rule rule;
   };
-
-  /// What is kept for one parameter.
-  struct Kept {
-    Shape shape;  // of the parameter
-    std::variant<Params<float>, Params<double>> slots;
-  };
-  using AllKept = detail::PoolVector<Kept>;
 
   template <class P>
   static Handles handles(P& params) {

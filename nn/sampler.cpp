@@ -30,7 +30,8 @@ Sampler::Sampler(std::int64_t examples, const FitOptions& options, const Where& 
       steps_(options.steps_per_epoch.value_or(0)),
       shuffle_(options.shuffle),
       seed_(options.seed) {
-  if (options.initial_epoch < 0) refuse("initial_epoch is " + std::to_string(options.initial_epoch), where);
+  const std::int64_t first = options.initial_epoch.value_or(0);
+  if (first < 0) refuse("initial_epoch is " + std::to_string(first), where);
   if (options.epochs < 0) refuse("epochs is " + std::to_string(options.epochs), where);
   if (batch_size_ < 1) refuse("batch_size is " + std::to_string(batch_size_), where);
   if (options.steps_per_epoch && steps_ < 1) refuse("steps_per_epoch is " + std::to_string(steps_), where);
@@ -82,9 +83,9 @@ Sampler::Sampler(std::int64_t examples, const FitOptions& options, const Where& 
   }
 }
 
-void Sampler::begin_epoch(std::int64_t epoch) {
+void Sampler::begin_epoch(std::int64_t epoch, std::int64_t trained) {
   step_ = source_ == Source::list ? epoch * steps_ : 0;
-  rng_ = random::Generator(seed_, order_stream + static_cast<std::uint64_t>(epoch));
+  rng_ = random::Generator(seed_, order_stream + static_cast<std::uint64_t>(trained));
   if (source_ == Source::pass && (shuffle_ || !rows_.handle())) {
     rows_ = shuffle_ ? rng_.permutation(examples_) : arange<std::int64_t>(0, static_cast<double>(examples_));
   }

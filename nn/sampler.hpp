@@ -17,8 +17,9 @@ class Sampler {
   std::int64_t steps() const { return steps_; }
   /// The number of examples that an epoch sees, repeated ones included.
   std::int64_t rows() const { return rows_of_epoch_; }
-  /// The next step is the first of this epoch. Its order depends on the seed and the epoch alone.
-  void begin_epoch(std::int64_t epoch);
+  /// The next step is the first of this epoch of fit. Its order depends on the seed and `trained`, the epochs before
+  /// it, alone.
+  void begin_epoch(std::int64_t epoch, std::int64_t trained);
   /// Indices of the examples of the next step.
   Tensor<std::int64_t> next();
 

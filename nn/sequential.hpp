@@ -103,7 +103,9 @@ class TAPEGRAD_EXPORT Sequential {
   /// Trains, and gives loss and metrics of every epoch: the mean of the losses of its batches, each before its step,
   /// and the metrics of all their predictions together; those of the validation are of the model after the epoch.
   /// The validation is evaluated in batches of EvaluateOptions{}.batch_size. Throws ShapeError when X and y differ in
-  /// their number of rows, ValueError for options that do not fit the data, and what build throws.
+  /// their number of rows, ValueError for options that do not fit the data and at a loss that is not finite (see
+  /// OnNonfinite), and what build throws. Before the first step the metrics are asked once about one row, and losses and
+  /// metrics of labels about one of each, so that what they refuse shows then.
   template <TargetOf<T> Y>
   History fit(const Tensor<T>& x, const Tensor<Y>& y, const FitOptions& options = {}, Where where = Where::here());
 
@@ -123,7 +125,7 @@ class TAPEGRAD_EXPORT Sequential {
   ///
   ///     model.compile({...});
   ///     model.load("m.npz");
-  ///     model.fit(X, y, {.epochs = 20, .initial_epoch = model.epochs_trained()});
+  ///     model.fit(X, y, {.epochs = 20 - model.epochs_trained()});
   ///
   /// Before compile the parameters and states alone are taken, and any optimiser begins anew. A file of float is read
   /// into a model of double, exactly; one of double is refused by a model of float. Throws ValueError or ShapeError,
@@ -131,7 +133,7 @@ class TAPEGRAD_EXPORT Sequential {
   /// changed.
   void load(const std::string& path, Where where = Where::here());
 
-  /// How far the last fit came: the number of its last epoch that ended, counted from 1.
+  /// The epochs of all fits that ended; after a fit with an initial_epoch the number of its last one, counted from 1.
   std::int64_t epochs_trained() const { return epochs_trained_; }
 
  private:
@@ -170,9 +172,15 @@ class TAPEGRAD_EXPORT Sequential {
   template <class Y>
   Logs evaluate_plain(const detail::Dataset<T, Y>& data, std::int64_t batch_size, const char* caller,
                       const Where& where) const;
-  /// One step of the optimiser. Changes nothing when it throws.
+  /// Throws what loss and metrics throw about targets of data, before an epoch is spent on it. `row` is the user's
+  /// number of its first row.
   template <class Y>
-  detail::BatchResult<T> step(const detail::Dataset<T, Y>& batch, const char* caller, const Where& where);
+  void require_targets(const detail::Dataset<T, Y>& data, std::int64_t row, const char* caller,
+                       const Where& where) const;
+  /// One step of the optimiser, unless proceed(loss) is false. Changes nothing then, and when it throws.
+  template <class Y, class Proceed>
+  detail::BatchResult<T> step(const detail::Dataset<T, Y>& batch, const char* caller, const Where& where,
+                              const Proceed& proceed);
 
   struct InFit;
 

@@ -1,11 +1,16 @@
 // Sequential with targets: evaluate, train_on_batch, fit.
 
 #include <algorithm>
+#include <array>
 #include <cmath>
+#include <limits>
+#include <map>
 
 #include "../autodiff/transforms.hpp"
 #include "clipping.hpp"
+#include "data/prepare.hpp"
 #include "dataset.hpp"
+#include "in_place.hpp"
 #include "interrupt.hpp"
 #include "progress.hpp"
 #include "sampler.hpp"
@@ -72,9 +77,11 @@ Parts<T, Y> split(const Dataset<T, Y>& all, const FitOptions& options, const Whe
                          given.sample_weight, caller, where)};
   }
   if (part == 0) return {all};
-  const auto training = static_cast<std::int64_t>(std::floor(static_cast<double>(all.size()) * (1 - part)));
-  if (!(part > 0 && part < 1) || training == 0 || training == all.size()) {
-    throw ValueError("fit" + to_string(where) + ": validation_split is " + std::to_string(part) + " of " +
+  const bool between = part > 0 && part < 1;
+  const detail::PartOfRows validation = between ? detail::part_of(all.size(), part) : detail::PartOfRows{};
+  const std::int64_t training = all.size() - validation.rows - (validation.rest ? 1 : 0);
+  if (!between || training == 0) {
+    throw ValueError("fit" + to_string(where) + ": validation_split is " + detail::shortest(part) + " of " +
                      std::to_string(all.size()) +
                      " examples; it is a part between 0 and 1 that leaves some for each of training and validation");
   }
@@ -142,6 +149,48 @@ void put_metrics(Logs& logs, const CompileOptions& options, const Tensor<T>& pre
   for (const Metric& metric : options.metrics) logs[metric.name()] = rows.empty() ? 0 : metric(a, y, where);
 }
 
+/// The rows of each label's first example that counts, in the order of the labels; of many labels those of the smallest
+/// and the largest, which are out of range where any is.
+template <Real T>
+std::vector<std::int64_t> rows_of_labels(const Dataset<T, std::int64_t>& data,
+                                         const std::optional<std::int64_t>& ignored_label) {
+  constexpr std::size_t most = 512;
+  std::array<bool, 1024> seen{};
+  std::map<std::int64_t, std::int64_t> first;
+  for (std::int64_t i = 0; i < data.size(); ++i) {
+    const std::int64_t label = data.y.data()[i];
+    const bool small = label >= 0 && label < std::ssize(seen);
+    if ((small && seen[static_cast<std::size_t>(label)]) || !data.counts(i) || label == ignored_label) continue;
+    if (small) seen[static_cast<std::size_t>(label)] = true;
+    first.emplace(label, i);
+  }
+  std::vector<std::int64_t> rows;
+  for (const auto& [label, row] : first) rows.push_back(row);
+  if (rows.size() > most) rows.erase(rows.begin() + most / 2, rows.end() - most / 2);
+  return rows;
+}
+
+std::string printed(double nonfinite) { return std::isnan(nonfinite) ? "nan" : nonfinite > 0 ? "inf" : "-inf"; }
+
+template <Real T>
+const T* find_nonfinite(const T* begin, const T* end) {
+  return std::find_if(begin, end, [](T value) { return !std::isfinite(value); });
+}
+
+/// "nan in row 3", of the first number in the rows of `values` that count, which are `rows` of the user's; empty where
+/// all are finite.
+template <Real T, class Y, Real V>
+std::string nonfinite_row(const Tensor<V>& values, const Dataset<T, Y>& batch, const Tensor<std::int64_t>& rows,
+                          const std::optional<std::int64_t>& ignored_label) {
+  const std::int64_t width = values.size() / batch.size();
+  for (std::int64_t i = 0; i < batch.size(); ++i) {
+    const V *begin = values.data() + i * width, *end = begin + width, *found = find_nonfinite(begin, end);
+    if (found == end || !batch.counts(i) || is_ignored(batch.y.data()[i], ignored_label)) continue;
+    return printed(static_cast<double>(*found)) + " in row " + std::to_string(rows.data()[i]);
+  }
+  return "";
+}
+
 }  // namespace
 
 template <Real T>
@@ -189,7 +238,31 @@ Logs Sequential<T>::evaluate(const Tensor<T>& x, const Tensor<Y>& y, const Evalu
 
 template <Real T>
 template <class Y>
-detail::BatchResult<T> Sequential<T>::step(const Dataset<T, Y>& batch, const char* caller, const Where& where) {
+void Sequential<T>::require_targets(const Dataset<T, Y>& data, std::int64_t row, const char* caller,
+                                    const Where& where) const {
+  constexpr bool of_labels = std::is_same_v<Y, std::int64_t>;
+  if (!of_labels && options_.metrics.empty()) return;
+  std::vector<std::int64_t> rows{0};
+  if constexpr (of_labels) {
+    if (data.y.rank() == 1) rows = rows_of_labels(data, options_.loss.key().ignored_label);
+  }
+  const Tensor<T> prediction = run_plain(data.rows(0, 1, where).x, false, caller, where);
+  for (const std::int64_t i : rows) {
+    const auto place = [&] {
+      return caller + to_string(where) + ", row " + std::to_string(row + i) + " of the targets: ";
+    };
+    detail::in_place(place, [&] {
+      const Tensor<Y> target = slice(data.y, 0, i, i + 1, 1, where);
+      if constexpr (of_labels) options_.loss(prediction, target, where);
+      for (const Metric& metric : options_.metrics) metric(prediction, target, where);
+    });
+  }
+}
+
+template <Real T>
+template <class Y, class Proceed>
+detail::BatchResult<T> Sequential<T>::step(const Dataset<T, Y>& batch, const char* caller, const Where& where,
+                                           const Proceed& proceed) {
   const bool summed = options_.reduction == Reduction::sum;
   const double scale = summed ? 1 : 1 / std::max(static_cast<double>(counted(batch.y, options_.loss)), 1.0);
   // Counted from the last stream, far from those that the initial parameters and the order of the examples are of.
@@ -209,6 +282,7 @@ detail::BatchResult<T> Sequential<T>::step(const Dataset<T, Y>& batch, const cha
     gradients = pullback(head.delta);
   }
   result.loss += add_penalties(gradients, caller, where);
+  if (!proceed(result.loss)) return result;
   if (options_.clip_value) clip_by_value(gradients, *options_.clip_value, where);
   if (options_.clip_global_norm) clip_by_global_norm(gradients, *options_.clip_global_norm, where);
   options_.optimizer.step(parameters_, gradients, where);
@@ -223,7 +297,7 @@ Logs Sequential<T>::train_on_batch(const Tensor<T>& x, const Tensor<Y>& y, Where
   const Dataset<T, Y> batch = dataset(x, y, {}, "train_on_batch", where);
   require_compiled("train_on_batch", where);
   prepare(batch.x, "train_on_batch", where);
-  const detail::BatchResult<T> result = step(batch, "train_on_batch", where);
+  const detail::BatchResult<T> result = step(batch, "train_on_batch", where, [](double) { return true; });
   Logs logs = empty_logs();
   logs["loss"] = result.loss;
   put_metrics(logs, options_, result.prediction, y, batch.weights, where);
@@ -243,9 +317,70 @@ struct Sequential<T>::InFit final : detail::InTraining {
     if (kept) std::tie(model.parameters_, model.states_) = *kept;
   }
 
+  /// The model at the beginning of this epoch, to go back to. Costs nothing now, as restore_at_end.
+  void mark(const Epoch& epoch) {
+    marked = {model.parameters_, model.states_, model.options_.optimizer.moment(),
+              model.steps_,      model.epochs_trained_, epoch.index};
+  }
+  /// What OnNonfinite promises, and the words for it.
+  template <class Y>
+  std::string meet(double loss, const Epoch& epoch, std::int64_t step, const Dataset<T, Y>& batch,
+                   const Tensor<std::int64_t>& rows) {
+    const auto ignored_label = model.options_.loss.key().ignored_label;
+    const std::string x = nonfinite_row(batch.x, batch, rows, ignored_label), weights = nonfinite(model.parameters_, model.states_);
+    std::string y;
+    if constexpr (Real<Y>) y = nonfinite_row(batch.y, batch, rows, ignored_label);
+    const std::string cause =
+        !x.empty()         ? "X holds " + x + "; take such rows out, or give them sample_weight 0"
+        : !y.empty()       ? "y holds " + y + "; take such rows out, or give them sample_weight 0"
+        : !weights.empty() ? "the weights hold " + weights + "; lower the learning rate, or compile with clip_global_norm"
+                           : "X, y and the weights are finite, so the loss or a layer overflows; lower the learning "
+                             "rate, or scale X and y";
+    return "fit" + to_string(where) + ": the loss of epoch " + std::to_string(epoch.index + 1) + ", step " +
+           std::to_string(step + 1) + ", is " + printed(loss) + ": " + cause + ". That step was not made: " +
+           (weights.empty() ? "the model keeps the weights of before that step" : go_back(epoch)) +
+           ". on_nonfinite = nn::OnNonfinite::stop or go_on does not throw";
+  }
+
   Sequential& model;
   Where where;
   std::optional<std::pair<Parameters, Parameters>> kept;
+
+ private:
+  /// "nan in "kernel" of layer 0 (Dense)"; empty where all are finite.
+  std::string nonfinite(const Parameters& parameters, const Parameters& states) const {
+    for (const Parameters* all : {&parameters, &states}) {
+      for (std::size_t i = 0; i < all->size(); ++i) {
+        for (const auto& [name, tensor] : (*all)[i]) {
+          const T *end = tensor.data() + tensor.size(), *found = find_nonfinite(tensor.data(), end);
+          if (found == end) continue;
+          return printed(static_cast<double>(*found)) + " in \"" + std::string(name) + "\" of layer " +
+                 std::to_string(i) + " (" + model.layers_[i].name() + ")";
+        }
+      }
+    }
+    return "";
+  }
+  std::string go_back(const Epoch& epoch) {
+    const bool at_first = !marked || marked->epoch == epoch.first;
+    const std::string then = at_first ? "before the first epoch" : "at the end of epoch " + std::to_string(marked->epoch);
+    if (!marked || !nonfinite(marked->parameters, marked->states).empty()) {
+      return then + " they were not finite either, and the model keeps them";
+    }
+    model.parameters_ = marked->parameters;
+    model.states_ = marked->states;
+    model.options_.optimizer.go_back(marked->optimizer);
+    model.steps_ = marked->steps;
+    model.epochs_trained_ = marked->epochs_trained;
+    return "the model has those " + (at_first ? "from " + then : "of" + then.substr(2)) + " again";
+  }
+
+  struct Marked {
+    Parameters parameters, states;
+    Optimizer::Moment optimizer;
+    std::int64_t steps, epochs_trained, epoch;
+  };
+  std::optional<Marked> marked;
 };
 
 template <Real T>
@@ -265,10 +400,17 @@ History Sequential<T>::fit(const Tensor<T>& x, const Tensor<Y>& y, const FitOpti
   }
   require_compiled("fit", where);
   detail::Sampler sampler(training.size(), options, where);
+  const std::int64_t before = options.initial_epoch ? 0 : epochs_trained_;
+  if (before > std::numeric_limits<std::int64_t>::max() - options.epochs) {
+    throw ValueError("fit" + to_string(where) + ": " + std::to_string(options.epochs) + " epochs after " +
+                     std::to_string(before) + " are too many to count");
+  }
   prepare(training.x, "fit", where);
+  require_targets(training, 0, "fit", where);
   if (validation) {
     const char* caller = "fit, validation_data";
     prepare(validation->x, caller, where);
+    require_targets(*validation, options.validation_data ? 0 : training.size(), caller, where);
     // What does not fit the loss shows now, and not after an epoch.
     evaluate_batch(validation->rows(0, 1, where), caller, where);
   }
@@ -279,7 +421,7 @@ History Sequential<T>::fit(const Tensor<T>& x, const Tensor<Y>& y, const FitOpti
 
   InFit in_fit(*this, where);
   Epoch epoch(in_fit, where);
-  epoch.first = options.initial_epoch;
+  epoch.first = options.initial_epoch.value_or(0);
   epoch.epochs = options.epochs;
   const auto validated = [](const Name& name) { return "val_" + name; };
   Logs blank = empty_logs();
@@ -287,21 +429,35 @@ History Sequential<T>::fit(const Tensor<T>& x, const Tensor<Y>& y, const FitOpti
     for (const auto& [name, value] : empty_logs()) blank.add(validated(name), 0);
   }
   History history;
-  history.first_epoch = options.initial_epoch;
-  history.reserve(blank, std::max<std::int64_t>(options.epochs - options.initial_epoch, 0));
+  history.first_epoch = epoch.first;
+  history.reserve(blank, std::max<std::int64_t>(options.epochs - epoch.first, 0));
 
   Gathered<T> predictions(sampler.rows());
   Gathered<std::int64_t> order(sampler.rows());
   for (epoch.index = epoch.first; epoch.index < options.epochs && !epoch.stopped(); ++epoch.index) {
     epoch.logs = blank;
-    options_.optimizer.begin_epoch(epoch.index);
-    sampler.begin_epoch(epoch.index);
+    epoch.trained = before + epoch.index;
+    options_.optimizer.begin_epoch(epoch.trained);
+    sampler.begin_epoch(epoch.index, epoch.trained);
     progress.begin_epoch();
     for (Callback& callback : callbacks) callback.begin(epoch);
+    for (Callback& callback : callbacks) callback.begun(epoch);
     double loss = 0, examples = 0;
     for (std::int64_t k = 0; k < sampler.steps(); ++k) {
       const Tensor<std::int64_t> rows = sampler.next();
-      const detail::BatchResult<T> result = step(training.take(rows, where), "fit", where);
+      const Dataset<T, Y> batch = training.take(rows, where);
+      const auto proceed = [&](double now) {
+        if (options.on_nonfinite == OnNonfinite::go_on) return true;
+        // The weights of an epoch's beginning count as good once they gave a loss.
+        if (k == 0 && std::isfinite(now)) in_fit.mark(epoch);
+        return std::isfinite(now);
+      };
+      const detail::BatchResult<T> result = step(batch, "fit", where, proceed);
+      if (options.on_nonfinite != OnNonfinite::go_on && !std::isfinite(result.loss)) {
+        history.nonfinite = in_fit.meet(result.loss, epoch, k, batch, rows);
+        if (options.on_nonfinite == OnNonfinite::fail) throw ValueError(history.nonfinite);
+        break;
+      }
       loss += result.loss * result.examples;
       examples += result.examples;
       if (!options_.metrics.empty()) {
@@ -314,7 +470,7 @@ History Sequential<T>::fit(const Tensor<T>& x, const Tensor<Y>& y, const FitOpti
         break;
       }
     }
-    if (history.interrupted) break;
+    if (history.interrupted || !history.nonfinite.empty()) break;
 
     epoch.logs["loss"] = loss / std::max(examples, 1.0);
     if (!options_.metrics.empty()) {
@@ -329,9 +485,10 @@ History Sequential<T>::fit(const Tensor<T>& x, const Tensor<Y>& y, const FitOpti
       }
     }
     epoch.seconds = progress.seconds();
-    epochs_trained_ = epoch.index + 1;
+    epochs_trained_ = epoch.trained + 1;
     progress.end_epoch(epoch);
     for (Callback& callback : callbacks) callback.end(epoch);
+    for (Callback& callback : callbacks) callback.ended(epoch);
     history.append(epoch.logs);
     if (interrupt && interrupt->arrived()) {
       history.interrupted = true;

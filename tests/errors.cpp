@@ -2,9 +2,11 @@
 #include <doctest/doctest.h>
 
 #include <functional>
+#include <limits>
 #include <stdexcept>
 #include <string>
 #include <tapegrad/autodiff.hpp>
+#include <tapegrad/nn.hpp>
 #include <vector>
 
 namespace {
@@ -390,6 +392,40 @@ struct RowFunction {
 X columns(const X& z, std::int64_t n) { return slice(z, 1, 0, n); }
 
 TEST_SUITE("errors") {
+  TEST_CASE("training that meets a bad number, a bad label or a bad file") {
+    const X inputs = ones({4, 2}), targets = ones({4, 1});
+    X spoilt = inputs;
+    spoilt.mutable_data()[5] = std::numeric_limits<double>::quiet_NaN();
+    nn::Sequential<double> model({nn::Dense{1}});
+    model.compile({.loss = "mse"});
+    REFUSED(ValueError, model.fit(spoilt, targets), "the loss of epoch 1, step 1, is nan", "X holds nan in row 2",
+            "sample_weight 0", "the model keeps the weights of before that step", "nn::OnNonfinite::stop or go_on");
+    REFUSED(ValueError, model.fit(inputs, spoilt), "y holds nan in row 2", "take such rows out");
+    REFUSED(ValueError, model.fit(inputs, targets * 1e200), "X, y and the weights are finite", "scale X and y");
+    model.set_parameters({full({2, 1}, -std::numeric_limits<double>::infinity()), zeros({1})});
+    REFUSED(ValueError, model.fit(inputs, targets), "the weights hold -inf in \"kernel\" of layer 0 (Dense)",
+            "lower the learning rate", "clip_global_norm", "before the first epoch they were not finite either");
+    model.set_parameters({zeros({2, 1}), zeros({1})});
+
+    REFUSED(ValueError, model.fit(inputs, targets, {.validation_split = 0.99}), "validation_split is 0.99 of 4");
+    REFUSED(ValueError, nn::train_test_split(inputs, targets, {.test_size = 0.99}), "test_size is 0.99 of 4 rows");
+    const auto with = [](const nn::Callback& callback) { return nn::FitOptions{.callbacks = {callback}}; };
+    REFUSED(ValueError, model.fit(inputs, targets, with(nn::ModelCheckpoint{.path = "{mse}"})), "ModelCheckpoint",
+            "\"{mse}\"", "the names are epoch, loss", "in its begin");
+    REFUSED(ValueError, model.fit(inputs, targets, with(nn::ModelCheckpoint{.path = "{loss:03d}"})), "{loss:03d}");
+    REFUSED(ValueError, model.fit(inputs, targets, with(nn::ModelCheckpoint{.path = "{loss"})), "{{");
+    REFUSED(Error, model.fit(inputs, targets, with(nn::ModelCheckpoint{.path = "none/{loss}"})), "ModelCheckpoint",
+            "cannot write none/", "there is no folder none");
+    REFUSED(Error, model.fit(inputs, targets, with(nn::CsvLogger{"none/log"})), "CsvLogger", "cannot write none/log",
+            "there is no folder none");
+
+    nn::Sequential<double> classes({nn::Dense{3, "softmax"}});
+    classes.compile({.loss = "sparse_categorical_crossentropy"});
+    REFUSED(ValueError, classes.fit(inputs, Labels{0, 1, 3, 2}), "row 2 of the targets", "label 3", "0..2");
+    classes.compile({.loss = "sparse_categorical_crossentropy", .metrics = {"mse"}});
+    REFUSED(ValueError, classes.fit(inputs, Labels{0, 1, 2, 2}), "row 0 of the targets", "mse", "one_hot");
+  }
+
   TEST_CASE("batch_jacobian refuses rows that mix, whatever the sizes") {
     const std::vector<RowFunction> mixing = {
         {"sum", [](const X& z) { return exp(z) / sum(exp(z)); }},

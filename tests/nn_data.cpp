@@ -17,6 +17,8 @@
 #include <tapegrad/nn.hpp>
 #include <vector>
 
+#include "error_message.hpp"
+
 namespace {
 
 using namespace tapegrad;
@@ -275,6 +277,37 @@ TEST_SUITE("nn_data") {
                   {.compress = true});
     CHECK(same_bits(nn::load_mnist<double>(folder.path.string()).train.X, train.X));
     CHECK(same_bits(nn::load_mnist<double>(folder.file("mnist.npz")).test.y, test.y));
+  }
+
+  TEST_CASE("a part of the rows is that of the decimal that was written") {
+    const auto tested = [](std::int64_t rows, double size) {
+      const Tensor<> X = zeros({rows, 1});
+      return nn::train_test_split(X, X, {.test_size = size, .shuffle = false}).X_test.shape()[0];
+    };
+    CHECK(tested(100, 0.07) == 7);  // 0.07 * 100 is 7.000000000000001
+    CHECK(tested(5, 0.8) == 4);
+    CHECK(tested(3, 1.0 / 3) == 1);
+    CHECK(tested(3, 0.33334) == 2);
+    CHECK(tested(7, 1e-300) == 1);
+    CHECK(tested(10, static_cast<double>(0.1F)) == 2);  // 0.10000000149011612
+    for (std::int64_t rows = 2; rows <= 1000; rows += rows < 120 ? 1 : 97) {
+      for (std::int64_t thousandths = 1; thousandths < 1000; thousandths += rows < 120 ? 1 : 7) {
+        const std::int64_t expected = (rows * thousandths + 999) / 1000;
+        if (expected == rows) continue;
+        const double written = std::stod("0." + std::to_string(1000 + thousandths).substr(1));
+        if (tested(rows, written) != expected) FAIL_CHECK(rows << " rows, " << written);
+      }
+    }
+    CHECK(nn::detail::part_of(std::numeric_limits<std::int64_t>::max(), 0.75).rows ==
+          std::numeric_limits<std::int64_t>::max() / 4 * 3 + 2);
+    CHECK(nn::detail::part_of(1'000'000'000'000'000'000, 0.123456789012345678).rows == 123456789012345680);
+    CHECK_FALSE(nn::detail::part_of(1'000'000'000'000'000'000, 0.123456789012345678).rest);
+    for (const double size : {0.999, 1e-320, 0.07}) {
+      const std::string message = message_of([&] {
+        nn::train_test_split(zeros({1, 1}), zeros({1, 1}), {.test_size = size});
+      });
+      CHECK(contains(message, "test_size is " + nn::detail::shortest(size) + " of 1 rows"));
+    }
   }
 
   TEST_CASE("train_test_split keeps every row once, and X beside y") {

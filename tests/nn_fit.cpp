@@ -867,7 +867,8 @@ TEST_CASE("options are checked before the model is built, and the validation bef
   });
   CHECK(contains(message, "(1, 4)"));
   CHECK(epochs == 0);
-  CHECK(contains(message_of([&] { other.fit(data.X, data.y, {.validation_split = 1e-20}); }), "validation_split"));
+  CHECK(contains(message_of([&] { other.fit(data.X, data.y, {.validation_split = -1e-20}); }),
+                 "validation_split is -1e-20"));
 }
 
 TEST_CASE("the loss of evaluate and of the validation includes the penalties, as that of training does") {
@@ -1023,4 +1024,574 @@ TEST_CASE("options of callbacks") {
   best.initial_best = 100;
   worse.fit(data.X, data.y, {.callbacks = {best}});
   CHECK(contents(best.path) != file);
+}
+
+// ------------------------------------------------------------------------------------------------- bad numbers
+
+namespace {
+
+constexpr double undefined = std::numeric_limits<double>::quiet_NaN(), infinite = std::numeric_limits<double>::infinity();
+
+nn::Sequential<double> linear(const nn::Optimizer& optimizer = nn::SGD{.learning_rate = 0.1}) {
+  nn::Sequential<double> model({nn::Dense{3}}, 4);
+  model.compile({.optimizer = optimizer, .loss = "mse"});
+  model.build({5});
+  return model;
+}
+
+/// `all`, with one number of a row changed.
+Tensor<> spoilt(const Tensor<>& all, std::int64_t row, double value) {
+  Tensor<> changed = all;
+  changed.mutable_data()[row * all.shape()[1] + 1] = value;
+  return changed;
+}
+
+/// Momentum that makes NaN of all it has at one step, once.
+struct Spoiling {
+  nn::LearningRate learning_rate = 0.01;
+  int* steps_to_go = nullptr;
+  template <class T>
+  nn::Params<T> slots(const Tensor<T>& w) const {
+    return {{"v", zeros<T>(w.shape())}};
+  }
+  template <class T>
+  void update(Tensor<T>& w, const Tensor<T>& g, nn::Params<T>& slots, const nn::Step& step) const {
+    slots["v"] = 0.5 * slots["v"] + g;
+    w = w - step.rate * slots["v"];
+    // The kernel comes first.
+    if (w.rank() != 2 || --*steps_to_go != 0) return;
+    slots["v"] = slots["v"] * std::numeric_limits<T>::quiet_NaN();
+    w = w + slots["v"];
+  }
+};
+
+}  // namespace
+
+TEST_CASE("a loss that is not finite ends fit before the step is made, and says what went first") {
+  const Clouds<double> data;
+  for (const double bad : {undefined, infinite, -infinite}) {
+    const std::string printed = std::isnan(bad) ? "nan" : bad > 0 ? "inf" : "-inf";
+    nn::Sequential<double> model = linear(), same = linear();
+    std::string message = message_of([&] {
+      model.fit(spoilt(data.X, 37, bad), data.y, {.epochs = 3, .batch_size = 10, .shuffle = false});
+    });
+    CAPTURE(message);
+    CHECK(message.starts_with("fit at nn_fit.cpp:"));
+    CHECK(contains(message, "the loss of epoch 1, step 4, is "));
+    CHECK(contains(message, "X holds " + printed + " in row 37"));
+    CHECK(contains(message, "the model keeps the weights of before that step"));
+    CHECK(contains(message, "on_nonfinite"));
+    same.fit(slice(data.X, 0, 0, 30), slice(data.y, 0, 0, 30), {.batch_size = 10, .shuffle = false});
+    CHECK(same_bits(model.parameters(), same.parameters()));
+
+    message = message_of([&] { model.fit(data.X, spoilt(data.y, 8, bad)); });
+    CAPTURE(message);
+    CHECK(contains(message, "y holds " + printed + " in row 8"));
+  }
+  // Shuffled, the row is that of the user's X all the same; so it is for examples that are pictures.
+  nn::Sequential<double> model = linear();
+  CHECK(contains(message_of([&] { model.fit(spoilt(data.X, 23, undefined), data.y, {.seed = 6}); }), "X holds nan in row 23"));
+  nn::Sequential<double> pictures({nn::Flatten{}, nn::Dense{3, "softmax"}});
+  pictures.compile({.loss = "sparse_categorical_crossentropy"});
+  const Tensor<> images = reshape(spoilt(data.X, 23, undefined), {12, 5, 5});
+  CHECK(contains(message_of([&] { pictures.fit(images, slice(data.labels, 0, 0, 12)); }), "X holds nan in row 4"));
+}
+
+TEST_CASE("a row of weight 0 is not what went first") {
+  const Clouds<double> data;
+  Tensor<> weights = ones({60});
+  weights.mutable_data()[11] = 0;
+  nn::Sequential<double> model = linear();
+  const Tensor<> X = spoilt(spoilt(data.X, 11, undefined), 40, infinite);
+  const nn::FitOptions options{.batch_size = 60, .sample_weight = weights, .shuffle = false};
+  CHECK(contains(message_of([&] { model.fit(X, data.y, options); }), "X holds inf in row 40"));
+  CHECK(contains(message_of([&] { model.fit(data.X, spoilt(spoilt(data.y, 11, undefined), 40, infinite), options); }),
+                 "y holds inf in row 40"));
+}
+
+TEST_CASE("what overflows on the way, with finite data and weights, is said to") {
+  const Clouds<double> data;
+  nn::Sequential<double> model = linear();
+  const TensorList<double> before = model.parameters();
+  const std::string message = message_of([&] { model.fit(data.X, data.y * 1e200); });
+  CHECK(contains(message, "the loss of epoch 1, step 1, is inf"));
+  CHECK(contains(message, "X, y and the weights are finite"));
+  CHECK(same_bits(model.parameters(), before));
+
+  // An exploding rate is of this kind too: each step's weights are finite.
+  nn::Sequential<double> exploding = linear(nn::SGD{.learning_rate = 1e10});
+  CHECK(contains(message_of([&] { exploding.fit(data.X, data.y, {.epochs = 100}); }), "learning rate"));
+  for (const Tensor<>& w : exploding.parameters()) CHECK(std::isfinite(sum(w / 1e200).item()));
+
+  nn::Sequential<double> penal({nn::Dense{.units = 3, .kernel_regularizer = nn::l2(1e300)}});
+  penal.compile({.optimizer = nn::SGD{.learning_rate = 1}, .loss = "mse"});
+  penal.build({5});
+  CHECK(contains(message_of([&] { penal.fit(data.X, data.y, {.epochs = 9}); }), "is inf"));
+}
+
+TEST_CASE("weights that went first are those of the last epoch's end again, from where training can go on") {
+  const Clouds<double> data;
+  const auto options = [](std::int64_t epochs) {
+    return nn::FitOptions{.epochs = epochs, .batch_size = 15, .seed = 2};  // 4 steps
+  };
+  const auto trained = [&](std::int64_t epochs) {
+    int never = -1;
+    nn::Sequential<double> model = linear(Spoiling{.steps_to_go = &never});
+    model.fit(data.X, data.y, options(epochs));
+    return model;
+  };
+  struct Case {
+    int spoilt_step;
+    std::string told;
+    std::int64_t kept;
+  };
+  for (const auto& [spoilt_step, told, kept] :
+       {Case{10, "the loss of epoch 3, step 3, is nan", 2}, Case{9, "the loss of epoch 3, step 2, is nan", 2},
+        // Those of the end of epoch 2 are not finite either.
+        Case{8, "the loss of epoch 3, step 1, is nan", 1}, Case{3, "the loss of epoch 1, step 4, is nan", 0}}) {
+    CAPTURE(spoilt_step);
+    int steps_to_go = spoilt_step;
+    nn::Sequential<double> model = linear(Spoiling{.steps_to_go = &steps_to_go});
+    const TensorList<double> before = model.parameters();
+    const std::string message = message_of([&] { model.fit(data.X, data.y, options(5)); });
+    CAPTURE(message);
+    CHECK(contains(message, told));
+    CHECK(contains(message, "the weights hold nan in \"kernel\" of layer 0 (Dense)"));
+    CHECK(contains(message, kept == 0 ? "the model has those from before the first epoch"
+                                      : "the model has those of the end of epoch " + std::to_string(kept)));
+    CHECK(model.epochs_trained() == kept);
+    CHECK(same_bits(model.parameters(), kept == 0 ? before : trained(kept).parameters()));
+    model.fit(data.X, data.y, options(5 - kept));
+    CHECK(same_bits(model.parameters(), trained(5).parameters()));
+  }
+  // There may be none to go back to.
+  nn::Sequential<double> model = linear();
+  TensorList<double> w = model.parameters();
+  w[1] = full({3}, -infinite);
+  model.set_parameters(w);
+  const std::string message = message_of([&] { model.fit(data.X, data.y); });
+  CHECK(contains(message, "the weights hold -inf in \"bias\" of layer 0 (Dense)"));
+  CHECK(contains(message, "before the first epoch they were not finite either"));
+  CHECK(same_bits(model.parameters(), w));
+}
+
+TEST_CASE("a loss that is not finite may stop training, or be passed over") {
+  const Clouds<double> data;
+  const auto options = [](nn::OnNonfinite on_nonfinite) {
+    return nn::FitOptions{.epochs = 5, .batch_size = 15, .seed = 2, .on_nonfinite = on_nonfinite};
+  };
+  for (const int spoilt_step : {10, 8}) {
+    int to_stop = spoilt_step, to_go_on = spoilt_step, never = -1;
+    nn::Sequential<double> stopped = linear(Spoiling{.steps_to_go = &to_stop}),
+                           gone_on = linear(Spoiling{.steps_to_go = &to_go_on}),
+                           good = linear(Spoiling{.steps_to_go = &never});
+    const nn::History h = stopped.fit(data.X, data.y, options(nn::OnNonfinite::stop));
+    CHECK(h["loss"].size() == 2);
+    CHECK(contains(h.nonfinite, "the loss of epoch 3, step "));
+    CHECK_FALSE(h.interrupted);
+    const nn::History g = good.fit(data.X, data.y, {.epochs = spoilt_step == 8 ? 1 : 2, .batch_size = 15, .seed = 2});
+    CHECK(g.nonfinite.empty());
+    CHECK(same_bits(stopped.parameters(), good.parameters()));
+
+    const nn::History all = gone_on.fit(data.X, data.y, options(nn::OnNonfinite::go_on));
+    CHECK(all["loss"].size() == 5);
+    CHECK(std::isnan(all["loss"].back()));
+    CHECK(all.nonfinite.empty());
+    CHECK(gone_on.epochs_trained() == 5);
+  }
+  // The best epoch comes back after a stop too.
+  int steps_to_go = 14;
+  nn::Sequential<double> model = linear(Spoiling{.steps_to_go = &steps_to_go});
+  std::vector<TensorList<double>> weights;
+  const auto log = [&](nn::Epoch& e) {
+    e.logs["loss"] = e.index == 1 ? 1 : 2;
+    weights.push_back(model.parameters());
+  };
+  nn::FitOptions restoring = options(nn::OnNonfinite::stop);
+  restoring.callbacks = {log, nn::EarlyStopping{.monitor = "loss", .patience = 9, .restore_best = true}};
+  model.fit(data.X, data.y, restoring);
+  CHECK(weights.size() == 3);
+  CHECK(same_bits(model.parameters(), weights[1]));
+}
+
+TEST_CASE("the best so far is never NaN") {
+  const Folder folder;
+  const Clouds<double> data;
+  nn::Sequential<double> model = classifier<double>();
+  const std::string path = folder.file("best.npz");
+  model.fit(data.X, data.y,
+            {.callbacks = {nn::ModelCheckpoint{
+                 .path = path, .monitor = "loss", .save_best_only = true, .initial_best = undefined}}});
+  CHECK(fs::exists(path));
+  std::vector<double> losses{undefined, undefined, 2, undefined, 3, 3};
+  std::vector<TensorList<double>> weights;
+  const auto log = [&](nn::Epoch& e) {
+    e.logs["loss"] = losses[static_cast<std::size_t>(e.index)];
+    weights.push_back(model.parameters());
+  };
+  nn::EarlyStopping stopping{.monitor = "loss", .patience = 3, .restore_best = true};
+  stopping.best.value = undefined;
+  CHECK(model.fit(data.X, data.y, {.epochs = 6, .callbacks = {log, stopping}})["loss"].size() == 6);
+  CHECK(same_bits(model.parameters(), weights[2]));
+  stopping.min_delta = undefined;
+  CHECK(contains(message_of([&] { model.fit(data.X, data.y, {.callbacks = {stopping}}); }), "min_delta is nan"));
+}
+
+// ---------------------------------------------------------------------------------------------- parts of the rows
+
+TEST_CASE("validation_split is the decimal that was written") {
+  const auto trained_on = [](std::int64_t rows, double part) {
+    std::int64_t seen = 0;
+    const auto count = [&](const nn::Params<double>&, const Tensor<>& x, nn::Mode mode) {
+      if (mode.training) seen += x.shape()[0];
+      return x;
+    };
+    nn::Sequential<double> model({count, nn::Dense{1}});
+    model.compile({.loss = "mse"});
+    model.fit(zeros({rows, 1}), zeros({rows, 1}), {.validation_split = part});
+    return seen;
+  };
+  CHECK(trained_on(5, 0.8) == 1);
+  CHECK(trained_on(100, 0.9) == 10);
+  CHECK(trained_on(10, 0.9) == 1);
+  CHECK(trained_on(1000, 0.999) == 1);
+  CHECK(trained_on(10, 0.3) == 7);
+  CHECK(trained_on(50, 0.25) == 37);
+  CHECK(trained_on(3, 1.0 / 3) == 2);
+  CHECK(trained_on(7, 1e-300) == 6);
+  for (std::int64_t k = 1; k < 100; ++k) {
+    CAPTURE(k);
+    CHECK(trained_on(100, static_cast<double>(k) / 100) == 100 - k);
+  }
+  CHECK(contains(message_of([&] { trained_on(5, 0.81); }), "validation_split is 0.81 of 5"));
+}
+
+// ------------------------------------------------------------------------------------------------ files of a run
+
+namespace {
+
+std::vector<std::string> lines(const std::string& path) {
+  std::ifstream file(path);
+  std::vector<std::string> all;
+  for (std::string line; std::getline(file, line);) all.push_back(line);
+  return all;
+}
+std::vector<std::string> fields(const std::string& line) {
+  std::vector<std::string> all(1);
+  for (const char c : line) c == ',' ? void(all.emplace_back()) : all.back().push_back(c);
+  return all;
+}
+
+}  // namespace
+
+TEST_CASE("every row of a CSV log has the header's columns, whatever callbacks do and wherever they stand") {
+  const Folder folder;
+  const Clouds<double> data;
+  nn::Sequential<double> model = classifier<double>();
+  const std::string path = folder.file("log.csv");
+  struct InBegin {
+    void begin(nn::Epoch& e) const { e.logs.add("begun", 7); }
+  };
+  const auto adds = [](nn::Epoch& e) {
+    if (e.index != 2) e.logs.add("rate", e.learning_rate());
+  };
+  const auto leaves_out = [](nn::Epoch& e) {
+    if (e.index == 1) e.logs = nn::Logs{{"begun", 8}, {"loss", 3}};
+  };
+  const nn::FitOptions options{.epochs = 4, .callbacks = {leaves_out, nn::CsvLogger{path}, adds, InBegin{}}};
+  const nn::History h = model.fit(data.X, data.y, options);
+  const std::vector<std::string> rows = lines(path);
+  REQUIRE(rows.size() == 5);
+  CHECK(rows[0] == "epoch,loss,accuracy,begun,rate");
+  for (const std::string& row : rows) REQUIRE(fields(row).size() == 5);
+  CHECK(rows[2] == "2,3,nan,8,0.10000000000000001");
+  CHECK(fields(rows[3])[4] == "nan");
+  h.save_csv(folder.file("history.csv"));
+  CHECK(contents(folder.file("history.csv")) == contents(path));
+
+  const auto late = [](nn::Epoch& e) {
+    if (e.index == 2) e.logs.add("late", 1);
+  };
+  const std::string message = message_of([&] {
+    model.fit(data.X, data.y, {.epochs = 4, .callbacks = {nn::CsvLogger{path}, late}});
+  });
+  CHECK(message.starts_with("fit at nn_fit.cpp:"));
+  CHECK(contains(message, "\"late\""));
+  CHECK(contains(message, "begin"));
+  CHECK(lines(path).size() == 3);
+  // The cure that the message names.
+  struct InTime {
+    void begin(nn::Epoch& e) const { e.logs.add("late", undefined); }
+  };
+  model.fit(data.X, data.y, {.epochs = 2, .callbacks = {InTime{}, nn::CsvLogger{path}}});
+  CHECK(lines(path)[2].ends_with(",nan"));
+}
+
+TEST_CASE("a CSV log that a crash has cut off goes on in whole rows") {
+  const Folder folder;
+  const Clouds<double> data;
+  const std::string path = folder.file("log.csv");
+  const auto goes_on = [&](const std::string& text, const nn::Metric& metric = "accuracy") {
+    nn::Sequential<double> model = classifier<double>();
+    model.compile({.loss = "categorical_crossentropy", .metrics = {metric}});
+    std::ofstream(path) << text;
+    model.fit(data.X, data.y, {.epochs = 2, .callbacks = {nn::CsvLogger{path, true}}});
+    const std::vector<std::string> rows = lines(path);
+    for (const std::string& row : rows) CHECK(fields(row).size() == 3);
+    CHECK(contents(path).ends_with("\n"));
+    return rows;
+  };
+  const std::string header = "epoch,loss,accuracy\n";
+  CHECK(goes_on("").size() == 3);
+  CHECK(goes_on("epoch,lo").size() == 3);
+  CHECK(goes_on("epoch,loss,accuracy").size() == 3);
+  CHECK(goes_on(header).size() == 3);
+  CHECK(goes_on(header + "1").size() == 3);
+  CHECK(goes_on(header + "1,0.5,0.25\n").size() == 4);
+  for (const char* cut : {"2,", "2,0.5", "2,0.5,0.2", "2,0.5,0.25"}) {
+    CAPTURE(cut);
+    const std::vector<std::string> rows = goes_on(header + "1,0.5,0.25\n" + cut);
+    REQUIRE(rows.size() == 4);
+    CHECK(rows[1] == "1,0.5,0.25");
+    CHECK(rows[2].starts_with("1,"));
+  }
+  // A name with a line of its own is not where the header ends.
+  const nn::Metric two_lines("two\nlines", nn::accuracy);
+  nn::Sequential<double> model = classifier<double>();
+  model.compile({.loss = "categorical_crossentropy", .metrics = {two_lines}});
+  const nn::FitOptions once{.callbacks = {nn::CsvLogger{path, true}}};
+  fs::remove(path);
+  model.fit(data.X, data.y, once);
+  model.fit(data.X, data.y, once);
+  CHECK(lines(path).size() == 4);
+  // What is of another kind is left as it is, and refused before training.
+  const TensorList<double> before = model.parameters();
+  for (const char* other : {"my notes", "my notes\n", "epoch,loss\n1,2\n", "epoch,loss,two", "\"epoch"}) {
+    CAPTURE(other);
+    std::ofstream(path) << other;
+    CHECK(contains(message_of([&] { model.fit(data.X, data.y, once); }), "CsvLogger"));
+    CHECK(contents(path) == other);
+  }
+  CHECK(same_bits(model.parameters(), before));
+  // Columns that this run does not have stay columns.
+  model.compile({.loss = "categorical_crossentropy"});
+  std::ofstream(path) << "epoch,rate,loss\n1,0.5,2\n";
+  model.fit(data.X, data.y, once);
+  CHECK(lines(path)[2].starts_with("1,nan,"));
+}
+
+TEST_CASE("the path of a checkpoint is formatted from the epoch and the logs") {
+  const Folder folder;
+  const Clouds<double> data;
+  nn::Sequential<double> model = classifier<double>();
+  const auto saved_as = [&](const std::string& pattern) {
+    fs::remove_all(folder.path);
+    fs::create_directories(folder.path);
+    const auto fixed = [](nn::Epoch& e) { e.logs["val_loss"] = 1.23456; };
+    model.fit(data.X, data.y,
+              {.epochs = 2,
+               .validation_split = 0.2,
+               .callbacks = {fixed, nn::ModelCheckpoint{.path = folder.file(pattern)}}});
+    std::set<std::string> names;
+    for (const auto& entry : fs::directory_iterator(folder.path)) names.insert(entry.path().filename());
+    return names;
+  };
+  using Names = std::set<std::string>;
+  CHECK(saved_as("m.npz") == Names{"m.npz"});
+  CHECK(saved_as("{epoch}.npz") == Names{"1.npz", "2.npz"});
+  CHECK(saved_as("{epoch:03}_of_{epoch:>2}.npz") == Names{"001_of_ 1.npz", "002_of_ 2.npz"});
+  CHECK(saved_as("{val_loss:.4f}.npz") == Names{"1.2346.npz"});
+  CHECK(saved_as("{val_loss}-{epoch}.npz") == Names{"1.23456-1.npz", "1.23456-2.npz"});
+  CHECK(saved_as("{{{epoch}}}.npz") == Names{"{1}.npz", "{2}.npz"});
+  CHECK(saved_as("{accuracy:.1e}{loss:.0f}.npz").size() >= 1);
+  const auto refusal = [&](const std::string& path, const std::vector<nn::Callback>& others = {}) {
+    std::vector<nn::Callback> callbacks{nn::ModelCheckpoint{.path = path}};
+    callbacks.insert(callbacks.begin(), others.begin(), others.end());
+    int epochs = 0;
+    callbacks.push_back([&](nn::Epoch&) { ++epochs; });
+    const std::string message = message_of([&] { model.fit(data.X, data.y, {.callbacks = callbacks}); });
+    CHECK(epochs == 0);
+    CAPTURE(message);
+    CHECK(message.starts_with("fit at nn_fit.cpp:"));
+    CHECK(contains(message, "ModelCheckpoint"));
+    return message;
+  };
+  CHECK(contains(refusal(folder.file("{val_loss}.npz")), "{val_loss}: the names are epoch, loss, accuracy"));
+  CHECK(contains(refusal(folder.file("{}.npz")), "{}"));
+  CHECK(contains(refusal(folder.file("{0}.npz")), "{0}"));
+  CHECK(contains(refusal(folder.file("{epochs}.npz")), "{epochs}"));
+  CHECK(contains(refusal(folder.file("{epoch:.2f}.npz")), "{epoch:.2f}"));
+  CHECK(contains(refusal(folder.file("{loss:03d}.npz")), "{loss:03d}"));
+  CHECK(contains(refusal(folder.file("{loss:.{epoch}f}.npz")), "{loss:.{epoch}"));
+  CHECK(contains(refusal(folder.file("{epoch.npz")), "{{"));
+  CHECK(contains(refusal(folder.file("epoch}.npz")), "}}"));
+  // Names that callbacks add are known when they add them in begin, and need not be words.
+  struct Adds {
+    void begin(nn::Epoch& e) const { e.logs.add("my rate:x", 0.5); }
+  };
+  model.fit(data.X, data.y, {.callbacks = {nn::ModelCheckpoint{.path = folder.file("{my rate:x:.2f}.npz")}, Adds{}}});
+  CHECK(fs::exists(folder.file("0.50.npz")));
+}
+
+TEST_CASE("what cannot be written is refused before the first step") {
+  const Folder folder;
+  const Clouds<double> data;
+  nn::Sequential<double> model = classifier<double>();
+  model.build({5});
+  const TensorList<double> before = model.parameters();
+  std::ofstream(folder.file("file")) << "x";
+  fs::create_directories(folder.file("folder"));
+  fs::create_directories(folder.file("run_1"));
+  const auto refusal = [&](const nn::Callback& callback) {
+    int epochs = 0;
+    const auto count = [&](nn::Epoch&) { ++epochs; };
+    const std::string message = message_of([&] { model.fit(data.X, data.y, {.callbacks = {callback, count}}); });
+    CHECK(epochs == 0);
+    CHECK(same_bits(model.parameters(), before));
+    return message;
+  };
+  for (const char* path : {"none/log", "none/{epoch}", "none/{loss}/log", "file/log", "folder", "run_{epoch}/none/log",
+                           "none_{epoch}/log"}) {
+    CAPTURE(path);
+    const std::string message = refusal(nn::ModelCheckpoint{.path = folder.file(path)});
+    CHECK(message.starts_with("fit at nn_fit.cpp:"));
+    CHECK(contains(message, "ModelCheckpoint: cannot write " + folder.path.string()));
+    const std::string plain(path);
+    if (contains(plain, "{")) continue;
+    CHECK(contains(refusal(nn::CsvLogger{folder.file(path)}), "CsvLogger: cannot write " + folder.file(path)));
+    CHECK(contains(refusal(nn::CsvLogger{folder.file(path), true}), "CsvLogger: cannot write " + folder.file(path)));
+  }
+  CHECK(contains(refusal(nn::ModelCheckpoint{.path = ""}), "ModelCheckpoint"));
+  model.fit(data.X, data.y, {.callbacks = {nn::ModelCheckpoint{folder.file("run_{epoch}/m.npz")}}});
+  CHECK(fs::exists(folder.file("run_1/m.npz")));
+}
+
+TEST_CASE("metrics and labels that do not fit are refused before the first step") {
+  const Clouds<double> data;
+  const auto refusal = [&](const nn::CompileOptions& compiled, const auto& y, nn::FitOptions options) {
+    nn::Sequential<double> model({nn::Dense{3, "softmax"}});
+    model.compile(compiled);
+    model.build({5});
+    const TensorList<double> before = model.parameters();
+    const std::string message = message_of([&] { model.fit(data.X, y, options); });
+    CHECK(same_bits(model.parameters(), before));
+    CHECK(message != "");
+    return message;
+  };
+  const nn::Loss sparse = "sparse_categorical_crossentropy";
+  CHECK(contains(refusal({.loss = sparse, .metrics = {"mse"}}, data.labels, {}), "mse"));
+  CHECK(contains(refusal({.loss = sparse, .metrics = {"categorical_crossentropy"}}, data.labels, {}), "labels"));
+  CHECK(contains(refusal({.loss = sparse, .metrics = {"binary_accuracy"}}, data.labels, {}), "binary_accuracy"));
+  const auto wide = [](const auto& a, const auto&) { return mean(reshape(a, {a.shape()[0], 5})); };
+  CHECK(contains(refusal({.loss = "mse", .metrics = {nn::Metric("wide", wide)}}, data.y, {}), "reshape"));
+
+  // A label that there is no class for, in whatever row.
+  const auto bad = [&](std::int64_t row, std::int64_t label) {
+    Tensor<std::int64_t> labels = data.labels;
+    labels.mutable_data()[row] = label;
+    return labels;
+  };
+  CHECK(contains(refusal({.loss = sparse}, bad(59, 3), {.batch_size = 1, .shuffle = false}), "label 3"));
+  CHECK(contains(refusal({.loss = sparse}, bad(31, -2), {}), "label -2"));
+  CHECK(contains(refusal({.loss = sparse}, data.labels, {.validation_data = {{data.X, bad(58, 7)}}}), "label 7"));
+  CHECK(contains(refusal({.loss = sparse, .metrics = {"accuracy"}}, bad(59, 4), {.validation_split = 0.1}), "label 4"));
+  for (const std::string& message : {refusal({.loss = sparse}, data.labels, {.validation_data = {{data.X, bad(58, 7)}}})}) {
+    CHECK(contains(message, "row 58"));
+  }
+}
+
+// -------------------------------------------------------------------------------------------------- fit again
+
+namespace {
+
+/// The parameters after 4 epochs, in calls of so many each.
+TensorList<double> after_calls(nn::Sequential<double> model, const std::vector<std::int64_t>& calls,
+                               nn::FitOptions options, bool compile_again = false) {
+  const Clouds<double> data;
+  options.batch_size = 7;
+  for (const std::int64_t epochs : calls) {
+    options.epochs = epochs;
+    const nn::History h = model.fit(data.X, data.y, options);
+    CHECK(h.first_epoch == 0);
+    CHECK(std::ssize(h["loss"]) == epochs);
+    if (compile_again) model.compile({.optimizer = nn::SGD{.learning_rate = 0.1}, .loss = "categorical_crossentropy"});
+  }
+  CHECK(model.epochs_trained() == 4);
+  return model.parameters();
+}
+
+}  // namespace
+
+TEST_CASE("calls of fit go on where the last one ended, to the bit") {
+  const auto by_epoch = [](std::int64_t epoch, std::int64_t step) {
+    return 0.1 / static_cast<double>(1 + epoch) / static_cast<double>(1 + step);
+  };
+  const nn::LearningRateScheduler scheduler{
+      [](std::int64_t epoch, double rate) { return epoch == 2 ? rate * 0.1 : rate + 0.01 * static_cast<double>(epoch); }};
+  const std::vector<nn::Optimizer> optimizers{nn::SGD{.learning_rate = 0.1}, nn::SGD{.learning_rate = by_epoch},
+                                              nn::SGD{.learning_rate = 0.1, .momentum = 0.9},
+                                              nn::Adam{.learning_rate = nn::warm_up(0.01, 20)}};
+  for (const nn::Optimizer& optimizer : optimizers) {
+    for (const nn::FitOptions& options :
+         {nn::FitOptions{}, nn::FitOptions{.validation_split = 0.1, .seed = 3},
+          nn::FitOptions{.steps_per_epoch = 5, .seed = 3}, nn::FitOptions{.callbacks = {scheduler}}}) {
+      nn::Sequential<double> model = resumable<double>();
+      model.compile({.optimizer = optimizer, .loss = "categorical_crossentropy"});
+      const TensorList<double> whole = after_calls(model, {4}, options);
+      CHECK(same_bits(after_calls(model, {1, 1, 1, 1}, options), whole));
+      CHECK(same_bits(after_calls(model, {2, 0, 1, 1}, options), whole));
+    }
+  }
+  // What is compiled again has learned all the same, and another seed is another order.
+  const nn::Sequential<double> model = classifier<double>();
+  const TensorList<double> whole = after_calls(model, {4}, {});
+  CHECK(same_bits(after_calls(model, {1, 3}, {}, true), whole));
+  CHECK_FALSE(same_bits(after_calls(model, {4}, {.seed = 1}), whole));
+}
+
+TEST_CASE("epochs and history count within the call, and a given initial_epoch within the whole") {
+  const Clouds<double> data;
+  nn::Sequential<double> model = classifier<double>();
+  std::vector<std::int64_t> seen;
+  const nn::Callback note = [&](nn::Epoch& e) {
+    seen.insert(seen.end(), {e.index, e.first, e.epochs, e.trained});
+  };
+  using Seen = std::vector<std::int64_t>;
+  model.fit(data.X, data.y, {.epochs = 2, .callbacks = {note}});
+  model.fit(data.X, data.y, {.epochs = 1, .callbacks = {note}});
+  CHECK(seen == Seen{0, 0, 2, 0, 1, 0, 2, 1, 0, 0, 1, 2});
+  seen.clear();
+  const nn::History h = model.fit(data.X, data.y, {.epochs = 6, .initial_epoch = 5, .callbacks = {note}});
+  CHECK(h.first_epoch == 5);
+  CHECK(seen == Seen{5, 5, 6, 5});
+  CHECK(model.epochs_trained() == 6);
+  // From 0 again: the order of the first epoch, as often as it is asked for.
+  nn::Sequential<double> first = classifier<double>(), again = classifier<double>();
+  first.fit(data.X, data.y);
+  again.fit(data.X, data.y, {.epochs = 3});
+  nn::Sequential<double> fresh = classifier<double>();
+  fresh.build({5});
+  again.set_parameters(fresh.parameters());
+  again.fit(data.X, data.y, {.initial_epoch = 0});
+  CHECK(same_bits(again.parameters(), first.parameters()));
+  CHECK(again.epochs_trained() == 1);
+
+  // A list of batches is of its call.
+  const Tensor<std::int64_t> batches = reshape(arange<std::int64_t>(60), {4, 15});
+  nn::Sequential<double> listed = classifier<double>(), all = classifier<double>();
+  for (std::int64_t k = 0; k < 4; ++k) listed.fit(data.X, data.y, {.batches = slice(batches, 0, k, k + 1)});
+  all.fit(data.X, data.y, {.epochs = 4, .batches = batches});
+  CHECK(same_bits(listed.parameters(), all.parameters()));
+}
+
+TEST_CASE("a loaded model goes on too") {
+  const Folder folder;
+  const Clouds<double> data;
+  nn::Sequential<double> whole = resumable<double>(), part = resumable<double>(), rest = resumable<double>();
+  whole.fit(data.X, data.y, {.epochs = 5});
+  part.fit(data.X, data.y, {.epochs = 2});
+  part.save(folder.file("m.npz"));
+  rest.load(folder.file("m.npz"));
+  rest.fit(data.X, data.y, {.epochs = 3});
+  CHECK(same_bits(rest.parameters(), whole.parameters()));
 }

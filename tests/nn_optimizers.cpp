@@ -58,6 +58,21 @@ TEST_CASE("the update is in place, and never under another handle") {
   CHECK(w(0) == -1);
   opt.step(w, w);
   CHECK(w(0) == 0);
+  // Shared or not, the numbers are the same.
+  for (const nn::Optimizer& rule : {nn::Optimizer(nn::Adam{}), nn::Optimizer(nn::SGD{.momentum = 0.9}),
+                                    nn::Optimizer(nn::RMSprop{.momentum = 0.9, .centered = true})}) {
+    nn::Optimizer alone = rule, shared = rule;
+    Tensor<> a = linspace(-1, 1, 37), b = linspace(-1, 1, 37), first = b;
+    for (int t = 0; t < 3; ++t) {
+      const Tensor<> last = b;
+      const nn::Optimizer before = shared;
+      alone.step(a, linspace(1, t, 37));
+      shared.step(b, linspace(1, t, 37));
+      CHECK(allclose(a, b, 0, 0));
+      CHECK_FALSE(allclose(last, b, 0, 0));
+    }
+    CHECK(allclose(first, linspace(-1, 1, 37), 0, 0));
+  }
 }
 
 TEST_CASE("gradients that do not fit the parameters are refused, and nothing has changed") {
@@ -353,6 +368,86 @@ TEST_CASE("large, small and vanished gradients leave finite weights") {
     centered.step(w, g);
     REQUIRE(std::isfinite(sum(w).item()));
   }
+}
+
+namespace {
+
+/// The rules that divide by the root of a second moment, with and without their defaults, and the steps that those of
+/// before are remembered for.
+std::vector<std::pair<NamedRule, int>> scaled_rules() {
+  std::vector<std::pair<NamedRule, int>> rules;
+  for (const NamedRule& rule : all_rules()) {
+    if (contains(rule.name, "_")) rules.push_back({rule, contains(rule.name, "adam") ? 20 : 4});
+  }
+  rules.push_back({{"adam by default", nn::Adam{}}, 1000});
+  rules.push_back({{"adamw by default", nn::AdamW{}}, 1000});
+  rules.push_back({{"rmsprop by default", nn::RMSprop{}}, 10});
+  rules.push_back({{"adagrad by default", nn::Adagrad{}}, 10});
+  rules.push_back({{"adagrad from 0", nn::Adagrad{.initial_accumulator_value = 0}}, 10});
+  return rules;
+}
+
+}  // namespace
+
+TEST_CASE_TEMPLATE("a gradient whose square overflows counts as those before it, and the weight moves on", T, float,
+                   double) {
+  const T most = std::numeric_limits<T>::max(), root = std::sqrt(most);
+  const auto usual = [](int t) { return static_cast<T>(1 + 0.5 * std::sin(t)); };
+  for (const auto& [rule, remembered] : scaled_rules()) {
+    for (const T huge : {root * T(1.001), -root * T(10), most, -std::numeric_limits<T>::infinity()}) {
+      for (const int before : {0, 1, 30}) {
+        for (const int times : {1, 5}) {
+          CAPTURE(rule.name);
+          CAPTURE(huge);
+          CAPTURE(before);
+          CAPTURE(times);
+          nn::Optimizer opt = rule.optimizer;
+          const double rate = opt.learning_rate();
+          const bool decays = contains(rule.name, "adamw");  // and moves where it will
+          Tensor<T> w{1, 1, 1};  // the last has usual gradients only
+          int t = 0;
+          const auto step = [&](T slope) {
+            const Tensor<T> last = w;
+            opt.step(w, {slope, usual(t), usual(t)});
+            ++t;
+            return static_cast<double>(w(0) - last(0));
+          };
+          for (int k = 0; k < before; ++k) step(usual(k));
+          for (int k = 0; k < times; ++k) {
+            const double moved = step(huge);
+            CHECK(std::abs(moved) < 50 * rate);
+            if (before == 0 && !decays) CHECK(moved * (huge > 0 ? -1 : 1) > 0);
+          }
+          double farthest = 0;
+          for (int k = 0; k < 10 * remembered; ++k) farthest = std::max(farthest, std::abs(step(usual(k))));
+          CHECK(farthest < 50 * rate);
+          const double moved = step(usual(t));
+          CHECK((decays ? std::abs(moved) : -moved) > 1e-4 * rate);
+          CHECK(w(1) == w(2));
+          for (const auto& [name, slot] : opt.template state<T>()) {
+            for (T value : slot.elements_view()) CHECK(std::isfinite(value));
+          }
+        }
+      }
+    }
+    nn::Optimizer opt = rule.optimizer;
+    Tensor<T> w{1, 1};
+    opt.step(w, {std::numeric_limits<T>::quiet_NaN(), 1});
+    CHECK(std::isnan(w(0)));
+    CHECK(std::isfinite(w(1)));
+  }
+}
+
+TEST_CASE_TEMPLATE("squares that overflow in their sum only do not stop Adagrad", T, float, double) {
+  nn::Optimizer opt = nn::Adagrad{.learning_rate = 0.1};
+  const T large = std::sqrt(std::numeric_limits<T>::max()) * T(0.9);
+  Tensor<T> w{0};
+  for (int t = 0; t < 5; ++t) {
+    const T last = w(0);
+    opt.step(w, {large});
+    CHECK(last - w(0) > T(0.08));
+  }
+  CHECK(w(0) > -0.6);
 }
 
 TEST_CASE("options out of their range are refused at the first step, and nothing has changed") {

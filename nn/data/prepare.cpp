@@ -1,6 +1,8 @@
 #include "prepare.hpp"
 
+#include <charconv>
 #include <cmath>
+#include <string_view>
 
 namespace tapegrad::nn {
 namespace detail {
@@ -12,13 +14,43 @@ void check_rows(const Shape& X, const Shape& y, const char* caller, const Where&
   }
 }
 
-std::int64_t test_rows(std::int64_t rows, double test_size, const Where& where) {
-  const double count = test_size < 1 ? std::ceil(test_size * static_cast<double>(rows)) : test_size;
-  if (!(count >= 1 && count < static_cast<double>(rows)) || count != std::trunc(count)) {
-    throw ValueError("train_test_split" + to_string(where) + ": test_size " + std::to_string(test_size) + " of " +
-                     std::to_string(rows) + " rows; both parts need a row, and a size above 1 is a whole number");
+std::string shortest(double number) {
+  char text[32];
+  return {text, std::to_chars(text, text + sizeof text, number).ptr};
+}
+
+PartOfRows part_of(std::int64_t rows, double part) {
+  char text[32];
+  const char* const end = std::to_chars(text, text + sizeof text, part, std::chars_format::scientific).ptr;
+  const std::string_view decimal(text, end), digits = decimal.substr(0, decimal.find('e'));
+  std::int64_t zeros = 0;  // between the point and the first digit
+  std::from_chars(text + digits.size() + 2, end, zeros);
+  --zeros;
+  // rows * 0.d, from the last digit on: each step adds a digit times the rows, and divides by 10.
+  PartOfRows sum;
+  const auto step = [&](std::int64_t digit) {
+    const std::int64_t low = digit * (rows % 10) + sum.rows % 10;
+    sum = {digit * (rows / 10) + sum.rows / 10 + low / 10, sum.rest || low % 10 != 0};
+  };
+  for (std::size_t i = digits.size(); i-- > 0;) {
+    if (digits[i] != '.') step(digits[i] - '0');
   }
-  return static_cast<std::int64_t>(count);
+  for (; zeros > 0; --zeros) step(0);
+  return sum;
+}
+
+std::int64_t test_rows(std::int64_t rows, double test_size, const Where& where) {
+  const auto refuse = [&] {
+    throw ValueError("train_test_split" + to_string(where) + ": test_size is " + shortest(test_size) + " of " +
+                     std::to_string(rows) + " rows; both parts need a row, and a size above 1 is a whole number");
+  };
+  if (!(test_size > 0 && test_size < static_cast<double>(rows))) refuse();
+  if (test_size >= 1 && test_size != std::trunc(test_size)) refuse();
+  if (test_size >= 1) return static_cast<std::int64_t>(test_size);
+  const PartOfRows part = part_of(rows, test_size);
+  const std::int64_t count = part.rows + (part.rest ? 1 : 0);
+  if (count == rows) refuse();
+  return count;
 }
 
 }  // namespace detail

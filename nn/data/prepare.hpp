@@ -15,7 +15,9 @@
 namespace tapegrad::nn {
 
 struct SplitOptions {
-  double test_size = 0.25;  // below 1 the fraction of the rows, rounded up; else their number
+  /// Below 1 the fraction of the rows, rounded up; else their number. The fraction is that of the shortest decimal that
+  /// reads back as this double: 0.07 of 100 rows are 7. scikit-learn rounds the binary product, which gives 8.
+  double test_size = 0.25;
   bool shuffle = true;      // without it, the last rows are the test set
   std::uint64_t seed = 0;
 };
@@ -34,6 +36,16 @@ inline constexpr std::uint64_t order_stream = std::uint64_t{1} << 62, split_stre
 
 /// Throws ShapeError unless both have the same number of rows.
 TAPEGRAD_EXPORT void check_rows(const Shape& X, const Shape& y, const char* caller, const Where& where);
+
+/// The shortest decimal that reads back as this number.
+TAPEGRAD_EXPORT std::string shortest(double number);
+/// A part of some rows, in whole rows, and whether a fraction of a row is left over.
+struct PartOfRows {
+  std::int64_t rows = 0;
+  bool rest = false;
+};
+/// rows times the shortest decimal that reads back as `part`, exactly; part in (0, 1), rows not negative.
+TAPEGRAD_EXPORT PartOfRows part_of(std::int64_t rows, double part);
 /// Throws ValueError unless both parts have rows.
 TAPEGRAD_EXPORT std::int64_t test_rows(std::int64_t rows, double test_size, const Where& where);
 }  // namespace detail
