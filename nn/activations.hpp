@@ -27,10 +27,11 @@ class TAPEGRAD_EXPORT Activation {
 
   /// The identity.
   Activation() : Activation("linear") {}
-  /// "linear", "sigmoid", "tanh", "relu", "leaky_relu" (slope 0.01), "relu6", "elu", "selu", "silu" (or "swish"),
+  /// "linear", "sigmoid", "tanh", "relu", "leaky_relu" (slope 0.2), "relu6", "elu", "selu", "silu" (or "swish"),
   /// "gelu", "gelu_tanh", "mish", "softplus", "softsign", "log_sigmoid", "hard_sigmoid", "hard_swish" (or "hard_silu"),
   /// "hard_tanh", "exponential"; "softmax" or "log_softmax" over the last axis.
-  /// Throws ValueError for another name.
+  /// Names that Keras 3 has are its functions, with its options: for another slope take the function,
+  /// [](const auto& z) { return leaky_relu(z, 0.01); }. Throws ValueError for another name.
   Activation(const char* name, Where where = Where::here());
   Activation(const std::string& name, Where where = Where::here()) : Activation(name.c_str(), where) {}
   /// A function of tensors, elementwise() included; its derivatives come from the tape.

@@ -29,6 +29,12 @@ Tensor<T> detail::smooth_labels(const Tensor<T>& y, double s, double classes, co
 template Tensor<float> detail::smooth_labels(const Tensor<float>&, double, double, const Where&);
 template Tensor<double> detail::smooth_labels(const Tensor<double>&, double, double, const Where&);
 
+Tensor<std::int64_t> detail::one_per_row(const Tensor<std::int64_t>& labels, const Shape& prediction) {
+  if (prediction.rank() == 0) return labels;
+  const Shape rows = prediction.prefix(prediction.rank() - 1);
+  return labels.shape() == rows.concat({1}) ? reshape(labels, rows, Where{}) : labels;
+}
+
 namespace {
 
 template <class Loss, Real T>
@@ -159,8 +165,9 @@ Tensor<T> CategoricalCrossentropy::operator()(const Tensor<T>& a, const Tensor<T
 }
 
 template <Real T>
-Tensor<T> SparseCategoricalCrossentropy::operator()(const Tensor<T>& a, const Tensor<std::int64_t>& labels,
+Tensor<T> SparseCategoricalCrossentropy::operator()(const Tensor<T>& a, const Tensor<std::int64_t>& given,
                                                     Where line) const {
+  const Tensor<std::int64_t> labels = detail::one_per_row(given, a.shape());
   if (from_logits) return -pick(*this, log_softmax(a, -1, line), labels, line);
   return -finite_log(pick(*this, a, labels, line), line);
 }

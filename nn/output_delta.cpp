@@ -107,7 +107,7 @@ OutputHead<T> closed_form_head(std::string_view activation, const LossKey& loss,
     if (form != Form::sparse) Loss(std::string(loss.name))(z, y, where);  // throws: this loss takes no labels
     head.loss = sparse_categorical_crossentropy_from_logits(z, y, where);
     a = softmax(z, -1, where);
-    head.delta = a - one_hot<T>(y, z.shape().back(), where);
+    head.delta = a - one_hot<T>(one_per_row(y, z.shape()), z.shape().back(), where);
   } else {
     switch (form) {
       case Form::softmax:

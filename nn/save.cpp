@@ -17,7 +17,7 @@ namespace {
 class Contents {
  public:
   Contents(const std::string& path, const Where& where)
-      : file_(path, where),
+      : file_(detail::open_npz(path, "load", where)),
         caller_("load" + to_string(where) + ": " + path),
         bytes_(std::filesystem::file_size(path)),
         where_(where) {
@@ -103,7 +103,7 @@ void Sequential<T>::save(const std::string& path, Where where) const {
       arrays.add(optimizer + "learning_rate", Tensor<double>(*rate));
     }
   }
-  write_npz(path, arrays, {}, where);
+  detail::write_npz(path, arrays, {}, "save", where);
 }
 
 template <Real T>

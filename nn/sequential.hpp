@@ -88,8 +88,8 @@ class TAPEGRAD_EXPORT Sequential {
   /// The output for x of (batch, ...). It can be differentiated by x, which is then taken in one piece whatever the
   /// batch size, as it is by an activation that was declared to mix rows.
   Tensor<T> predict(const Tensor<T>& x, const PredictOptions& options = {}, Where where = Where::here());
-  /// The class of each example, (batch): the first largest output, or with one output whether it is above 0.5. Throws
-  /// ShapeError unless the output is (batch, n).
+  /// The class of each example, (batch): the first largest output, or with one output whether it is above 0.5, or above
+  /// 0 where the loss takes logits. Throws ShapeError unless the output is (batch, n).
   Tensor<std::int64_t> predict_classes(const Tensor<T>& x, const PredictOptions& options = {},
                                        Where where = Where::here());
   /// Mean loss, penalties of the layers included, and metrics over all examples: evaluate(X, y)["loss"]. A loss that
