@@ -60,6 +60,10 @@ Activation::Activation(const char* name, Where where) {
   detail::throw_unknown("activation", name, names, where);
 }
 
+const char* Activation::kind() const {
+  return name_ == "swish" ? "silu" : name_ == "hard_silu" ? "hard_swish" : name_.c_str();
+}
+
 template <Real T>
 Tensor<T> Activation::operator()(const Tensor<T>& z) const {
   const auto& f = function_.get<Signature<T>>();

@@ -1,5 +1,6 @@
 #include "layers.hpp"
 
+#include <algorithm>
 #include <cmath>
 
 #include "../autodiff/ops.hpp"
@@ -38,6 +39,14 @@ Tensor<T> rows_of(const Tensor<T>& x) {
 }
 
 }  // namespace
+
+void detail::require_different_names(const PoolVector<std::string_view>& names) {
+  for (auto name = names.begin(); name != names.end(); ++name) {
+    if (std::find(names.begin(), name, *name) == name) continue;
+    throw ValueError("two of its parameters or states are named \"" + std::string(*name) +
+                     "\", where at() would find the first alone; give each a name of its own");
+  }
+}
 
 // ---------------------------------------------------------------------------------------------------------- Dense
 
@@ -228,6 +237,15 @@ std::optional<Tensor<T>> Residual::penalty(const Params<T>& p) const {
     if (const auto own = layer_of<T>(layers_[k]).penalty(part(p, k))) total = total ? *total + *own : *own;
   }
   return total;
+}
+
+std::string Residual::description() const {
+  std::string text = name;
+  for (const detail::EitherLayer& layer : layers_) {
+    text += text == name ? " (" : ", ";
+    text += layer.of_double ? layer.of_double->description() : layer.of_float->description();
+  }
+  return text + (layers_.empty() ? "" : ")");
 }
 
 // ---------------------------------------------------------------------------------------------------- instantiation

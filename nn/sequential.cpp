@@ -110,6 +110,11 @@ void Sequential<T>::make(const Shape& example, const char* caller, const Where& 
       const Shape in = x.shape().suffix(1);
       made.push_back(layer.init(in, rng));
       states.push_back(layer.state(in));
+      detail::PoolVector<std::string_view> names;
+      for (const Params<T>* tensors : {&made[i], &states[i]}) {
+        for (const auto& [name, tensor] : *tensors) names.push_back(name);
+      }
+      detail::require_different_names(names);
       if (layer.penalty(made[i])) penalised.push_back(i);
       const Tensor<T> y = layer(made[i], states[i], x, Mode{});
       if (y.rank() == 0 || y.shape()[0] != 2) {
