@@ -1,8 +1,10 @@
 #include "numpy_random.hpp"
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
 #include <limits>
+#include <sstream>
 #include <string>
 
 #include "ops/common.hpp"
@@ -10,8 +12,15 @@
 namespace tapegrad::random {
 namespace {
 
+void require_shape(const char* function, const Shape& shape, const Where& where) {
+  if (std::all_of(shape.begin(), shape.end(), [](std::int64_t size) { return size >= 0; })) return;
+  throw ValueError(function + to_string(where) + ": the shape is " + to_string(shape) +
+                   "; sizes are not negative");
+}
+
 template <class T, class Draw>
-Tensor<T> drawn(const Shape& shape, Draw draw) {
+Tensor<T> drawn(const char* function, const Shape& shape, const Where& where, Draw draw) {
+  require_shape(function, shape, where);
   Tensor<T> result(detail::Handle(detail::allocate_like<T>(shape)));
   T* out = result.mutable_data();
   for (std::int64_t i = 0; i < shape.count(); ++i) out[i] = draw();
@@ -83,21 +92,33 @@ std::uint64_t NumpyRandomState::up_to(std::uint64_t most) {
   return value;
 }
 
-Tensor<double> NumpyRandomState::rand(const Shape& shape) {
-  return drawn<double>(shape, [&] { return random(); });
+Tensor<double> NumpyRandomState::rand(const Shape& shape, Where where) {
+  return drawn<double>("rand", shape, where, [&] { return random(); });
 }
 
-Tensor<double> NumpyRandomState::randn(const Shape& shape) {
-  return drawn<double>(shape, [&] { return gauss(); });
+Tensor<double> NumpyRandomState::randn(const Shape& shape, Where where) {
+  return drawn<double>("randn", shape, where, [&] { return gauss(); });
 }
 
-Tensor<double> NumpyRandomState::uniform(double low, double high, const Shape& shape) {
+Tensor<double> NumpyRandomState::uniform(double low, double high, const Shape& shape, Where where) {
   const double range = high - low;
-  return drawn<double>(shape, [&] { return low + range * random(); });
+  if (!std::isfinite(range)) {
+    std::ostringstream message;
+    message << "uniform" << to_string(where) << ": high - low is " << range << " for low = " << low
+            << " and high = " << high << "; NumPy takes bounds whose difference is finite";
+    throw ValueError(message.str());
+  }
+  return drawn<double>("uniform", shape, where, [&] { return low + range * random(); });
 }
 
-Tensor<double> NumpyRandomState::normal(double mean, double standard_deviation, const Shape& shape) {
-  return drawn<double>(shape, [&] { return mean + standard_deviation * gauss(); });
+Tensor<double> NumpyRandomState::normal(double mean, double standard_deviation, const Shape& shape, Where where) {
+  if (!std::isnan(standard_deviation) && std::signbit(standard_deviation)) {
+    std::ostringstream message;
+    message << "normal" << to_string(where) << ": the standard deviation is " << standard_deviation
+            << "; it is not negative";
+    throw ValueError(message.str());
+  }
+  return drawn<double>("normal", shape, where, [&] { return mean + standard_deviation * gauss(); });
 }
 
 Tensor<std::int64_t> NumpyRandomState::randint(std::int64_t low, std::int64_t high, const Shape& shape, Where where) {
@@ -106,10 +127,11 @@ Tensor<std::int64_t> NumpyRandomState::randint(std::int64_t low, std::int64_t hi
                      std::to_string(high));
   }
   const auto first = static_cast<std::uint64_t>(low), most = static_cast<std::uint64_t>(high) - first - 1;
-  return drawn<std::int64_t>(shape, [&] { return static_cast<std::int64_t>(first + up_to(most)); });
+  return drawn<std::int64_t>("randint", shape, where, [&] { return static_cast<std::int64_t>(first + up_to(most)); });
 }
 
 Tensor<std::int64_t> NumpyRandomState::choice(std::int64_t n, const Shape& shape, bool replace, Where where) {
+  require_shape("choice", shape, where);
   const std::int64_t count = shape.count();
   if (n < (replace ? std::int64_t{count > 0} : count)) {
     throw ValueError("choice" + to_string(where) + ": " + std::to_string(count) + " of " + std::to_string(n) +

@@ -15,7 +15,8 @@ namespace tapegrad::random {
 /// np.random.RandomState, which np.random.seed and the functions of np.random use: the same calls give the same numbers
 /// to the bit (normal numbers as far as log of the C library does). The Mersenne Twister MT19937 (Matsumoto and
 /// Nishimura, ACM TOMACS 8, 1998) with the transformations that NumPy has frozen. For reproducing what was done in
-/// NumPy; anything else is better served by Generator.
+/// NumPy; anything else is better served by Generator. What NumPy refuses throws ValueError here, and draws nothing:
+/// a shape with a negative size, and what is said below.
 class TAPEGRAD_EXPORT NumpyRandomState {
  public:
   /// Throws ValueError for a seed above 2^32 - 1, as NumPy does.
@@ -29,17 +30,19 @@ class TAPEGRAD_EXPORT NumpyRandomState {
   double gauss();
 
   /// Uniform in [0, 1).
-  Tensor<double> rand(const Shape& shape);
+  Tensor<double> rand(const Shape& shape, Where where = Where::here());
   /// Standard normal.
-  Tensor<double> randn(const Shape& shape);
-  /// In NumPy's order of arguments: uniform in [low, high); normal.
-  Tensor<double> uniform(double low, double high, const Shape& shape);
-  Tensor<double> normal(double mean, double standard_deviation, const Shape& shape);
+  Tensor<double> randn(const Shape& shape, Where where = Where::here());
+  /// Uniform in [low, high); in (high, low] where high is the smaller, as in NumPy. Throws ValueError unless high - low
+  /// is finite.
+  Tensor<double> uniform(double low, double high, const Shape& shape, Where where = Where::here());
+  /// Throws ValueError for a standard deviation that is negative, -0 among them.
+  Tensor<double> normal(double mean, double standard_deviation, const Shape& shape, Where where = Where::here());
   /// Integers low..high-1. Throws ValueError unless low < high.
   Tensor<std::int64_t> randint(std::int64_t low, std::int64_t high, const Shape& shape, Where where = Where::here());
   /// Integers 0..n-1, with or without repetition. Throws ValueError when there are too few.
   Tensor<std::int64_t> choice(std::int64_t n, const Shape& shape, bool replace = true, Where where = Where::here());
-  /// 0..n-1 in random order. Throws ValueError for n < 0.
+  /// 0..n-1 in random order. Throws ValueError for n < 0, of which NumPy makes no numbers.
   Tensor<std::int64_t> permutation(std::int64_t n, Where where = Where::here());
   /// x with its rows (entries of the first axis) in random order: what np.random.shuffle(x) leaves in x. Throws
   /// ShapeError for a scalar.

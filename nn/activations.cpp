@@ -21,7 +21,7 @@ const std::vector<Known>& known_activations() {
       {"sigmoid", Function([]<Real T>(const Tensor<T>& z) { return sigmoid(z, Where{}); })},
       {"tanh", Function([]<Real T>(const Tensor<T>& z) { return tanh(z, Where{}); })},
       {"relu", Function([]<Real T>(const Tensor<T>& z) { return relu(z, Where{}); })},
-      {"leaky_relu", Function([]<Real T>(const Tensor<T>& z) { return leaky_relu(z, 0.01, Where{}); })},
+      {"leaky_relu", Function([]<Real T>(const Tensor<T>& z) { return leaky_relu(z, 0.2, Where{}); })},
       {"relu6", Function([]<Real T>(const Tensor<T>& z) { return relu6(z, Where{}); })},
       {"elu", Function([]<Real T>(const Tensor<T>& z) { return elu(z, 1, Where{}); })},
       {"selu", Function([]<Real T>(const Tensor<T>& z) { return selu(z, Where{}); })},
@@ -58,6 +58,10 @@ Activation::Activation(const char* name, Where where) {
     names.push_back(known.name);
   }
   detail::throw_unknown("activation", name, names, where);
+}
+
+const char* Activation::kind() const {
+  return name_ == "swish" ? "silu" : name_ == "hard_silu" ? "hard_swish" : name_.c_str();
 }
 
 template <Real T>

@@ -27,15 +27,22 @@ class TAPEGRAD_EXPORT Activation {
 
   /// The identity.
   Activation() : Activation("linear") {}
-  /// "linear", "sigmoid", "tanh", "relu", "leaky_relu" (slope 0.01), "relu6", "elu", "selu", "silu" (or "swish"),
+  /// "linear", "sigmoid", "tanh", "relu", "leaky_relu" (slope 0.2), "relu6", "elu", "selu", "silu" (or "swish"),
   /// "gelu", "gelu_tanh", "mish", "softplus", "softsign", "log_sigmoid", "hard_sigmoid", "hard_swish" (or "hard_silu"),
   /// "hard_tanh", "exponential"; "softmax" or "log_softmax" over the last axis.
-  /// Throws ValueError for another name.
+  /// Names that Keras 3 has are its functions, with its options: for another slope take the function,
+  /// [](const auto& z) { return leaky_relu(z, 0.01); }. Throws ValueError for another name.
   Activation(const char* name, Where where = Where::here());
   Activation(const std::string& name, Where where = Where::here()) : Activation(name.c_str(), where) {}
   /// A function of tensors, elementwise() included; its derivatives come from the tape.
   template <class F>
   requires(Function::accepts<F>) Activation(const F& f) : name_("custom"), function_(f), built_in_(false) {}
+  template <class F>
+  requires(!Function::accepts<F> && detail::HasCallOperator<F>) Activation(const F&) {
+    static_assert(detail::never<F>,
+                  "an activation is a function of one tensor that gives a tensor of the same number type: "
+                  "[](const auto& z) { return tanh(z); }");
+  }
 
   /// Throws ValueError when the function was not written for this number type.
   template <Real T>
@@ -43,6 +50,8 @@ class TAPEGRAD_EXPORT Activation {
 
   /// The name it was made from; "custom" for a function.
   const std::string& name() const { return name_; }
+  /// The same, one for all names of a function: that of "swish" is "silu".
+  const char* kind() const;
   bool may_mix_rows() const { return may_mix_rows_; }
   /// Throws RowMixingError, with the line and the cure, when a row of f(z) depends on another row of z, unless that was
   /// declared. What is built in is known to keep rows apart.

@@ -22,10 +22,18 @@
 //                                             nn::Mode mode) const;          // then it is called with them,
 //                                                                            // to write them in training only
 //     template <class T> Tensor<T> penalty(const nn::Params<T>& p) const;    // a scalar, added to the loss
+//     template <class T> Tensor<T> logits(const nn::Params<T>& p, const Tensor<T>& x, nn::Mode mode) const;
+//     nn::Activation activation;                                             // of the logits, as in nn::Dense
+//     std::string description() const;                                       // in a model's file, beyond the name
+//
+// Members of these names that do not fit do not compile.
 
+#include <concepts>
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
+#include <type_traits>
 #include <utility>
 
 #include "activations.hpp"
@@ -55,12 +63,78 @@ template <class F, class T>
 concept FunctionOfTensor = gives < const F,
         Tensor<T>(const Tensor<T>&)
 > ;
+template <class L, class T>
+concept IsLayer = CalledPlainly<L, T> || CalledWithState<L, T> || FunctionOfTensor<L, T>;
+
+/// The optional members of a layer, and a layer beside them: where both have a name, it names neither, whatever the
+/// layer's member is. So one that is there can be told from one that fits.
+struct OptionalMembers {
+  int name, init, state, penalty, logits, description;
+};
+template <class L>
+struct BesideMembers : L, OptionalMembers {};
+template <class L>
+concept CanBeBase = std::is_class_v<L> && !std::is_final_v<L>;
+template <class L>
+concept HasName = CanBeBase<L> && !requires { &BesideMembers<L>::name; };
+template <class L>
+concept HasInit = CanBeBase<L> && !requires { &BesideMembers<L>::init; };
+template <class L>
+concept HasState = CanBeBase<L> && !requires { &BesideMembers<L>::state; };
+template <class L>
+concept HasPenalty = CanBeBase<L> && !requires { &BesideMembers<L>::penalty; };
+template <class L>
+concept HasLogits = CanBeBase<L> && !requires { &BesideMembers<L>::logits; };
+template <class L>
+concept HasDescription = CanBeBase<L> && !requires { &BesideMembers<L>::description; };
+
+template <class R, class T>
+concept ParamsOf = std::is_convertible_v<R, Params<T>>;
+template <class R, class T>
+concept PenaltyOf =
+    std::is_same_v<std::remove_cvref_t<R>, Tensor<T>> || std::is_same_v<std::remove_cvref_t<R>, std::optional<Tensor<T>>>;
+
+template <class L>
+concept FitsName = requires(const L& l) {
+  std::string(l.name());
+} || requires(const L& l) {
+  std::string(l.name);
+};
+template <class L, class T>
+concept FitsInit = requires(const L& l, const Shape& in, Rng& rng) {
+  { l.template init<T>(in, rng) } -> ParamsOf<T>;
+} || requires(const L& l, const Shape& in, Rng& rng) {
+  { l.init(in, rng) } -> ParamsOf<T>;
+};
+template <class L, class T>
+concept FitsState = CalledWithState<L, T> && (requires(const L& l, const Shape& in) {
+  { l.template state<T>(in) } -> ParamsOf<T>;
+} || requires(const L& l, const Shape& in) {
+  { l.state(in) } -> ParamsOf<T>;
+});
+template <class L, class T>
+concept FitsPenalty = requires(const L& l, const Params<T>& p) {
+  { l.penalty(p) } -> PenaltyOf<T>;
+};
+template <class L, class T>
+concept FitsLogits = requires(const L& l, const Params<T>& p, const Tensor<T>& x) {
+  { l.logits(p, x, Mode{}) } -> std::same_as<Tensor<T>>;
+  Activation(l.activation);
+};
+template <class L>
+concept FitsDescription = requires(const L& l) {
+  std::string(l.description());
+};
+
+/// Throws ValueError when two have one name.
+TAPEGRAD_EXPORT void require_different_names(const PoolVector<std::string_view>& names);
 
 /// A function of a tensor as a layer: all of it is activation.
 struct FunctionLayer {
   Activation activation;
 
   const std::string& name() const { return activation.name(); }
+  std::string description() const { return activation.kind(); }
   template <class T>
   Tensor<T> operator()(const Params<T>&, const Tensor<T>& x, Mode) const {
     return activation(x);
@@ -84,12 +158,21 @@ class Layer {
   /// is linear, it is that layer's activation, closed form of delta and all.
   template <class F>
   requires(detail::FunctionOfTensor<F, T>) Layer(const F& f) : Layer(detail::FunctionLayer{activation_of(f)}) {}
+  template <class L>
+  requires(!detail::IsLayer<L, T> && detail::HasCallOperator<L>) Layer(const L&) {
+    static_assert(detail::never<L>,
+                  "a layer for Tensor<T>, the model's number type, is called as "
+                  "Tensor<T> operator()(const nn::Params<T>& p, const Tensor<T>& x, nn::Mode) const, or it is a function "
+                  "of a tensor that gives a tensor");
+  }
   // Copied where it would be moved, so that none is ever empty.
   Layer(const Layer&) = default;
   Layer& operator=(const Layer&) = default;
 
   /// The name that its type gives itself, or that of the activation that it is; else "custom".
   std::string name() const { return layer_->name(); }
+  /// The name with what else decides what its parameters are for: "Dense relu".
+  std::string description() const { return layer_->description(); }
   Params<T> init(const Shape& in, Rng& rng) const { return layer_->init(in, rng); }
   /// What it keeps from step to step; mostly nothing.
   Params<T> state(const Shape& in) const { return layer_->state(in); }
@@ -108,6 +191,7 @@ class Layer {
   struct Interface {
     virtual ~Interface() = default;
     virtual std::string name() const = 0;
+    virtual std::string description() const = 0;
     virtual Params<T> init(const Shape& in, Rng& rng) const = 0;
     virtual Params<T> state(const Shape& in) const = 0;
     virtual Tensor<T> call(const Params<T>& p, Params<T>& state, const Tensor<T>& x, Mode mode) const = 0;
@@ -120,34 +204,55 @@ class Layer {
   struct Holder final : Interface {
     explicit Holder(L l) : layer(std::move(l)) {}
 
-    static constexpr bool splits = requires(const L& l, const Params<T>& p, const Tensor<T>& x) {
-      l.logits(p, x, Mode{});
-      Activation(l.activation);
-    };
+    static_assert(!detail::HasName<L> || detail::FitsName<L>,
+                  "the member name of a layer is text: static constexpr const char* name = \"Scale\";");
+    static_assert(!detail::HasInit<L> || detail::FitsInit<L, T>,
+                  "the member init of a layer is nn::Params<T> init(const Shape& in, nn::Rng& rng) const, for the T of the "
+                  "model");
+    static_assert(!detail::HasState<L> || detail::FitsState<L, T>,
+                  "the member state of a layer is nn::Params<T> state(const Shape& in) const, for the T of the model, and "
+                  "its operator() takes (const nn::Params<T>& p, nn::Params<T>& state, const Tensor<T>& x, nn::Mode)");
+    static_assert(!detail::HasPenalty<L> || detail::FitsPenalty<L, T>,
+                  "the member penalty of a layer is Tensor<T> penalty(const nn::Params<T>& p) const, for the T of the "
+                  "model; a number would have no derivative");
+    static_assert(!detail::HasLogits<L> || detail::FitsLogits<L, T>,
+                  "the member logits of a layer is Tensor<T> logits(const nn::Params<T>& p, const Tensor<T>& x, nn::Mode) "
+                  "const, for the T of the model, beside a member nn::Activation activation");
+    static_assert(!detail::HasDescription<L> || detail::FitsDescription<L>,
+                  "the member description of a layer is std::string description() const");
+    static constexpr bool splits = detail::FitsLogits<L, T>;
 
     std::string name() const override {
       if constexpr (requires { std::string(layer.name()); })
         return layer.name();
-      else if constexpr (requires { std::string(layer.name); })
+      else if constexpr (detail::FitsName<L>)
         return layer.name;
       else
         return "custom";
     }
-    Params<T> init(const Shape& in, Rng& rng) const override {
-      if constexpr (requires { layer.template init<T>(in, rng); })
-        return layer.template init<T>(in, rng);
-      else if constexpr (requires { layer.init(in, rng); })
-        return layer.init(in, rng);
+    std::string description() const override {
+      if constexpr (detail::FitsDescription<L>)
+        return layer.description();
+      else if constexpr (splits)
+        return name() + " " + Activation(layer.activation).kind();
       else
+        return name();
+    }
+    Params<T> init(const Shape& in, Rng& rng) const override {
+      if constexpr (!detail::FitsInit<L, T>)
         return {};
+      else if constexpr (requires { layer.template init<T>(in, rng); })
+        return layer.template init<T>(in, rng);
+      else
+        return layer.init(in, rng);
     }
     Params<T> state(const Shape& in) const override {
-      if constexpr (requires { layer.template state<T>(in); })
-        return layer.template state<T>(in);
-      else if constexpr (requires { layer.state(in); })
-        return layer.state(in);
-      else
+      if constexpr (!detail::FitsState<L, T>)
         return {};
+      else if constexpr (requires { layer.template state<T>(in); })
+        return layer.template state<T>(in);
+      else
+        return layer.state(in);
     }
     Tensor<T> call(const Params<T>& p, Params<T>& state, const Tensor<T>& x, Mode mode) const override {
       if constexpr (detail::CalledWithState<L, T>)
@@ -170,7 +275,7 @@ class Layer {
       }
     }
     std::optional<Tensor<T>> penalty(const Params<T>& p) const override {
-      if constexpr (requires { std::optional<Tensor<T>>(layer.penalty(p)); })
+      if constexpr (detail::FitsPenalty<L, T>)
         return layer.penalty(p);
       else
         return std::nullopt;

@@ -1,5 +1,6 @@
 #include "layers.hpp"
 
+#include <algorithm>
 #include <cmath>
 
 #include "../autodiff/ops.hpp"
@@ -39,6 +40,14 @@ Tensor<T> rows_of(const Tensor<T>& x) {
 
 }  // namespace
 
+void detail::require_different_names(const PoolVector<std::string_view>& names) {
+  for (auto name = names.begin(); name != names.end(); ++name) {
+    if (std::find(names.begin(), name, *name) == name) continue;
+    throw ValueError("two of its parameters or states are named \"" + std::string(*name) +
+                     "\", where at() would find the first alone; give each a name of its own");
+  }
+}
+
 // ---------------------------------------------------------------------------------------------------------- Dense
 
 template <class T>
@@ -54,18 +63,18 @@ Params<T> Dense::init(const Shape& in, Rng& rng) const {
 
 template <class T>
 Tensor<T> Dense::logits(const Params<T>& p, const Tensor<T>& x, Mode) const {
-  const Tensor<T>& kernel = p.at("kernel");
+  const Tensor<T>& kernel = p.at("kernel", Where{});
   require_last_axis(name, x.shape(), kernel.shape().front());
   const Tensor<T> z = matmul(x, kernel, Where{});
-  return use_bias ? z + p.at("bias") : z;
+  return use_bias ? z + p.at("bias", Where{}) : z;
 }
 
 template <class T>
 std::optional<Tensor<T>> Dense::penalty(const Params<T>& p) const {
   std::optional<Tensor<T>> total;
-  if (kernel_regularizer) total = kernel_regularizer(p.at("kernel"));
+  if (kernel_regularizer) total = kernel_regularizer(p.at("kernel", Where{}));
   if (bias_regularizer && use_bias) {
-    const Tensor<T> of_bias = bias_regularizer(p.at("bias"));
+    const Tensor<T> of_bias = bias_regularizer(p.at("bias", Where{}));
     total = total ? *total + of_bias : of_bias;
   }
   return total;
@@ -110,8 +119,8 @@ Params<T> BatchNorm::state(const Shape& in) const {
 
 template <class T>
 Tensor<T> BatchNorm::operator()(const Params<T>& p, Params<T>& state, const Tensor<T>& x, Mode mode) const {
-  const Tensor<T>&gamma = p.at("gamma"), &beta = p.at("beta");
-  Tensor<T>&moving_mean = state.at("moving_mean"), &moving_variance = state.at("moving_variance");
+  const Tensor<T>&gamma = p.at("gamma", Where{}), &beta = p.at("beta", Where{});
+  Tensor<T>&moving_mean = state.at("moving_mean", Where{}), &moving_variance = state.at("moving_variance", Where{});
   require_last_axis(name, x.shape(), gamma.size());
   if (!mode.training) return (x - moving_mean) * (gamma / sqrt(moving_variance + epsilon)) + beta;
   const Tensor<T> rows = rows_of(x);
@@ -132,11 +141,11 @@ Params<T> LayerNorm::init(const Shape& in, Rng&) const {
 
 template <class T>
 Tensor<T> LayerNorm::operator()(const Params<T>& p, const Tensor<T>& x, Mode) const {
-  const Tensor<T>& gamma = p.at("gamma");
+  const Tensor<T>& gamma = p.at("gamma", Where{});
   require_last_axis(name, x.shape(), gamma.size());
   const Tensor<T> centred = x - mean(x, -1, keep_dims, Where{});
   const Tensor<T> variance = mean(square(centred, Where{}), -1, keep_dims, Where{});
-  return centred / sqrt(variance + epsilon, Where{}) * gamma + p.at("beta");
+  return centred / sqrt(variance + epsilon, Where{}) * gamma + p.at("beta", Where{});
 }
 
 // ------------------------------------------------------------------------------------------------------- Residual
@@ -228,6 +237,15 @@ std::optional<Tensor<T>> Residual::penalty(const Params<T>& p) const {
     if (const auto own = layer_of<T>(layers_[k]).penalty(part(p, k))) total = total ? *total + *own : *own;
   }
   return total;
+}
+
+std::string Residual::description() const {
+  std::string text = name;
+  for (const detail::EitherLayer& layer : layers_) {
+    text += text == name ? " (" : ", ";
+    text += layer.of_double ? layer.of_double->description() : layer.of_float->description();
+  }
+  return text + (layers_.empty() ? "" : ")");
 }
 
 // ---------------------------------------------------------------------------------------------------- instantiation

@@ -101,10 +101,13 @@ namespace detail {
 /// A layer for float and double, or for the one that it was written for.
 struct EitherLayer {
   template <class L>
-  requires(std::is_constructible_v<Layer<float>, const L&> || std::is_constructible_v<Layer<double>, const L&>)
-      EitherLayer(const L& layer) {
-    if constexpr (std::is_constructible_v<Layer<float>, const L&>) of_float.emplace(layer);
-    if constexpr (std::is_constructible_v<Layer<double>, const L&>) of_double.emplace(layer);
+  requires(IsLayer<L, float> || IsLayer<L, double>) EitherLayer(const L& layer) {
+    if constexpr (IsLayer<L, float>) of_float.emplace(layer);
+    if constexpr (IsLayer<L, double>) of_double.emplace(layer);
+  }
+  template <class L>
+  requires(!IsLayer<L, float> && !IsLayer<L, double> && HasCallOperator<L>) EitherLayer(const L& layer) {
+    Layer<double>{layer};  // which says what a layer is
   }
 
   std::optional<Layer<float>> of_float;
@@ -131,6 +134,8 @@ class TAPEGRAD_EXPORT Residual {
   Tensor<T> operator()(const Params<T>& p, Params<T>& state, const Tensor<T>& x, Mode mode) const;
   template <class T>
   std::optional<Tensor<T>> penalty(const Params<T>& p) const;
+  /// Its name, with those of its layers.
+  std::string description() const;
 
  private:
   /// Parameters and state of its layers.

@@ -40,6 +40,12 @@ detail::Ignored detail::ignore(const Tensor<std::int64_t>& labels, std::int64_t 
   return out;
 }
 
+Tensor<std::int64_t> detail::one_per_row(const Tensor<std::int64_t>& labels, const Shape& prediction) {
+  if (prediction.rank() == 0) return labels;
+  const Shape rows = prediction.prefix(prediction.rank() - 1);
+  return labels.shape() == rows.concat({1}) ? reshape(labels, rows, Where{}) : labels;
+}
+
 namespace {
 
 template <class Loss, Real T>
@@ -175,8 +181,9 @@ Tensor<T> CategoricalCrossentropy::operator()(const Tensor<T>& a, const Tensor<T
 }
 
 template <Real T>
-Tensor<T> SparseCategoricalCrossentropy::operator()(const Tensor<T>& a, const Tensor<std::int64_t>& labels,
+Tensor<T> SparseCategoricalCrossentropy::operator()(const Tensor<T>& a, const Tensor<std::int64_t>& given,
                                                     Where line) const {
+  const Tensor<std::int64_t> labels = detail::one_per_row(given, a.shape());
   if (ignored_label) {
     SparseCategoricalCrossentropy of_all = *this;
     of_all.ignored_label.reset();

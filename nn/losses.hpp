@@ -40,6 +40,9 @@ struct Ignored {
 };
 TAPEGRAD_EXPORT Ignored ignore(const Tensor<std::int64_t>& labels, std::int64_t ignored_label);
 
+/// Labels (..., 1) of predictions (..., n) as (...), as they are otherwise.
+TAPEGRAD_EXPORT Tensor<std::int64_t> one_per_row(const Tensor<std::int64_t>& labels, const Shape& prediction);
+
 /// A loss as it is called: an elementwise function becomes its sum over the last axis.
 template <class F>
 const F& as_loss(const F& f) {
@@ -74,8 +77,8 @@ LossKey key_of(const F& f) {
 // The built-in losses are called like functions and passed like values, with their options where they have any. a is
 // the prediction and y the target, both (..., n), and the result is (...). Throws ShapeError, naming both shapes, when
 // they differ. Names are Keras's, its longer ones ("mean_squared_error") beside the short; so are the formulas, but
-// that Keras divides probabilities by their sum and cuts them off at 1e-7, and takes hinge targets of 0 for -1 only
-// where all are 0 or 1.
+// that Keras divides probabilities by their sum and cuts them off at 1e-7 (poisson adds that to the rate), and takes
+// hinge targets of 0 for -1 only where all are 0 or 1.
 //
 // Where a logarithm is taken of a probability, one below the smallest normal number (2.2e-308, float 1.2e-38) counts as
 // that number, with slope 0: 0 log 0 is 0, log 0 is -708 (float -87), and gradients stay finite. Inside (0, 1) nothing
@@ -175,7 +178,7 @@ struct TAPEGRAD_EXPORT CategoricalCrossentropy {
 inline constexpr CategoricalCrossentropy categorical_crossentropy;
 inline constexpr CategoricalCrossentropy categorical_crossentropy_from_logits{.from_logits = true};
 
-/// "sparse_categorical_crossentropy": -log a_label, of probabilities a and labels (...). With from_logits (and then by
+/// "sparse_categorical_crossentropy": -log a_label, of probabilities a and labels (...) or (..., 1). With from_logits (and then by
 /// the name "sparse_categorical_crossentropy_from_logits") -log_softmax(a)_label. label_smoothing as of
 /// categorical_crossentropy, of the label as a one-hot target. A row whose label is ignored_label, which need be none
 /// of 0..n-1, has the loss 0 and the gradient 0; a model takes the mean over the other rows, 0 where there are none,

@@ -13,16 +13,108 @@ namespace {
 // ------------------------------------------------------------------------------------------------- of classes
 
 [[noreturn]] void throw_shapes(const std::string& metric, const Shape& prediction, const Shape& target,
-                               const char* takes, const Where& where) {
+                               const std::string& takes, const Where& where) {
   throw ShapeError(metric + to_string(where) + ": the prediction is " + to_string(prediction) + " and the target " +
                    to_string(target) + "; it takes " + takes);
 }
 
-/// The class that a row of probabilities stands for; -1, none, when there is a NaN among them.
+template <class Y>
+constexpr bool are_labels = std::is_same_v<Y, std::int64_t>;
+
+/// What may be on a tape, to be read: a metric is a number without derivative.
+template <class E>
+Tensor<E> plain(const Tensor<E>& x) {
+  if constexpr (Real<E>)
+    return stop_gradient(x);
+  else
+    return x;
+}
+
+/// Throws unless a is (batch, n) and y (batch, n), or labels (batch) or (batch, 1) that are classes or the ignored one.
+template <Real T, class Y>
+void require_classes(const std::string& metric, const Tensor<T>& a, const Tensor<Y>& y,
+                     std::optional<std::int64_t> ignored_label, const Where& where) {
+  const Shape &shape = a.shape(), &target = y.shape();
+  bool fits = shape.rank() == 2 && shape.count() > 0;
+  if constexpr (are_labels<Y>)
+    fits = fits && (target == shape.prefix(1) || target == Shape{shape[0], 1});
+  else
+    fits = fits && target == shape;
+  if (!fits) {
+    const bool one_each = !are_labels<Y> && shape.rank() == 2 && target.rank() > 0 && target.count() == shape[0];
+    throw_shapes(metric, shape, target,
+                 std::string("(batch, n) with batch > 0, and a target of the same shape or one label per row") +
+                     (!one_each          ? ""
+                      : shape.back() > 1 ? ": astype<std::int64_t>(y) makes labels of these numbers"
+                                         : ": reshape(y, {-1, 1}) makes y a column"),
+                 where);
+  }
+  if constexpr (are_labels<Y>) {
+    const std::int64_t classes = std::max<std::int64_t>(shape[1], 2);
+    for (std::int64_t i = 0; i < shape[0]; ++i) {
+      const std::int64_t label = y.data()[i];
+      if ((label >= 0 && label < classes) || label == ignored_label) continue;
+      throw ValueError(metric + to_string(where) + ": label " + std::to_string(label) + " of example " +
+                       std::to_string(i) + " is out of range 0.." + std::to_string(classes - 1));
+    }
+  }
+}
+
+template <class Y>
+bool is_ignored(const Y& target, std::optional<std::int64_t> ignored_label) {
+  if constexpr (are_labels<Y>)
+    return target == ignored_label;
+  else
+    return false;
+}
+
+/// Numbers, and what they are compared with.
+template <Real T>
+struct Cut {
+  Tensor<T> a;
+  T threshold;
+
+  /// 0 or 1; -1 for NaN.
+  int operator()(std::int64_t i) const {
+    const T p = a.data()[i];
+    return p != p ? -1 : p > threshold ? 1 : 0;
+  }
+};
+
+template <class M, Real T>
+Cut<T> cut(const M& metric, const Tensor<T>& prediction, const Where& where) {
+  const Tensor<T> a = plain(prediction);
+  // In T, as the prediction is: 0.3 is not above 0.3.
+  if (metric.threshold) return {a, static_cast<T>(*metric.threshold)};
+  if (metric.outputs == Outputs::probabilities) return {a, T(0.5)};
+  if (metric.outputs == Outputs::softmax_logits && a.shape().back() > 1) return {softmax(a, -1, where), T(0.5)};
+  return {a, T(0)};
+}
+
+double fraction(std::int64_t part, std::int64_t whole) {
+  return whole == 0 ? 0 : static_cast<double>(part) / static_cast<double>(whole);
+}
+
+/// The fraction of elements that are the target once they are cut.
+template <Real T, class Y>
+double fraction_met(const Cut<T>& predicted, const Tensor<Y>& y, std::optional<std::int64_t> ignored_label) {
+  const Tensor<Y> targets = plain(y);
+  std::int64_t right = 0, counted = 0;
+  for (std::int64_t i = 0; i < y.size(); ++i) {
+    const Y target = targets.data()[i];
+    if (is_ignored(target, ignored_label)) continue;
+    ++counted;
+    const int p = predicted(i);
+    if (p >= 0 && static_cast<Y>(p) == target) ++right;
+  }
+  return fraction(right, counted);
+}
+
+/// The first largest of a row, or of one column whether it is above the threshold; -1, none, when there is a NaN.
 template <class T>
 std::int64_t decide(const T* row, std::int64_t columns, double threshold) {
   if (std::any_of(row, row + columns, [](T p) { return p != p; })) return -1;
-  if (columns == 1) return static_cast<double>(*row) > threshold ? 1 : 0;
+  if (columns == 1) return *row > static_cast<T>(threshold) ? 1 : 0;
   return std::max_element(row, row + columns) - row;
 }
 
@@ -35,58 +127,74 @@ struct Classes {
 };
 
 template <Real T, class Y>
-Classes classes_of(const std::string& metric, const Tensor<T>& a, const Tensor<Y>& y, double threshold,
+Classes classes_of(const std::string& metric, const Tensor<T>& prediction, const Tensor<Y>& target, double threshold,
                    std::optional<std::int64_t> ignored_label, const Where& where) {
-  constexpr bool of_labels = std::is_same_v<Y, std::int64_t>;
-  const Shape& shape = a.shape();
-  if (shape.rank() != 2 || shape.count() == 0 || !(y.shape() == (of_labels ? shape.prefix(1) : shape))) {
-    throw_shapes(metric, shape, y.shape(),
-                 "(batch, n) with batch > 0, and a target of the same shape or one label per row", where);
-  }
-  Classes classes{.columns = shape[1]};
-  const T* predictions = tapegrad::detail::elements_of(a);
-  const Y* targets = tapegrad::detail::elements_of(y);
-  for (std::int64_t i = 0; i < shape[0]; ++i) {
-    if constexpr (of_labels) {
-      if (targets[i] == ignored_label) continue;
-    }
+  require_classes(metric, prediction, target, ignored_label, where);
+  const Tensor<T> a = plain(prediction);
+  const Tensor<Y> y = plain(target);
+  Classes classes{.columns = a.shape()[1]};
+  for (std::int64_t i = 0; i < a.shape()[0]; ++i) {
+    const std::int64_t first = i * classes.columns;
+    if (is_ignored(y.data()[are_labels<Y> ? i : first], ignored_label)) continue;
     classes.rows.push_back(i);
-    classes.predicted.push_back(decide(predictions + i * shape[1], shape[1], threshold));
-    if constexpr (!of_labels) {
-      classes.actual.push_back(decide(targets + i * shape[1], shape[1], 0.5));
-    } else {
-      const std::int64_t label = targets[i];
-      if (label < 0 || label >= classes.count()) {
-        throw ValueError(metric + to_string(where) + ": label " + std::to_string(label) + " of example " +
-                         std::to_string(i) + " is out of range 0.." + std::to_string(classes.count() - 1));
-      }
-      classes.actual.push_back(label);
-    }
+    classes.predicted.push_back(decide(a.data() + first, classes.columns, threshold));
+    if constexpr (are_labels<Y>)
+      classes.actual.push_back(y.data()[i]);
+    else
+      classes.actual.push_back(decide(y.data() + first, classes.columns, 0.5));
   }
   return classes;
 }
 
-double fraction(std::int64_t part, std::int64_t whole) {
-  return whole == 0 ? 0 : static_cast<double>(part) / static_cast<double>(whole);
+/// How often a class was predicted, was meant, and both.
+struct Counts {
+  std::int64_t right = 0, predicted = 0, actual = 0;
+
+  void add(bool is_predicted, bool is_actual) {
+    predicted += is_predicted;
+    actual += is_actual;
+    right += is_predicted && is_actual;
+  }
+};
+
+/// Of all elements, for one column or the micro average.
+template <class M, Real T, class Y>
+Counts count_elements(const M& metric, const Tensor<T>& a, const Tensor<Y>& y, const Where& where) {
+  require_classes(metric.name(), a, y, metric.ignored_label, where);
+  const Tensor<Y> targets = plain(y);
+  const Cut<T> predicted = cut(metric, a, where);
+  const std::int64_t columns = a.shape()[1];
+  Counts counts;
+  for (std::int64_t i = 0; i < a.size(); ++i) {
+    const std::int64_t row = i / columns, column = i % columns;
+    const Y target = targets.data()[are_labels<Y> ? row : i];
+    if (is_ignored(target, metric.ignored_label)) continue;
+    if constexpr (are_labels<Y>)
+      counts.add(predicted(i) == 1, target == (columns == 1 ? 1 : column));
+    else
+      counts.add(predicted(i) == 1, target != 0 && target == target);
+  }
+  return counts;
 }
 
-/// value(right, predicted, actual), the numbers of examples, of class 1 or averaged over the classes that occur.
-template <class Value>
-double macro_average(const Classes& classes, const Value& value) {
-  const auto count = static_cast<std::size_t>(classes.count());
-  detail::PoolVector<std::int64_t> right(count), predicted(count), actual(count);
+/// value(counts) by the metric's average.
+template <class M, Real T, class Y, class Value>
+double averaged(const M& metric, const Tensor<T>& a, const Tensor<Y>& y, const Where& where, const Value& value) {
+  if (metric.average == Average::micro || a.shape() == Shape{a.size(), 1}) {
+    return value(count_elements(metric, a, y, where));
+  }
+  const Classes classes = classes_of(metric.name(), a, y, 0.5, metric.ignored_label, where);
+  detail::PoolVector<Counts> of_class(static_cast<std::size_t>(classes.count()));
   for (std::size_t i = 0; i < classes.actual.size(); ++i) {
     const std::int64_t p = classes.predicted[i], t = classes.actual[i];
-    if (p >= 0) ++predicted[static_cast<std::size_t>(p)];
-    if (t >= 0) ++actual[static_cast<std::size_t>(t)];
-    if (p >= 0 && p == t) ++right[static_cast<std::size_t>(p)];
+    if (p >= 0) of_class[static_cast<std::size_t>(p)].add(true, p == t);
+    if (t >= 0 && t != p) of_class[static_cast<std::size_t>(t)].add(false, true);
   }
-  if (classes.columns == 1) return value(right[1], predicted[1], actual[1]);
   double total = 0;
   int occurring = 0;
-  for (std::size_t k = 0; k < count; ++k) {
-    if (predicted[k] + actual[k] == 0) continue;
-    total += value(right[k], predicted[k], actual[k]);
+  for (const Counts& counts : of_class) {
+    if (counts.predicted + counts.actual == 0) continue;
+    total += value(counts);
     ++occurring;
   }
   return occurring == 0 ? 0 : total / occurring;
@@ -104,7 +212,11 @@ void require_numbers(const Metric& metric, const Tensor<T>& a, const Tensor<T>& 
 
 template <Real T, class Y>
 double Accuracy::operator()(const Tensor<T>& a, const Tensor<Y>& y, Where where) const {
-  const Classes classes = classes_of(name(), a, y, threshold, ignored_label, where);
+  if (a.shape() == Shape{a.size(), 1}) {
+    require_classes(name(), a, y, ignored_label, where);
+    return fraction_met(cut(*this, a, where), y, ignored_label);
+  }
+  const Classes classes = classes_of(name(), a, y, 0.5, ignored_label, where);
   std::int64_t right = 0;
   for (std::size_t i = 0; i < classes.actual.size(); ++i) {
     if (classes.predicted[i] >= 0 && classes.predicted[i] == classes.actual[i]) ++right;
@@ -114,16 +226,16 @@ double Accuracy::operator()(const Tensor<T>& a, const Tensor<Y>& y, Where where)
 
 template <Real T, class Y>
 double BinaryAccuracy::operator()(const Tensor<T>& a, const Tensor<Y>& y, Where where) const {
-  if constexpr (std::is_same_v<Y, std::int64_t>) {
+  if constexpr (are_labels<Y>) {
     if (a.rank() != 2 || a.shape()[1] != 1) {
       throw_shapes(name(), a.shape(), y.shape(), "labels with one column; of several, accuracy takes the largest",
                    where);
     }
-    return Accuracy{.threshold = threshold, .ignored_label = ignored_label}(a, y, where);
+    require_classes(name(), a, y, ignored_label, where);
   } else {
     require_numbers(*this, a, y, where);
-    return Accuracy{.threshold = threshold}(reshape(a, {-1, 1}, where), reshape(y, {-1, 1}, where), where);
   }
+  return fraction_met(cut(*this, a, where), y, ignored_label);
 }
 
 template <Real T, class Y>
@@ -131,11 +243,11 @@ double TopK::operator()(const Tensor<T>& a, const Tensor<Y>& y, Where where) con
   if (k < 1) throw ValueError("TopK" + to_string(where) + ": k is " + std::to_string(k) + ", not >= 1");
   const Classes classes = classes_of(name(), a, y, 0.5, ignored_label, where);
   if (classes.columns < 2) throw_shapes(name(), a.shape(), y.shape(), "(batch, n) with n > 1", where);
-  const T* predictions = tapegrad::detail::elements_of(a);
+  const Tensor<T> prediction = plain(a);
   std::int64_t right = 0;
   for (std::size_t i = 0; i < classes.actual.size(); ++i) {
     if (classes.predicted[i] < 0 || classes.actual[i] < 0) continue;
-    const T* row = predictions + classes.rows[i] * classes.columns;
+    const T* row = prediction.data() + classes.rows[i] * classes.columns;
     const T own = row[classes.actual[i]];
     if (std::count_if(row, row + classes.columns, [own](T p) { return p > own; }) < k) ++right;
   }
@@ -144,23 +256,17 @@ double TopK::operator()(const Tensor<T>& a, const Tensor<Y>& y, Where where) con
 
 template <Real T, class Y>
 double Precision::operator()(const Tensor<T>& a, const Tensor<Y>& y, Where where) const {
-  return macro_average(
-      classes_of(name(), a, y, threshold, ignored_label, where),
-      [](std::int64_t right, std::int64_t predicted, std::int64_t) { return fraction(right, predicted); });
+  return averaged(*this, a, y, where, [](const Counts& c) { return fraction(c.right, c.predicted); });
 }
 
 template <Real T, class Y>
 double Recall::operator()(const Tensor<T>& a, const Tensor<Y>& y, Where where) const {
-  return macro_average(classes_of(name(), a, y, threshold, ignored_label, where),
-                       [](std::int64_t right, std::int64_t, std::int64_t actual) { return fraction(right, actual); });
+  return averaged(*this, a, y, where, [](const Counts& c) { return fraction(c.right, c.actual); });
 }
 
 template <Real T, class Y>
 double F1::operator()(const Tensor<T>& a, const Tensor<Y>& y, Where where) const {
-  return macro_average(classes_of(name(), a, y, threshold, ignored_label, where),
-                       [](std::int64_t right, std::int64_t predicted, std::int64_t actual) {
-                         return fraction(2 * right, predicted + actual);
-                       });
+  return averaged(*this, a, y, where, [](const Counts& c) { return fraction(2 * c.right, c.predicted + c.actual); });
 }
 
 template <Real T, class Y>
@@ -180,14 +286,13 @@ Tensor<std::int64_t> confusion_matrix(const Tensor<T>& a, const Tensor<Y>& y, do
 template <Real T>
 double RootMeanSquaredError::operator()(const Tensor<T>& a, const Tensor<T>& y, Where where) const {
   require_numbers(*this, a, y, where);
-  return std::sqrt(
-      static_cast<double>(mean(square(stop_gradient(a) - stop_gradient(y), where), {}, KeepDims::no, where).item()));
+  return std::sqrt(static_cast<double>(mean(square(plain(a) - plain(y), where), {}, KeepDims::no, where).item()));
 }
 
 template <Real T>
-double R2::operator()(const Tensor<T>& a, const Tensor<T>& y, Where where) const {
-  require_numbers(*this, a, y, where);
-  const T *predictions = tapegrad::detail::elements_of(a), *targets = tapegrad::detail::elements_of(y);
+double R2::operator()(const Tensor<T>& prediction, const Tensor<T>& target, Where where) const {
+  require_numbers(*this, prediction, target, where);
+  const Tensor<T> a = plain(prediction), y = plain(target);
   const std::int64_t outputs = a.rank() > 1 ? a.shape().back() : 1, rows = a.size() / outputs;
   double total = 0;
   for (std::int64_t j = 0; j < outputs; ++j) {
@@ -263,13 +368,16 @@ const std::vector<Known>& known_metrics() {
       {"sparse_categorical_accuracy", accuracy},
       {"binary_accuracy", binary_accuracy},
       {"top_k_categorical_accuracy", TopK{}},
+      {"sparse_top_k_categorical_accuracy", TopK{}},
       {"precision", precision},
       {"recall", recall},
       {"f1", f1},
+      {"f1_score", f1},
       {"rmse", rmse},
       {"root_mean_squared_error", rmse},
       {"r2", r2},
       {"r2_score", r2},
+      {"cosine_similarity", cosine_similarity},
   };
   return known;
 }
@@ -292,10 +400,6 @@ Metric::Metric(const char* name, Where where) {
     *this = TopK{.k = k};
     return;
   }
-  if (const Loss* loss = detail::find_loss(wanted)) {
-    *this = Metric(wanted, *loss);
-    return;
-  }
   detail::PoolVector<std::string_view> names;
   for (const Known& known : known_metrics()) {
     if (known.name == wanted) {
@@ -305,8 +409,21 @@ Metric::Metric(const char* name, Where where) {
     }
     names.push_back(known.name);
   }
-  for (const Loss& loss : detail::known_losses()) names.push_back(loss.name());
+  if (const Loss* loss = detail::find_loss(wanted)) {
+    *this = Metric(wanted, *loss);
+    return;
+  }
+  for (const Loss& loss : detail::known_losses()) {
+    if (loss.name() != cosine_similarity.name()) names.push_back(loss.name());
+  }
   detail::throw_unknown("metric", wanted, names, where);
+}
+
+Metric Metric::with(Outputs outputs) const {
+  if (!with_outputs_) return *this;
+  Metric other = with_outputs_(outputs);
+  other.name_ = name_;
+  return other;
 }
 
 template <Real T, class Y>

@@ -10,6 +10,7 @@
 // over the examples.
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <type_traits>
@@ -20,18 +21,24 @@
 
 namespace tapegrad::nn {
 
-// Of classes. Predictions are (batch, n); targets (batch, n), one-hot or the like, or labels (batch). The class of a
-// row is its first largest element; with one column it is 1 where the probability is above the threshold, and 0
-// elsewhere; of a logit, as binary_crossentropy_from_logits takes it, the threshold of probability 1/2 is 0. A
-// prediction with a NaN is of no class, and never right. A row whose label is ignored_label does not count; where none
-// does, the metric is 0. Throws ShapeError for other shapes or no rows,
-// ValueError for a label outside 0..n-1.
+/// What predictions are, which says where a probability of 1/2 lies: at 1/2, or at a logit of 0. Of the logits of a
+/// softmax only the row tells, whose softmax is taken.
+enum class Outputs { probabilities, sigmoid_logits, softmax_logits };
+
+// Of classes. Predictions are (batch, n); targets (batch, n), one-hot or the like, or labels (batch) or (batch, 1). The
+// class of a row is its first largest element; with one column it is 1 where the prediction is above the threshold, and
+// 0 elsewhere. The threshold is a number that the predictions themselves are compared with; where none is given it is
+// where the probability is 1/2, and `outputs` says what the predictions are. A model sets that by its loss: under
+// "binary_crossentropy_from_logits" they are cut at 0. A prediction with a NaN is of no class, and never right. A row
+// whose label is ignored_label does not count; where none does, the metric is 0. Throws ShapeError for other shapes or
+// no rows, ValueError for a label outside 0..n-1.
 
 /// "accuracy", also "categorical_accuracy" and "sparse_categorical_accuracy": the fraction of rows whose class is the
-/// target's.
+/// target's. With one column that is binary_accuracy, as in Keras, whose "categorical_accuracy" of one column is 1.
 struct TAPEGRAD_EXPORT Accuracy {
-  double threshold = 0.5;
+  std::optional<double> threshold = {};
   std::optional<std::int64_t> ignored_label = {};
+  Outputs outputs = Outputs::probabilities;
 
   constexpr const char* name() const { return "accuracy"; }
   using Tag = detail::Builtin;
@@ -40,11 +47,12 @@ struct TAPEGRAD_EXPORT Accuracy {
 };
 inline constexpr Accuracy accuracy;
 
-/// "binary_accuracy": the fraction of elements on the target's side of the threshold, each column a question of its
-/// own. Labels go with one column.
+/// "binary_accuracy": the fraction of elements that, cut to 0 or 1 at the threshold, equal the target, each column a
+/// question of its own. A soft target, neither 0 nor 1, is met by none, as in Keras. Labels go with one column.
 struct TAPEGRAD_EXPORT BinaryAccuracy {
-  double threshold = 0.5;
+  std::optional<double> threshold = {};
   std::optional<std::int64_t> ignored_label = {};
+  Outputs outputs = Outputs::probabilities;
 
   constexpr const char* name() const { return "binary_accuracy"; }
   using Tag = detail::Builtin;
@@ -53,9 +61,10 @@ struct TAPEGRAD_EXPORT BinaryAccuracy {
 };
 inline constexpr BinaryAccuracy binary_accuracy;
 
-/// "top_k_categorical_accuracy", and by the name "top_3_accuracy" with k = 3, and so on: the fraction of rows where
-/// fewer than k elements are larger than the one of the target's class. So ties count in favour: rows of equal numbers
-/// are all right, where accuracy takes the first of them. Throws ValueError unless k >= 1.
+/// "top_k_categorical_accuracy" or "sparse_top_k_categorical_accuracy", and by the name "top_3_accuracy" with k = 3, and
+/// so on: the fraction of rows where fewer than k elements are larger than the one of the target's class. So ties count
+/// in favour: rows of equal numbers are all right, where accuracy takes the first of them. Throws ValueError unless
+/// k >= 1.
 struct TAPEGRAD_EXPORT TopK {
   std::int64_t k = 5;
   std::optional<std::int64_t> ignored_label = {};
@@ -66,13 +75,21 @@ struct TAPEGRAD_EXPORT TopK {
   double operator()(const Tensor<T>& a, const Tensor<Y>& y, Where where = Where::here()) const;
 };
 
-// With one column these are of class 1. With several they are macro averages: the mean of the values of the classes
-// that occur among targets or predictions. 0/0 is 0: the precision of a class that is never predicted.
+/// How precision, recall and F1 of several columns become one number. `micro` counts all elements together: each that
+/// is above the threshold, as many of a row as there are, is predicted as its column's class. `macro` is the mean of the
+/// values of the classes that occur among targets or predictions, where each row is predicted as its largest element's
+/// class; Keras, and scikit-learn with all `labels`, count a class that occurs nowhere as well, as 0.
+enum class Average { micro, macro };
+
+// With one column these are of class 1. 0/0 is 0: the precision of a class that is never predicted. As in Keras, a
+// target that is not 0 counts as of the class, soft ones too, but for macro averages, which take the largest of a row.
 
 /// "precision": the fraction of what is predicted as a class that is of it.
 struct TAPEGRAD_EXPORT Precision {
-  double threshold = 0.5;
+  std::optional<double> threshold = {};
+  Average average = Average::micro;
   std::optional<std::int64_t> ignored_label = {};
+  Outputs outputs = Outputs::probabilities;
 
   constexpr const char* name() const { return "precision"; }
   using Tag = detail::Builtin;
@@ -83,8 +100,10 @@ inline constexpr Precision precision;
 
 /// "recall": the fraction of what is of a class that is predicted as it.
 struct TAPEGRAD_EXPORT Recall {
-  double threshold = 0.5;
+  std::optional<double> threshold = {};
+  Average average = Average::micro;
   std::optional<std::int64_t> ignored_label = {};
+  Outputs outputs = Outputs::probabilities;
 
   constexpr const char* name() const { return "recall"; }
   using Tag = detail::Builtin;
@@ -93,10 +112,14 @@ struct TAPEGRAD_EXPORT Recall {
 };
 inline constexpr Recall recall;
 
-/// "f1": the harmonic mean of precision and recall of a class.
+/// "f1", also "f1_score": the harmonic mean of precision and recall of a class; of several columns the macro average.
+/// Keras' F1Score is an array of one number per class unless it is told to average; with one column it takes every
+/// prediction but 0 for class 1, where this one cuts at the threshold.
 struct TAPEGRAD_EXPORT F1 {
-  double threshold = 0.5;
+  std::optional<double> threshold = {};
+  Average average = Average::macro;
   std::optional<std::int64_t> ignored_label = {};
+  Outputs outputs = Outputs::probabilities;
 
   constexpr const char* name() const { return "f1"; }
   using Tag = detail::Builtin;
@@ -125,7 +148,7 @@ inline constexpr RootMeanSquaredError rmse;
 
 /// "r2", also "r2_score": 1 - sum (a - y)^2 / sum (y - mean y)^2 of each output (index along the last axis; (batch) is
 /// one output), averaged over the outputs. Where the targets of an output are all equal, it is 1 for predictions that
-/// are exact and 0 for others, as in scikit-learn.
+/// are exact and 0 for others, as in scikit-learn; Keras gives NaN for exact ones.
 struct TAPEGRAD_EXPORT R2 {
   constexpr const char* name() const { return "r2"; }
   using Tag = detail::Builtin;
@@ -151,6 +174,16 @@ struct AsMetric {
   }
 };
 
+/// A metric as it is called.
+template <class F>
+const F& as_metric(const F& f) {
+  return f;
+}
+/// The cosine itself: 1 for vectors of one direction, where the loss, which is made small, is -1.
+inline auto as_metric(const CosineSimilarity& f) {
+  return [f]<Real T>(const Tensor<T>& a, const Tensor<T>& y, const Where& line = {}) { return -f(a, y, line); };
+}
+
 }  // namespace detail
 
 class TAPEGRAD_EXPORT Metric {
@@ -170,8 +203,9 @@ class TAPEGRAD_EXPORT Metric {
       return false;
   }();
 
-  /// A built-in metric, or a built-in loss, whose mean over the examples is taken. In logs it has the name given here.
-  /// Throws ValueError for another name.
+  /// A built-in metric, or a built-in loss, whose mean over the examples is taken; "cosine_similarity" is the cosine
+  /// itself, as Keras' metric of that name, and not the loss, its negative. In logs it has the name given here. Throws
+  /// ValueError for another name.
   Metric(const char* name, Where where = Where::here());
   Metric(const std::string& name, Where where = Where::here()) : Metric(name.c_str(), where) {}
   /// A built-in metric or loss as a value: nn::mae, nn::TopK{.k = 3}.
@@ -181,9 +215,16 @@ class TAPEGRAD_EXPORT Metric {
   /// included. One of labels names their type: [](const auto& a, const Tensor<std::int64_t>& y) { ... }.
   template <class F>
   requires(takes_numbers<F> || takes_labels<F>) Metric(std::string name, const F& f) : name_(std::move(name)) {
-    const detail::AsMetric<F> call{{f}};
+    const detail::AsMetric<std::remove_cvref_t<decltype(detail::as_metric(f))>> call{{detail::as_metric(f)}};
     if constexpr (takes_numbers<F>) of_numbers_ = OfNumbers(call);
     if constexpr (takes_labels<F>) of_labels_ = OfLabels(call);
+    if constexpr (requires { f.outputs; }) {
+      with_outputs_ = [f](Outputs outputs) {
+        F other = f;
+        other.outputs = outputs;
+        return Metric("", other);
+      };
+    }
   }
 
   const std::string& name() const { return name_; }
@@ -191,8 +232,12 @@ class TAPEGRAD_EXPORT Metric {
   template <Real T, class Y>
   double operator()(const Tensor<T>& prediction, const Tensor<Y>& target, Where where = Where::here()) const;
 
+  /// The same for predictions of another kind, where it asks for a probability of 1/2.
+  Metric with(Outputs outputs) const;
+
  private:
   std::string name_;
+  std::function<Metric(Outputs)> with_outputs_;
   OfNumbers of_numbers_;
   OfLabels of_labels_;
 };

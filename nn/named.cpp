@@ -2,17 +2,27 @@
 
 namespace tapegrad::nn::detail {
 
+std::string known_names(const PoolVector<std::string_view>& known) {
+  if (known.empty()) return "; there are none";
+  std::string list;
+  for (std::string_view one : known) {
+    list += list.empty() ? "; known: " : ", ";
+    list += one;
+  }
+  return list;
+}
+
 void throw_unknown(std::string_view what, std::string_view name, const PoolVector<std::string_view>& known,
                    Where where) {
-  std::string message = "unknown " + std::string(what) + " \"" + std::string(name) + "\"" + to_string(where);
-  const char* separator = known.empty() ? "; there are none" : "; known: ";
-  if (known.empty()) message += separator;
-  for (std::string_view one : known) {
-    message += separator;
-    message += one;
-    separator = ", ";
-  }
-  throw ValueError(message);
+  throw ValueError("unknown " + std::string(what) + " \"" + std::string(name) + "\"" + to_string(where) +
+                   known_names(known));
+}
+
+void throw_not_named(std::string_view name, const PoolVector<std::string_view>& known, const Where& where) {
+  std::string quoted = "\"";
+  quoted.append(name).append("\"");
+  throw ValueError("Named[" + quoted + "]" + to_string(where) + ": there is no " + quoted + known_names(known) +
+                   "; add(" + quoted + ", value) makes one");
 }
 
 void require_plain(const tapegrad::detail::Handle& tensor, const char* operation, const Where& where) {

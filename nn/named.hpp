@@ -8,6 +8,7 @@
 #include <initializer_list>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -21,9 +22,26 @@ namespace detail {
 template <class E>
 using PoolVector = std::vector<E, tapegrad::detail::PoolAllocator<E>>;
 
+/// "; known: ", and the names.
+std::string known_names(const PoolVector<std::string_view>& known);
+
 /// Throws ValueError: unknown `what` "name"; known: the names in `known`.
 [[noreturn]] TAPEGRAD_EXPORT void throw_unknown(std::string_view what, std::string_view name,
                                                 const PoolVector<std::string_view>& known, Where where = {});
+
+/// Throws ValueError: what a Named does not hold.
+[[noreturn]] TAPEGRAD_EXPORT void throw_not_named(std::string_view name, const PoolVector<std::string_view>& known,
+                                                  const Where& where);
+
+/// A name, with the line that it stands on.
+struct NameAt {
+  std::string_view name;
+  Where where;
+  template <class S>
+  requires std::is_convertible_v<const S&, std::string_view> NameAt(const S& text, const char* file = __builtin_FILE(),
+                                                                    int line = __builtin_LINE())
+      : name(text), where{file, line} {}
+};
 
 /// Throws TapeError for a tensor on a tape, in an operation that is not differentiated.
 TAPEGRAD_EXPORT void require_plain(const tapegrad::detail::Handle& tensor, const char* operation, const Where& where);
@@ -47,17 +65,20 @@ class Named {
   Named(std::initializer_list<Entry> entries) : entries_(entries) {}
 
   /// Throws ValueError, listing the names there are.
-  const V& at(std::string_view name) const {
+  const V& at(std::string_view name, Where where = Where::here()) const {
     for (const Entry& entry : entries_) {
       if (entry.first == name) return entry.second;
     }
     detail::PoolVector<std::string_view> known;
     for (const Entry& entry : entries_) known.push_back(entry.first);
-    detail::throw_unknown("name", name, known);
+    detail::throw_not_named(name, known, where);
   }
-  V& at(std::string_view name) { return const_cast<V&>(std::as_const(*this).at(name)); }
-  const V& operator[](std::string_view name) const { return at(name); }
-  V& operator[](std::string_view name) { return at(name); }
+  V& at(std::string_view name, Where where = Where::here()) {
+    return const_cast<V&>(std::as_const(*this).at(name, where));
+  }
+  /// The same; a name that is not there is not made, as std::map would. add() makes one.
+  const V& operator[](const detail::NameAt& key) const { return at(key.name, key.where); }
+  V& operator[](const detail::NameAt& key) { return at(key.name, key.where); }
 
   void add(std::string_view name, V value) { entries_.emplace_back(Name(name), std::move(value)); }
   std::size_t size() const { return entries_.size(); }

@@ -186,12 +186,13 @@ OutputHead<T> closed_form_head(std::string_view activation, const LossKey& loss,
   head.loss = weighted(loss_from_logits(activation, loss, z, y, where), weights, where);
   Tensor<T> a = z;
   if constexpr (std::is_same_v<Y, std::int64_t>) {
-    const Ignored ignored = loss.ignored_label ? ignore(y, *loss.ignored_label) : Ignored{.labels = y};
+    const Tensor<std::int64_t> labels = one_per_row(y, z.shape());
+    const Ignored ignored = loss.ignored_label ? ignore(labels, *loss.ignored_label) : Ignored{.labels = labels};
     a = softmax(z, -1, where);
     const Tensor<T> target = one_hot<T>(ignored.labels, z.shape().back(), where);
     head.delta = log_softmax_product(a, smooth_labels(target, loss.label_smoothing, n, where));
     if (loss.ignored_label) {
-      const Tensor<bool> rows = reshape(ignored.rows, y.shape().concat({1}), where);
+      const Tensor<bool> rows = reshape(ignored.rows, labels.shape().concat({1}), where);
       head.delta = tapegrad::where(rows, 0.0, head.delta, where);
     }
     scale = -scale;

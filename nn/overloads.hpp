@@ -45,6 +45,19 @@ inline constexpr bool gives<F, R(Args...)> = [] {
   }
 }();
 
+/// Depends on a template's parameter, and is false: for the static_assert that says what the template should be given.
+template <class...>
+inline constexpr bool never = false;
+
+/// A class that can be called in some way, of which the compiler can say little before it is.
+struct CallOperator {
+  void operator()();
+};
+template <class F>
+struct BesideCall : F, CallOperator {};
+template <class F>
+concept HasCallOperator = std::is_class_v<F> && !std::is_final_v<F> && !requires { &BesideCall<F>::operator(); };
+
 /// Overloads<Tensor<float>(...), Tensor<double>(...)>: a generic lambda fills both places, another its own.
 template <class... Signatures>
 class Overloads {

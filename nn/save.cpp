@@ -5,6 +5,9 @@
 #include <iterator>
 #include <optional>
 #include <set>
+#include <sstream>
+#include <string>
+#include <vector>
 
 #include "data/file.hpp"
 #include "data/npz.hpp"
@@ -17,7 +20,7 @@ namespace {
 class Contents {
  public:
   Contents(const std::string& path, const Where& where)
-      : file_(path, where),
+      : file_(detail::open_npz(path, "load", where)),
         caller_("load" + to_string(where) + ": " + path),
         bytes_(std::filesystem::file_size(path)),
         where_(where) {
@@ -78,6 +81,47 @@ class Contents {
 const std::string optimizer = "optimizer.";
 std::string of_layer(std::size_t layer, const Name& name) { return std::to_string(layer) + "." + std::string(name); }
 
+/// Text in an array: its bytes. In Python, bytes(file["layers"].tolist()).decode().
+Tensor<std::int64_t> bytes_of(const std::string& text) {
+  std::vector<std::int64_t> bytes;
+  for (const char c : text) bytes.push_back(static_cast<unsigned char>(c));
+  return {{static_cast<std::int64_t>(bytes.size())}, bytes};
+}
+std::string text_of(const Tensor<std::int64_t>& bytes) {
+  std::string text;
+  for (const std::int64_t byte : bytes.elements_view()) text += static_cast<char>(byte);
+  return text;
+}
+
+/// Those of a model or of its file, one after the other.
+template <Real T>
+std::vector<std::string> descriptions(const std::vector<Layer<T>>& layers) {
+  std::vector<std::string> all;
+  for (const Layer<T>& layer : layers) {
+    all.push_back(layer.description());
+    std::ranges::replace(all.back(), '\n', ' ');  // which parts them in the file
+  }
+  return all;
+}
+std::vector<std::string> lines(const std::string& text) {
+  std::vector<std::string> all;
+  std::istringstream in(text);
+  for (std::string line; std::getline(in, line);) all.push_back(line);
+  return all;
+}
+
+void require_same_layers(const Contents& file, const std::vector<std::string>& saved,
+                         const std::vector<std::string>& own) {
+  for (std::size_t i = 0; i < std::max(saved.size(), own.size()); ++i) {
+    if (i < std::min(saved.size(), own.size()) && saved[i] == own[i]) continue;
+    const auto named = [i](const std::vector<std::string>& all) {
+      return i < all.size() ? '"' + detail::printable(all[i]) + '"' : std::string("missing");
+    };
+    file.fail(" is of another model: its layer " + std::to_string(i) + " is " + named(saved) + ", and in this one " +
+              named(own));
+  }
+}
+
 }  // namespace
 
 template <Real T>
@@ -89,6 +133,9 @@ void Sequential<T>::save(const std::string& path, Where where) const {
       for (const auto& [name, tensor] : *tensors) arrays.add(of_layer(i, name), tensor);
     }
   }
+  std::string layers;
+  for (const std::string& layer : descriptions(layers_)) layers += layer + '\n';
+  arrays.add("layers", bytes_of(layers));
   const std::vector<std::int64_t> example(example_.begin(), example_.end());
   arrays.add("example", Tensor<std::int64_t>({static_cast<std::int64_t>(example.size())}, example));
   arrays.add("seed", Tensor<std::int64_t>(static_cast<std::int64_t>(seed_)));
@@ -103,13 +150,16 @@ void Sequential<T>::save(const std::string& path, Where where) const {
       arrays.add(optimizer + "learning_rate", Tensor<double>(*rate));
     }
   }
-  write_npz(path, arrays, {}, where);
+  detail::write_npz(path, arrays, {}, "save", where);
 }
 
 template <Real T>
 void Sequential<T>::load(const std::string& path, Where where) {
   Contents file(path, where);
   Sequential loaded = *this;
+  if (file.contains("layers")) {  // files of 0.1 do not have it
+    require_same_layers(file, lines(text_of(file.template read<std::int64_t>("layers"))), descriptions(layers_));
+  }
   const Tensor<std::int64_t> sizes = file.template read<std::int64_t>("example");
   if (sizes.rank() != 1 || sizes.size() > static_cast<std::int64_t>(Shape::max_rank)) {
     file.fail(": \"example\" is no shape");

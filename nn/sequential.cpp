@@ -14,6 +14,15 @@
 #include "in_place.hpp"
 
 namespace tapegrad::nn {
+namespace {
+
+/// What a model gives that is trained under this loss.
+Outputs outputs_of(const Loss& loss) {
+  if (!loss.name().ends_with("_from_logits")) return Outputs::probabilities;
+  return loss.name() == binary_crossentropy_from_logits.name() ? Outputs::sigmoid_logits : Outputs::softmax_logits;
+}
+
+}  // namespace
 
 // ---------------------------------------------------------------------------------------------- what it is made of
 
@@ -54,6 +63,7 @@ void Sequential<T>::compile(const CompileOptions& options, Where where) {
   }
   if (!layers_.empty()) output_delta_of(options, where);
   options_ = options;
+  for (Metric& metric : options_.metrics) metric = metric.with(outputs_of(options.loss));
 }
 
 template <Real T>
@@ -100,6 +110,11 @@ void Sequential<T>::make(const Shape& example, const char* caller, const Where& 
       const Shape in = x.shape().suffix(1);
       made.push_back(layer.init(in, rng));
       states.push_back(layer.state(in));
+      detail::PoolVector<std::string_view> names;
+      for (const Params<T>* tensors : {&made[i], &states[i]}) {
+        for (const auto& [name, tensor] : *tensors) names.push_back(name);
+      }
+      detail::require_different_names(names);
       if (layer.penalty(made[i])) penalised.push_back(i);
       const Tensor<T> y = layer(made[i], states[i], x, Mode{});
       if (y.rank() == 0 || y.shape()[0] != 2) {
@@ -286,7 +301,7 @@ Tensor<T> Sequential<T>::predict(const Tensor<T>& x, const PredictOptions& optio
 
 template <Real T>
 Tensor<std::int64_t> Sequential<T>::predict_classes(const Tensor<T>& x, const PredictOptions& options, Where where) {
-  const Tensor<T> prediction = predict(x, options, where);
+  const Tensor<T> prediction = stop_gradient(predict(x, options, where));
   if (prediction.rank() != 2) {
     throw ShapeError("predict_classes" + to_string(where) + ": the output is " + to_string(prediction.shape()) +
                      ", not (batch, n)");
@@ -294,7 +309,8 @@ Tensor<std::int64_t> Sequential<T>::predict_classes(const Tensor<T>& x, const Pr
   if (prediction.shape()[1] > 1) return argmax(prediction, -1, where);
   Tensor<std::int64_t> classes = zeros<std::int64_t>({prediction.shape()[0]});
   const Tensor<T> values = stop_gradient(prediction);
-  std::ranges::transform(values.elements_view(), classes.mutable_data(), [](T p) { return p > T(0.5) ? 1 : 0; });
+  const T threshold = outputs_of(options_.loss) == Outputs::probabilities ? T(0.5) : T(0);
+  std::ranges::transform(values.elements_view(), classes.mutable_data(), [=](T p) { return p > threshold ? 1 : 0; });
   return classes;
 }
 

@@ -28,7 +28,7 @@ TEST_CASE("activations by name are the functions of the engine") {
   CHECK(allclose(nn::Activation("sigmoid")(z), sigmoid(z), 0, 0));
   CHECK(allclose(nn::Activation("tanh")(z), tanh(z), 0, 0));
   CHECK(allclose(nn::Activation("relu")(z), relu(z), 0, 0));
-  CHECK(allclose(nn::Activation("leaky_relu")(z), maximum(z, 0.01 * z), 1e-15, 0));
+  CHECK(allclose(nn::Activation("leaky_relu")(z), maximum(z, 0.2 * z), 1e-15, 0));
   CHECK(allclose(nn::Activation("softmax")(z), softmax(z), 0, 0));
   CHECK(allclose(nn::Activation("log_softmax")(z), log(softmax(z)), 1e-14, 0));
   for (const char* name : {"silu", "swish"}) CHECK(allclose(nn::Activation(name)(z), z * sigmoid(z), 1e-15, 0));

@@ -17,6 +17,8 @@
 #include <tapegrad/nn.hpp>
 #include <vector>
 
+#include "error_message.hpp"
+
 using namespace tapegrad;
 namespace fs = std::filesystem;
 
@@ -63,6 +65,64 @@ TEST_CASE("read_csv reads plain and gzip files") {
   gzclose(file);
   CHECK(allclose(nn::read_csv(folder.file("a.csv.gz")), expected, 0, 0));
   CHECK(nn::read_csv(write(folder.file("empty.csv"), "\n")).shape() == Shape{0, 0});
+}
+
+TEST_CASE("an archive of no arrays, and names that an archive does not take") {
+  const Folder folder;
+  const std::string path = folder.file("a.npz");
+  nn::write_npz(path, {{"x", ones({2})}});
+  nn::write_npz(path, {});
+  CHECK(contents(path) == std::string("PK\5\6", 4) + std::string(18, '\0'));  // as np.savez(path) writes it
+  CHECK(nn::read_npz(path).names().empty());
+  nn::write_npz(path, {}, {.compress = true});
+  CHECK(nn::read_npz(path).names().empty());
+
+  const auto refused = [&](const std::string& name) {
+    return message_of([&] { nn::write_npz(path, {{"x", ones({2})}, {nn::Name(name), ones({2})}}); });
+  };
+  for (const char* bad : {"caf\xe9", "\xff", "a\xc3", "\xc0\xaf", "\xed\xa0\x80", "\xf4\x90\x80\x80", "\xe0\x9f\xbf",
+                          "\xf0\x8f\xbf\xbf", "\x80"}) {
+    const std::string message = refused(bad);
+    CAPTURE(message);
+    CHECK(contains(message, "write_npz at nn_files.cpp:"));
+    CHECK(contains(message, "is not UTF-8"));
+  }
+  CHECK(contains(refused("caf\xe9"), "\"caf\\xe9\" is not UTF-8 from byte 3"));
+  CHECK(contains(refused(std::string(70000, 'n')), "has 70000 bytes"));
+  CHECK(contains(refused("x"), "two arrays are named \"x\""));
+  CHECK(nn::read_npz(path).names().empty());  // as it was
+  for (const char* good : {"caf\xc3\xa9", "\xe2\x82\xac", "\xf0\x9f\x8c\x80", "\xed\x9f\xbf", "\xf4\x8f\xbf\xbf", "a b/c"}) {
+    nn::write_npz(path, {{good, ones({2})}});
+    CHECK(nn::read_npz(path).read<double>(good)(1) == 1);
+  }
+  CHECK(refused(std::string(0xffff - 4, 'n')).empty());
+}
+
+TEST_CASE("errors of files name the function that was called") {
+  const Folder folder;
+  const std::string none = folder.file("none.npz"), bad = write(folder.file("bad.npz"), "a,b\n1,x\n");
+  nn::Sequential<double> model({nn::Dense{1}});
+  const auto says = [](const char* function, const auto& call) {
+    const std::string message = message_of(call);
+    CAPTURE(message);
+    CHECK(message.starts_with(std::string(function) + " at nn_files.cpp:"));
+  };
+  for (const std::string& path : {none, bad}) {
+    says("read_csv", [&] { nn::read_csv(path); });
+    says("read_table", [&] { nn::read_table(path); });
+    says("read_npz", [&] { nn::read_npz(path); });
+    says("read_npy", [&] { nn::read_npy<double>(path); });
+    says("read_idx", [&] { nn::read_idx<double>(path); });
+    says("load", [&] { model.load(path); });
+    says("load_mnist", [&] { nn::load_mnist<double>(path, 255); });
+  }
+  nn::write_npz(bad, {{"example", Tensor<float>{1.0F}}});
+  says("load", [&] { model.load(bad); });
+  says("load_mnist", [&] { nn::load_mnist<double>(bad, 255); });
+  says("read_npz", [&] { nn::read_npz(bad).read<double>("x"); });
+  model.build({2});
+  says("save", [&] { model.save(folder.file("no/folder.npz")); });
+  says("write_npz", [&] { nn::write_npz(folder.file("no/folder.npz"), {}); });
 }
 
 TEST_CASE("read_csv names the place of what it refuses") {

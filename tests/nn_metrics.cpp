@@ -23,6 +23,58 @@ TEST_CASE("accuracy of one column is a threshold of 0.5") {
   CHECK(nn::accuracy(a, Tensor<std::int64_t>{0, 1, 1, 1}) == 0.75);
 }
 
+TEST_CASE("logits are cut at 0, where the probability is 1/2") {
+  const Tensor<> z = reshape(Tensor<>{-0.4, 0.1, 0.3, -2.0, 0.7, -0.2}, {6, 1});
+  const Tensor<> y = reshape(Tensor<>{0, 1, 1, 1, 0, 0}, {6, 1});
+  const auto agree = [&](const nn::Metric& metric) {
+    CAPTURE(metric.name());
+    CHECK(metric.with(nn::Outputs::sigmoid_logits)(z, y) == metric(sigmoid(z), y));
+    CHECK(metric.with(nn::Outputs::sigmoid_logits)(z, y) != metric(z, y));
+    CHECK(metric.with(nn::Outputs::sigmoid_logits).name() == metric.name());
+    CHECK(metric.with(nn::Outputs::probabilities)(z, y) == metric(z, y));
+  };
+  for (const char* name : {"accuracy", "binary_accuracy", "precision", "recall", "f1", "f1_score"}) agree(name);
+  // A threshold of one's own is of the numbers as they are.
+  const nn::Metric given = nn::BinaryAccuracy{.threshold = 0.2};
+  CHECK(given.with(nn::Outputs::sigmoid_logits)(z, y) == given(z, y));
+  // With several columns a softmax tells: here none is above 1/2, though all logits are above 0.
+  const Tensor<> several{{1, 1.1, 1.2}, {3, 1, 1}};
+  const Tensor<std::int64_t> labels{2, 0};
+  for (const nn::Metric& metric : {nn::Metric("precision"), nn::Metric("recall")}) {
+    CHECK(metric.with(nn::Outputs::softmax_logits)(several, labels) == metric(softmax(several), labels));
+  }
+  CHECK(nn::Metric("recall").with(nn::Outputs::softmax_logits)(several, labels) == 0.5);
+  CHECK(nn::Metric("binary_accuracy").with(nn::Outputs::softmax_logits)(several, one_hot(labels, 3)) ==
+        doctest::Approx(5.0 / 6));
+}
+
+TEST_CASE("labels may stand in a column") {
+  const Tensor<> a{{0.2, 0.5, 0.3}, {0.7, 0.05, 0.25}};
+  const Tensor<std::int64_t> labels{1, 2}, column = reshape(labels, {2, 1});
+  for (const nn::Metric& metric :
+       {nn::Metric("accuracy"), nn::Metric("precision"), nn::Metric("f1"), nn::Metric("top_2_accuracy"),
+        nn::Metric("sparse_categorical_crossentropy")}) {
+    CHECK(metric(a, column) == metric(a, labels));
+  }
+  CHECK(sum(astype<double>(nn::confusion_matrix(a, column))).item() == 2);
+  CHECK_THROWS_AS(nn::accuracy(a, reshape(labels, {1, 2})), ShapeError);
+  CHECK_THROWS_WITH_AS(nn::accuracy(a, Tensor<>{1.0, 2.0}), doctest::Contains("astype<std::int64_t>(y) makes labels"),
+                       ShapeError);
+  CHECK_THROWS_WITH_AS(nn::binary_accuracy(reshape(Tensor<>{0.2, 0.7}, {2, 1}), Tensor<std::int64_t>{0, 2}),
+                       doctest::Contains("binary_accuracy at nn_metrics.cpp:"), ValueError);
+}
+
+TEST_CASE("a metric of a traced prediction is a number") {
+  const Tensor<> y{{0, 1}, {1, 0}};
+  grad([&](const Tensor<>& a) {
+    for (const char* name : {"accuracy", "binary_accuracy", "precision", "f1", "top_1_accuracy", "rmse", "r2"}) {
+      const nn::Metric metric(name);
+      CHECK(std::isfinite(metric(a, y)));
+    }
+    return sum(a);
+  })(Tensor<>{{0.2, 0.8}, {0.6, 0.4}});
+}
+
 TEST_CASE("a prediction with a NaN is never right, whatever the target") {
   const double nan = std::nan("");
   const Tensor<> a{{nan, 0.5}, {0.9, 0.1}, {0.2, nan}};
@@ -86,8 +138,13 @@ TEST_CASE("precision, recall and f1 of several classes are means over those that
   //   1 0 0
   const Tensor<std::int64_t> predicted{0, 0, 1, 1, 0}, actual{0, 0, 0, 1, 2};
   const Tensor<> a = one_hot(predicted, 4);
-  CHECK(nn::precision(a, actual) == doctest::Approx((2.0 / 3 + 1.0 / 2 + 0) / 3));
-  CHECK(nn::recall(a, actual) == doctest::Approx((2.0 / 3 + 1 + 0) / 3));
+  using enum nn::Average;
+  CHECK(nn::Precision{.average = macro}(a, actual) == doctest::Approx((2.0 / 3 + 1.0 / 2 + 0) / 3));
+  CHECK(nn::Recall{.average = macro}(a, actual) == doctest::Approx((2.0 / 3 + 1 + 0) / 3));
+  CHECK(nn::precision(a, actual) == doctest::Approx(3.0 / 5));
+  CHECK(nn::recall(a, one_hot(actual, 4)) == doctest::Approx(3.0 / 5));
+  CHECK(nn::F1{.average = micro}(a, actual) == doctest::Approx(3.0 / 5));
+  CHECK(nn::precision(0.4 * a, actual) == 0);  // nothing above 0.5
   CHECK(nn::f1(a, one_hot(actual, 4)) == doctest::Approx((4.0 / 6 + 2.0 / 3 + 0) / 3));
   const Tensor<std::int64_t> counts = nn::confusion_matrix(a, actual);
   CHECK(counts.shape() == Shape{4, 4});

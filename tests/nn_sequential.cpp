@@ -326,3 +326,70 @@ TEST_CASE("options that do not fit the data are refused") {
   CHECK_THROWS_AS(fit({.batches = Tensor<std::int64_t>({1, 1}, std::vector<std::int64_t>{4})}), ValueError);
   CHECK_THROWS_AS(fit({.batches = Tensor<std::int64_t>({1, 1}, std::vector<std::int64_t>{-1})}), ValueError);
 }
+
+TEST_CASE("with a loss of logits, one output is cut at 0") {
+  const Tensor<> X = reshape(Tensor<>{-3.0, -1.0, -0.2, 0.1, 0.3, 2.0}, {6, 1});
+  const Tensor<> y = reshape(Tensor<>{0, 0, 1, 1, 1, 0}, {6, 1});
+  const Tensor<std::int64_t> labels{0, 0, 1, 1, 1, 0};
+  nn::Sequential<double> logits({nn::Dense{1}}), probabilities({nn::Dense{1, "sigmoid"}});
+  for (auto* model : {&logits, &probabilities}) {
+    model->build({1});
+    model->set_parameters({ones({1, 1}), zeros({1})});
+  }
+  const std::vector<nn::Metric> metrics{"accuracy", "binary_accuracy", "precision", "recall", "f1"};
+  probabilities.compile({.loss = "binary_crossentropy", .metrics = metrics});
+  for (const nn::Loss& loss : {nn::Loss("binary_crossentropy_from_logits"),
+                               nn::Loss(nn::BinaryCrossentropy{.from_logits = true}),
+                               nn::Loss(nn::BinaryCrossentropy{.label_smoothing = 0.1, .from_logits = true})}) {
+    logits.compile({.loss = loss, .metrics = metrics});
+    for (const nn::Metric& metric : metrics) {
+      CAPTURE(metric.name());
+      CHECK(logits.evaluate(X, y)[metric.name()] == probabilities.evaluate(X, y)[metric.name()]);
+      CHECK(logits.fit(X, y, {.epochs = 1, .batch_size = 6})[metric.name()].back() ==
+            probabilities.evaluate(X, y)[metric.name()]);
+      logits.set_parameters({ones({1, 1}), zeros({1})});
+    }
+    const Tensor<std::int64_t> classes = logits.predict_classes(X), expected{0, 0, 0, 1, 1, 1};
+    CHECK(allclose(astype<double>(classes), astype<double>(expected), 0, 0));
+  }
+  CHECK(logits.evaluate(X, y)["accuracy"] == doctest::Approx(4.0 / 6));
+  // A threshold of one's own stays.
+  logits.compile({.loss = "binary_crossentropy_from_logits", .metrics = {nn::BinaryAccuracy{.threshold = 0.5}}});
+  CHECK(logits.evaluate(X, y)["binary_accuracy"] == doctest::Approx(2.0 / 6));
+  // Other losses say nothing about logits.
+  logits.compile({.loss = "mse", .metrics = {"accuracy"}});
+  CHECK(logits.evaluate(X, y)["accuracy"] == doctest::Approx(2.0 / 6));
+  CHECK(logits.predict_classes(X)(4) == 0);
+}
+
+TEST_CASE("with a softmax inside the loss, a row's softmax is what precision cuts") {
+  const Tensor<> X{{1, 1.1, 1.2}, {3, 1, 1}, {0.2, 2, 0.1}};
+  const Tensor<std::int64_t> labels{2, 0, 0}, column = reshape(labels, {3, 1});
+  nn::Sequential<double> logits({[](const auto& x) { return 1 * x; }}), probabilities({nn::Activation("softmax")});
+  const std::vector<nn::Metric> metrics{"accuracy", "precision", "recall", "f1", nn::TopK{.k = 2}};
+  logits.compile({.loss = "sparse_categorical_crossentropy_from_logits", .metrics = metrics});
+  probabilities.compile({.loss = "sparse_categorical_crossentropy", .metrics = metrics});
+  const nn::Logs of_logits = logits.evaluate(X, labels), of_column = logits.evaluate(X, column);
+  for (const auto& [name, value] : probabilities.evaluate(X, labels)) {
+    CAPTURE(name);
+    CHECK(of_logits[name] == doctest::Approx(value));
+    CHECK(of_column[name] == of_logits[name]);
+  }
+  CHECK(of_logits["recall"] == doctest::Approx(1.0 / 3));
+}
+
+TEST_CASE("labels in a column train as labels do, in every way") {
+  const Tensor<> X{{1, -1}, {0.5, 2}, {-1, 0.3}, {0.1, 0.2}};
+  const Tensor<std::int64_t> labels{0, 2, 1, 2}, column = reshape(labels, {4, 1});
+  for (const nn::OutputDelta way :
+       {nn::OutputDelta::closed_form, nn::OutputDelta::vjp, nn::OutputDelta::jacobian}) {
+    std::vector<Tensor<>> kernels;
+    for (const Tensor<std::int64_t>& y : {labels, column}) {
+      nn::Sequential<double> model({nn::Dense{3, "softmax"}}, 3);
+      model.compile({.loss = "sparse_categorical_crossentropy", .metrics = {"accuracy"}, .output_delta = way});
+      model.fit(X, y, {.epochs = 3, .batch_size = 2, .validation_split = 0.5, .class_weight = {1, 2, 3}});
+      kernels.push_back(model.parameters()[0]);
+    }
+    CHECK(allclose(kernels[0], kernels[1], 0, 0));
+  }
+}

@@ -1,7 +1,9 @@
 // random::NumpyRandomState against numbers that NumPy has drawn.
 #include <doctest/doctest.h>
 
+#include <cmath>
 #include <cstring>
+#include <limits>
 #include <string>
 #include <tapegrad/autodiff.hpp>
 #include <tapegrad/nn/data/npz.hpp>
@@ -93,5 +95,29 @@ TEST_SUITE("numpy_random") {
     CHECK_THROWS_AS(rng.choice(0, {1}), ValueError);
     CHECK_THROWS_AS(rng.permutation(-1), ValueError);
     CHECK_THROWS_AS(rng.permutation(Tensor<>(1.0)), ShapeError);
+    const double inf = std::numeric_limits<double>::infinity(), nan = std::nan(""), huge = 1.7e308;
+    CHECK_THROWS_WITH_AS(rng.normal(0, -1, {2}), doctest::Contains("normal at numpy_random.cpp:"), ValueError);
+    CHECK_THROWS_AS(rng.normal(0, -0.0, {2}), ValueError);
+    CHECK_THROWS_AS(rng.normal(0, -inf, {2}), ValueError);
+    CHECK_THROWS_WITH_AS(rng.uniform(0, inf, {2}), doctest::Contains("uniform at numpy_random.cpp:"), ValueError);
+    CHECK_THROWS_AS(rng.uniform(nan, 1, {2}), ValueError);
+    CHECK_THROWS_AS(rng.uniform(-huge, huge, {2}), ValueError);
+    CHECK_THROWS_AS(rng.uniform(inf, inf, {2}), ValueError);
+    for (const Shape& shape : {Shape{-1}, Shape{2, -3}, Shape{-2, -2}}) {
+      CHECK_THROWS_AS(rng.rand(shape), ValueError);
+      CHECK_THROWS_AS(rng.randn(shape), ValueError);
+      CHECK_THROWS_AS(rng.uniform(0, 1, shape), ValueError);
+      CHECK_THROWS_AS(rng.normal(0, 1, shape), ValueError);
+      CHECK_THROWS_AS(rng.randint(0, 9, shape), ValueError);
+      CHECK_THROWS_WITH_AS(rng.choice(9, shape), doctest::Contains("choice at numpy_random.cpp:"), ValueError);
+      CHECK_THROWS_AS(rng.choice(9, shape, false), ValueError);
+    }
+    // Nothing was drawn, and what NumPy takes is taken.
+    CHECK(rng.rand({}).item() == random::NumpyRandomState(0).rand({}).item());
+    CHECK(rng.uniform(1, 0, {1})(0) < 1);
+    CHECK(std::isnan(rng.normal(0, nan, {1})(0)));
+    CHECK(std::isinf(rng.normal(0, inf, {1})(0)));
+    CHECK(rng.normal(inf, 1, {1})(0) == inf);
+    CHECK(rng.normal(2, 0, {1})(0) == 2);
   }
 }

@@ -153,8 +153,9 @@ constexpr std::size_t most_names = 1000000;
 }  // namespace
 
 template <Real T>
-Table<T> read_table(const std::string& path, const CsvOptions& options, Where where) {
-  const std::string caller = "read_csv" + to_string(where);
+Table<T> detail::read_table(const std::string& path, const CsvOptions& options, const char* function,
+                            const Where& where) {
+  const std::string caller = function + to_string(where);
   if (std::strchr("\"\r\n+-.", options.separator) || std::isalnum(static_cast<unsigned char>(options.separator))) {
     throw ValueError(caller + ": \"" + detail::printable({&options.separator, 1}) + "\" cannot separate numbers");
   }
@@ -239,8 +240,8 @@ Examples<T> split_labels(const Tensor<T>& table, LabelColumn column, Where where
   return {slice(table, 1, first, first + shape[1] - 1, 1, where), y};
 }
 
-template Table<float> read_table(const std::string&, const CsvOptions&, Where);
-template Table<double> read_table(const std::string&, const CsvOptions&, Where);
+template Table<float> detail::read_table(const std::string&, const CsvOptions&, const char*, const Where&);
+template Table<double> detail::read_table(const std::string&, const CsvOptions&, const char*, const Where&);
 template Examples<float> split_labels(const Tensor<float>&, LabelColumn, Where);
 template Examples<double> split_labels(const Tensor<double>&, LabelColumn, Where);
 

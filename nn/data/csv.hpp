@@ -30,19 +30,29 @@ struct Table {
   std::vector<std::string> columns;  // their names; empty without a header
 };
 
+namespace detail {
+
+/// read_table for the function that messages name.
+template <Real T>
+TAPEGRAD_EXPORT Table<T> read_table(const std::string& path, const CsvOptions& options, const char* caller,
+                                    const Where& where);
+
+}  // namespace detail
+
 /// The numbers of a comma-separated file, plain or gzip, by RFC 4180: fields may stand in quotes, which may then hold
 /// separators, line ends and doubled quotes. A byte order mark, spaces and tabs round a field and blank lines are left
 /// out. A number too small for T, which is float or double, becomes the nearest, 0 or denormal. Throws Error when the
 /// file cannot be read; ValueError, naming line and column, for a field that is missing or no finite number of type T,
 /// or a row of another length than the first.
 template <Real T = double>
-TAPEGRAD_EXPORT Table<T> read_table(const std::string& path, const CsvOptions& options = {},
-                                    Where where = Where::here());
+Table<T> read_table(const std::string& path, const CsvOptions& options = {}, Where where = Where::here()) {
+  return detail::read_table<T>(path, options, "read_table", where);
+}
 
 /// The values of read_table.
 template <Real T = double>
 Tensor<T> read_csv(const std::string& path, const CsvOptions& options = {}, Where where = Where::here()) {
-  return read_table<T>(path, options, where).values;
+  return detail::read_table<T>(path, options, "read_csv", where).values;
 }
 
 enum class LabelColumn { first, last };

@@ -54,12 +54,53 @@ class GzipInput : public Input {
 
 }  // namespace
 
-std::string printable(std::string_view text) {
-  std::string out(text.substr(0, 60));
-  for (char& c : out) {
-    if (static_cast<unsigned char>(c) < ' ' || c == '\x7f') c = '?';
+std::size_t utf8_prefix(std::string_view text) {
+  std::size_t i = 0;
+  auto continues = [&](std::size_t at) { return at < text.size() && (text[at] & '\xc0') == '\x80'; };
+  while (i < text.size()) {
+    const auto first = static_cast<unsigned char>(text[i]);
+    const std::size_t length = first < 0x80                    ? 1
+                               : first >= 0xc2 && first < 0xe0 ? 2
+                               : first >= 0xe0 && first < 0xf0 ? 3
+                               : first >= 0xf0 && first < 0xf5 ? 4
+                                                               : 0;
+    if (length == 0) return i;
+    for (std::size_t k = 1; k < length; ++k) {
+      if (!continues(i + k)) return i;
+    }
+    if (length > 2) {
+      const auto second = static_cast<unsigned char>(text[i + 1]);
+      if ((first == 0xe0 && second < 0xa0) || (first == 0xed && second >= 0xa0) || (first == 0xf0 && second < 0x90) ||
+          (first == 0xf4 && second >= 0x90)) {
+        return i;
+      }
+    }
+    i += length;
   }
-  if (text.size() > out.size()) out += "...";
+  return i;
+}
+
+std::string printable(std::string_view text) {
+  constexpr std::size_t most = 60;
+  constexpr char digits[] = "0123456789abcdef";
+  std::string out;
+  std::string_view rest = text;
+  while (!rest.empty() && out.size() < most) {
+    // A character of several bytes stays whole.
+    std::size_t good = 1;
+    while (good <= 4 && good <= rest.size() && utf8_prefix(rest.substr(0, good)) != good) ++good;
+    if (good > 4 || good > rest.size()) {
+      const auto byte = static_cast<unsigned char>(rest[0]);
+      out += {'\\', 'x', digits[byte >> 4], digits[byte & 15]};
+      good = 1;
+    } else if (static_cast<unsigned char>(rest[0]) < ' ' || rest[0] == '\x7f') {
+      out += '?';
+    } else {
+      out += rest.substr(0, good);
+    }
+    rest.remove_prefix(good);
+  }
+  if (!rest.empty()) out += "...";
   return out;
 }
 

@@ -16,7 +16,10 @@ namespace tapegrad::nn::detail {
 /// Factor").
 inline constexpr std::uint64_t most_expansion = 1032;
 
-/// What comes from a file in a message: on one line, and not endless.
+/// How many bytes at the start of a text are UTF-8: characters written as short as can be, no surrogates.
+std::size_t utf8_prefix(std::string_view text);
+
+/// What comes from a file in a message: on one line, not endless, and in UTF-8; other bytes as \xff.
 std::string printable(std::string_view text);
 
 struct CloseFile {

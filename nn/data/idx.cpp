@@ -81,7 +81,7 @@ Mnist<T> load_mnist(const std::string& path, double divisor, Where where) {
   std::error_code none;
   for (const fs::path& file : {folder, folder / "mnist.npz"}) {
     if (file.extension() != ".npz" || !fs::exists(file, none)) continue;
-    const Npz archive(file.string(), where);
+    const Npz archive = detail::open_npz(file.string(), "load_mnist", where);
     auto read = [&](const std::string& part) {
       return together<T>(archive.read<T>("x_" + part, where), archive.read<std::int64_t>("y_" + part, where), divisor,
                          caller + ": " + file.string());

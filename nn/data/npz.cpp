@@ -11,6 +11,7 @@ namespace tapegrad::nn {
 namespace {
 
 constexpr std::string_view suffix = ".npy";
+constexpr std::size_t most_name_bytes = 0xffff;
 
 using ZipPointer = std::unique_ptr<zip_t, decltype([](zip_t* archive) { zip_discard(archive); })>;
 using MemberPointer = std::unique_ptr<zip_file_t, decltype([](zip_file_t* member) { zip_fclose(member); })>;
@@ -59,6 +60,7 @@ class MemberInput : public detail::Input {
 
 struct Npz::Archive {
   std::string path;
+  const char* caller = "read_npz";
   std::uint64_t bytes = 0;
   ZipPointer zip;
   std::vector<std::string> names;
@@ -66,10 +68,15 @@ struct Npz::Archive {
   std::mutex in_use;
 };
 
-Npz::Npz(const std::string& path, Where where) : archive_(std::make_shared<Archive>()) {
-  const std::string caller = "read_npz" + to_string(where);
+Npz::Npz(const std::string& path, Where where) : Npz(path, "read_npz", where) {}
+
+Npz detail::open_npz(const std::string& path, const char* caller, const Where& where) { return {path, caller, where}; }
+
+Npz::Npz(const std::string& path, const char* function, const Where& where) : archive_(std::make_shared<Archive>()) {
+  const std::string caller = function + to_string(where);
   detail::OpenedFile opened(path, caller);
   archive_->path = path;
+  archive_->caller = function;
   archive_->bytes = opened.size;
   auto fail = [&](const std::string& problem) {
     throw Error(caller + ": " + path + ", of " + std::to_string(opened.size) + " bytes, " + problem);
@@ -104,12 +111,13 @@ Tensor<T> Npz::read(const std::string& name, Where where) const {
   if (found == archive_->members.end()) {
     std::vector<std::string> names;
     for (const std::string& known : archive_->names) names.push_back(detail::printable(known));
-    detail::throw_unknown("array in " + archive_->path, detail::printable(name), {names.begin(), names.end()}, where);
+    throw ValueError(archive_->caller + to_string(where) + ": unknown array in " + archive_->path + ": \"" +
+                     detail::printable(name) + "\"" + detail::known_names({names.begin(), names.end()}));
   }
   const std::lock_guard lock(archive_->in_use);
   zip_t* zip = archive_->zip.get();
   const std::string place =
-      "read_npz" + to_string(where) + ": " + archive_->path + ", array " + detail::printable(name);
+      archive_->caller + to_string(where) + ": " + archive_->path + ", array " + detail::printable(name);
   zip_stat_t status;
   if (zip_stat_index(zip, found->second, 0, &status) != 0) throw Error(place + ": " + zip_strerror(zip));
   const bool stored = status.comp_method == ZIP_CM_STORE;
@@ -129,8 +137,20 @@ Tensor<T> Npz::read(const std::string& name, Where where) const {
 }
 
 void write_npz(const std::string& path, const Named<AnyTensor>& arrays, const NpzOptions& options, Where where) {
-  const std::string caller = "write_npz" + to_string(where);
+  detail::write_npz(path, arrays, options, "write_npz", where);
+}
+
+void detail::write_npz(const std::string& path, const Named<AnyTensor>& arrays, const NpzOptions& options,
+                       const char* function, const Where& where) {
+  const std::string caller = function + to_string(where);
   detail::Replacement replacement(path, caller);
+  if (arrays.empty()) {
+    // The record that ends an archive, which libzip does not write alone.
+    char end[22] = {'P', 'K', 5, 6};
+    replacement.write(end, sizeof end);
+    replacement.commit();
+    return;
+  }
   ZipError error;
   // In memory: on the disk libzip would make a file of its own beside, which would stay when the process is killed.
   const SourcePointer bytes(zip_source_buffer_create(nullptr, 0, 0, error.get()));
@@ -142,11 +162,20 @@ void write_npz(const std::string& path, const Named<AnyTensor>& arrays, const Np
   headers.reserve(arrays.size());
   for (const auto& [name, array] : arrays) {
     const std::string file = std::string(name) + std::string(suffix);
+    const std::string shown = '"' + detail::printable(name) + '"';
     if (name.empty() || name.find('\0') != Name::npos) {
-      throw ValueError(caller + ": the name \"" + detail::printable(name) + "\" is empty or holds a zero byte");
+      throw ValueError(caller + ": the name " + shown + " is empty or holds a zero byte");
+    }
+    if (const std::size_t good = detail::utf8_prefix(name); good != name.size()) {
+      throw ValueError(caller + ": the name " + shown + " is not UTF-8 from byte " + std::to_string(good) +
+                       " on; names in a .npz file are, so convert it");
+    }
+    if (file.size() > most_name_bytes) {
+      throw ValueError(caller + ": the name " + shown + " has " + std::to_string(name.size()) +
+                       " bytes; an archive takes " + std::to_string(most_name_bytes - suffix.size()));
     }
     if (zip_name_locate(zip.get(), file.c_str(), 0) >= 0) {
-      throw ValueError(caller + ": two arrays are named \"" + detail::printable(name) + "\"");
+      throw ValueError(caller + ": two arrays are named " + shown);
     }
     zip_buffer_fragment_t parts[2];
     std::visit(

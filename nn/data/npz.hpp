@@ -17,6 +17,15 @@
 
 namespace tapegrad::nn {
 
+class Npz;
+
+namespace detail {
+
+/// The same for another function, which messages name: load, save.
+Npz open_npz(const std::string& path, const char* caller, const Where& where);
+
+}  // namespace detail
+
 /// A .npz file, open for reading; an array is read when it is asked for. Copies share the file. Threads may share it.
 class TAPEGRAD_EXPORT Npz {
  public:
@@ -33,6 +42,9 @@ class TAPEGRAD_EXPORT Npz {
   Tensor<T> read(const std::string& name, Where where = Where::here()) const;
 
  private:
+  friend Npz detail::open_npz(const std::string&, const char*, const Where&);
+  Npz(const std::string& path, const char* caller, const Where& where);
+
   struct Archive;
   std::shared_ptr<Archive> archive_;
 };
@@ -47,9 +59,16 @@ struct NpzOptions {
 };
 
 /// Writes named tensors, exact to the bit. The same arrays give the same bytes. The file appears whole or not at all:
-/// it is written under another name first, then renamed. Throws ValueError for an empty or repeated name, Error when
-/// the file cannot be written.
+/// it is written under another name first, then renamed. No arrays make an empty archive, as np.savez does. Throws
+/// ValueError for a name that is empty, repeated, not UTF-8 or too long for a ZIP archive, Error when the file cannot be
+/// written.
 TAPEGRAD_EXPORT void write_npz(const std::string& path, const Named<AnyTensor>& arrays, const NpzOptions& options = {},
                                Where where = Where::here());
 
+namespace detail {
+
+void write_npz(const std::string& path, const Named<AnyTensor>& arrays, const NpzOptions& options, const char* caller,
+               const Where& where);
+
+}  // namespace detail
 }  // namespace tapegrad::nn
