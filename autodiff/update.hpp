@@ -1,7 +1,7 @@
 #pragma once
 // One pass over a parameter w, its gradient g and what a rule of nn/optimizers.hpp keeps of the steps before, by the
-// kernels for this CPU. Every array is the whole of a tensor's elements, n of them; they are others, but for those of one Changed, and for
-// g, which may be w.from.
+// kernels for this CPU. Every array is the whole of a tensor's elements, n of them; they are others, but for those of
+// one Changed, and for g, which may be w.from.
 
 #include <cstdint>
 
@@ -39,7 +39,8 @@ struct AdamUpdate {
 
 /// v <- old v + fresh g^2, w <- w - u with u = rate g / (sqrt(v + inside) + outside). With a: a <- old a + fresh g, and
 /// max(v - a^2, 0) in place of v. With b: b <- momentum b + u, and b in place of u. Both may be null. Where g^2
-/// overflows, sqrt(v) with the sign of g, or 1 where v is 0, is in place of g; a v that overflows is the largest number.
+/// overflows, sqrt(v) with the sign of g, or 1 where v is 0, is in place of g; a v that overflows is the largest
+/// number.
 template <class T>
 struct RootUpdate {
   std::int64_t n;

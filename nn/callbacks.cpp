@@ -74,8 +74,7 @@ void Best::require(const Epoch& epoch, const char* callback, const std::string& 
 bool Best::improved(const Epoch& epoch, const std::string& monitor, const std::string& mode, double min_delta) {
   const double now = epoch.logs[monitor];
   const bool first = !value || std::isnan(*value);
-  const bool better =
-      !std::isnan(now) && (first || direction_of(monitor, mode) * (now - *value) > std::abs(min_delta));
+  const bool better = !std::isnan(now) && (first || direction_of(monitor, mode) * (now - *value) > std::abs(min_delta));
   if (better) value = now;
   waited = better ? 0 : waited + 1;
   return better;
@@ -212,7 +211,9 @@ void CsvLogger::begun(Epoch& epoch) {
   // Of a header that was cut off what is there must agree; its own callbacks may have added to it.
   const bool begins_so = header ? header->names.front() == "epoch"
                                 : expected.starts_with(text) || text.starts_with(expected + ",") || text == expected;
-  const auto in_header = [&](const std::string& name) { return !header || std::ranges::count(header->names, name) > 0; };
+  const auto in_header = [&](const std::string& name) {
+    return !header || std::ranges::count(header->names, name) > 0;
+  };
   if (!begins_so || !std::ranges::all_of(columns, in_header)) {
     refuse(epoch, "CsvLogger: " + path + " begins with \"" + text.substr(0, header ? header->end - 1 : text.size()) +
                       "\", not with \"" + expected + "\"; give another path, or append = false");
@@ -231,10 +232,11 @@ void CsvLogger::ended(Epoch& epoch) {
       columns.emplace_back(name);
       continue;
     }
-    refuse(epoch, "CsvLogger: the log \"" + std::string(name) + "\" has no column in " + path +
-                      (first ? ", which has a header already; give another path, or append = false"
-                             : ", whose columns were fixed after the first epoch; a callback that adds it later adds it "
-                               "in its begin, too, which is called before that"));
+    refuse(epoch,
+           "CsvLogger: the log \"" + std::string(name) + "\" has no column in " + path +
+               (first ? ", which has a header already; give another path, or append = false"
+                      : ", whose columns were fixed after the first epoch; a callback that adds it later adds it "
+                        "in its begin, too, which is called before that"));
   }
   Logs row;
   for (const std::string& name : columns) {

@@ -133,7 +133,7 @@ namespace detail {
 /// losses and metrics of the library by their names.
 struct TAPEGRAD_EXPORT Best {
   std::optional<double> value = {};  // a NaN is none
-  std::int64_t waited = 0;  // epochs since
+  std::int64_t waited = 0;           // epochs since
 
   /// Throws ValueError, naming the callback, for a name that is not in the logs, another mode, "auto" for a log that is
   /// not known, or a min_delta that is NaN.
@@ -184,23 +184,23 @@ struct TAPEGRAD_EXPORT ModelCheckpoint {
 };
 
 /// Writes a line of the logs after each epoch, under a header: "epoch" from 1, and the logs as all callbacks have left
-/// them, numbers in full. The columns are those of fit and what callbacks have added by the end of the first epoch; what
-/// is missing later is nan. With `append` lines are added to a file with a header of at least these columns, after its
-/// last whole line: one that a crash has cut off goes. Throws ValueError for another header, before training where the
-/// logs of fit are not in it, and for a log that is new after the first epoch; Error when the file cannot be written,
-/// before training where its folder is not there.
+/// them, numbers in full. The columns are those of fit and what callbacks have added by the end of the first epoch;
+/// what is missing later is nan. With `append` lines are added to a file with a header of at least these columns, after
+/// its last whole line: one that a crash has cut off goes. Throws ValueError for another header, before training where
+/// the logs of fit are not in it, and for a log that is new after the first epoch; Error when the file cannot be
+/// written, before training where its folder is not there.
 struct TAPEGRAD_EXPORT CsvLogger {
   std::string path = "log.csv";
   bool append = false;
-  std::vector<std::string> columns = {};  // beside "epoch"
+  std::vector<std::string> columns = {};     // beside "epoch"
   std::optional<std::uintmax_t> whole = {};  // bytes that stay of a file with a header
 
   void begun(Epoch& epoch);
   void ended(Epoch& epoch);
 };
 
-/// Sets the learning rate of each epoch to function(epoch, rate so far); epochs count from 0 over all fits of the model,
-/// see Epoch::trained.
+/// Sets the learning rate of each epoch to function(epoch, rate so far); epochs count from 0 over all fits of the
+/// model, see Epoch::trained.
 struct TAPEGRAD_EXPORT LearningRateScheduler {
   std::function<double(std::int64_t, double)> function = {};
 

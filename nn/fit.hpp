@@ -64,9 +64,9 @@ struct FitOptions {
   /// have no say, and steps_per_epoch is by default the number of rows over the number of epochs.
   Tensor<std::int64_t> batches = {};
   /// The part of the examples, from the end and before any shuffling, that is not trained on but evaluated after each
-  /// epoch: their loss and metrics are "val_loss", ... n validation_split of them, rounded up; refused when none is left
-  /// for one of the two. The part is that of the shortest decimal that reads back as this double: 0.9 of 100 examples
-  /// leaves 10 for training. Keras rounds the binary 1 - validation_split, which leaves 9.
+  /// epoch: their loss and metrics are "val_loss", ... n validation_split of them, rounded up; refused when none is
+  /// left for one of the two. The part is that of the shortest decimal that reads back as this double: 0.9 of 100
+  /// examples leaves 10 for training. Keras rounds the binary 1 - validation_split, which leaves 9.
   double validation_split = 0;
   /// The same for other examples: {{Xv, yv}}, or {{Xv, yv, weights}}.
   std::optional<ValidationData> validation_data = {};

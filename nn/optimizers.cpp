@@ -40,8 +40,8 @@ void require_epsilon(const char* rule, double value) {
   }
 }
 
-/// A tensor to be written anew: in place, or where another handle shares its elements in fresh memory, without a copy of
-/// them first.
+/// A tensor to be written anew: in place, or where another handle shares its elements in fresh memory, without a copy
+/// of them first.
 template <class T>
 class Renewed {
  public:

@@ -104,8 +104,8 @@ class TAPEGRAD_EXPORT Sequential {
   /// and the metrics of all their predictions together; those of the validation are of the model after the epoch.
   /// The validation is evaluated in batches of EvaluateOptions{}.batch_size. Throws ShapeError when X and y differ in
   /// their number of rows, ValueError for options that do not fit the data and at a loss that is not finite (see
-  /// OnNonfinite), and what build throws. Before the first step the metrics are asked once about one row, and losses and
-  /// metrics of labels about one of each, so that what they refuse shows then.
+  /// OnNonfinite), and what build throws. Before the first step the metrics are asked once about one row, and losses
+  /// and metrics of labels about one of each, so that what they refuse shows then.
   template <TargetOf<T> Y>
   History fit(const Tensor<T>& x, const Tensor<Y>& y, const FitOptions& options = {}, Where where = Where::here());
 

@@ -319,7 +319,7 @@ struct Sequential<T>::InFit final : detail::InTraining {
 
   /// The model at the beginning of this epoch, to go back to. Costs nothing now, as restore_at_end.
   void mark(const Epoch& epoch) {
-    marked = {model.parameters_, model.states_, model.options_.optimizer.moment(),
+    marked = {model.parameters_, model.states_,         model.options_.optimizer.moment(),
               model.steps_,      model.epochs_trained_, epoch.index};
   }
   /// What OnNonfinite promises, and the words for it.
@@ -331,11 +331,12 @@ struct Sequential<T>::InFit final : detail::InTraining {
     std::string y;
     if constexpr (Real<Y>) y = nonfinite_row(batch.y, batch, rows, ignored_label);
     const std::string cause =
-        !x.empty()         ? "X holds " + x + "; take such rows out, or give them sample_weight 0"
-        : !y.empty()       ? "y holds " + y + "; take such rows out, or give them sample_weight 0"
-        : !weights.empty() ? "the weights hold " + weights + "; lower the learning rate, or compile with clip_global_norm"
-                           : "X, y and the weights are finite, so the loss or a layer overflows; lower the learning "
-                             "rate, or scale X and y";
+        !x.empty()   ? "X holds " + x + "; take such rows out, or give them sample_weight 0"
+        : !y.empty() ? "y holds " + y + "; take such rows out, or give them sample_weight 0"
+        : !weights.empty()
+            ? "the weights hold " + weights + "; lower the learning rate, or compile with clip_global_norm"
+            : "X, y and the weights are finite, so the loss or a layer overflows; lower the learning "
+              "rate, or scale X and y";
     return "fit" + to_string(where) + ": the loss of epoch " + std::to_string(epoch.index + 1) + ", step " +
            std::to_string(step + 1) + ", is " + printed(loss) + ": " + cause + ". That step was not made: " +
            (weights.empty() ? "the model keeps the weights of before that step" : go_back(epoch)) +
@@ -363,7 +364,8 @@ struct Sequential<T>::InFit final : detail::InTraining {
   }
   std::string go_back(const Epoch& epoch) {
     const bool at_first = !marked || marked->epoch == epoch.first;
-    const std::string then = at_first ? "before the first epoch" : "at the end of epoch " + std::to_string(marked->epoch);
+    const std::string then =
+        at_first ? "before the first epoch" : "at the end of epoch " + std::to_string(marked->epoch);
     if (!marked || !nonfinite(marked->parameters, marked->states).empty()) {
       return then + " they were not finite either, and the model keeps them";
     }

@@ -400,7 +400,7 @@ TEST_SUITE("errors") {
     model.compile({.loss = "mse"});
     REFUSED(ValueError, model.fit(spoilt, targets), "the loss of epoch 1, step 1, is nan", "X holds nan in row 2",
             "sample_weight 0", "the model keeps the weights of before that step", "nn::OnNonfinite::stop or go_on");
-    REFUSED(ValueError, model.fit(inputs, spoilt), "y holds nan in row 2", "take such rows out");
+    REFUSED(ValueError, model.fit(inputs, slice(spoilt, 1, 1, 2)), "y holds nan in row 2", "take such rows out");
     REFUSED(ValueError, model.fit(inputs, targets * 1e200), "X, y and the weights are finite", "scale X and y");
     model.set_parameters({full({2, 1}, -std::numeric_limits<double>::infinity()), zeros({1})});
     REFUSED(ValueError, model.fit(inputs, targets), "the weights hold -inf in \"kernel\" of layer 0 (Dense)",

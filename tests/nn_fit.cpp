@@ -1030,7 +1030,8 @@ TEST_CASE("options of callbacks") {
 
 namespace {
 
-constexpr double undefined = std::numeric_limits<double>::quiet_NaN(), infinite = std::numeric_limits<double>::infinity();
+constexpr double undefined = std::numeric_limits<double>::quiet_NaN(),
+                 infinite = std::numeric_limits<double>::infinity();
 
 nn::Sequential<double> linear(const nn::Optimizer& optimizer = nn::SGD{.learning_rate = 0.1}) {
   nn::Sequential<double> model({nn::Dense{3}}, 4);
@@ -1072,9 +1073,8 @@ TEST_CASE("a loss that is not finite ends fit before the step is made, and says 
   for (const double bad : {undefined, infinite, -infinite}) {
     const std::string printed = std::isnan(bad) ? "nan" : bad > 0 ? "inf" : "-inf";
     nn::Sequential<double> model = linear(), same = linear();
-    std::string message = message_of([&] {
-      model.fit(spoilt(data.X, 37, bad), data.y, {.epochs = 3, .batch_size = 10, .shuffle = false});
-    });
+    std::string message = message_of(
+        [&] { model.fit(spoilt(data.X, 37, bad), data.y, {.epochs = 3, .batch_size = 10, .shuffle = false}); });
     CAPTURE(message);
     CHECK(message.starts_with("fit at nn_fit.cpp:"));
     CHECK(contains(message, "the loss of epoch 1, step 4, is "));
@@ -1090,7 +1090,8 @@ TEST_CASE("a loss that is not finite ends fit before the step is made, and says 
   }
   // Shuffled, the row is that of the user's X all the same; so it is for examples that are pictures.
   nn::Sequential<double> model = linear();
-  CHECK(contains(message_of([&] { model.fit(spoilt(data.X, 23, undefined), data.y, {.seed = 6}); }), "X holds nan in row 23"));
+  CHECK(contains(message_of([&] { model.fit(spoilt(data.X, 23, undefined), data.y, {.seed = 6}); }),
+                 "X holds nan in row 23"));
   nn::Sequential<double> pictures({nn::Flatten{}, nn::Dense{3, "softmax"}});
   pictures.compile({.loss = "sparse_categorical_crossentropy"});
   const Tensor<> images = reshape(spoilt(data.X, 23, undefined), {12, 5, 5});
@@ -1495,7 +1496,8 @@ TEST_CASE("metrics and labels that do not fit are refused before the first step"
   CHECK(contains(refusal({.loss = sparse}, bad(31, -2), {}), "label -2"));
   CHECK(contains(refusal({.loss = sparse}, data.labels, {.validation_data = {{data.X, bad(58, 7)}}}), "label 7"));
   CHECK(contains(refusal({.loss = sparse, .metrics = {"accuracy"}}, bad(59, 4), {.validation_split = 0.1}), "label 4"));
-  for (const std::string& message : {refusal({.loss = sparse}, data.labels, {.validation_data = {{data.X, bad(58, 7)}}})}) {
+  for (const std::string& message :
+       {refusal({.loss = sparse}, data.labels, {.validation_data = {{data.X, bad(58, 7)}}})}) {
     CHECK(contains(message, "row 58"));
   }
 }
@@ -1526,8 +1528,9 @@ TEST_CASE("calls of fit go on where the last one ended, to the bit") {
   const auto by_epoch = [](std::int64_t epoch, std::int64_t step) {
     return 0.1 / static_cast<double>(1 + epoch) / static_cast<double>(1 + step);
   };
-  const nn::LearningRateScheduler scheduler{
-      [](std::int64_t epoch, double rate) { return epoch == 2 ? rate * 0.1 : rate + 0.01 * static_cast<double>(epoch); }};
+  const nn::LearningRateScheduler scheduler{[](std::int64_t epoch, double rate) {
+    return epoch == 2 ? rate * 0.1 : rate + 0.01 * static_cast<double>(epoch);
+  }};
   const std::vector<nn::Optimizer> optimizers{nn::SGD{.learning_rate = 0.1}, nn::SGD{.learning_rate = by_epoch},
                                               nn::SGD{.learning_rate = 0.1, .momentum = 0.9},
                                               nn::Adam{.learning_rate = nn::warm_up(0.01, 20)}};
@@ -1553,9 +1556,7 @@ TEST_CASE("epochs and history count within the call, and a given initial_epoch w
   const Clouds<double> data;
   nn::Sequential<double> model = classifier<double>();
   std::vector<std::int64_t> seen;
-  const nn::Callback note = [&](nn::Epoch& e) {
-    seen.insert(seen.end(), {e.index, e.first, e.epochs, e.trained});
-  };
+  const nn::Callback note = [&](nn::Epoch& e) { seen.insert(seen.end(), {e.index, e.first, e.epochs, e.trained}); };
   using Seen = std::vector<std::int64_t>;
   model.fit(data.X, data.y, {.epochs = 2, .callbacks = {note}});
   model.fit(data.X, data.y, {.epochs = 1, .callbacks = {note}});

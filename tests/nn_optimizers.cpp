@@ -404,7 +404,7 @@ TEST_CASE_TEMPLATE("a gradient whose square overflows counts as those before it,
           nn::Optimizer opt = rule.optimizer;
           const double rate = opt.learning_rate();
           const bool decays = contains(rule.name, "adamw");  // and moves where it will
-          Tensor<T> w{1, 1, 1};  // the last has usual gradients only
+          Tensor<T> w{1, 1, 1};                              // the last has usual gradients only
           int t = 0;
           const auto step = [&](T slope) {
             const Tensor<T> last = w;

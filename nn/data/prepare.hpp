@@ -18,7 +18,7 @@ struct SplitOptions {
   /// Below 1 the fraction of the rows, rounded up; else their number. The fraction is that of the shortest decimal that
   /// reads back as this double: 0.07 of 100 rows are 7. scikit-learn rounds the binary product, which gives 8.
   double test_size = 0.25;
-  bool shuffle = true;      // without it, the last rows are the test set
+  bool shuffle = true;  // without it, the last rows are the test set
   std::uint64_t seed = 0;
 };
 
