@@ -122,7 +122,15 @@ std::vector<Row<T>> table() {
   unary("exp2", anywhere<T>, [](const X& x) { return exp2(x); });
   unary("log2", positive<T>, [](const X& x) { return log2(x); });
   unary("softplus", anywhere<T>, [](const X& x) { return softplus(x); });
-  unary("tanh_softplus", anywhere<T>, [](const X& x) { return detail::unary<ops::TanhSoftplus>(x, Where::here()); });
+  unary("tanh_softplus", anywhere<T>, [](const X& x) { return block<ops::TanhSoftplus>(x); });
+  unary("tanh_softplus_slope", anywhere<T>, [](const X& x) { return block<ops::TanhSoftplusSlope>(x); });
+  unary("tanh_slope", anywhere<T>, [](const X& x) { return block<ops::TanhSlope>(x); });
+  unary("sigmoid_slope", anywhere<T>, [](const X& x) { return block<ops::SigmoidSlope>(x); });
+  unary("asin_slope", fraction<T>, [](const X& x) { return block<ops::AsinSlope>(x); });
+  unary("atan_slope", anywhere<T>, [](const X& x) { return block<ops::AtanSlope>(x); });
+  unary("gaussian", anywhere<T>, [](const X& x) { return block<ops::Gaussian>(x, 0.5); });
+  unary("normal_cdf", anywhere<T>, [](const X& x) { return block<ops::NormalCdf>(x); });
+  unary("pow_slope", positive<T>, [](const X& x) { return block<ops::PowSlope>(x, 0.3); });
   unary("softsign", off_zero<T>, [](const X& x) { return softsign(x); });
   unary("sign", off_zero<T>, [](const X& x) { return sign(x); });
   unary("floor", off_steps<T>, [](const X& x) { return floor(x); });

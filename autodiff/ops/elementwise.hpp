@@ -530,20 +530,34 @@ struct NormalCdf {
   }
 };
 
+// p x^(p-1) as p x^p / x, for a power below 1 that is not whole: the rounding of p - 1 would count, and x^(p-1) would
+// overflow before the slope. Behind it the limits at 0 and infinity.
+struct PowSlope {
+  static constexpr const char* name = "pow_slope";
+  template <class V, class T>
+  static V value(const V& x, T p) {
+    const V quotient = (V(p) * power(x, p)) / x;
+    return select(quotient == quotient, quotient, V(p) / (x * sqrt(x)));
+  }
+  template <class V, class T>
+  static V slope(const V& x, const V& y, T p) {
+    const V quotient = (V(p - 1) * y) / x;
+    return select(quotient == quotient, quotient, V(p * (p - 1)) / (x * x * sqrt(x)));
+  }
+};
+
 struct Pow {
   static constexpr const char* name = "pow";
   template <class V, class T>
   static V value(const V& x, T p) {
     return power(x, p);
   }
-  // The slope p x^(p-1) is 0 for p = 0, also where x^-1 is infinite. Below 1 the rounding of p - 1 would count, and
-  // x^(p-1) overflow before the slope: there p y / x, with its limits at 0 and infinity.
+  // The slope p x^(p-1) is 0 for p = 0, also where x^-1 is infinite.
   template <class V, class T>
-  static V slope(const V& x, const V& y, T p) {
+  static V slope(const V& x, const V&, T p) {
     if (p == 0) return V(0);
-    if (p > 1 || p == std::floor(p)) return V(p) * power(x, p - 1);
-    const V quotient = (V(p) * y) / x;
-    return select(quotient == quotient, quotient, V(p) / (x * sqrt(x)));
+    if (p < 1 && p != std::floor(p)) return block<PowSlope>(x, p);
+    return V(p) * power(x, p - 1);
   }
 };
 
@@ -730,7 +744,7 @@ using Unary =
     std::tuple<Negate, Exp, Expm1, Exp2, Log, Log2, Log1p, Tanh, TanhSlope, Sigmoid, SigmoidSlope, Softplus,
                TanhSoftplus, TanhSoftplusSlope, Softsign, Relu, LeakyRelu, Abs, Sign, Floor, Ceil, Round, Sqrt, Cbrt,
                Square, Reciprocal, Sin, Cos, Tan, Asin, Acos, AsinSlope, Atan, AtanSlope, Sinh, Cosh, Erf, Erfc,
-               Gaussian, NormalCdf, Pow>;
+               Gaussian, NormalCdf, Pow, PowSlope>;
 using Binary = std::tuple<Add, Subtract, Multiply, Divide, Mul0, XLogY, Maximum, Minimum>;
 
 // What only the programs of elementwise() have: comparisons, which give 1 or 0, the choice by them, and two operations

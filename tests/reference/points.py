@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""Writes points.npz, the table of tests/points.cpp: every elementwise function and its first two derivatives at the
+"""points.py [FILE [FUNCTION...]] writes points.npz, the table of tests/points.cpp: every elementwise function and its first two derivatives at the
 points where formulas lose digits. Needs mpmath and numpy (Debian: python3-mpmath python3-numpy).
 
 For each function and number type an array (6, n): x, f, f', |x f''|, f'', |x f'''|. x is a number of the type. f, f' and
@@ -259,6 +259,8 @@ def functions(T):
         table[f"pow({p})"] = Function(lambda s, p=p: power(s, p), [1], plain=True, **signs)
     for p in (0.01, 0.3, 2.3, -0.3, -2.3):
         table[f"pow({p})"] = Function(lambda s, p=c(p): power(s, p), [1], low=0)
+    for p in (0.5, 0.3, -2.3):
+        table[f"pow_slope({p})"] = Function(lambda s, p=c(p): p * power(s, p - 1), [1], plain=True, low=0)
     for b in (3, -0.7, 1e-20, 1e20):
         b_ = c(b)
         table[f"add(x, {b})"] = Function(lambda s, b=b_: s + b, plain=True)
@@ -307,10 +309,13 @@ def rounded(v, bits):
     return float(v)
 
 
-def main(path):
-    table = {}
+def main(path, names):
+    """All of the table, or the functions of these names in the table that is there."""
+    table = dict(np.load(path)) if names else {}
     for T, suffix, bits in ((np.float32, "f32", 40), (np.float64, "f64", 53)):
         for name, function in functions(T).items():
+            if names and name not in names:
+                continue
             rows = []
             for x in points(name, function, T):
                 if x in (function.low, function.high):
@@ -323,4 +328,4 @@ def main(path):
     np.savez_compressed(path, **table)
 
 
-main(sys.argv[1] if len(sys.argv) > 1 else "points.npz")
+main(sys.argv[1] if len(sys.argv) > 1 else "points.npz", sys.argv[2:])
