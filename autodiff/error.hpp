@@ -54,4 +54,11 @@ class TAPEGRAD_EXPORT CheckError : public Error {
   using Error::Error;
 };
 
+namespace detail {
+
+/// False for every T, but only once T is known: what a static_assert of a template needs, to be an error in words.
+template <class T>
+inline constexpr bool never = false;
+
+}  // namespace detail
 }  // namespace tapegrad

@@ -92,9 +92,9 @@ struct Linearisation {
   }
   Shape full_shape() const { return batched ? Shape{out[0], out[1], in[1]} : out.concat(in); }
 
-  std::optional<Structured> search(bool columns_allowed) const {
+  std::optional<Structured> search(bool columns_allowed, Recording::Lost* lost = nullptr) const {
     if (!function || wanted != Sweep::automatic) return std::nullopt;
-    return function->recording.template structure<T>(function->output.handle(), input, axes, columns_allowed);
+    return function->recording.template structure<T>(function->output.handle(), input, axes, columns_allowed, lost);
   }
 
   // Null where there is no structure. `own` holds what is not kept.
@@ -346,12 +346,18 @@ std::string Jacobian<T>::explain() const {
                      to_string(found);
   if (!form && !at_->function) return text + "; given as a matrix, which products use.";
   if (!form) {
+    detail::Recording::Lost lost;
+    at_->search(false, &lost);
+    const std::string ended = lost.operation ? std::string(" Structure ended at ") + lost.operation +
+                                                   to_string(lost.where) + '.'
+                                             : std::string();
     return text + ": no structure was found. Products are sweeps; dense() sweeps " +
            (at_->sweep() == Sweep::forward ? "forward, one tangent per input" : "in reverse, one adjoint per output") +
            (batched() ? ", shared over the batch." : ".") +
            (!batched() && input_shape().rank() == 2
                 ? " If the rows do not mix, batch_jacobian finds the structure of each."
-                : "");
+                : "") +
+           ended;
   }
   const detail::Terms& terms = form->terms;
   if (!terms.rank_ones().empty()) text += " (rank " + std::to_string(rank()) + ")";

@@ -89,7 +89,8 @@ class TAPEGRAD_EXPORT Jacobian {
   const Shape& output_shape() const;
   const Shape& input_shape() const;
   bool batched() const;
-  /// In words: the shapes, the form that was found, and what that makes of apply and dense.
+  /// In words: the shapes, the form that was found, and what that makes of apply and dense; where there is none, the
+  /// operation and line that ended it.
   std::string explain() const;
 
   /// The chain rule: the Jacobian of outer(inner(x)). Diagonals and low rank stay so. Throws ShapeError unless the

@@ -48,7 +48,8 @@ Tensor<T> arange(double stop) {
 /// `count` evenly spaced numbers from start to stop, both included.
 template <Real T = double>
 TAPEGRAD_EXPORT Tensor<T> linspace(double start, double stop, std::int64_t count, Where where = Where::here());
-/// (labels..., classes): 1 at each label, 0 elsewhere. Throws ValueError for a label outside 0..classes-1.
+/// (labels..., classes): 1 at each label, 0 elsewhere. Throws ValueError for a label outside 0..classes-1, where Keras'
+/// has zeros.
 template <Real T = double>
 TAPEGRAD_EXPORT Tensor<T> one_hot(const Tensor<std::int64_t>& labels, std::int64_t classes,
                                   Where where = Where::here());
@@ -151,9 +152,10 @@ template <Value V>
 V relu(const V& x, Where where = Where::here()) {
   return detail::unary<ops::Relu>(x, where);
 }
-/// x where x > 0, slope * x elsewhere; derivative `slope` at 0.
+/// x where x > 0, slope * x elsewhere; derivative `slope` at 0. The slope is always given: 0.01 in the paper and in
+/// PyTorch, 0.2 in Keras.
 template <Value V>
-V leaky_relu(const V& x, double slope = 0.01, Where where = Where::here()) {
+V leaky_relu(const V& x, double slope, Where where = Where::here()) {
   return detail::unary<ops::LeakyRelu>(x, where, slope);
 }
 /// |x|; derivative 0 at 0.
@@ -322,11 +324,33 @@ TAPEGRAD_EXPORT Tensor<bool> logical_not(const Tensor<bool>& a, Where where = Wh
 
 // -------------------------------------------------------------------------------------------------- reductions
 
+namespace detail {
+
+template <class A>
+inline constexpr bool is_tensor = false;
+template <class T>
+inline constexpr bool is_tensor<Tensor<T>> = true;
+/// What stands where an axis should, most often because the larger of two was meant, or keep_dims.
+template <class A>
+concept NoAxis = NoIndex<A> || is_tensor<std::remove_cvref_t<A>>;
+template <class A>
+constexpr void refuse_axis() {
+  static_assert(never<A>,
+                "an axis is a whole number, as in sum(x, -1, keep_dims); the larger or smaller of two is maximum(a, b) or "
+                "minimum(a, b)");
+}
+
+}  // namespace detail
+
 /// Axes to reduce: one, several, or (by default) all.
 class Axes {
  public:
   constexpr Axes() = default;
   constexpr Axes(int axis) : axes_{axis}, count_(1), all_(false) {}
+  template <detail::NoAxis A>
+  constexpr Axes(const A&) {
+    detail::refuse_axis<A>();
+  }
   constexpr Axes(std::initializer_list<int> axes) : all_(false) {
     for (int axis : axes) {
       if (count_ == Shape::max_rank) throw ShapeError("more than 8 axes");
@@ -351,7 +375,7 @@ inline constexpr KeepDims keep_dims = KeepDims::yes;
 template <Real T>
 TAPEGRAD_EXPORT Tensor<T> sum(const Tensor<T>& x, Axes axes = {}, KeepDims keep = KeepDims::no,
                               Where where = Where::here());
-/// Throws ShapeError over no elements.
+/// Throws ShapeError over no elements, where NumPy gives NaN.
 template <Real T>
 TAPEGRAD_EXPORT Tensor<T> mean(const Tensor<T>& x, Axes axes = {}, KeepDims keep = KeepDims::no,
                                Where where = Where::here());
@@ -363,10 +387,10 @@ TAPEGRAD_EXPORT Tensor<T> max(const Tensor<T>& x, Axes axes = {}, KeepDims keep 
 template <Real T>
 TAPEGRAD_EXPORT Tensor<T> min(const Tensor<T>& x, Axes axes = {}, KeepDims keep = KeepDims::no,
                               Where where = Where::here());
-/// Index of the first largest element along one axis, which disappears.
+/// Index of the first largest element along one axis, which disappears; NumPy's default is the whole array.
 template <Real T>
 TAPEGRAD_EXPORT Tensor<std::int64_t> argmax(const Tensor<T>& x, int axis = -1, Where where = Where::here());
-/// Running sum along one axis.
+/// Running sum along one axis; NumPy's default is the whole array.
 template <Real T>
 TAPEGRAD_EXPORT Tensor<T> cumsum(const Tensor<T>& x, int axis = -1, Where where = Where::here());
 
@@ -396,7 +420,7 @@ TAPEGRAD_EXPORT Tensor<T> entropy(const Tensor<T>& p, int axis = -1, KeepDims ke
 /// The same elements in another shape, not copied. One size may be -1: what is left over.
 template <class T>
 TAPEGRAD_EXPORT Tensor<T> reshape(const Tensor<T>& x, const Shape& shape, Where where = Where::here());
-/// Axes in another order; by default the last two are exchanged.
+/// Axes in another order; by default the last two are exchanged, where NumPy reverses all.
 template <class T>
 TAPEGRAD_EXPORT Tensor<T> transpose(const Tensor<T>& x, Where where = Where::here());
 template <class T>
@@ -410,7 +434,8 @@ TAPEGRAD_EXPORT Tensor<T> broadcast_to(const Tensor<T>& x, const Shape& shape, W
 template <class T>
 TAPEGRAD_EXPORT Tensor<T> slice(const Tensor<T>& x, int axis, std::int64_t start, std::int64_t stop,
                                 std::int64_t step = 1, Where where = Where::here());
-/// x[..., indices, ...] along one axis, which is replaced by the axes of `indices`. Throws ValueError for an index
+/// x[..., indices, ...] along one axis, the first by default (NumPy's is the whole array), which is replaced by the axes
+/// of `indices`. Throws ValueError for an index
 /// outside -n..n-1.
 template <class T>
 TAPEGRAD_EXPORT Tensor<T> take(const Tensor<T>& x, const Tensor<std::int64_t>& indices, int axis = 0,
@@ -442,6 +467,46 @@ Tensor<T> stop_gradient(const Tensor<T>& x) {
 /// Another element type. Between float and double it is differentiable.
 template <class To, class T>
 TAPEGRAD_EXPORT Tensor<To> astype(const Tensor<T>& x, Where where = Where::here());
+
+// The same with something else where the axis or an index stands: these do not compile, and say why.
+
+template <class T, detail::NoAxis A, class... Rest>
+void argmax(const Tensor<T>&, const A&, const Rest&...) {
+  detail::refuse_axis<A>();
+}
+template <class T, detail::NoAxis A, class... Rest>
+void cumsum(const Tensor<T>&, const A&, const Rest&...) {
+  detail::refuse_axis<A>();
+}
+template <class T, detail::NoAxis A, class... Rest>
+void logsumexp(const Tensor<T>&, const A&, const Rest&...) {
+  detail::refuse_axis<A>();
+}
+template <class T, detail::NoAxis A, class... Rest>
+void softmax(const Tensor<T>&, const A&, const Rest&...) {
+  detail::refuse_axis<A>();
+}
+template <class T, detail::NoAxis A, class... Rest>
+void log_softmax(const Tensor<T>&, const A&, const Rest&...) {
+  detail::refuse_axis<A>();
+}
+template <class T, detail::NoAxis A, class... Rest>
+void take(const Tensor<T>&, const Tensor<std::int64_t>&, const A&, const Rest&...) {
+  detail::refuse_axis<A>();
+}
+template <class T, detail::NoAxis A, class... Rest>
+void concatenate(const std::vector<Tensor<T>>&, const A&, const Rest&...) {
+  detail::refuse_axis<A>();
+}
+template <class T, detail::NoAxis A, class... Rest>
+void concatenate(std::initializer_list<Tensor<T>>, const A&, const Rest&...) {
+  detail::refuse_axis<A>();
+}
+template <class T, class A, class B, class C>
+requires(detail::NoIndex<A> || detail::NoIndex<B> || detail::NoIndex<C>)
+void slice(const Tensor<T>&, const A&, const B&, const C&, const auto&...) {
+  static_assert(detail::never<A>, "the axis and the bounds of a slice are whole numbers: slice(x, axis, start, stop)");
+}
 
 // ------------------------------------------------------------------------------------------------------ matrices
 

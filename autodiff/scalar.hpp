@@ -28,10 +28,6 @@ namespace detail {
 class Graph;
 struct ScalarAccess;
 
-// False for every T, but only once T is known: what a static_assert of a template needs.
-template <class T>
-inline constexpr bool never = false;
-
 /// The elementwise primitives of symbolic numbers; p is a primitive's constant.
 template <class Op>
 TAPEGRAD_EXPORT Scalar unary(const Scalar& x, const Where& where, double p = 0);

@@ -255,7 +255,7 @@ bool few(const Terms& terms, const Blocks& blocks) {
 
 template <Real T>
 std::optional<Structured> Recording::structure(const Handle& output, std::size_t input, std::span<const BatchAxis> axes,
-                                               bool columns_allowed) const {
+                                               bool columns_allowed, Lost* lost) const {
   require_open({});
   const Unwatched unwatched;  // what comes of it is
   const Segment& s = segment_;
@@ -280,6 +280,11 @@ std::optional<Structured> Recording::structure(const Handle& output, std::size_t
   Ones units(dtype_of<T>);
   table[input].add(Diagonal{0, units(shape)});
   const std::uint32_t end = output.place().record() - s.begin;
+  const auto ended_by = [&](std::uint32_t i) -> std::optional<Structured> {
+    const Record& record = s.tape->record(s.begin + i);
+    if (lost) *lost = {record.primitive->name, {record.file, static_cast<int>(record.line)}};
+    return {};
+  };
   for (std::uint32_t i = s.inputs; i <= end; ++i) {
     if (last[i] == 0) continue;
     const Call call(s, s.begin + i);
@@ -289,16 +294,16 @@ std::optional<Structured> Recording::structure(const Handle& output, std::size_t
       Terms& terms = table[from - s.begin];
       if (terms.zero()) continue;
       const bool leading = axes.empty() || axes[i] == static_cast<BatchAxis>(call.output_shape().rank());
-      if (!leading || call.output_array().dtype != dtype_of<T> || !call.primitive().pushforward) return {};
+      if (!leading || call.output_array().dtype != dtype_of<T> || !call.primitive().pushforward) return ended_by(i);
       Push<T> push(call, k, shape, blocks_of(call.operand_shape(k)), blocks_of(call.output_shape()), column_pushes,
                    units, table[i]);
       bool last_push = last[from - s.begin] == i;
       for (std::size_t later = k + 1; later < call.operand_count(); ++later) {
         if (call.operands(later).record == from) last_push = false;
       }
-      if (!push(terms, last_push)) return {};
+      if (!push(terms, last_push)) return ended_by(i);
     }
-    if (!few(table[i], blocks)) return {};
+    if (!few(table[i], blocks)) return ended_by(i);
   }
   result->terms = std::move(table[end]);
   result->by_columns = column_pushes != allowed;
@@ -306,8 +311,8 @@ std::optional<Structured> Recording::structure(const Handle& output, std::size_t
 }
 
 template std::optional<Structured> Recording::structure<float>(const Handle&, std::size_t, std::span<const BatchAxis>,
-                                                               bool) const;
+                                                               bool, Lost*) const;
 template std::optional<Structured> Recording::structure<double>(const Handle&, std::size_t, std::span<const BatchAxis>,
-                                                                bool) const;
+                                                                bool, Lost*) const;
 
 }  // namespace tapegrad::detail

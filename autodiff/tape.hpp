@@ -226,10 +226,15 @@ class TAPEGRAD_EXPORT Recording {
   BatchAxes require_separate_rows(const Handle& output, const Shape& input, const Where& where) const;
 
   /// The Jacobian of the output by one of the inputs, in terms; by blocks, where the batch axes are given. Nothing
-  /// where a sweep costs less. Only with `columns_allowed` may a matrix as large as the Jacobian be made on the way.
+  /// where a sweep costs less; then `lost` says which operation ended it, if one did. Only with `columns_allowed` may a
+  /// matrix as large as the Jacobian be made on the way.
+  struct Lost {
+    const char* operation = nullptr;
+    Where where = {};
+  };
   template <Real T>
   std::optional<Structured> structure(const Handle& output, std::size_t input, std::span<const BatchAxis> axes,
-                                      bool columns_allowed) const;
+                                      bool columns_allowed, Lost* lost = nullptr) const;
   /// Throws TapeError once the scope around this one has closed.
   void require_open(const Where& where) const;
   /// What the rules record stands in the scope around this one, if anywhere: it is good as long as this is.

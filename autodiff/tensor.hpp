@@ -36,6 +36,17 @@ class Tensor;
 template <Real T>
 class Operand;
 
+namespace detail {
+
+template <class T>
+inline constexpr bool is_element = Real<T> || std::is_same_v<T, std::int64_t> || std::is_same_v<T, bool>;
+
+/// A number that need not be whole, or a truth value: no index.
+template <class A>
+concept NoIndex = std::is_floating_point_v<std::remove_cvref_t<A>> || std::is_same_v<std::remove_cvref_t<A>, bool>;
+
+}  // namespace detail
+
 namespace ops TAPEGRAD_EXPORT {
 struct Negate;
 struct Add;
@@ -146,6 +157,12 @@ using Mask = typename MaskOf<T>::type;
 /// they stand on. Comparisons give masks; a NaN is unequal to everything.
 template <class T>
 struct Operators {
+  static_assert(is_element<T>,
+                "a Tensor holds float or double, std::int64_t for labels and indices, or bool for masks; for whole "
+                "numbers take Tensor<std::int64_t>");
+};
+template <Real T>
+struct Operators<T> {
   friend Tensor<T> operator+(const Operand<T>& a, const Operand<T>& b) { return of<ops::Add>(a, b); }
   friend Tensor<T> operator-(const Operand<T>& a, const Operand<T>& b) { return of<ops::Subtract>(a, b); }
   friend Tensor<T> operator*(const Operand<T>& a, const Operand<T>& b) { return of<ops::Multiply>(a, b); }
@@ -191,9 +208,19 @@ class Tensor : public detail::Operators<T> {
   /// No value yet: its shape reads as (0), and operations on it throw ValueError.
   Tensor() = default;
   /// A scalar, of shape ().
-  Tensor(T value) : handle_(detail::allocate(detail::dtype_of<T>, Shape{})) { *elements() = value; }
   template <class U>
-  requires std::is_arithmetic_v<U> Tensor(U value) : Tensor(static_cast<T>(value)) {}
+  requires std::is_arithmetic_v<U> Tensor(U value) : handle_(detail::allocate(detail::dtype_of<T>, Shape{})) {
+    static_assert(!std::is_same_v<T, std::int64_t> || !detail::NoIndex<U>,
+                  "labels and indices are whole numbers: take(x, 1), not take(x, 1.7); astype<std::int64_t> makes them of "
+                  "a tensor");
+    static_assert(!std::is_same_v<T, bool> || std::is_same_v<U, bool>,
+                  "a mask holds truth values, such as those of a comparison: x > 0");
+    *elements() = static_cast<T>(value);
+  }
+  template <class U>
+  requires(std::is_same_v<T, bool>&& std::is_pointer_v<U>) Tensor(U) {
+    static_assert(detail::never<U>, "a mask holds truth values, such as those of a comparison: x > 0");
+  }
   /// A vector of the given elements.
   Tensor(std::initializer_list<T> values)
       : Tensor(Shape{static_cast<std::int64_t>(values.size())}, std::span<const T>(values.begin(), values.size())) {}

@@ -346,6 +346,14 @@ Tensor<T> Loss::operator()(const Tensor<T>& prediction, const Tensor<Y>& target,
   ();
   if (!f) {
     if (name_.empty()) throw ValueError("no loss is set" + to_string(line));
+    using Other = std::conditional_t<std::is_same_v<T, float>, double, float>;
+    if constexpr (std::is_same_v<Y, std::int64_t>) {
+      if (of_labels_.get<Signature<Other, Y>>()) detail::throw_not_written_for<T>("loss", "a, const auto& y", line);
+    } else {
+      if (of_numbers_.get<Signature<Other, Other>>()) {
+        detail::throw_not_written_for<T>("loss", "a, const auto& y", line);
+      }
+    }
     std::string cure = ": the sparse losses take labels, Tensor<std::int64_t>";
     if constexpr (std::is_same_v<Y, std::int64_t>) {
       const std::int64_t classes = prediction.rank() == 0 ? 1 : prediction.shape().back();

@@ -272,6 +272,13 @@ class TAPEGRAD_EXPORT Loss {
       of_labels_ = OfLabels(call);
   }
 
+  template <class F>
+  requires(!accepts<F> && detail::HasCallOperator<F>) Loss(const F&) {
+    static_assert(detail::never<F>,
+                  "a loss is a function of (prediction, target), two tensors of one number type or a tensor and labels, "
+                  "that gives a tensor: [](const auto& a, const auto& y) { return sum(square(a - y), -1); }");
+  }
+
   /// Throws ValueError when the function was not written for these types. Y is T or std::int64_t.
   template <Real T, class Y>
   Tensor<T> operator()(const Tensor<T>& prediction, const Tensor<Y>& target, Where where = Where::here()) const;

@@ -227,6 +227,17 @@ class TAPEGRAD_EXPORT Metric {
     }
   }
 
+  template <class F>
+  requires(!takes_numbers<F> && !takes_labels<F> && detail::HasCallOperator<F>) Metric(std::string, const F&) {
+    static_assert(detail::never<F>,
+                  "a metric is a function of (prediction, target), two tensors of one number type or a tensor and labels, "
+                  "that gives a number or a tensor: [](const auto& a, const auto& y) { return max(abs(a - y)); }");
+  }
+  template <class F>
+  requires(!detail::is_builtin<F> && !std::is_same_v<F, Loss> && detail::HasCallOperator<F>) Metric(const F&) {
+    static_assert(detail::never<F>, "a metric of your own has a name: nn::Metric(\"worst\", function)");
+  }
+
   const std::string& name() const { return name_; }
   /// Of all examples at once. Y is T or std::int64_t. Throws ValueError when the metric does not take such targets.
   template <Real T, class Y>

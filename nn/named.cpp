@@ -32,13 +32,13 @@ void require_plain(const tapegrad::detail::Handle& tensor, const char* operation
 }
 
 template <Real T>
-void throw_not_written_for(const char* what, const char* argument) {
+void throw_not_written_for(const char* what, const char* argument, const Where& where) {
   const bool is_float = std::is_same_v<T, float>;
-  throw ValueError(std::string("this ") + what + " was written for Tensor<" + (is_float ? "double" : "float") +
+  throw ValueError(std::string("this ") + what + to_string(where) + " was written for Tensor<" + (is_float ? "double" : "float") +
                    ">, but the values are of " + (is_float ? "float" : "double") +
                    ". Write it for both: [](const auto& " + argument + ") { ... }");
 }
-template void throw_not_written_for<float>(const char*, const char*);
-template void throw_not_written_for<double>(const char*, const char*);
+template void throw_not_written_for<float>(const char*, const char*, const Where&);
+template void throw_not_written_for<double>(const char*, const char*, const Where&);
 
 }  // namespace tapegrad::nn::detail

@@ -49,7 +49,8 @@ TAPEGRAD_EXPORT void require_plain(const tapegrad::detail::Handle& tensor, const
 /// Throws ValueError: a user's function, called `what`, takes tensors of the other number type; it would be
 /// [](const auto& `argument`) { ... } for both.
 template <Real T>
-[[noreturn]] TAPEGRAD_EXPORT void throw_not_written_for(const char* what, const char* argument);
+[[noreturn]] TAPEGRAD_EXPORT void throw_not_written_for(const char* what, const char* argument,
+                                                        const Where& where = {});
 
 }  // namespace detail
 

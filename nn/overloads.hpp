@@ -5,7 +5,7 @@
 #include <tuple>
 #include <type_traits>
 
-#include "../autodiff/error.hpp"
+#include "../autodiff/tensor.hpp"
 
 namespace tapegrad::nn::detail {
 
@@ -45,9 +45,7 @@ inline constexpr bool gives<F, R(Args...)> = [] {
   }
 }();
 
-/// Depends on a template's parameter, and is false: for the static_assert that says what the template should be given.
-template <class...>
-inline constexpr bool never = false;
+using tapegrad::detail::never;
 
 /// A class that can be called in some way, of which the compiler can say little before it is.
 struct CallOperator {

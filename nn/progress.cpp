@@ -2,10 +2,19 @@
 
 #include <unistd.h>
 
+#include <cmath>
 #include <cstdio>
 #include <string>
 
 namespace tapegrad::nn::detail {
+
+std::string readable(double value) {
+  const double size = std::abs(value);
+  const bool plain = size == 0 || (size >= 0.01 && size < 1e6) || !std::isfinite(value);
+  char text[32];
+  std::snprintf(text, sizeof text, plain ? "%.4f" : "%.4e", value);
+  return text;
+}
 
 Progress::Progress(int verbose, std::int64_t steps)
     : lines_(verbose > 0), bar_(lines_ && isatty(STDOUT_FILENO)), steps_(steps) {}
@@ -28,7 +37,7 @@ void Progress::end_epoch(const Epoch& epoch) const {
   std::printf("Epoch %lld/%lld - %.1f %s", static_cast<long long>(epoch.index + 1),
               static_cast<long long>(epoch.epochs), epoch.seconds * (milliseconds ? 1e3 : 1),
               milliseconds ? "ms" : "s");
-  for (const auto& [name, value] : epoch.logs) std::printf(" - %s: %.4f", name.c_str(), value);
+  for (const auto& [name, value] : epoch.logs) std::printf(" - %s: %s", name.c_str(), readable(value).c_str());
   std::printf("\n");
   std::fflush(stdout);
 }

@@ -3,10 +3,14 @@
 
 #include <chrono>
 #include <cstdint>
+#include <string>
 
 #include "fit.hpp"
 
 namespace tapegrad::nn::detail {
+
+/// A number in an epoch's line: 0.6931, 1.0000e-12.
+std::string readable(double value);
 
 /// A line per epoch on standard output, and a bar that is drawn over it while it runs, on a terminal only.
 class Progress {

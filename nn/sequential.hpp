@@ -118,7 +118,8 @@ class TAPEGRAD_EXPORT Sequential {
   /// Writes the model to a .npz file: parameters ("0.kernel", by the number of the layer), states
   /// ("3.moving_mean"), the state of the optimiser ("optimizer.0.m"), its iterations and learning rate, and how far
   /// training has come. The file appears whole or not at all, exact to the bit. Layers, loss and optimiser are code and
-  /// are not in it, but for the names of the layers and their activations ("layers", a line each, as UTF-8 bytes). Throws ValueError before build, Error when the file cannot be written.
+  /// are not in it, but for the names of layers and activations ("layers": the bytes of a line each, "Dense relu").
+  /// Throws ValueError before build, Error when the file cannot be written.
   void save(const std::string& path, Where where = Where::here()) const;
   /// Reads what save has written into a model with the same layers, which is built for it where it is not. After
   /// compile with the same optimiser, training goes on as if it had not stopped:
@@ -129,9 +130,9 @@ class TAPEGRAD_EXPORT Sequential {
   ///
   /// Before compile the parameters and states alone are taken, and any optimiser begins anew. A file of float is read
   /// into a model of double, exactly; one of double is refused by a model of float. Throws ValueError or ShapeError,
-  /// naming the file and the array or layer, for a file of another model: with other arrays, or with other names of layers
-  /// and activations, functions of one's own being all "custom". A file of tapegrad 0.1 has no such names. Throws Error for one that cannot be read; then nothing has
-  /// changed.
+  /// naming the file and the array or layer, for a file of another model: with other arrays, or with other names of
+  /// layers and activations, where functions of one's own are all "custom", and a file of tapegrad 0.1 has none; Error for
+  /// one that cannot be read; then nothing has changed.
   void load(const std::string& path, Where where = Where::here());
 
   /// The epochs of all fits that ended; after a fit with an initial_epoch the number of its last one, counted from 1.

@@ -204,7 +204,7 @@ TEST_SUITE("allocation") {
       const Tensor<std::int64_t> y = reshape(slice(labels, 0, 0, rows), {rows, 1});
       auto loss = [&](const Tensor<T>& w) {
         const Tensor<T> z = matmul(X, w);
-        const Tensor<T> gated = where(z > 0, z, leaky_relu(z)) + cumsum(z) + transpose(sort(transpose(z)));
+        const Tensor<T> gated = where(z > 0, z, leaky_relu(z, 0.01)) + cumsum(z) + transpose(sort(transpose(z)));
         const Tensor<T> joined = concatenate({gated, sqrt(abs(z) + 1), pow(sigmoid(z), 2)}, 1);
         return -mean(take_along(log_softmax(joined), y)) + sum(square(softmax(z))) + mean(logsumexp(erf(z)));
       };

@@ -306,7 +306,7 @@ TEST_SUITE("numerics") {
         V x = full<T>({n}, T{1});
         x.mutable_data()[at] = nan;
         for (const V& y :
-             {relu(x), leaky_relu(x), maximum(x, 0), maximum(0, x), minimum(x, 0), minimum(0, x), abs(x), exp(x),
+             {relu(x), leaky_relu(x, 0.01), maximum(x, 0), maximum(0, x), minimum(x, 0), minimum(0, x), abs(x), exp(x),
               tanh(x), sqrt(x), sigmoid(x), erf(x), log(x), log1p(x), pow(x, 2), pow(x, 0.3), -x, x * 0}) {
           CHECK(std::isnan(y(at)));
           CHECK((n == 1 || !std::isnan(y(at == 0 ? n - 1 : 0))));

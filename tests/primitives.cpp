@@ -152,7 +152,7 @@ std::vector<Row<T>> table() {
   unary("tanh", anywhere<T>, [](const X& x) { return tanh(x); });
   unary("sigmoid", anywhere<T>, [](const X& x) { return sigmoid(x); });
   unary("relu", off_zero<T>, [](const X& x) { return relu(x); });
-  unary("leaky_relu", off_zero<T>, [](const X& x) { return leaky_relu(x); });
+  unary("leaky_relu", off_zero<T>, [](const X& x) { return leaky_relu(x, 0.01); });
   unary(
       "leaky_relu", off_zero<T>, [](const X& x) { return leaky_relu(x, 0.3); }, "slope 0.3");
   unary("abs", off_zero<T>, [](const X& x) { return abs(x); });
