@@ -274,6 +274,10 @@ def functions(T):
                                              kinks=(float(b_),))
         table[f"minimum(x, {b})"] = Function(pick(lambda x, b=b_: x < b, identity, step(lambda x, b=b_: b)), plain=True,
                                              kinks=(float(b_),))
+    for b in (3, 1e-20, 1e20):
+        b_ = c(b)
+        table[f"xlogy(x, {b})"] = Function(lambda s, b=b_: s * mp.log(b), plain=True)
+        table[f"xlogy({b}, x)"] = Function(lambda s, b=b_: b * log(s), [1], plain=True, low=0)
     return table
 
 
