@@ -305,7 +305,7 @@ TEST_CASE_TEMPLATE("kernels: softmax, log_softmax, logsumexp", T, float, double)
           const auto x = input<T>(rows * cols, scale);
           Output<T> p(rows * cols), log_p(rows * cols), lse(rows);
           table.kernels->softmax(x.data(), p.data(), rows, cols);
-          table.kernels->log_softmax(x.data(), log_p.data(), rows, cols);
+          table.kernels->log_softmax(x.data(), log_p.data(), nullptr, rows, cols);
           table.kernels->logsumexp(x.data(), lse.data(), nullptr, rows, cols);
           Output<T> lse_too(rows), slope(rows * cols);
           table.kernels->logsumexp(x.data(), lse_too.data(), slope.data(), rows, cols);
@@ -348,7 +348,7 @@ TEST_CASE_TEMPLATE("kernels: softmax confines NaN and infinities to their row", 
           x[static_cast<std::size_t>(cols + place)] = value;
           Output<T> p(3 * cols), log_p(3 * cols), lse(3);
           table.kernels->softmax(x.data(), p.data(), 3, cols);
-          table.kernels->log_softmax(x.data(), log_p.data(), 3, cols);
+          table.kernels->log_softmax(x.data(), log_p.data(), nullptr, 3, cols);
           table.kernels->logsumexp(x.data(), lse.data(), nullptr, 3, cols);
           const bool undefined = value != -inf<T>;
           bool neighbours = true, row = true;
@@ -375,7 +375,7 @@ TEST_CASE_TEMPLATE("kernels: softmax confines NaN and infinities to their row", 
       std::vector<T> lowest(static_cast<std::size_t>(cols) + padding, -inf<T>);
       Output<T> p(cols), log_p(cols), lse(1), slope(cols);
       table.kernels->softmax(lowest.data(), p.data(), 1, cols);
-      table.kernels->log_softmax(lowest.data(), log_p.data(), 1, cols);
+      table.kernels->log_softmax(lowest.data(), log_p.data(), slope.data(), 1, cols);
       table.kernels->logsumexp(lowest.data(), lse.data(), slope.data(), 1, cols);
       for (int64_t c : {int64_t{0}, cols - 1}) CHECK((p[c] == 0 && log_p[c] == -inf<T> && slope[c] == 0));
       CHECK(lse[0] == -inf<T>);

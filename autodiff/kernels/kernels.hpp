@@ -97,8 +97,9 @@ struct Kernels {
   // Rows of x (rows, cols), shifted by their maximum: finite for every finite input. In a row of -inf softmax is 0, its
   // logarithm -inf. A row with NaN or +inf gives NaN, but logsumexp of +inf.
   void (*softmax)(const T* x, T* y, std::int64_t rows, std::int64_t cols);
-  void (*log_softmax)(const T* x, T* y, std::int64_t rows, std::int64_t cols);
-  void (*logsumexp)(const T* x, T* y, T* p, std::int64_t rows, std::int64_t cols);  // y (rows); p softmax, or null
+  // p, where it is not null, becomes softmax(x), within the last digits; y of logsumexp is (rows).
+  void (*log_softmax)(const T* x, T* y, T* p, std::int64_t rows, std::int64_t cols);
+  void (*logsumexp)(const T* x, T* y, T* p, std::int64_t rows, std::int64_t cols);
   // Products for each row, p = softmax(x): out = p * (g - <g, p>), which is J^T g = J g of softmax, and out = g - p
   // sum(g), J^T g of log_softmax. g and out (seeds, rows, cols), p (rows, cols).
   void (*softmax_product)(const T* p, const T* g, T* out, std::int64_t seeds, std::int64_t rows, std::int64_t cols);

@@ -100,19 +100,29 @@ inline T sum_of_others(const T* x, std::int64_t cols, const Batch<T>& m, Term te
   return first(others) + (first(largest) - T{1});
 }
 
+// The same, and where there is a p, p becomes exp(x - m) over the sum.
+template <class T>
+inline T sum_of_others(const T* x, T* p, std::int64_t cols, const Batch<T>& m) {
+  if (!p) return sum_of_others(x, cols, m, [](std::int64_t, const Batch<T>&) {});
+  const T others = sum_of_others(x, cols, m, [=](std::int64_t i, const Batch<T>& e) { store(p + i, e); });
+  const Batch<T> scale = inverse_sum(Batch<T>(others + T{1}));
+  for (std::int64_t i = 0; i < cols; i += width<T>) store(p + i, load(p + i) * scale);
+  return others;
+}
+
 // Rows are taken a few at a time, so that one vector of logarithms serves several.
 inline constexpr std::int64_t rows_at_a_time = 16;
 
 template <class T>
-[[gnu::flatten]] void log_softmax(const T* x, T* y, std::int64_t rows, std::int64_t cols) {
+[[gnu::flatten]] void log_softmax(const T* x, T* y, T* p, std::int64_t rows, std::int64_t cols) {
   T shift[rows_at_a_time], log_sum[rows_at_a_time] = {};
   for (std::int64_t begin = 0; begin < rows; begin += rows_at_a_time) {
     const std::int64_t n = std::min(rows_at_a_time, rows - begin);
     for (std::int64_t r = 0; r < n; ++r) {
-      const T* row = x + (begin + r) * cols;
-      const Batch<T> m = shift_of_row(row, cols);
+      const std::int64_t row = (begin + r) * cols;
+      const Batch<T> m = shift_of_row(x + row, cols);
       shift[r] = first(m);
-      log_sum[r] = sum_of_others(row, cols, m, [](std::int64_t, const Batch<T>&) {});
+      log_sum[r] = sum_of_others(x + row, p ? p + row : nullptr, cols, m);
     }
     for (std::int64_t r = 0; r < n; r += width<T>) {
       const Batch<T> others = load(log_sum + r);
@@ -126,34 +136,22 @@ template <class T>
   }
 }
 
-// m + log(sum exp(x - m)) holds for every finite m; with m = 0 where the maximum is +inf, it gives the limit. p, where
-// there is one, becomes softmax(x), but that beside +inf finite elements give 0.
-template <bool with_softmax, class T>
-inline void logsumexp_rows(const T* x, T* y, T* p, std::int64_t rows, std::int64_t cols) {
+// m + log(sum exp(x - m)) holds for every finite m; with m = 0 where the maximum is +inf, it gives the limit, and
+// beside +inf a slope of 0.
+template <class T>
+[[gnu::flatten]] void logsumexp(const T* x, T* y, T* p, std::int64_t rows, std::int64_t cols) {
   T shift[rows_at_a_time] = {}, sum[rows_at_a_time] = {};
   for (std::int64_t begin = 0; begin < rows; begin += rows_at_a_time) {
     const std::int64_t n = std::min(rows_at_a_time, rows - begin);
-    for (std::int64_t r = 0; r < n; ++r, x += cols) {
-      Batch<T> m = shift_of_row(x, cols);
+    for (std::int64_t r = 0; r < n; ++r) {
+      const std::int64_t row = (begin + r) * cols;
+      Batch<T> m = shift_of_row(x + row, cols);
       m = xsimd::select(m < Batch<T>(infinity<T>), m, zero<T>());
       shift[r] = first(m);
-      if constexpr (with_softmax) {
-        sum[r] = sum_of_others(x, cols, m, [=](std::int64_t i, const Batch<T>& e) { store(p + i, e); });
-        const Batch<T> scale = inverse_sum(Batch<T>(sum[r] + T{1}));
-        for (std::int64_t i = 0; i < cols; i += width<T>) store(p + i, load(p + i) * scale);
-        p += cols;
-      } else {
-        sum[r] = sum_of_others(x, cols, m, [](std::int64_t, const Batch<T>&) {});
-      }
+      sum[r] = sum_of_others(x + row, p ? p + row : nullptr, cols, m);
     }
     for (std::int64_t r = 0; r < n; r += width<T>) store(y + begin + r, load(shift + r) + kernels::log1p<T>(load(sum + r)));
   }
-}
-
-template <class T>
-[[gnu::flatten]] void logsumexp(const T* x, T* y, T* p, std::int64_t rows, std::int64_t cols) {
-  if (p) logsumexp_rows<true>(x, y, p, rows, cols);
-  else logsumexp_rows<false>(x, y, p, rows, cols);
 }
 
 // The products below take p = softmax(x) apart at its element above 1/2, if there is one: 1 - p there is the sum of the
@@ -200,8 +198,10 @@ inline void softmax_product_narrow(const T* y, const T* g, T* out, std::int64_t 
     Batch<T> dot = zero<T>();
     unroll<V>([&](auto v) { dot = xsimd::fma(p[v], q[v] -= own, dot); });
     dot = sum_across(dot);
-    if (finite(dot)) unroll<V>([&](auto v) { store(out + v * W, p[v] * (q[v] - dot)); });
-    else softmax_product_strong(y, g, out, cols);
+    if (finite(dot))
+      unroll<V>([&](auto v) { store(out + v * W, p[v] * (q[v] - dot)); });
+    else
+      softmax_product_strong(y, g, out, cols);
   }
 }
 
@@ -209,8 +209,8 @@ template <class T>
 inline void softmax_product_wide(const T* y, const T* g, T* out, std::int64_t rows, std::int64_t cols) {
   const Batch<T> half(T(0.5));
   for (std::int64_t r = 0; r < rows; ++r, y += cols, g += cols, out += cols) {
-    const Batch<T> own = sum_terms<T>(
-        cols, [=](std::int64_t i) { return xsimd::select(load(y + i) > half, load(g + i), zero<T>()); });
+    const Batch<T> own =
+        sum_terms<T>(cols, [=](std::int64_t i) { return xsimd::select(load(y + i) > half, load(g + i), zero<T>()); });
     const Batch<T> dot = sum_terms<T>(cols, [=](std::int64_t i) { return load(y + i) * (load(g + i) - own); });
     if (!finite(dot)) {
       softmax_product_strong(y, g, out, cols);

@@ -77,20 +77,39 @@ Tensor<T> softmax_last(const Tensor<T>& x, const Where& where) {
 
 // ------------------------------------------------------------------------------------------------ log_softmax
 
+// Room for softmax(x), where derivatives will ask for it.
+template <class T>
+Handle kept_softmax(const Tensor<T>& x) {
+  return Handle(x.handle().traced() ? allocate_like<T>(x.shape()) : nullptr);
+}
+template <class T>
+T* elements_of(const Handle& p) {
+  return p ? elements<T>(p.array()) : nullptr;
+}
+// What was kept; recorded as softmax(x) where it is to be differentiated again.
+template <class T>
+Tensor<T> softmax_of(const Call& call) {
+  Array* p = call.attributes().constant;
+  if (!call.traced()) return Tensor<T>(share(p));
+  const Tensor<T> x = call.operand<T>(0);
+  retain(p);
+  return Tensor<T>(record(softmax_primitive<T>, p, {&x.handle()}, call.where()));
+}
+
 template <class T>
 Handle log_softmax_pullback(const Call& call, std::size_t, const Handle& v) {
-  return log_softmax_product(softmax_last(call.operand<T>(0), call.where()), Tensor<T>(v)).handle();
+  return log_softmax_product(softmax_of<T>(call), Tensor<T>(v)).handle();
 }
 template <class T>
 Handle log_softmax_pushforward(const Call& call, std::size_t, const Handle& v) {
-  const Tensor<T> p = softmax_last(call.operand<T>(0), call.where()), w = from_largest(Tensor<T>(v), p);
+  const Tensor<T> p = softmax_of<T>(call), w = from_largest(Tensor<T>(v), p);
   return (w - sum(mul0(w, p), -1, keep_dims)).handle();
 }
 // J diag(d) = diag(d) - 1 (s d)^T.
 template <class T>
 bool log_softmax_carry(const Carried& carried) {
   if (carried.call.operand_shape(0).back() != carried.in.m) return false;
-  const Tensor<T> s = softmax_last(carried.call.operand<T>(0), carried.call.where());
+  const Tensor<T> s = softmax_of<T>(carried.call);
   const Diagonal scaled{carried.diagonal.shift,
                         carried.unit() ? s.handle() : mul0(s, Tensor<T>(carried.diagonal.entries)).handle()};
   carried.sum.add(carried.diagonal);
@@ -108,31 +127,24 @@ template <class T>
 Tensor<T> log_softmax_last(const Tensor<T>& x, const Where& where) {
   const Array& in = value_of(x, "log_softmax", where);
   Array* out = allocate_like<T>(in.shape);
-  kernels::kernels<T>().log_softmax(in.as<T>(), elements<T>(out), rows_of(in.shape), in.shape.back());
-  return Tensor<T>(record(log_softmax_primitive<T>, out, {&x.handle()}, where));
+  const Handle p = kept_softmax(x);
+  kernels::kernels<T>().log_softmax(in.as<T>(), elements<T>(out), elements_of<T>(p), rows_of(in.shape),
+                                    in.shape.back());
+  return Tensor<T>(record(log_softmax_primitive<T>, out, {&x.handle()}, where, {.constant = p.array()}));
 }
 
 // ------------------------------------------------------------------------------------------------ logsumexp
 
-// softmax(x), kept from the forward pass; recorded as such where it is to be differentiated again.
-template <class T>
-Tensor<T> slope_of_logsumexp(const Call& call) {
-  Array* p = call.attributes().constant;
-  if (!call.traced()) return Tensor<T>(share(p));
-  const Tensor<T> x = call.operand<T>(0);
-  retain(p);
-  return Tensor<T>(record(softmax_primitive<T>, p, {&x.handle()}, call.where()));
-}
 template <class T>
 Handle logsumexp_pullback(const Call& call, std::size_t, const Handle& v) {
   const bool keep = call.attributes().axes[0] != 0;
   const Tensor<T> vt(v);
-  return mul0(keep ? vt : insert_axes(vt, 1, 1), slope_of_logsumexp<T>(call)).handle();
+  return mul0(keep ? vt : insert_axes(vt, 1, 1), softmax_of<T>(call)).handle();
 }
 template <class T>
 Handle logsumexp_pushforward(const Call& call, std::size_t, const Handle& v) {
   const bool keep = call.attributes().axes[0] != 0;
-  return sum_group(mul0(Tensor<T>(v), slope_of_logsumexp<T>(call)), 1, 1, keep, call.where()).handle();
+  return sum_group(mul0(Tensor<T>(v), softmax_of<T>(call)), 1, 1, keep, call.where()).handle();
 }
 template <class T>
 constexpr Primitive logsumexp_primitive{"logsumexp", logsumexp_pullback<T>, logsumexp_pushforward<T>,
@@ -144,9 +156,8 @@ Tensor<T> logsumexp_last(const Tensor<T>& x, bool keep, const Where& where) {
   Shape shape = in.shape.prefix(in.shape.rank() - 1);
   if (keep) shape.push_back(1);
   Array* out = allocate_like<T>(shape);
-  const Handle p(x.handle().traced() ? allocate_like<T>(in.shape) : nullptr);
-  kernels::kernels<T>().logsumexp(in.as<T>(), elements<T>(out), p ? elements<T>(p.array()) : nullptr, shape.count(),
-                                  in.shape.back());
+  const Handle p = kept_softmax(x);
+  kernels::kernels<T>().logsumexp(in.as<T>(), elements<T>(out), elements_of<T>(p), shape.count(), in.shape.back());
   return Tensor<T>(record(logsumexp_primitive<T>, out, {&x.handle()}, where,
                           {.axes = {static_cast<std::int8_t>(keep)}, .constant = p.array()}));
 }
