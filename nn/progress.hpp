@@ -10,7 +10,7 @@
 namespace tapegrad::nn::detail {
 
 /// A number in an epoch's line: 0.6931, 1.0000e-12.
-std::string readable(double value);
+TAPEGRAD_EXPORT std::string readable(double value);
 
 /// A line per epoch on standard output, and a bar that is drawn over it while it runs, on a terminal only.
 class Progress {

@@ -7,7 +7,10 @@
 #include <string>
 #include <tapegrad/autodiff.hpp>
 #include <tapegrad/nn.hpp>
+#include <utility>
 #include <vector>
+
+#include "error_message.hpp"
 
 namespace {
 
@@ -604,3 +607,27 @@ TEST_SUITE("errors") {
 }
 
 }  // namespace
+
+TEST_CASE("what a Named does not hold") {
+  nn::Logs logs{{"loss", 1.0}, {"accuracy", 0.5}};
+  for (const std::string& message : {message_of([&] { logs["val_loss"] = 2; }), message_of([&] { logs.at("val_loss"); }),
+                                     message_of([&] { std::as_const(logs)[std::string("val_loss")]; })}) {
+    CAPTURE(message);
+    CHECK(contains(message, "Named[\"val_loss\"] at errors.cpp:"));
+    CHECK(contains(message, "known: loss, accuracy"));
+    CHECK(contains(message, "add(\"val_loss\", value) makes one"));
+  }
+  CHECK(contains(message_of([] { nn::Params<float>()["w"]; }), "there are none; add("));
+  CHECK(logs[nn::Name("loss")] == 1);
+}
+
+TEST_CASE("a loss or an activation that was written for the other number type") {
+  const Tensor<float> a{{0.5F, 0.5F}}, y{{0.0F, 1.0F}};
+  const nn::Loss of_double = [](const Tensor<>& p, const Tensor<>& t) { return sum(square(p - t), -1); };
+  const std::string message = message_of([&] { of_double(a, y); });
+  CAPTURE(message);
+  CHECK(contains(message, "this loss at errors.cpp:"));
+  CHECK(contains(message, "was written for Tensor<double>, but the values are of float"));
+  const nn::Loss labels_of_double = [](const Tensor<>& p, const Tensor<std::int64_t>&) { return sum(p, -1); };
+  CHECK(contains(message_of([&] { labels_of_double(a, Tensor<std::int64_t>{1}); }), "was written for Tensor<double>"));
+}

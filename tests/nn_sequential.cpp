@@ -3,10 +3,12 @@
 #include <doctest/doctest.h>
 
 #include <cmath>
+#include <cstdio>
 #include <set>
 #include <string>
 #include <tapegrad/autodiff.hpp>
 #include <tapegrad/nn.hpp>
+#include <tapegrad/nn/progress.hpp>
 
 #include "error_message.hpp"
 
@@ -392,4 +394,84 @@ TEST_CASE("labels in a column train as labels do, in every way") {
     }
     CHECK(allclose(kernels[0], kernels[1], 0, 0));
   }
+}
+
+namespace {
+
+struct Twice {
+  static constexpr const char* name = "Twice";
+  bool in_state = false;
+  template <class T>
+  nn::Params<T> init(const Shape&, nn::Rng&) const {
+    nn::Params<T> p{{"gamma", ones<T>({})}};
+    if (!in_state) p.add("gamma", ones<T>({}));
+    return p;
+  }
+  template <class T>
+  nn::Params<T> state(const Shape&) const {
+    return in_state ? nn::Params<T>{{"gamma", ones<T>({})}} : nn::Params<T>{};
+  }
+  template <class T>
+  Tensor<T> operator()(const nn::Params<T>& p, nn::Params<T>&, const Tensor<T>& x, nn::Mode) const {
+    return p.at("gamma") * x;
+  }
+};
+
+}  // namespace
+
+TEST_CASE("two parameters of one name are refused when the model is built") {
+  for (const bool in_state : {false, true}) {
+    nn::Sequential<double> model({nn::Dense{2}, Twice{in_state}});
+    const std::string message = message_of([&] { model.build({3}); });
+    CAPTURE(message);
+    CHECK(contains(message, "build at nn_sequential.cpp:"));
+    CHECK(contains(message, "layer 1 (Twice): two of its parameters or states are named \"gamma\""));
+    CHECK(model.parameters().empty());
+  }
+}
+
+TEST_CASE("a model's file says which layers and activations it belongs to") {
+  const std::string path = "layers_of_a_model.npz";
+  const auto own = [](const auto& z) { return 2 * z; };
+  nn::Sequential<double> saved({nn::Dense{3, "swish"}, nn::Residual{nn::Dense{3, own}}, nn::Activation("relu")});
+  saved.build({2});
+  saved.save(path);
+  const auto loads = [&](nn::Sequential<double> model) { return message_of([&] { model.load(path); }); };
+  CHECK(loads(nn::Sequential<double>(
+            {nn::Dense{3, "silu"}, nn::Residual{nn::Dense{3, own}}, nn::Activation("relu")})) == "");
+  const std::string activation = loads(nn::Sequential<double>(
+      {nn::Dense{3, "tanh"}, nn::Residual{nn::Dense{3, own}}, nn::Activation("relu")}));
+  CHECK(contains(activation, "load at nn_sequential.cpp:"));
+  CHECK(contains(activation, path + " is of another model: its layer 0 is \"Dense silu\", and in this one \"Dense tanh\""));
+  CHECK(contains(loads(nn::Sequential<double>(
+                     {nn::Dense{3, "silu"}, nn::Residual{nn::Dense{3, "tanh"}}, nn::Activation("relu")})),
+                 "its layer 1 is \"Residual (Dense custom)\", and in this one \"Residual (Dense tanh)\""));
+  CHECK(contains(loads(nn::Sequential<double>({nn::Dense{3, "silu"}, nn::Residual{nn::Dense{3, own}}})),
+                 "its layer 2 is \"relu\", and in this one missing"));
+  // A file of 0.1 has no such names.
+  const nn::Npz file = nn::read_npz(path);
+  nn::Named<nn::AnyTensor> old;
+  for (const std::string& name : file.names()) {
+    if (name == "layers") continue;
+    if (name[0] >= '0' && name[0] <= '9')
+      old.add(name, file.read<double>(name));
+    else
+      old.add(name, file.read<std::int64_t>(name));
+  }
+  nn::write_npz(path, old);
+  nn::Sequential<double> other({nn::Dense{3, "tanh"}, nn::Residual{nn::Dense{3}}});
+  other.load(path);
+  CHECK(allclose(other.parameters()[0], saved.parameters()[0], 0, 0));
+  std::remove(path.c_str());
+}
+
+TEST_CASE("numbers of an epoch's line are readable from 1e-12 to 1e12") {
+  const struct {
+    double value;
+    const char* text;
+  } cases[] = {{0, "0.0000"},          {0.6931, "0.6931"},        {-12.5, "-12.5000"},     {0.012345, "0.0123"},
+               {999999, "999999.0000"}, {0.0012345, "1.2345e-03"}, {1e-12, "1.0000e-12"},   {-2.5e-7, "-2.5000e-07"},
+               {1e12, "1.0000e+12"},    {1234567, "1.2346e+06"},   {1 / 0.0, "inf"}};
+  for (const auto& c : cases) CHECK(nn::detail::readable(c.value) == c.text);
+  CHECK(contains(nn::detail::readable(std::nan("")), "nan"));
 }

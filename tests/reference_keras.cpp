@@ -6,7 +6,6 @@
 #include <string>
 #include <tapegrad/autodiff.hpp>
 #include <tapegrad/nn.hpp>
-#include <tapegrad/nn/data/npz.hpp>
 
 namespace {
 
