@@ -166,16 +166,22 @@ Program<T> shrunk(Program<T> program, Fails fails) {
 /// A function of one number that a program may call.
 template <Real T>
 struct Unary {
+  using Function = Tensor<T> (*)(const Tensor<T>&);
+  Unary(const char* text, Function function, std::vector<double> at = {}, double steps = infinity)
+      : name(text), f(function), corners(std::move(at)), steps_from(steps) {}
   const char* name;
-  Tensor<T> (*f)(const Tensor<T>&);
-  std::vector<double> corners = {};
-  double steps_from = infinity;  // jumps here and at whole distances from here
+  Function f;
+  std::vector<double> corners;
+  double steps_from;  // jumps here and at whole distances from here
 };
 template <Real T>
 struct Binary {
+  using Function = Tensor<T> (*)(const Tensor<T>&, const Tensor<T>&);
+  Binary(const char* words, Function function, bool of_equal = false)
+      : text(words), f(function), corner(of_equal) {}
   const char* text;
-  Tensor<T> (*f)(const Tensor<T>&, const Tensor<T>&);
-  bool corner = false;  // where the operands are equal
+  Function f;
+  bool corner;  // where the operands are equal, or 1 apart
 };
 
 template <Real T>
