@@ -150,7 +150,8 @@ Local local_derivatives(const Node<T>& node, const std::vector<Tensor<T>>& at, c
   }
   if (node.kind == Kind::straight) return local;
   const std::int64_t elements = J.size();
-  const List second = vjp(matrix, at).second(reshape(eye<T>(elements), {elements, rows, static_cast<std::int64_t>(columns)}));
+  const List second =
+      vjp(matrix, at).second(reshape(eye<T>(elements), {elements, rows, static_cast<std::int64_t>(columns)}));
   const bool sums = node.kind == Kind::softmax || node.kind == Kind::log_softmax;
   for (std::size_t e = 0; e < m; ++e) {
     for (std::size_t a = 0; a < columns; ++a) {
@@ -163,7 +164,8 @@ Local local_derivatives(const Node<T>& node, const std::vector<Tensor<T>>& at, c
           terms += Terms(slack);
           terms += Terms(-slack);
         }
-        if (!terms.zero() || slack > 0) local.curvatures.push_back({e, place[a].first, place[a].second, l, j, terms, slack});
+        if (!terms.zero() || slack > 0)
+          local.curvatures.push_back({e, place[a].first, place[a].second, l, j, terms, slack});
       }
     }
   }

@@ -177,8 +177,7 @@ struct Unary {
 template <Real T>
 struct Binary {
   using Function = Tensor<T> (*)(const Tensor<T>&, const Tensor<T>&);
-  Binary(const char* words, Function function, bool of_equal = false)
-      : text(words), f(function), corner(of_equal) {}
+  Binary(const char* words, Function function, bool of_equal = false) : text(words), f(function), corner(of_equal) {}
   const char* text;
   Function f;
   bool corner;  // where the operands are equal, or 1 apart
@@ -259,8 +258,8 @@ template <Real T>
 const std::vector<Binary<T>>& binary_functions() {
   using X = Tensor<T>;
   static const auto beta_swish = elementwise([](auto x, auto beta) { return x * sigmoid(beta * x); });
-  static const auto huber = elementwise(
-      [](auto a, auto y) { return select(abs(a - y) < 1, square(a - y) / 2, abs(a - y) - 0.5); });
+  static const auto huber =
+      elementwise([](auto a, auto y) { return select(abs(a - y) < 1, square(a - y) / 2, abs(a - y) - 0.5); });
   static const auto guarded = elementwise([](auto a, auto b) { return select(b == 0, a, a / b); });
   static const std::vector<Binary<T>> all = {
       {"% + %", [](const X& a, const X& b) { return a + b; }},
@@ -440,7 +439,8 @@ class Builder {
       }
       return distance;
     };
-    return put(function.name, {value()}, Kind::elementwise, [f = function.f](Values<T> v) { return f(v[0]); }, corner);
+    return put(
+        function.name, {value()}, Kind::elementwise, [f = function.f](Values<T> v) { return f(v[0]); }, corner);
   }
 
   bool by_number() {
@@ -463,12 +463,15 @@ class Builder {
       case 4:
         return put(n + " / %", {value()}, Kind::elementwise, [d](Values<T> v) { return d / v[0]; });
       case 5:
-        return put("maximum(%, " + n + ")", {value()}, Kind::elementwise, [d](Values<T> v) { return maximum(v[0], d); },
-                   near);
+        return put(
+            "maximum(%, " + n + ")", {value()}, Kind::elementwise, [d](Values<T> v) { return maximum(v[0], d); }, near);
       default:
-        return put("where(% < 10, exp(%), %)", repeated(value(), 3), Kind::elementwise,
-                   [](Values<T> v) { return where(v[0] < 10, exp(v[1]), v[2]); },
-                   [](Values<T> v) { return closest(concatenate({reshape(v[0], {-1}), X{10}})); });
+        return put(
+            "where(% < 10, exp(%), %)", repeated(value(), 3), Kind::elementwise,
+            [](Values<T> v) { return where(v[0] < 10, exp(v[1]), v[2]); },
+            [](Values<T> v) {
+              return closest(concatenate({reshape(v[0], {-1}), X{10}}));
+            });
     }
   }
 
@@ -487,8 +490,8 @@ class Builder {
         return std::min<double>(min(distance).item(), min(abs(distance - 1)).item());
       };
     }
-    return put(function.text, {a, b}, Kind::elementwise, [f = function.f](Values<T> v) { return f(v[0], v[1]); },
-               corner);
+    return put(
+        function.text, {a, b}, Kind::elementwise, [f = function.f](Values<T> v) { return f(v[0], v[1]); }, corner);
   }
 
   bool choice() {
@@ -502,9 +505,10 @@ class Builder {
       return put(text.str(), {a, b}, Kind::elementwise, [mask](Values<T> v) { return where(mask, v[0], v[1]); });
     }
     const std::size_t c = value(), d = beside(c);
-    return put("where(% > %, %, %)", {c, d, a, b}, Kind::elementwise,
-               [](Values<T> v) { return where(v[0] > v[1], v[2], v[3]); },
-               [](Values<T> v) { return static_cast<double>(min(abs(v[0] - v[1])).item()); });
+    return put(
+        "where(% > %, %, %)", {c, d, a, b}, Kind::elementwise,
+        [](Values<T> v) { return where(v[0] > v[1], v[2], v[3]); },
+        [](Values<T> v) { return static_cast<double>(min(abs(v[0] - v[1])).item()); });
   }
 
   bool reduction() {
@@ -527,7 +531,8 @@ class Builder {
         return put("logsumexp" + of_axis + ", keep_dims)", {a}, Kind::curved,
                    [axis](Values<T> v) { return logsumexp(v[0], axis, keep_dims); });
       case 9:
-        return put("sort(%)", {a}, Kind::straight, [](Values<T> v) { return sort(v[0]); }, corner);
+        return put(
+            "sort(%)", {a}, Kind::straight, [](Values<T> v) { return sort(v[0]); }, corner);
       default:
         break;
     }
@@ -538,8 +543,10 @@ class Builder {
     if (which < 2) return put("sum" + text, {a}, Kind::straight, [=](Values<T> v) { return sum(v[0], axes, keep); });
     if (which == 2) return put("mean" + text, {a}, Kind::straight, [=](Values<T> v) { return mean(v[0], axes, keep); });
     if (which == 3)
-      return put("max" + text, {a}, Kind::straight, [=](Values<T> v) { return max(v[0], axes, keep); }, corner);
-    return put("min" + text, {a}, Kind::straight, [=](Values<T> v) { return min(v[0], axes, keep); }, corner);
+      return put(
+          "max" + text, {a}, Kind::straight, [=](Values<T> v) { return max(v[0], axes, keep); }, corner);
+    return put(
+        "min" + text, {a}, Kind::straight, [=](Values<T> v) { return min(v[0], axes, keep); }, corner);
   }
 
   bool matrices() {
@@ -564,7 +571,8 @@ class Builder {
     const std::size_t a = value();
     const Shape shape = values_[a].shape();
     const int axis = axis_of(shape);
-    const std::size_t own = shape.rank() == 0 ? 0 : static_cast<std::size_t>(axis < 0 ? axis + static_cast<int>(shape.rank()) : axis);
+    const std::size_t own =
+        shape.rank() == 0 ? 0 : static_cast<std::size_t>(axis < 0 ? axis + static_cast<int>(shape.rank()) : axis);
     const auto of = [](auto... numbers) {
       std::ostringstream text;
       ((text << ", " << numbers), ...);
@@ -573,7 +581,8 @@ class Builder {
     if (shape.rank() == 0) {
       const Shape to = any(std::vector<Shape>{{1}, {1, 1}, {3}, {2, 2}});
       if (to.count() == 1)
-        return put("reshape(%, " + to_string(to) + ")", {a}, Kind::straight, [to](Values<T> v) { return reshape(v[0], to); });
+        return put("reshape(%, " + to_string(to) + ")", {a}, Kind::straight,
+                   [to](Values<T> v) { return reshape(v[0], to); });
       return put("broadcast_to(%, " + to_string(to) + ")", {a}, Kind::straight,
                  [to](Values<T> v) { return broadcast_to(v[0], to); });
     }
@@ -592,8 +601,9 @@ class Builder {
       }
       case 2: {
         const std::size_t b = chance(50) ? a : beside(a);
-        return put("concatenate({%, %}" + of(axis), {a, b}, Kind::straight,
-                   [axis](Values<T> v) { return concatenate({v[0], v[1]}, axis); });
+        return put("concatenate({%, %}" + of(axis), {a, b}, Kind::straight, [axis](Values<T> v) {
+          return concatenate({v[0], v[1]}, axis);
+        });
       }
       case 3: {
         Shape rows = shape;
@@ -612,8 +622,9 @@ class Builder {
       }
       case 6: {
         if (shape.rank() != 3) return false;
-        return put("transpose(%, {2, 0, 1})", {a}, Kind::straight,
-                   [](Values<T> v) { return transpose(v[0], {2, 0, 1}); });
+        return put("transpose(%, {2, 0, 1})", {a}, Kind::straight, [](Values<T> v) {
+          return transpose(v[0], {2, 0, 1});
+        });
       }
       case 7: {
         const std::int64_t count = shape.count(), front = 1 + rng_.below(count);
@@ -632,23 +643,26 @@ class Builder {
                    [to](Values<T> v) { return broadcast_to(v[0], to); });
       }
       default:
-        return put("stop_gradient(%)", {a}, Kind::straight, [](Values<T> v) { return stop_gradient(v[0]); },
-                   [](Values<T>) { return 0.0; });
+        return put(
+            "stop_gradient(%)", {a}, Kind::straight, [](Values<T> v) { return stop_gradient(v[0]); },
+            [](Values<T>) { return 0.0; });
     }
   }
 
   bool own() {
-    static const auto cube = custom<T>({.name = "cube",
-                                        .value = [](auto x) { return x[0] * x[0] * x[0]; },
-                                        .pullback = [](std::size_t, auto& g, auto&, auto x) { return mul0(g, 3 * square(x[0])); },
-                                        .pushforward = [](std::size_t, auto& v, auto&, auto x) { return mul0(v, 3 * square(x[0])); },
-                                        .batched = true,
-                                        .separate_rows = true});
-    static const auto product = custom<T>({.name = "product",
-                                           .value = [](auto x) { return x[0] * x[1]; },
-                                           .pullback = [](std::size_t k, auto& g, auto&, auto x) { return mul0(g, x[1 - k]); },
-                                           .pushforward = [](std::size_t k, auto& v, auto&, auto x) { return mul0(v, x[1 - k]); },
-                                           .separate_rows = true});
+    static const auto cube =
+        custom<T>({.name = "cube",
+                   .value = [](auto x) { return x[0] * x[0] * x[0]; },
+                   .pullback = [](std::size_t, auto& g, auto&, auto x) { return mul0(g, 3 * square(x[0])); },
+                   .pushforward = [](std::size_t, auto& v, auto&, auto x) { return mul0(v, 3 * square(x[0])); },
+                   .batched = true,
+                   .separate_rows = true});
+    static const auto product =
+        custom<T>({.name = "product",
+                   .value = [](auto x) { return x[0] * x[1]; },
+                   .pullback = [](std::size_t k, auto& g, auto&, auto x) { return mul0(g, x[1 - k]); },
+                   .pushforward = [](std::size_t k, auto& v, auto&, auto x) { return mul0(v, x[1 - k]); },
+                   .separate_rows = true});
     const std::size_t a = value();
     if (chance(50)) return put("custom cube(%)", {a}, Kind::elementwise, [](Values<T> v) { return cube(v[0]); });
     const std::size_t b = value();

@@ -53,7 +53,8 @@ bool right(T got, const Terms& terms, long double slack, bool in_range, Counts& 
     return std::abs(got) <= tolerance<T> * slack;
   }
   if (!in_range) return ++counts.out_of_range, true;
-  if (terms.nan == 3 || (terms.nan == 0 && std::isinf(terms.p) && std::isinf(terms.n))) return ++counts.cancelling, true;
+  if (terms.nan == 3 || (terms.nan == 0 && std::isinf(terms.p) && std::isinf(terms.n)))
+    return ++counts.cancelling, true;
   if (terms.nan != 0) return ++counts.nan, std::isnan(got);
   if (std::isinf(terms.size())) {
     ++counts.infinite;
@@ -135,12 +136,10 @@ class Checker {
     H("reverse over reverse", vjp(grad(h), x).second(all_x));
     for (std::size_t j = 0; j < n_; ++j) {
       H_column("forward over reverse", j, hvp(h)(x, e_x[j]));
-      H_column("reverse over reverse of a product", j,
-               grad([&](const X& z) { return sum(grad(h)(z) * e_x[j]); })(x));
+      H_column("reverse over reverse of a product", j, grad([&](const X& z) { return sum(grad(h)(z) * e_x[j]); })(x));
       const auto slope = [&](const X& z) { return jvp(h, z, e_x[j]).second; };
       H_column("reverse over forward", j, grad(slope)(x));
-      for (std::size_t i = 0; i < n_; ++i)
-        second("forward over forward", i, j, jvp(slope, x, e_x[i]).second.item());
+      for (std::size_t i = 0; i < n_; ++i) second("forward over forward", i, j, jvp(slope, x, e_x[i]).second.item());
     }
     const auto H_w = [&](const std::string& way, const X& got) {
       by_all(way, got, [&](std::size_t i) { return weighed(second_of(i), w); });
@@ -343,8 +342,8 @@ bool check(std::uint64_t seed, Counts& counts) {
   if (wrong.empty()) return true;
   Counts ignored;
   const Program<T> small = shrunk(program, [&](const Program<T>& p) { return !complaint(p, ignored).empty(); });
-  MESSAGE("TAPEGRAD_RANDOM_SEED=", seed, " TAPEGRAD_RANDOM_PROGRAMS=1: ", wrong, "\nmade smaller: ",
-          complaint(small, ignored), "\n", print(small));
+  MESSAGE("TAPEGRAD_RANDOM_SEED=", seed, " TAPEGRAD_RANDOM_PROGRAMS=1: ", wrong,
+          "\nmade smaller: ", complaint(small, ignored), "\n", print(small));
   return false;
 }
 
