@@ -352,6 +352,8 @@ void check_selected() {
 
 using X = Tensor<>;
 
+X row_of(const X& x) { return reshape(x, {1, x.size()}); }
+
 void check_everywhere(const char* name, const auto& f, const X& x, const X& J) {
   check(jacobians(f, x), reshape(J, {J.size() / x.size(), x.size()}), name);
 }
@@ -415,18 +417,18 @@ TEST_SUITE("strong zero") {
 
   TEST_CASE("a product of matrices of which a row is not selected") {
     const X w({{1, 2}, {3, 4}});
-    const auto f = [&](const X& a) { return where(X({{1}, {0}}) > 0.5, matmul(a, w), 0.0); };
+    const auto f = [&](const X& a) { return where(reshape(X{1, 0}, {2, 1}) > 0.5, matmul(a, w), 0.0); };
     const X a({{1, 2}, {inf, nan}});
     check_everywhere("by the left", f, a, X({{1, 3, 0, 0}, {2, 4, 0, 0}, {0, 0, 0, 0}, {0, 0, 0, 0}}));
     check_everywhere(
         "by the right",
         [&](const X& b) {
-          return where(X({{1}, {0}}) > 0.5, matmul(a, b), 0.0);
+          return where(reshape(X{1, 0}, {2, 1}) > 0.5, matmul(a, b), 0.0);
         },
         w, X({{1, 0, 2, 0}, {0, 1, 0, 2}, {0, 0, 0, 0}, {0, 0, 0, 0}}));
     // A zero of one operand against an infinity of the other, both selected.
-    const auto product = [](const X& b) { return matmul(X({{0, 1}}), b); };
-    check_everywhere("a zero", product, X({{inf}, {2}}), X({{0, 1}}));
+    const auto product = [](const X& b) { return matmul(row_of({0, 1}), b); };
+    check_everywhere("a zero", product, reshape(X{inf, 2}, {2, 1}), row_of({0, 1}));
     // Tangent and cotangent of 0 against the infinity of a fixed operand.
     const auto by_infinity = [](const X& v) { return matmul(v, X({{inf, 1}, {2, 3}})); };
     CHECK(same(jvp(by_infinity, X{1, 1}, X{0, 1}).second, X{2, 3}));
@@ -462,11 +464,11 @@ TEST_SUITE("strong zero") {
     // (x - 1) exp(x) at 1: the cotangent of exp is 0, its derivative is not.
     check_gradient(
         "(x - 1) exp(x)", [](const X& z) { return (z - 1) * exp(z); }, X(1.0), X(std::exp(1.0)),
-        X({{2 * std::exp(1.0)}}));
+        row_of({2 * std::exp(1.0)}));
     check_gradient(
-        "mul0", [](const X& z) { return mul0(z - 1, square(z)); }, X(1.0), X(1.0), X({{4}}));
+        "mul0", [](const X& z) { return mul0(z - 1, square(z)); }, X(1.0), X(1.0), row_of({4}));
     check_gradient(
-        "mul0 of zeros", [](const X& z) { return mul0(z, square(z)); }, X(0.0), X(0.0), X({{0}}));
+        "mul0 of zeros", [](const X& z) { return mul0(z, square(z)); }, X(0.0), X(0.0), row_of({0}));
   }
 
   TEST_CASE("values are those of IEEE") {
