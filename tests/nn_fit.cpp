@@ -746,6 +746,7 @@ TEST_CASE("a file of another model is refused, and changes nothing") {
     return message;
   };
   for (const std::string& name : file.names()) {
+    if (name == "layers") continue;
     without(name);
     const std::string message = refusal(resumable<double>(), "less.npz");
     if (name.starts_with("optimizer.")) {
@@ -754,13 +755,17 @@ TEST_CASE("a file of another model is refused, and changes nothing") {
       CHECK(contains(message, "\"" + name + "\""));
     }
   }
-  without("");
-  CHECK(message_of([&] { resumable<double>().load(folder.file("less.npz")); }) == "");
+  // Files of 0.1 do not say which layers they belong to.
+  for (const char* name : {"", "layers"}) {
+    without(name);
+    CHECK(message_of([&] { resumable<double>().load(folder.file("less.npz")); }) == "");
+  }
 
   nn::Sequential<double> wider({nn::Dense{8, "tanh"}, nn::Dense{3, "softmax"}});
-  CHECK(contains(refusal(wider, "m.npz"), "\"0.kernel\" is (5, 7), and (5, 8) in the model"));
+  CHECK(contains(refusal(wider, "less.npz"), "\"0.kernel\" is (5, 7), and (5, 8) in the model"));
+  CHECK(contains(refusal(wider, "m.npz"), "layer"));
   nn::Sequential<double> shorter({nn::Dense{7, "tanh"}});
-  CHECK(contains(refusal(shorter, "m.npz"), "which the model has not"));
+  CHECK(contains(refusal(shorter, "less.npz"), "which the model has not"));
   nn::Sequential<double> sgd = resumable<double>();
   sgd.compile({.optimizer = nn::SGD{}, .loss = "mse"});
   CHECK(contains(refusal(sgd, "m.npz"), "optimizer."));
