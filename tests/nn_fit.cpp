@@ -1151,11 +1151,12 @@ TEST_CASE("weights that went first are those of the last epoch's end again, from
     std::string told;
     std::int64_t kept;
   };
-  for (const auto& [spoilt_step, told, kept] :
+  for (const Case& spoilt :
        {Case{10, "the loss of epoch 3, step 3, is nan", 2}, Case{9, "the loss of epoch 3, step 2, is nan", 2},
         // Those of the end of epoch 2 are not finite either.
         Case{8, "the loss of epoch 3, step 1, is nan", 1}, Case{3, "the loss of epoch 1, step 4, is nan", 0}}) {
-    CAPTURE(spoilt_step);
+    const auto& [spoilt_step, told, kept] = spoilt;
+    CAPTURE(spoilt.spoilt_step);
     int steps_to_go = spoilt_step;
     nn::Sequential<double> model = linear(Spoiling{.steps_to_go = &steps_to_go});
     const TensorList<double> before = model.parameters();
