@@ -166,7 +166,8 @@ class Pattern {
   template <class V>
   void format(std::string_view field, std::string_view name, V value) {
     try {
-      path_ += fmt::vformat("{" + std::string(field.substr(name.size())) + "}", fmt::make_format_args(value));
+      const std::string format = std::string("{").append(field.substr(name.size())).append("}");
+      path_ += fmt::vformat(format, fmt::make_format_args(value));
     } catch (const fmt::format_error& error) {
       fail("{" + std::string(field) + "}: " + error.what());
     }

@@ -299,12 +299,12 @@ double R2::operator()(const Tensor<T>& prediction, const Tensor<T>& target, Wher
     auto sum_of = [&](const auto& term) {
       double out = 0;
       for (std::int64_t i = j; i < a.size(); i += outputs) {
-        out += term(static_cast<double>(predictions[i]), static_cast<double>(targets[i]));
+        out += term(static_cast<double>(a.data()[i]), static_cast<double>(y.data()[i]));
       }
       return out;
     };
     // From the first target, so that equal ones have no spread at all.
-    const auto first = static_cast<double>(targets[j]);
+    const auto first = static_cast<double>(y.data()[j]);
     const double average = first + sum_of([=](double, double t) { return t - first; }) / static_cast<double>(rows);
     const double left = sum_of([](double p, double t) { return (p - t) * (p - t); });
     const double spread = sum_of([=](double, double t) { return (t - average) * (t - average); });

@@ -220,7 +220,7 @@ Logs Sequential<T>::evaluate_plain(const Dataset<T, Y>& data, std::int64_t batch
     const detail::BatchResult<T> result = evaluate_batch(batch, caller, where);
     loss += result.loss * result.examples;
     examples += result.examples;
-    if (predictions) predictions->append(result.prediction);
+    if (predictions) predictions->append(result.prediction, where);
   }
   logs["loss"] = loss / std::max(examples, 1.0) + penalties(caller, where);
   if (predictions) put_metrics(logs, options_, predictions->finish(), data.y, data.weights, where);

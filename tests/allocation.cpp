@@ -247,7 +247,7 @@ TEST_SUITE("allocation") {
     CHECK_NO_ALLOCATION([&] {
       turn.arrive_and_wait();
       turn.arrive_and_wait();
-      batch = {};
+      batch = Tensor<float>();
     });
     stop = true;
     turn.arrive_and_wait();

@@ -442,7 +442,7 @@ TEST_SUITE("errors") {
         {"sum", [](const X& z) { return z * sum(transpose(z), -1); }},
         {"max", [](const X& z) { return z - max(z); }},
         {"max", [](const X& z) { return z - max(z, 0); }},
-        {"max", [](const X& z) { return z - min(z, {0}, keep_dims); }},
+        {"min", [](const X& z) { return z - min(z, {0}, keep_dims); }},
         {"cumsum", [](const X& z) { return cumsum(z, 0); }},
         {"softmax", [](const X& z) { return softmax(z, 0); }},
         {"log_softmax", [](const X& z) { return log_softmax(z, -2); }},

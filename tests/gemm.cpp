@@ -73,7 +73,8 @@ TEST_CASE_TEMPLATE("strong_gemm: a zero absorbs, all else is to the bit what gem
   const T inf = std::numeric_limits<T>::infinity(), nan = std::numeric_limits<T>::quiet_NaN();
   // The last is beyond our own kernel; few rows and many, so that factors are tested, and results.
   const int64_t sizes[][3] = {{1, 3, 5}, {7, 1, 4}, {5, 6, 7}, {33, 40, 3}, {4, 40, 64}, {2, 3, 0}, {120, 110, 80}};
-  for (const auto& [m, n, k] : sizes) {
+  for (const auto& size : sizes) {
+    const int64_t m = size[0], n = size[1], k = size[2];
     for (int variant = 0; variant < 8; ++variant) {
       const bool ta = variant & 1, tb = variant & 2;
       const T beta = static_cast<T>(variant / 4);

@@ -487,18 +487,19 @@ TEST_CASE_TEMPLATE("kernels: an update of parameters gives the same bits by ever
     };
     for (const bool nesterov : {false, true}) {
       compare([&](const Kernels<T>& k, T* w, T* v, T*, T*) {
-        k.momentum_update({n, g.data(), w, v, big, small, nesterov});
+        k.momentum_update({n, g.data(), {w, w}, {v, v}, big, small, nesterov});
       });
     }
     compare([&](const Kernels<T>& k, T* w, T*, T*, T*) {
-      k.momentum_update({n, g.data(), w, nullptr, T{0}, small, false});
+      k.momentum_update({n, g.data(), {w, w}, {}, T{0}, small, false});
     });
     compare([&](const Kernels<T>& k, T* w, T* m, T* v, T*) {
-      k.adam_update({n, g.data(), w, m, v, big, small, tiny, small, tiny});
+      k.adam_update({n, g.data(), {w, w}, {m, m}, {v, v}, big, small, tiny, small, tiny, big});
     });
     for (const bool all : {false, true}) {
       compare([&](const Kernels<T>& k, T* w, T* v, T* a, T* b) {
-        k.root_update({n, g.data(), w, v, all ? a : nullptr, all ? b : nullptr, big, small, big, small, tiny, tiny});
+        const auto changed = [=](T* x) { return tapegrad::detail::Changed<T>{all ? x : nullptr, all ? x : nullptr}; };
+        k.root_update({n, g.data(), {w, w}, {v, v}, changed(a), changed(b), big, small, big, small, tiny, tiny});
       });
     }
   }

@@ -333,7 +333,7 @@ TEST_SUITE("losses at their ends") {
       CHECK(allclose(softmax(some), expected, 1e-6, 0));
       CHECK(all_close(logsumexp(some), {1 + std::log(static_cast<double>(count))}));
       CHECK(allclose(grad([](const Tensor<T>& x) { return logsumexp(x); })(some), expected, 1e-6, 0));
-      CHECK(allclose(grad([](const Tensor<T>& x) { return log_softmax(x)(0) * 0 + sum(logsumexp(x)); })(some), expected,
+      CHECK(allclose(grad([](const Tensor<T>& x) { return log_softmax(x)[0] * 0 + sum(logsumexp(x)); })(some), expected,
                      1e-6, 0));
 
       for (T bad : {not_a_number<T>, inf<T>}) {

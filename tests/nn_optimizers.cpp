@@ -397,7 +397,8 @@ TEST_CASE_TEMPLATE("a gradient whose square overflows counts as those before it,
     for (const T huge : {root * T(1.001), -root * T(10), most, -std::numeric_limits<T>::infinity()}) {
       for (const int before : {0, 1, 30}) {
         for (const int times : {1, 5}) {
-          CAPTURE(rule.name);
+          const std::string rule_name = rule.name;
+          CAPTURE(rule_name);
           CAPTURE(huge);
           CAPTURE(before);
           CAPTURE(times);

@@ -372,7 +372,8 @@ TEST_CASE("with a softmax inside the loss, a row's softmax is what precision cut
   logits.compile({.loss = "sparse_categorical_crossentropy_from_logits", .metrics = metrics});
   probabilities.compile({.loss = "sparse_categorical_crossentropy", .metrics = metrics});
   const nn::Logs of_logits = logits.evaluate(X, labels), of_column = logits.evaluate(X, column);
-  for (const auto& [name, value] : probabilities.evaluate(X, labels)) {
+  for (const auto& [key, value] : probabilities.evaluate(X, labels)) {
+    const std::string name(key);
     CAPTURE(name);
     CHECK(of_logits[name] == doctest::Approx(value));
     CHECK(of_column[name] == of_logits[name]);

@@ -205,7 +205,7 @@ const std::vector<Unary<T>>& unary_functions() {
       {"softplus(%)", [](const X& x) { return softplus(x); }},
       {"softsign(%)", [](const X& x) { return softsign(x); }, {0}},
       {"relu(%)", [](const X& x) { return relu(x); }, {0}},
-      {"leaky_relu(%)", [](const X& x) { return leaky_relu(x); }, {0}},
+      {"leaky_relu(%)", [](const X& x) { return leaky_relu(x, 0.01); }, {0}},
       {"abs(%)", [](const X& x) { return abs(x); }, {0}},
       {"sign(%)", [](const X& x) { return sign(x); }, {0}},
       {"floor(%)", [](const X& x) { return floor(x); }, {}, 0},
