@@ -5,16 +5,19 @@
 // With p the sum of the positive terms and n of the negative ones without sign, the derivative is p - n and its error
 // relative to p + n. In strong-zero products a term is 0 where any factor is. So every order of computing gives the
 // same, but where terms of both signs are infinite, where terms of both signs are NaN (the numbers beside the NaN may
-// add up to 0, before or after it, or not), and where a part of a product leaves the range of the number type.
+// add up to 0, before or after it, or not), and where a part of a product leaves the range of the number type, be it
+// inside of one operation: the slope -a / b^2 of a / b is 0 at b = 1e200, but not when it is taken as (v / b) (a / b).
 
 #include "random_program.hpp"
 
 namespace random_programs {
 
-/// A sum of terms. The bits of `nan` are the signs of those terms with a NaN, with the NaN taken as positive.
+/// A sum of terms. The bits of `nan` are the signs of those terms with a NaN, with the NaN taken as positive. `lost`:
+/// some term left the range inside of one operation, so that its size is not known.
 struct Terms {
   long double p = 0, n = 0;
   unsigned nan = 0;
+  bool lost = false;
 
   Terms() = default;
   explicit Terms(double x) {
@@ -24,13 +27,14 @@ struct Terms {
       (x > 0 ? p : n) = std::abs(x);
   }
   unsigned signs() const { return (p > 0 ? 1U : 0U) | (n > 0 ? 2U : 0U); }
-  bool zero() const { return (signs() | nan) == 0; }
+  bool zero() const { return (signs() | nan) == 0 && !lost; }
   long double size() const { return p + n; }
 
   Terms& operator+=(const Terms& t) {
     p += t.p;
     n += t.n;
     nan |= t.nan;
+    lost = lost || t.lost;
     return *this;
   }
   friend Terms operator*(const Terms& a, const Terms& b) {
@@ -42,6 +46,7 @@ struct Terms {
     if (a.zero() || b.zero()) return t;
     t.p = strong(a.p, b.p) + strong(a.n, b.n);
     t.n = strong(a.p, b.n) + strong(a.n, b.p);
+    t.lost = a.lost || b.lost;
     if ((a.nan | b.nan) != 0) t.nan = meet(a.nan, b.nan) | meet(a.nan, b.signs()) | meet(a.signs(), b.nan);
     return t;
   }
@@ -53,7 +58,7 @@ inline bool in_range(const Terms& t, long double largest) {
   const auto inside = [largest](long double x) {
     return x == 0 || std::isinf(x) || (x <= largest && x * largest >= 1);
   };
-  return inside(t.p) && inside(t.n);
+  return !t.lost && inside(t.p) && inside(t.n);
 }
 
 /// Derivatives of one operation, of the elements of its value by those of its operands.
@@ -81,6 +86,43 @@ std::size_t count(const Tensor<T>& x) {
   return static_cast<std::size_t>(x.size());
 }
 
+inline Terms lost_term() {
+  Terms t;
+  t.lost = true;
+  return t;
+}
+
+/// Factors that bring back what left the range.
+template <Real T>
+std::vector<T> scales() {
+  std::vector<T> all;
+  const int step = std::numeric_limits<T>::max_exponent / 4;
+  for (int k : {1, 2, 3}) {
+    all.push_back(std::ldexp(T{1}, k * step));
+    all.push_back(std::ldexp(T{1}, -k * step));
+  }
+  return all;
+}
+
+/// The numbers at(1), and those that left the range: 0 where at(s), which is s times as large, is not, and infinite
+/// where that is finite.
+template <Real T, class At>
+std::vector<bool> lost(const Tensor<T>& x, At at) {
+  std::vector<bool> marks(count(x));
+  const auto end = [](T v) { return v == 0 || std::isinf(v) || std::abs(v) < std::numeric_limits<T>::min(); };
+  if (std::none_of(x.elements_view().begin(), x.elements_view().end(), end)) return marks;
+  for (const T s : scales<T>()) {
+    const Tensor<T> scaled = at(s);
+    for (std::size_t e = 0; e < marks.size(); ++e) {
+      const T v = x.data()[e], by = scaled.data()[e];
+      if (s > 1 ? std::abs(v) < std::numeric_limits<T>::min() && by != 0 && by != s * v
+                : std::isinf(v) && std::isfinite(by))
+        marks[e] = true;
+    }
+  }
+  return marks;
+}
+
 /// By the library's own reverse sweeps of this operation alone.
 template <Real T>
 Local local_derivatives(const Node<T>& node, const std::vector<Tensor<T>>& at, const Tensor<T>& y) {
@@ -96,18 +138,33 @@ Local local_derivatives(const Node<T>& node, const std::vector<Tensor<T>>& at, c
       place.push_back(broadcast_to(reshape(arange<T>(static_cast<double>(x.size())), x.shape()), y.shape()));
     }
     const Tensor<T> every = ones<T>(y.shape());
-    const auto slopes_at = [&](const List& z) { return vjp(f, z).second(every); };
-    const List slopes = slopes_at(whole);
+    const auto slopes_at = [&](const List& z, T scale) { return vjp(f, z).second(every * static_cast<double>(scale)); };
+    const List slopes = slopes_at(whole, 1);
     const auto from = [&](std::size_t k, std::size_t e) { return static_cast<std::size_t>(place[k].data()[e]); };
     for (std::size_t k = 0; k < operands; ++k) {
+      const auto by_operand = [&](const Tensor<T>& z) {
+        List all = whole;
+        all[k] = z;
+        return f(all);
+      };
+      const std::vector<bool> lost_back = lost(slopes[k], [&](T scale) { return slopes_at(whole, scale)[k]; });
+      const std::vector<bool> lost_ahead = lost(
+          slopes[k], [&](T scale) { return jvp(by_operand, whole[k], every * static_cast<double>(scale)).second; });
       for (std::size_t e = 0; e < m; ++e) {
-        const Terms slope(slopes[k].data()[e]);
+        const Terms slope = lost_back[e] || lost_ahead[e] ? lost_term() : Terms(slopes[k].data()[e]);
         if (!slope.zero()) local.slopes.push_back({e, k, from(k, e), slope});
       }
-      const List curvatures = vjp([&](const List& z) { return slopes_at(z)[k]; }, whole).second(every);
+      const auto curvatures_at = [&](T inner, T outer) {
+        return vjp([&](const List& z) { return slopes_at(z, inner)[k]; }, whole)
+            .second(every * static_cast<double>(outer));
+      };
+      const List curvatures = curvatures_at(1, 1);
       for (std::size_t l = 0; l < operands; ++l) {
+        const std::vector<bool> lost_inside = lost(curvatures[l], [&](T scale) { return curvatures_at(scale, 1)[l]; });
+        const std::vector<bool> lost_outside = lost(curvatures[l], [&](T scale) { return curvatures_at(1, scale)[l]; });
         for (std::size_t e = 0; e < m; ++e) {
-          const Terms curvature(curvatures[l].data()[e]);
+          const Terms curvature =
+              lost_inside[e] || lost_outside[e] ? lost_term() : Terms(curvatures[l].data()[e]);
           const double slack = finite_size(slopes[k].data()[e], slopes[l].data()[e]);
           if (curvature.zero() && slack == 0) continue;
           local.curvatures.push_back({e, k, from(k, e), l, from(l, e), curvature, slack});
@@ -152,7 +209,7 @@ Local local_derivatives(const Node<T>& node, const std::vector<Tensor<T>>& at, c
   const std::int64_t elements = J.size();
   const List second =
       vjp(matrix, at).second(reshape(eye<T>(elements), {elements, rows, static_cast<std::int64_t>(columns)}));
-  const bool sums = node.kind == Kind::softmax || node.kind == Kind::log_softmax;
+  const bool sums = node.kind == Kind::softmax || node.kind == Kind::log_softmax || node.kind == Kind::logsumexp;
   for (std::size_t e = 0; e < m; ++e) {
     for (std::size_t a = 0; a < columns; ++a) {
       for (std::size_t b = 0; b < columns; ++b) {

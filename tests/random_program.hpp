@@ -22,7 +22,7 @@ template <Real T>
 using Values = std::span<const Tensor<T>>;
 
 /// What the chain of terms (path_terms.hpp) is to know of an operation. `straight`: without second derivatives.
-enum class Kind { input, constant, elementwise, straight, curved, softmax, log_softmax };
+enum class Kind { input, constant, elementwise, straight, curved, softmax, log_softmax, logsumexp };
 
 /// One operation. `text` has a % for each operand.
 template <Real T>
@@ -528,7 +528,7 @@ class Builder {
         return put("log_softmax" + of_axis + ")", {a}, Kind::log_softmax,
                    [axis](Values<T> v) { return log_softmax(v[0], axis); });
       case 8:
-        return put("logsumexp" + of_axis + ", keep_dims)", {a}, Kind::curved,
+        return put("logsumexp" + of_axis + ", keep_dims)", {a}, Kind::logsumexp,
                    [axis](Values<T> v) { return logsumexp(v[0], axis, keep_dims); });
       case 9:
         return put(
