@@ -588,7 +588,7 @@ TEST_SUITE("nesting") {
   TEST_CASE("a loop with branches on values, and in place operators") {
     auto f = [](const X& x) {
       X y = x;
-      while (y.item() < 100) y *= x;
+      while ((y < 100).item()) y *= x;
       y += 1;
       y -= x;
       y /= 2;
