@@ -459,7 +459,8 @@ Tensor<T> concatenate(const std::vector<Tensor<T>>& parts, int axis = 0, Where w
 template <Real T>
 TAPEGRAD_EXPORT Tensor<T> sort(const Tensor<T>& x, Where where = Where::here());
 
-/// The value alone: a constant for every derivative. Also the way to compute with a value kept from a closed tape.
+/// The value alone: a constant for every derivative, whose numbers may be read. Also the way to compute with a value
+/// kept from a closed tape.
 template <Real T>
 Tensor<T> stop_gradient(const Tensor<T>& x) {
   return Tensor<T>(detail::share(x.handle().array()));

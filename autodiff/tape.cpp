@@ -63,7 +63,7 @@ const Primitive identity{.name = "identity",
 
 }  // namespace
 
-void require_readable(const Handle& x, const char* operation, const Where& where) {
+void require_readable(const Handle& x, const char* operation, Where where) {
   if (!current_tape || !current_tape->is_open(x.place().scope)) return;
   throw TapeError(operation + to_string(where) + ": a tensor of shape " + to_string(x.shape()) +
                   " is on a tape, and a number read from it would be a constant, its derivative lost. x[i] is an "

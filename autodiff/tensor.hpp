@@ -116,7 +116,7 @@ inline Handle share(Array* array, Place place = {}) {
 
 /// Throws TapeError, naming the operation, while the scope that `x` was recorded in is open on this thread: a number
 /// read from it would be a constant there.
-TAPEGRAD_EXPORT void require_readable(const Handle& x, const char* operation, const Where& where);
+TAPEGRAD_EXPORT void require_readable(const Handle& x, const char* operation, Where where);
 
 /// An index, with the line that it stands on.
 struct At {
@@ -285,7 +285,8 @@ class Tensor : public detail::Operators<T> {
 
  private:
   T* elements() { return handle_.array()->template as<T>(); }
-  const T* read(const char* operation, const Where& where) const {
+  // By value: nothing but the test is then done for a plain tensor.
+  const T* read(const char* operation, Where where) const {
     if constexpr (Real<T>) {
       if (traced()) [[unlikely]]
         detail::require_readable(handle_, operation, where);
