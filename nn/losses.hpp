@@ -166,9 +166,9 @@ struct TAPEGRAD_EXPORT CategoricalCrossentropy {
 inline constexpr CategoricalCrossentropy categorical_crossentropy;
 inline constexpr CategoricalCrossentropy categorical_crossentropy_from_logits{.from_logits = true};
 
-/// "sparse_categorical_crossentropy": -log a_label, of probabilities a and labels (...) or (..., 1). With from_logits (and then by
-/// the name "sparse_categorical_crossentropy_from_logits") -log_softmax(a)_label. Throws ValueError for a label outside
-/// 0..n-1.
+/// "sparse_categorical_crossentropy": -log a_label, of probabilities a and labels (...) or (..., 1). With from_logits
+/// (and then by the name "sparse_categorical_crossentropy_from_logits") -log_softmax(a)_label. Throws ValueError for a
+/// label outside 0..n-1.
 struct TAPEGRAD_EXPORT SparseCategoricalCrossentropy {
   bool from_logits = false;
   constexpr const char* name() const {
@@ -257,9 +257,10 @@ class TAPEGRAD_EXPORT Loss {
 
   template <class F>
   requires(!accepts<F> && detail::HasCallOperator<F>) Loss(const F&) {
-    static_assert(detail::never<F>,
-                  "a loss is a function of (prediction, target), two tensors of one number type or a tensor and labels, "
-                  "that gives a tensor: [](const auto& a, const auto& y) { return sum(square(a - y), -1); }");
+    static_assert(
+        detail::never<F>,
+        "a loss is a function of (prediction, target), two tensors of one number type or a tensor and labels, "
+        "that gives a tensor: [](const auto& a, const auto& y) { return sum(square(a - y), -1); }");
   }
 
   /// Throws ValueError when the function was not written for these types. Y is T or std::int64_t.

@@ -309,7 +309,8 @@ Tensor<std::int64_t> Sequential<T>::predict_classes(const Tensor<T>& x, const Pr
   if (prediction.shape()[1] > 1) return argmax(prediction, -1, where);
   Tensor<std::int64_t> classes = zeros<std::int64_t>({prediction.shape()[0]});
   const T threshold = outputs_of(options_.loss) == Outputs::probabilities ? T(0.5) : T(0);
-  std::ranges::transform(prediction.elements_view(), classes.mutable_data(), [=](T p) { return p > threshold ? 1 : 0; });
+  std::ranges::transform(prediction.elements_view(), classes.mutable_data(),
+                         [=](T p) { return p > threshold ? 1 : 0; });
   return classes;
 }
 
