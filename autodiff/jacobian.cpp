@@ -348,9 +348,9 @@ std::string Jacobian<T>::explain() const {
   if (!form) {
     detail::Recording::Lost lost;
     at_->search(false, &lost);
-    const std::string ended = lost.operation ? std::string(" Structure ended at ") + lost.operation +
-                                                   to_string(lost.where) + '.'
-                                             : std::string();
+    const std::string ended = lost.operation
+                                  ? std::string(" Structure ended at ") + lost.operation + to_string(lost.where) + '.'
+                                  : std::string();
     return text + ": no structure was found. Products are sweeps; dense() sweeps " +
            (at_->sweep() == Sweep::forward ? "forward, one tangent per input" : "in reverse, one adjoint per output") +
            (batched() ? ", shared over the batch." : ".") +

@@ -14,8 +14,7 @@ namespace {
 
 void require_shape(const char* function, const Shape& shape, const Where& where) {
   if (std::all_of(shape.begin(), shape.end(), [](std::int64_t size) { return size >= 0; })) return;
-  throw ValueError(function + to_string(where) + ": the shape is " + to_string(shape) +
-                   "; sizes are not negative");
+  throw ValueError(function + to_string(where) + ": the shape is " + to_string(shape) + "; sizes are not negative");
 }
 
 template <class T, class Draw>

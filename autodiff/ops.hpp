@@ -335,9 +335,10 @@ template <class A>
 concept NoAxis = NoIndex<A> || is_tensor<std::remove_cvref_t<A>>;
 template <class A>
 constexpr void refuse_axis() {
-  static_assert(never<A>,
-                "an axis is a whole number, as in sum(x, -1, keep_dims); the larger or smaller of two is maximum(a, b) or "
-                "minimum(a, b)");
+  static_assert(
+      never<A>,
+      "an axis is a whole number, as in sum(x, -1, keep_dims); the larger or smaller of two is maximum(a, b) or "
+      "minimum(a, b)");
 }
 
 }  // namespace detail
@@ -434,9 +435,8 @@ TAPEGRAD_EXPORT Tensor<T> broadcast_to(const Tensor<T>& x, const Shape& shape, W
 template <class T>
 TAPEGRAD_EXPORT Tensor<T> slice(const Tensor<T>& x, int axis, std::int64_t start, std::int64_t stop,
                                 std::int64_t step = 1, Where where = Where::here());
-/// x[..., indices, ...] along one axis, the first by default (NumPy's is the whole array), which is replaced by the axes
-/// of `indices`. Throws ValueError for an index
-/// outside -n..n-1.
+/// x[..., indices, ...] along one axis, the first by default (NumPy's is the whole array), which is replaced by the
+/// axes of `indices`. Throws ValueError for an index outside -n..n-1.
 template <class T>
 TAPEGRAD_EXPORT Tensor<T> take(const Tensor<T>& x, const Tensor<std::int64_t>& indices, int axis = 0,
                                Where where = Where::here());
@@ -504,8 +504,8 @@ void concatenate(std::initializer_list<Tensor<T>>, const A&, const Rest&...) {
   detail::refuse_axis<A>();
 }
 template <class T, class A, class B, class C>
-requires(detail::NoIndex<A> || detail::NoIndex<B> || detail::NoIndex<C>)
-void slice(const Tensor<T>&, const A&, const B&, const C&, const auto&...) {
+requires(detail::NoIndex<A> || detail::NoIndex<B> ||
+         detail::NoIndex<C>) void slice(const Tensor<T>&, const A&, const B&, const C&, const auto&...) {
   static_assert(detail::never<A>, "the axis and the bounds of a slice are whole numbers: slice(x, axis, start, stop)");
 }
 

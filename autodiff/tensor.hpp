@@ -43,7 +43,8 @@ inline constexpr bool is_element = Real<T> || std::is_same_v<T, std::int64_t> ||
 
 /// A number that need not be whole, or a truth value: no index.
 template <class A>
-concept NoIndex = std::is_floating_point_v<std::remove_cvref_t<A>> || std::is_same_v<std::remove_cvref_t<A>, bool>;
+concept NoIndex = std::is_floating_point_v<std::remove_cvref_t<A>> || std::is_same_v < std::remove_cvref_t<A>,
+bool > ;
 
 }  // namespace detail
 
@@ -210,9 +211,10 @@ class Tensor : public detail::Operators<T> {
   /// A scalar, of shape ().
   template <class U>
   requires std::is_arithmetic_v<U> Tensor(U value) : handle_(detail::allocate(detail::dtype_of<T>, Shape{})) {
-    static_assert(!std::is_same_v<T, std::int64_t> || !detail::NoIndex<U>,
-                  "labels and indices are whole numbers: take(x, 1), not take(x, 1.7); astype<std::int64_t> makes them of "
-                  "a tensor");
+    static_assert(
+        !std::is_same_v<T, std::int64_t> || !detail::NoIndex<U>,
+        "labels and indices are whole numbers: take(x, 1), not take(x, 1.7); astype<std::int64_t> makes them of "
+        "a tensor");
     static_assert(!std::is_same_v<T, bool> || std::is_same_v<U, bool>,
                   "a mask holds truth values, such as those of a comparison: x > 0");
     *elements() = static_cast<T>(value);

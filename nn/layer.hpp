@@ -76,42 +76,56 @@ struct BesideMembers : L, OptionalMembers {};
 template <class L>
 concept CanBeBase = std::is_class_v<L> && !std::is_final_v<L>;
 template <class L>
-concept HasName = CanBeBase<L> && !requires { &BesideMembers<L>::name; };
+concept HasName = CanBeBase<L> && !requires {
+  &BesideMembers<L>::name;
+};
 template <class L>
-concept HasInit = CanBeBase<L> && !requires { &BesideMembers<L>::init; };
+concept HasInit = CanBeBase<L> && !requires {
+  &BesideMembers<L>::init;
+};
 template <class L>
-concept HasState = CanBeBase<L> && !requires { &BesideMembers<L>::state; };
+concept HasState = CanBeBase<L> && !requires {
+  &BesideMembers<L>::state;
+};
 template <class L>
-concept HasPenalty = CanBeBase<L> && !requires { &BesideMembers<L>::penalty; };
+concept HasPenalty = CanBeBase<L> && !requires {
+  &BesideMembers<L>::penalty;
+};
 template <class L>
-concept HasLogits = CanBeBase<L> && !requires { &BesideMembers<L>::logits; };
+concept HasLogits = CanBeBase<L> && !requires {
+  &BesideMembers<L>::logits;
+};
 template <class L>
-concept HasDescription = CanBeBase<L> && !requires { &BesideMembers<L>::description; };
+concept HasDescription = CanBeBase<L> && !requires {
+  &BesideMembers<L>::description;
+};
 
 template <class R, class T>
 concept ParamsOf = std::is_convertible_v<R, Params<T>>;
 template <class R, class T>
-concept PenaltyOf =
-    std::is_same_v<std::remove_cvref_t<R>, Tensor<T>> || std::is_same_v<std::remove_cvref_t<R>, std::optional<Tensor<T>>>;
+concept PenaltyOf = std::is_same_v<std::remove_cvref_t<R>, Tensor<T>> ||
+    std::is_same_v<std::remove_cvref_t<R>, std::optional<Tensor<T>>>;
 
 template <class L>
 concept FitsName = requires(const L& l) {
   std::string(l.name());
-} || requires(const L& l) {
-  std::string(l.name);
-};
+}
+|| requires(const L& l) { std::string(l.name); };
 template <class L, class T>
 concept FitsInit = requires(const L& l, const Shape& in, Rng& rng) {
   { l.template init<T>(in, rng) } -> ParamsOf<T>;
-} || requires(const L& l, const Shape& in, Rng& rng) {
+}
+|| requires(const L& l, const Shape& in, Rng& rng) {
   { l.init(in, rng) } -> ParamsOf<T>;
 };
 template <class L, class T>
-concept FitsState = CalledWithState<L, T> && (requires(const L& l, const Shape& in) {
-  { l.template state<T>(in) } -> ParamsOf<T>;
-} || requires(const L& l, const Shape& in) {
-  { l.state(in) } -> ParamsOf<T>;
-});
+concept FitsState = CalledWithState<L, T> &&(
+    requires(const L& l, const Shape& in) {
+      { l.template state<T>(in) } -> ParamsOf<T>;
+    } ||
+    requires(const L& l, const Shape& in) {
+      { l.state(in) } -> ParamsOf<T>;
+    });
 template <class L, class T>
 concept FitsPenalty = requires(const L& l, const Params<T>& p) {
   { l.penalty(p) } -> PenaltyOf<T>;
@@ -160,10 +174,11 @@ class Layer {
   requires(detail::FunctionOfTensor<F, T>) Layer(const F& f) : Layer(detail::FunctionLayer{activation_of(f)}) {}
   template <class L>
   requires(!detail::IsLayer<L, T> && detail::HasCallOperator<L>) Layer(const L&) {
-    static_assert(detail::never<L>,
-                  "a layer for Tensor<T>, the model's number type, is called as "
-                  "Tensor<T> operator()(const nn::Params<T>& p, const Tensor<T>& x, nn::Mode) const, or it is a function "
-                  "of a tensor that gives a tensor");
+    static_assert(
+        detail::never<L>,
+        "a layer for Tensor<T>, the model's number type, is called as "
+        "Tensor<T> operator()(const nn::Params<T>& p, const Tensor<T>& x, nn::Mode) const, or it is a function "
+        "of a tensor that gives a tensor");
   }
   // Copied where it would be moved, so that none is ever empty.
   Layer(const Layer&) = default;
@@ -206,18 +221,21 @@ class Layer {
 
     static_assert(!detail::HasName<L> || detail::FitsName<L>,
                   "the member name of a layer is text: static constexpr const char* name = \"Scale\";");
-    static_assert(!detail::HasInit<L> || detail::FitsInit<L, T>,
-                  "the member init of a layer is nn::Params<T> init(const Shape& in, nn::Rng& rng) const, for the T of the "
-                  "model");
-    static_assert(!detail::HasState<L> || detail::FitsState<L, T>,
-                  "the member state of a layer is nn::Params<T> state(const Shape& in) const, for the T of the model, and "
-                  "its operator() takes (const nn::Params<T>& p, nn::Params<T>& state, const Tensor<T>& x, nn::Mode)");
+    static_assert(
+        !detail::HasInit<L> || detail::FitsInit<L, T>,
+        "the member init of a layer is nn::Params<T> init(const Shape& in, nn::Rng& rng) const, for the T of the "
+        "model");
+    static_assert(
+        !detail::HasState<L> || detail::FitsState<L, T>,
+        "the member state of a layer is nn::Params<T> state(const Shape& in) const, for the T of the model, and "
+        "its operator() takes (const nn::Params<T>& p, nn::Params<T>& state, const Tensor<T>& x, nn::Mode)");
     static_assert(!detail::HasPenalty<L> || detail::FitsPenalty<L, T>,
                   "the member penalty of a layer is Tensor<T> penalty(const nn::Params<T>& p) const, for the T of the "
                   "model; a number would have no derivative");
-    static_assert(!detail::HasLogits<L> || detail::FitsLogits<L, T>,
-                  "the member logits of a layer is Tensor<T> logits(const nn::Params<T>& p, const Tensor<T>& x, nn::Mode) "
-                  "const, for the T of the model, beside a member nn::Activation activation");
+    static_assert(
+        !detail::HasLogits<L> || detail::FitsLogits<L, T>,
+        "the member logits of a layer is Tensor<T> logits(const nn::Params<T>& p, const Tensor<T>& x, nn::Mode) "
+        "const, for the T of the model, beside a member nn::Activation activation");
     static_assert(!detail::HasDescription<L> || detail::FitsDescription<L>,
                   "the member description of a layer is std::string description() const");
     static constexpr bool splits = detail::FitsLogits<L, T>;

@@ -178,8 +178,8 @@ struct TAPEGRAD_EXPORT CategoricalCrossentropy {
 inline constexpr CategoricalCrossentropy categorical_crossentropy;
 inline constexpr CategoricalCrossentropy categorical_crossentropy_from_logits{.from_logits = true};
 
-/// "sparse_categorical_crossentropy": -log a_label, of probabilities a and labels (...) or (..., 1). With from_logits (and then by
-/// the name "sparse_categorical_crossentropy_from_logits") -log_softmax(a)_label. label_smoothing as of
+/// "sparse_categorical_crossentropy": -log a_label, of probabilities a and labels (...) or (..., 1). With from_logits
+/// (and then by the name "sparse_categorical_crossentropy_from_logits") -log_softmax(a)_label. label_smoothing as of
 /// categorical_crossentropy, of the label as a one-hot target. A row whose label is ignored_label, which need be none
 /// of 0..n-1, has the loss 0 and the gradient 0; a model takes the mean over the other rows, 0 where there are none,
 /// and its metrics leave such rows out. Throws ValueError for another label outside 0..n-1, and unless 0 <=
@@ -274,9 +274,10 @@ class TAPEGRAD_EXPORT Loss {
 
   template <class F>
   requires(!accepts<F> && detail::HasCallOperator<F>) Loss(const F&) {
-    static_assert(detail::never<F>,
-                  "a loss is a function of (prediction, target), two tensors of one number type or a tensor and labels, "
-                  "that gives a tensor: [](const auto& a, const auto& y) { return sum(square(a - y), -1); }");
+    static_assert(
+        detail::never<F>,
+        "a loss is a function of (prediction, target), two tensors of one number type or a tensor and labels, "
+        "that gives a tensor: [](const auto& a, const auto& y) { return sum(square(a - y), -1); }");
   }
 
   /// Throws ValueError when the function was not written for these types. Y is T or std::int64_t.

@@ -61,10 +61,10 @@ struct TAPEGRAD_EXPORT BinaryAccuracy {
 };
 inline constexpr BinaryAccuracy binary_accuracy;
 
-/// "top_k_categorical_accuracy" or "sparse_top_k_categorical_accuracy", and by the name "top_3_accuracy" with k = 3, and
-/// so on: the fraction of rows where fewer than k elements are larger than the one of the target's class. So ties count
-/// in favour: rows of equal numbers are all right, where accuracy takes the first of them. Throws ValueError unless
-/// k >= 1.
+/// "top_k_categorical_accuracy" or "sparse_top_k_categorical_accuracy", and by the name "top_3_accuracy" with k = 3,
+/// and so on: the fraction of rows where fewer than k elements are larger than the one of the target's class. So ties
+/// count in favour: rows of equal numbers are all right, where accuracy takes the first of them. Throws ValueError
+/// unless k >= 1.
 struct TAPEGRAD_EXPORT TopK {
   std::int64_t k = 5;
   std::optional<std::int64_t> ignored_label = {};
@@ -76,9 +76,9 @@ struct TAPEGRAD_EXPORT TopK {
 };
 
 /// How precision, recall and F1 of several columns become one number. `micro` counts all elements together: each that
-/// is above the threshold, as many of a row as there are, is predicted as its column's class. `macro` is the mean of the
-/// values of the classes that occur among targets or predictions, where each row is predicted as its largest element's
-/// class; Keras, and scikit-learn with all `labels`, count a class that occurs nowhere as well, as 0.
+/// is above the threshold, as many of a row as there are, is predicted as its column's class. `macro` is the mean of
+/// the values of the classes that occur among targets or predictions, where each row is predicted as its largest
+/// element's class; Keras, and scikit-learn with all `labels`, count a class that occurs nowhere as well, as 0.
 enum class Average { micro, macro };
 
 // With one column these are of class 1. 0/0 is 0: the precision of a class that is never predicted. As in Keras, a
@@ -229,9 +229,10 @@ class TAPEGRAD_EXPORT Metric {
 
   template <class F>
   requires(!takes_numbers<F> && !takes_labels<F> && detail::HasCallOperator<F>) Metric(std::string, const F&) {
-    static_assert(detail::never<F>,
-                  "a metric is a function of (prediction, target), two tensors of one number type or a tensor and labels, "
-                  "that gives a number or a tensor: [](const auto& a, const auto& y) { return max(abs(a - y)); }");
+    static_assert(
+        detail::never<F>,
+        "a metric is a function of (prediction, target), two tensors of one number type or a tensor and labels, "
+        "that gives a number or a tensor: [](const auto& a, const auto& y) { return max(abs(a - y)); }");
   }
   template <class F>
   requires(!detail::is_builtin<F> && !std::is_same_v<F, Loss> && detail::HasCallOperator<F>) Metric(const F&) {

@@ -34,8 +34,8 @@ void require_plain(const tapegrad::detail::Handle& tensor, const char* operation
 template <Real T>
 void throw_not_written_for(const char* what, const char* argument, const Where& where) {
   const bool is_float = std::is_same_v<T, float>;
-  throw ValueError(std::string("this ") + what + to_string(where) + " was written for Tensor<" + (is_float ? "double" : "float") +
-                   ">, but the values are of " + (is_float ? "float" : "double") +
+  throw ValueError(std::string("this ") + what + to_string(where) + " was written for Tensor<" +
+                   (is_float ? "double" : "float") + ">, but the values are of " + (is_float ? "float" : "double") +
                    ". Write it for both: [](const auto& " + argument + ") { ... }");
 }
 template void throw_not_written_for<float>(const char*, const char*, const Where&);

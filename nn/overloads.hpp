@@ -54,7 +54,9 @@ struct CallOperator {
 template <class F>
 struct BesideCall : F, CallOperator {};
 template <class F>
-concept HasCallOperator = std::is_class_v<F> && !std::is_final_v<F> && !requires { &BesideCall<F>::operator(); };
+concept HasCallOperator = std::is_class_v<F> && !std::is_final_v<F> && !requires {
+  &BesideCall<F>::operator();
+};
 
 /// Overloads<Tensor<float>(...), Tensor<double>(...)>: a generic lambda fills both places, another its own.
 template <class... Signatures>

@@ -131,8 +131,8 @@ class TAPEGRAD_EXPORT Sequential {
   /// Before compile the parameters and states alone are taken, and any optimiser begins anew. A file of float is read
   /// into a model of double, exactly; one of double is refused by a model of float. Throws ValueError or ShapeError,
   /// naming the file and the array or layer, for a file of another model: with other arrays, or with other names of
-  /// layers and activations, where functions of one's own are all "custom", and a file of tapegrad 0.1 has none; Error for
-  /// one that cannot be read; then nothing has changed.
+  /// layers and activations, where functions of one's own are all "custom", and a file of tapegrad 0.1 has none; Error
+  /// for one that cannot be read; then nothing has changed.
   void load(const std::string& path, Where where = Where::here());
 
   /// The epochs of all fits that ended; after a fit with an initial_epoch the number of its last one, counted from 1.

@@ -610,8 +610,9 @@ TEST_SUITE("errors") {
 
 TEST_CASE("what a Named does not hold") {
   nn::Logs logs{{"loss", 1.0}, {"accuracy", 0.5}};
-  for (const std::string& message : {message_of([&] { logs["val_loss"] = 2; }), message_of([&] { logs.at("val_loss"); }),
-                                     message_of([&] { std::as_const(logs)[std::string("val_loss")]; })}) {
+  for (const std::string& message :
+       {message_of([&] { logs["val_loss"] = 2; }), message_of([&] { logs.at("val_loss"); }),
+        message_of([&] { std::as_const(logs)[std::string("val_loss")]; })}) {
     CAPTURE(message);
     CHECK(contains(message, "Named[\"val_loss\"] at errors.cpp:"));
     CHECK(contains(message, "known: loss, accuracy"));

@@ -6,9 +6,8 @@ separate_arguments(CXX_FLAGS UNIX_COMMAND "${CXX_FLAGS}")
 
 set(most_lines 60)
 
-# Fails unless the compiler refuses the code, its first error says `message`, and little else follows; where there is no
-# message, unless it takes it.
-function(expect_code header code message)
+# What the compiler says to the code, and whether that is an error.
+function(compile header code)
   file(WRITE "${WORK_DIR}/snippet.cpp" "#include <cmath>
 #include <tapegrad/${header}.hpp>
 using namespace tapegrad;
@@ -16,6 +15,14 @@ ${code}
 ")
   execute_process(COMMAND "${CXX}" ${CXX_FLAGS} -std=c++20 -fsyntax-only -fno-diagnostics-color "-I${INCLUDE_DIR}"
     "${WORK_DIR}/snippet.cpp" RESULT_VARIABLE result ERROR_VARIABLE output)
+  set(result "${result}" PARENT_SCOPE)
+  set(output "${output}" PARENT_SCOPE)
+endfunction()
+
+# Fails unless the compiler refuses the code, its first error says `message`, and little else follows; where there is no
+# message, unless it takes it.
+function(expect_code header code message)
+  compile("${header}" "${code}")
   if(message STREQUAL "")
     if(NOT result EQUAL 0)
       message(SEND_ERROR "${code} was refused:\n${output}")
@@ -67,75 +74,109 @@ expect("[](auto x) { double y = x; return y; }" "becomes no double")
 expect("[](auto x) { return undeclared(x); }" "undeclared")
 expect("[](auto x) { return std::max(x, 0.0); }" "max")
 
-set(given "const Tensor<> x{1.0, 2.0}, A{{1, 2}, {3, 4}}; const Tensor<std::int64_t> i{0, 1}; const Tensor<bool> m = x > 0;
-auto value()")
-set(fine "sum(x,0)" "sum(x,{0,-1},keep_dims)" "max(x,0L)" "softmax(A,1U)" "take(x,1)" "take(A,i,std::size_t{1})"
-  "concatenate({x,x},0)" "slice(x,0,1L,2)" "logical_not(true)" "logical_not(m)" "where(m,x,0.5)" "max(A,i.item())"
-  "Tensor<>(1)" "Tensor<bool>(true)" "Tensor<std::int64_t>(3U)" "argmax(A)" "Tensor<bool>{true,false}")
-foreach(call IN LISTS fine)
-  expect_code(autodiff "${given} { return ${call}; }" "")
+set(given "const Tensor<> x{1.0, 2.0}, A{{1, 2}, {3, 4}};
+const Tensor<std::int64_t> i{0, 1};
+const Tensor<bool> m = x > 0;
+")
+function(expect_call call message)
+  expect_code(autodiff "${given}auto value() { return ${call}; }" "${message}")
+endfunction()
+
+expect_code(autodiff "${given}void f() {
+  sum(x, 0), sum(x, {0, -1}, keep_dims), max(x, 0L), softmax(A, 1U), argmax(A), take(x, 1), take(A, i, std::size_t{1});
+  concatenate({x, x}, 0), concatenate(std::vector<Tensor<>>{x, x}, 0L), slice(x, 0, 1L, 2), cumsum(A, int(i.item()));
+  logical_not(true), logical_not(m), where(m, x, 0.5), where(true, x, A), leaky_relu(x, 0.1), one_hot(1, 3);
+  Tensor<>(1), Tensor<bool>(true), Tensor<std::int64_t>(3U), Tensor<bool>{true, false};
+}" "")
+foreach(call "max(x, 0.0)" "min(x, 0.5F)" "max(x, x)" "sum(A, 0.5)" "sum(x, true)" "softmax(A, 0.5)" "softmax(A, true)"
+    "log_softmax(A, 1.0)" "logsumexp(A, 0.5, keep_dims)" "argmax(A, 1.0)" "cumsum(x, false)" "take(x, i, 0.5)"
+    "concatenate({x, x}, 0.0)" "concatenate(std::vector<Tensor<>>{x, x}, true)")
+  expect_call("${call}" "maximum(a, b)")
 endforeach()
-foreach(call "max(x, 0.0)" "min(x, 0.5F)" "max(x, x)" "sum(A, 0.5)" "sum(x, true)" "mean(A, true)" "softmax(A, 0.5)"
-    "softmax(A, true)" "log_softmax(A, 1.0)" "logsumexp(A, 0.5, keep_dims)" "argmax(A, 1.0)" "cumsum(x, false)"
-    "take(x, i, 0.5)" "concatenate({x, x}, 0.0)" "concatenate(std::vector<Tensor<>>{x, x}, true)")
-  expect_code(autodiff "${given} { return ${call}; }" "maximum(a, b)")
+foreach(call "take(x, 1.7)" "take(x, true)")
+  expect_call("${call}" "labels and indices are whole numbers")
 endforeach()
-foreach(call "take(x, 1.7)" "take(x, true)" "Tensor<std::int64_t>(0.5)" "one_hot(1.0, 3)")
-  expect_code(autodiff "${given} { return ${call}; }" "labels and indices are whole numbers")
+foreach(call "logical_not(\"text\")" "logical_not(3)" "logical_and(m, 0.5)" "where(1, x, A)")
+  expect_call("${call}" "a mask holds truth values")
 endforeach()
-foreach(call "logical_not(\"text\")" "logical_not(3)" "logical_and(m, 0.5)" "where(1, x, A)" "where(\"text\", x, A)")
-  expect_code(autodiff "${given} { return ${call}; }" "a mask holds truth values")
+foreach(call "slice(x, 0.5, 0, 1)" "slice(x, 0, 0, 1.0)")
+  expect_call("${call}" "bounds of a slice are whole numbers")
 endforeach()
-foreach(call "slice(x, 0.5, 0, 1)" "slice(x, 0, 0.5, 2)" "slice(x, 0, 0, 1.0)")
-  expect_code(autodiff "${given} { return ${call}; }" "bounds of a slice are whole numbers")
-endforeach()
-foreach(type int unsigned char "long double")
+foreach(type int char)
   expect_code(autodiff "Tensor<${type}> value;" "a Tensor holds float or double")
 endforeach()
-expect_code(autodiff "const Tensor<> y = leaky_relu(Tensor<>{1.0, 2.0}, 0.1);" "")
 
-# A layer with one more member.
-function(expect_layer member message)
-  expect_code(nn "struct Own {
-  ${member}
-  template <class T> Tensor<T> operator()(const nn::Params<T>& p, const Tensor<T>& x, nn::Mode) const { return x; }
-};
-nn::Sequential<double> model({Own{}});" "${message}")
-endfunction()
-expect_layer("" "")
-expect_layer("static constexpr const char* name = \"own\"; nn::Activation activation = \"relu\";" "")
-expect_layer("template <class T> nn::Params<T> init(const Shape&, nn::Rng&) const { return {}; }" "")
-expect_layer("nn::Params<double> init(const Shape&, nn::Rng&) const { return {}; }" "")
-expect_layer("template <class T> Tensor<T> penalty(const nn::Params<T>&) const { return ones<T>({}); }" "")
-expect_layer("template <class T> nn::Params<T> init(const Shape&, nn::Rng&) { return {}; }" "the member init of a layer")
-expect_layer("nn::Params<double> init(const Shape&, nn::Rng&) { return {}; }" "the member init of a layer")
-expect_layer("template <class T> nn::Params<T> init(const Shape&) const { return {}; }" "the member init of a layer")
-expect_layer("nn::Params<float> init(const Shape&, nn::Rng&) const { return {}; }" "the member init of a layer")
-expect_layer("template <class T> Tensor<T> penalty(const nn::Params<T>&) { return ones<T>({}); }" "the member penalty")
-expect_layer("template <class T> double penalty(const nn::Params<T>&) const { return 0; }" "the member penalty")
-expect_layer("template <class T> Tensor<T> penalty() const { return ones<T>({}); }" "the member penalty")
-expect_layer("template <class T> nn::Params<T> state(const Shape&) const { return {}; }" "the member state")
-expect_layer("int name = 1;" "the member name")
-expect_layer("template <class T> Tensor<T> logits(const nn::Params<T>&, const Tensor<T>& x, nn::Mode) const { return x; }"
-  "the member logits")
-
+set(loss "a loss is a function of")
 set(layer "a layer for Tensor<T>, the model's number type, is called as")
-expect_code(nn "struct Own {
+expect_code(nn "nn::Sequential<float> model({nn::Dense{3}, [](const Tensor<double>& x) { return 2 * x; }});" "${layer}")
+expect_code(nn "const nn::CompileOptions o{.loss = [](const auto& a) { return sum(a); }};" "${loss}")
+
+# What fits, in one file; then what does not, with how often each message must come.
+set(call_operator "template <class T>
+  Tensor<T> operator()(const nn::Params<T>& p, const Tensor<T>& x, nn::Mode) const { return x; }")
+set(fits 0)
+set(code "")
+foreach(member
+    [[]]
+    [[static constexpr const char* name = "own"; nn::Activation activation = "relu";]]
+    [[template <class T> nn::Params<T> init(const Shape&, nn::Rng&) const { return {}; }]]
+    [[nn::Params<double> init(const Shape&, nn::Rng&) const { return {}; }]]
+    [[template <class T> Tensor<T> penalty(const nn::Params<T>&) const { return ones<T>({}); }]])
+  math(EXPR fits "${fits} + 1")
+  string(APPEND code "struct Fits${fits} { ${member}
+  ${call_operator} };\nnn::Sequential<double> model${fits}({Fits${fits}{}});\n")
+endforeach()
+string(APPEND code [[
+const nn::CompileOptions options{.loss = [](const Tensor<float>& a, const Tensor<float>& y) { return a - y; },
+  .metrics = {"mae", nn::TopK{.k = 3}, {"worst", [](const auto& a, const auto& y) { return max(a - y).item(); }}}};
+]])
+expect_code(nn "${code}" "")
+
+set(number 0)
+set(code "")
+macro(add_layer member)
+  math(EXPR number "${number} + 1")
+  string(APPEND code "struct Own${number} { ${member}
+  ${call_operator} };\nnn::Sequential<double> model${number}({Own${number}{}});\n")
+endmacro()
+foreach(member
+    [[template <class T> nn::Params<T> init(const Shape&, nn::Rng&) { return {}; }]]
+    [[nn::Params<double> init(const Shape&, nn::Rng&) { return {}; }]]
+    [[template <class T> nn::Params<T> init(const Shape&) const { return {}; }]]
+    [[nn::Params<float> init(const Shape&, nn::Rng&) const { return {}; }]]
+    [[template <class T> Tensor<T> penalty(const nn::Params<T>&) { return ones<T>({}); }]]
+    [[template <class T> double penalty(const nn::Params<T>&) const { return 0; }]]
+    [[template <class T> Tensor<T> penalty() const { return ones<T>({}); }]]
+    [[template <class T> nn::Params<T> state(const Shape&) const { return {}; }]]
+    [[int name = 1;]]
+    [[template <class T> Tensor<T> logits(const nn::Params<T>&, const Tensor<T>& x, nn::Mode) const { return x; }]])
+  add_layer("${member}")
+endforeach()
+string(APPEND code [[
+struct WithoutMode {
   template <class T> Tensor<T> operator()(const nn::Params<T>& p, const Tensor<T>& x) const { return x; }
 };
-nn::Sequential<float> model({nn::Dense{3}, Own{}});" "${layer}")
-expect_code(nn "struct Own {
+struct NotConst {
   template <class T> Tensor<T> operator()(const nn::Params<T>& p, const Tensor<T>& x, nn::Mode) { return x; }
 };
-nn::Sequential<float> model({nn::Residual{Own{}}});" "${layer}")
-expect_code(nn "nn::Sequential<float> model({[](const Tensor<double>& x) { return 2 * x; }});" "${layer}")
-expect_code(nn "nn::Sequential<float> model({[](const auto& x) { return sum(x).item(); }});" "${layer}")
-expect_code(nn "const nn::Dense layer{3, [](const auto& x) { return sum(x).item(); }};" "an activation is a function")
-expect_code(nn "const nn::CompileOptions o{.loss = [](const auto& a) { return sum(a); }};" "a loss is a function of")
-expect_code(nn "const nn::CompileOptions o{.loss = [](const Tensor<int>& a, const Tensor<double>& y) { return y; }};"
-  "a Tensor holds float or double")
-expect_code(nn "const nn::CompileOptions o{.metrics = {[](const auto& a, const auto& y) { return sum(a - y); }}};"
-  "a metric of your own has a name")
-expect_code(nn "const nn::Metric metric(\"worst\", [](const auto& a) { return sum(a); });" "a metric is a function of")
-expect_code(nn "const nn::CompileOptions o{.loss = [](const Tensor<float>& a, const Tensor<float>& y) { return a - y; },
-  .metrics = {\"mae\", nn::TopK{.k = 3}, {\"worst\", [](const auto& a, const auto& y) { return max(a - y).item(); }}}};" "")
+nn::Sequential<float> without_mode({nn::Dense{3}, WithoutMode{}});
+nn::Sequential<float> not_const({nn::Residual{NotConst{}}});
+nn::Sequential<float> gives_a_number({[](const auto& x) { return sum(x).item(); }});
+const nn::Dense activation{3, [](const auto& x) { return sum(x).item(); }};
+const nn::CompileOptions unnamed{.metrics = {[](const auto& a, const auto& y) { return sum(a - y); }}};
+const nn::Metric metric("worst", [](const auto& a) { return sum(a); });
+]])
+compile(nn "${code}")
+foreach(expected "4,the member init of a layer" "3,the member penalty of a layer" "1,the member state of a layer"
+    "1,the member name of a layer" "1,the member logits of a layer" "3,a layer for Tensor<T>, the model's number type"
+    "1,an activation is a function of" "1,a metric of your own has a name"
+    "1,a metric is a function of")
+  string(REGEX MATCH "^([0-9]+),(.*)$" whole "${expected}")
+  set(wanted "${CMAKE_MATCH_1}")
+  set(sentence "${CMAKE_MATCH_2}")
+  string(REGEX MATCHALL "error: [^\n]*${sentence}" found "${output}")
+  list(LENGTH found count)
+  if(NOT count EQUAL wanted)
+    message(SEND_ERROR "\"${sentence}\" came ${count} times, not ${wanted}:\n${output}")
+  endif()
+endforeach()

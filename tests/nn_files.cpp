@@ -91,7 +91,8 @@ TEST_CASE("an archive of no arrays, and names that an archive does not take") {
   CHECK(contains(refused(std::string(70000, 'n')), "has 70000 bytes"));
   CHECK(contains(refused("x"), "two arrays are named \"x\""));
   CHECK(nn::read_npz(path).names().empty());  // as it was
-  for (const char* good : {"caf\xc3\xa9", "\xe2\x82\xac", "\xf0\x9f\x8c\x80", "\xed\x9f\xbf", "\xf4\x8f\xbf\xbf", "a b/c"}) {
+  for (const char* good :
+       {"caf\xc3\xa9", "\xe2\x82\xac", "\xf0\x9f\x8c\x80", "\xed\x9f\xbf", "\xf4\x8f\xbf\xbf", "a b/c"}) {
     nn::write_npz(path, {{good, ones({2})}});
     CHECK(nn::read_npz(path).read<double>(good)(1) == 1);
   }

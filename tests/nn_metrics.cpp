@@ -51,9 +51,8 @@ TEST_CASE("logits are cut at 0, where the probability is 1/2") {
 TEST_CASE("labels may stand in a column") {
   const Tensor<> a{{0.2, 0.5, 0.3}, {0.7, 0.05, 0.25}};
   const Tensor<std::int64_t> labels{1, 2}, column = reshape(labels, {2, 1});
-  for (const nn::Metric& metric :
-       {nn::Metric("accuracy"), nn::Metric("precision"), nn::Metric("f1"), nn::Metric("top_2_accuracy"),
-        nn::Metric("sparse_categorical_crossentropy")}) {
+  for (const nn::Metric& metric : {nn::Metric("accuracy"), nn::Metric("precision"), nn::Metric("f1"),
+                                   nn::Metric("top_2_accuracy"), nn::Metric("sparse_categorical_crossentropy")}) {
     CHECK(metric(a, column) == metric(a, labels));
   }
   CHECK(sum(astype<double>(nn::confusion_matrix(a, column))).item() == 2);

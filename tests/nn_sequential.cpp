@@ -340,9 +340,9 @@ TEST_CASE("with a loss of logits, one output is cut at 0") {
   }
   const std::vector<nn::Metric> metrics{"accuracy", "binary_accuracy", "precision", "recall", "f1"};
   probabilities.compile({.loss = "binary_crossentropy", .metrics = metrics});
-  for (const nn::Loss& loss : {nn::Loss("binary_crossentropy_from_logits"),
-                               nn::Loss(nn::BinaryCrossentropy{.from_logits = true}),
-                               nn::Loss(nn::BinaryCrossentropy{.label_smoothing = 0.1, .from_logits = true})}) {
+  for (const nn::Loss& loss :
+       {nn::Loss("binary_crossentropy_from_logits"), nn::Loss(nn::BinaryCrossentropy{.from_logits = true}),
+        nn::Loss(nn::BinaryCrossentropy{.label_smoothing = 0.1, .from_logits = true})}) {
     logits.compile({.loss = loss, .metrics = metrics});
     for (const nn::Metric& metric : metrics) {
       CAPTURE(metric.name());
@@ -367,7 +367,7 @@ TEST_CASE("with a loss of logits, one output is cut at 0") {
 TEST_CASE("with a softmax inside the loss, a row's softmax is what precision cuts") {
   const Tensor<> X{{1, 1.1, 1.2}, {3, 1, 1}, {0.2, 2, 0.1}};
   const Tensor<std::int64_t> labels{2, 0, 0}, column = reshape(labels, {3, 1});
-  nn::Sequential<double> logits({[](const auto& x) { return 1 * x; }}), probabilities({nn::Activation("softmax")});
+  nn::Sequential<double> logits({[](const auto&x) { return 1 * x; }}), probabilities({nn::Activation("softmax")});
   const std::vector<nn::Metric> metrics{"accuracy", "precision", "recall", "f1", nn::TopK{.k = 2}};
   logits.compile({.loss = "sparse_categorical_crossentropy_from_logits", .metrics = metrics});
   probabilities.compile({.loss = "sparse_categorical_crossentropy", .metrics = metrics});
@@ -384,8 +384,7 @@ TEST_CASE("with a softmax inside the loss, a row's softmax is what precision cut
 TEST_CASE("labels in a column train as labels do, in every way") {
   const Tensor<> X{{1, -1}, {0.5, 2}, {-1, 0.3}, {0.1, 0.2}};
   const Tensor<std::int64_t> labels{0, 2, 1, 2}, column = reshape(labels, {4, 1});
-  for (const nn::OutputDelta way :
-       {nn::OutputDelta::closed_form, nn::OutputDelta::vjp, nn::OutputDelta::jacobian}) {
+  for (const nn::OutputDelta way : {nn::OutputDelta::closed_form, nn::OutputDelta::vjp, nn::OutputDelta::jacobian}) {
     std::vector<Tensor<>> kernels;
     for (const Tensor<std::int64_t>& y : {labels, column}) {
       nn::Sequential<double> model({nn::Dense{3, "softmax"}}, 3);
@@ -440,13 +439,14 @@ TEST_CASE("a model's file says which layers and activations it belongs to") {
   const auto loads = [&](nn::Sequential<double> model) { return message_of([&] { model.load(path); }); };
   CHECK(loads(nn::Sequential<double>(
             {nn::Dense{3, "silu"}, nn::Residual{nn::Dense{3, own}}, nn::Activation("relu")})) == "");
-  const std::string activation = loads(nn::Sequential<double>(
-      {nn::Dense{3, "tanh"}, nn::Residual{nn::Dense{3, own}}, nn::Activation("relu")}));
+  const std::string activation =
+      loads(nn::Sequential<double>({nn::Dense{3, "tanh"}, nn::Residual{nn::Dense{3, own}}, nn::Activation("relu")}));
   CHECK(contains(activation, "load at nn_sequential.cpp:"));
-  CHECK(contains(activation, path + " is of another model: its layer 0 is \"Dense silu\", and in this one \"Dense tanh\""));
-  CHECK(contains(loads(nn::Sequential<double>(
-                     {nn::Dense{3, "silu"}, nn::Residual{nn::Dense{3, "tanh"}}, nn::Activation("relu")})),
-                 "its layer 1 is \"Residual (Dense custom)\", and in this one \"Residual (Dense tanh)\""));
+  CHECK(contains(activation,
+                 path + " is of another model: its layer 0 is \"Dense silu\", and in this one \"Dense tanh\""));
+  CHECK(contains(
+      loads(nn::Sequential<double>({nn::Dense{3, "silu"}, nn::Residual{nn::Dense{3, "tanh"}}, nn::Activation("relu")})),
+      "its layer 1 is \"Residual (Dense custom)\", and in this one \"Residual (Dense tanh)\""));
   CHECK(contains(loads(nn::Sequential<double>({nn::Dense{3, "silu"}, nn::Residual{nn::Dense{3, own}}})),
                  "its layer 2 is \"relu\", and in this one missing"));
   // A file of 0.1 has no such names.
@@ -470,8 +470,8 @@ TEST_CASE("numbers of an epoch's line are readable from 1e-12 to 1e12") {
   const struct {
     double value;
     const char* text;
-  } cases[] = {{0, "0.0000"},          {0.6931, "0.6931"},        {-12.5, "-12.5000"},     {0.012345, "0.0123"},
-               {999999, "999999.0000"}, {0.0012345, "1.2345e-03"}, {1e-12, "1.0000e-12"},   {-2.5e-7, "-2.5000e-07"},
+  } cases[] = {{0, "0.0000"},           {0.6931, "0.6931"},        {-12.5, "-12.5000"},   {0.012345, "0.0123"},
+               {999999, "999999.0000"}, {0.0012345, "1.2345e-03"}, {1e-12, "1.0000e-12"}, {-2.5e-7, "-2.5000e-07"},
                {1e12, "1.0000e+12"},    {1234567, "1.2346e+06"},   {1 / 0.0, "inf"}};
   for (const auto& c : cases) CHECK(nn::detail::readable(c.value) == c.text);
   CHECK(contains(nn::detail::readable(std::nan("")), "nan"));

@@ -23,7 +23,9 @@ Labels labels() { return figures().read<std::int64_t>("in.labels"); }
 
 /// Within 5e-6 of Keras, absolutely or relatively.
 bool same(const Numbers& a, const Numbers& b) { return a.shape() == b.shape() && allclose(a, b, 5e-6, 5e-6); }
-bool same(double a, const Numbers& b) { return std::abs(a - static_cast<double>(b.item())) <= 5e-6 * (1 + std::abs(a)); }
+bool same(double a, const Numbers& b) {
+  return std::abs(a - static_cast<double>(b.item())) <= 5e-6 * (1 + std::abs(a));
+}
 
 /// What stands before a "/", if there is one.
 std::string before_slash(const std::string& key) { return key.substr(0, key.find('/')); }

@@ -60,8 +60,8 @@ struct NpzOptions {
 
 /// Writes named tensors, exact to the bit. The same arrays give the same bytes. The file appears whole or not at all:
 /// it is written under another name first, then renamed. No arrays make an empty archive, as np.savez does. Throws
-/// ValueError for a name that is empty, repeated, not UTF-8 or too long for a ZIP archive, Error when the file cannot be
-/// written.
+/// ValueError for a name that is empty, repeated, not UTF-8 or too long for a ZIP archive, Error when the file cannot
+/// be written.
 TAPEGRAD_EXPORT void write_npz(const std::string& path, const Named<AnyTensor>& arrays, const NpzOptions& options = {},
                                Where where = Where::here());
 
