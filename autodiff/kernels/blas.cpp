@@ -116,11 +116,12 @@ void multiply_strongly(bool transpose_a, bool transpose_b, std::int64_t m, std::
     multiply(transpose_a, transpose_b, m, n, k, a, b, factor, out);
   };
   if ((beta != 0 || m * k + k * n < m * n) && finite(a, m * k) && finite(b, k * n)) return product(beta, c);
-  std::vector<T> apart(static_cast<std::size_t>(beta != 0 ? m * n : 0));
+  std::vector<T> apart(beta != 0 ? static_cast<std::size_t>(m * n) + padding / sizeof(T) : 0);
   T* out = beta != 0 ? apart.data() : c;
   product(0, out);
   if (kernels<T>().any_nan(out, m * n)) absorb_zeros(transpose_a, transpose_b, m, n, k, a, b, out);
-  for (std::size_t i = 0; i < apart.size(); ++i) c[i] = apart[i] + beta * c[i];
+  if (beta == 0) return;
+  for (std::int64_t i = 0; i < m * n; ++i) c[i] = out[i] + beta * c[i];
 }
 
 }  // namespace

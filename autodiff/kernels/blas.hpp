@@ -7,8 +7,8 @@ namespace tapegrad::kernels {
 
 // c (m, n) = op(a) op(b) + beta c, all row-major and packed: op(a) is (m, k), op(b) is (k, n), and transpose_a says
 // that a is stored as (k, m). One row (m == 1) or one column (n == 1) goes to gemv, a small product with beta 0 to our
-// own kernel, the rest to gemm; b has the padding of kernels.hpp behind it. Empty sizes are allowed (k == 0 gives beta
-// c). Without threads unless set_num_threads says otherwise.
+// own kernel, the rest to gemm; a, b and c have the padding of kernels.hpp behind them. Empty sizes are allowed (k ==
+// 0 gives beta c). Without threads unless set_num_threads says otherwise.
 void gemm(bool transpose_a, bool transpose_b, std::int64_t m, std::int64_t n, std::int64_t k, const float* a,
           const float* b, float beta, float* c);
 void gemm(bool transpose_a, bool transpose_b, std::int64_t m, std::int64_t n, std::int64_t k, const double* a,
