@@ -104,10 +104,10 @@ std::vector<T> scales() {
   return all;
 }
 
-/// The numbers at(1), and those that left the range: 0 where at(s), which is s times as large, is not, and infinite
-/// where that is finite.
+/// The numbers at(1), and those that left the range: 0 where at(s), which is s^power times as large, is not, and
+/// infinite where that is finite.
 template <Real T, class At>
-std::vector<bool> lost(const Tensor<T>& x, At at) {
+std::vector<bool> lost(const Tensor<T>& x, int power, At at) {
   std::vector<bool> marks(count(x));
   const auto end = [](T v) { return v == 0 || std::isinf(v) || std::abs(v) < std::numeric_limits<T>::min(); };
   if (std::none_of(x.elements_view().begin(), x.elements_view().end(), end)) return marks;
@@ -115,7 +115,7 @@ std::vector<bool> lost(const Tensor<T>& x, At at) {
     const Tensor<T> scaled = at(s);
     for (std::size_t e = 0; e < marks.size(); ++e) {
       const T v = x.data()[e], by = scaled.data()[e];
-      if (s > 1 ? std::abs(v) < std::numeric_limits<T>::min() && by != 0 && by != s * v
+      if (s > 1 ? std::abs(v) < std::numeric_limits<T>::min() && by != 0 && by != (power == 2 ? s * (s * v) : s * v)
                 : std::isinf(v) && std::isfinite(by))
         marks[e] = true;
     }
@@ -147,9 +147,9 @@ Local local_derivatives(const Node<T>& node, const std::vector<Tensor<T>>& at, c
         all[k] = z;
         return f(all);
       };
-      const std::vector<bool> lost_back = lost(slopes[k], [&](T scale) { return slopes_at(whole, scale)[k]; });
+      const std::vector<bool> lost_back = lost(slopes[k], 1, [&](T scale) { return slopes_at(whole, scale)[k]; });
       const std::vector<bool> lost_ahead = lost(
-          slopes[k], [&](T scale) { return jvp(by_operand, whole[k], every * static_cast<double>(scale)).second; });
+          slopes[k], 1, [&](T scale) { return jvp(by_operand, whole[k], every * static_cast<double>(scale)).second; });
       for (std::size_t e = 0; e < m; ++e) {
         const Terms slope = lost_back[e] || lost_ahead[e] ? lost_term() : Terms(slopes[k].data()[e]);
         if (!slope.zero()) local.slopes.push_back({e, k, from(k, e), slope});
@@ -160,11 +160,12 @@ Local local_derivatives(const Node<T>& node, const std::vector<Tensor<T>>& at, c
       };
       const List curvatures = curvatures_at(1, 1);
       for (std::size_t l = 0; l < operands; ++l) {
-        const std::vector<bool> lost_inside = lost(curvatures[l], [&](T scale) { return curvatures_at(scale, 1)[l]; });
-        const std::vector<bool> lost_outside = lost(curvatures[l], [&](T scale) { return curvatures_at(1, scale)[l]; });
+        const Tensor<T>& plain = curvatures[l];
+        const std::vector<bool> inside = lost(plain, 1, [&](T scale) { return curvatures_at(scale, 1)[l]; });
+        const std::vector<bool> outside = lost(plain, 1, [&](T scale) { return curvatures_at(1, scale)[l]; });
+        const std::vector<bool> both = lost(plain, 2, [&](T scale) { return curvatures_at(scale, scale)[l]; });
         for (std::size_t e = 0; e < m; ++e) {
-          const Terms curvature =
-              lost_inside[e] || lost_outside[e] ? lost_term() : Terms(curvatures[l].data()[e]);
+          const Terms curvature = inside[e] || outside[e] || both[e] ? lost_term() : Terms(plain.data()[e]);
           const double slack = finite_size(slopes[k].data()[e], slopes[l].data()[e]);
           if (curvature.zero() && slack == 0) continue;
           local.curvatures.push_back({e, k, from(k, e), l, from(l, e), curvature, slack});
@@ -283,6 +284,15 @@ class PathTerms {
   bool second_in_range(std::size_t i, std::size_t j) const { return second_in_range_[i * n_ + j]; }
   std::size_t inputs() const { return n_; }
   std::size_t outputs() const { return m_; }
+  /// Nothing that is computed has an infinite slope at input i, which a later slope of 0 may have absorbed.
+  bool finite_all_along(std::size_t i) const {
+    for (const std::vector<Terms>& node : forward_) {
+      for (std::size_t e = i; e < node.size(); e += n_) {
+        if (node[e].nan != 0 || !std::isfinite(node[e].size())) return false;
+      }
+    }
+    return true;
+  }
   /// How far element e of node v moves, at most, with the inputs.
   long double reach(std::size_t v, std::size_t e) const {
     long double sum = 0;

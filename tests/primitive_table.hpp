@@ -314,7 +314,9 @@ std::vector<Row<T>> table() {
     const std::string what = "axis " + std::to_string(s.axis) + " of " + to_string(s.shape) + " from " +
                              std::to_string(s.start) + " to " + std::to_string(s.stop) + " by " +
                              std::to_string(s.step);
-    auto choose = [s](const X& x) { return slice(x, s.axis, s.start, s.stop, s.step); };
+    const auto choose = [axis = s.axis, start = s.start, stop = s.stop, step = s.step](const X& x) {
+      return slice(x, axis, start, stop, step);
+    };
     add("slice", what, anywhere<T>, {{s.shape}}, choose);
     add("embed", "transpose of " + what, anywhere<T>, {{choose(zeros<T>(s.shape)).shape()}},
         [choose, shape = s.shape](const X& g) { return vjp(choose, zeros<T>(shape)).second(g); });

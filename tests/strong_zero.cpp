@@ -296,9 +296,14 @@ void add_binary(std::vector<Formula<T>>& all) {
 template <Real T>
 std::vector<Formula<T>> formulas() {
   std::vector<Formula<T>> all;
-  const auto unary = [&]<class... Op>(std::tuple<Op...>*) { (add_unary<Op, T>(all), ...); };
+  // Called by address: inlined, all of them would be one function that takes minutes to compile.
+  const auto unary = [&]<class... Op>(std::tuple<Op...>*) {
+    for (const auto add : {&add_unary<Op, T>...}) add(all);
+  };
   unary(static_cast<ops::Unary*>(nullptr));
-  const auto binary = [&]<class... Op>(std::tuple<Op...>*) { (add_binary<Op, T>(all), ...); };
+  const auto binary = [&]<class... Op>(std::tuple<Op...>*) {
+    for (const auto add : {&add_binary<Op, T>...}) add(all);
+  };
   binary(static_cast<ops::Binary*>(nullptr));
   return all;
 }

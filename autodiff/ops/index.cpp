@@ -161,15 +161,16 @@ Tensor<T> subtensor_along(const Tensor<T>& x, std::size_t from_end, std::int64_t
 
 std::int64_t index_of(const Call& call) { return static_cast<std::int64_t>(call.attributes().scalar); }
 
-// Into the place of v alone, however large the operand.
+// Into the place of v alone, however large the operand. Axes before that of the index are the operand's or of seeds.
 template <class T>
 bool subtensor_accumulate(const Call& call, std::size_t, Handle& v, bool, Handle& sum) {
-  const Shape &from = call.output_shape(), &to = call.operand_shape(0);
-  if (!sum) sum = zeros<T>(seeded(v, from, to)).handle();
-  const std::int64_t seeds = v.shape().count(0, v.shape().rank() - from.rank()), inner = from.count();
-  const T* in = v.array()->as<T>();
+  const Shape& to = call.operand_shape(0);
+  if (!sum) sum = zeros<T>(seeded(v, call.output_shape(), to)).handle();
+  const std::size_t axis = to.rank() - axis_of(call);
+  const std::int64_t inner = to.count(axis + 1, to.rank()), block = to[axis] * inner, size = v.shape().count();
+  const T *in = v.array()->as<T>(), *end = in + size;
   T* out = elements<T>(sum.array()) + index_of(call) * inner;
-  for (std::int64_t s = 0; s < seeds; ++s, in += inner, out += to.count()) {
+  for (; in != end; in += inner, out += block) {
     for (std::int64_t i = 0; i < inner; ++i) out[i] += in[i];
   }
   return true;
@@ -183,7 +184,8 @@ std::optional<BatchAxis> subtensor_rows(const Call& call, std::span<const BatchA
 
 bool subtensor_carry(const Carried& carried) {
   const std::int64_t size = carried.out.m;
-  return size > 1 && carried.in.m == carried.call.operand_shape(0).count() &&
+  const Shape& from = carried.call.operand_shape(0);
+  return size > 1 && axis_of(carried.call) == from.rank() && carried.in.m == from.count() &&
          carry_moved(carried, -index_of(carried.call) * size);
 }
 
