@@ -211,12 +211,18 @@ Local local_derivatives(const Node<T>& node, const std::vector<Tensor<T>>& at, c
   const List second =
       vjp(matrix, at).second(reshape(eye<T>(elements), {elements, rows, static_cast<std::int64_t>(columns)}));
   const bool sums = node.kind == Kind::softmax || node.kind == Kind::log_softmax || node.kind == Kind::logsumexp;
+  // A slope, or the larger of the two numbers that it is the difference of.
+  const auto formed = [&](std::size_t e, std::size_t c) -> double {
+    if (e != c) return slope(e, c);
+    if (node.kind == Kind::softmax) return y.data()[e];
+    return node.kind == Kind::log_softmax ? 1 : slope(e, c);
+  };
   for (std::size_t e = 0; e < m; ++e) {
     for (std::size_t a = 0; a < columns; ++a) {
       for (std::size_t b = 0; b < columns; ++b) {
         const auto& [l, j] = place[b];
         Terms terms(second[l].data()[(e * columns + a) * count(at[l]) + j]);
-        const double slack = finite_size(slope(e, a), slope(e, b));
+        const double slack = finite_size(formed(e, a), formed(e, b));
         if (sums && slack > 0) {
           // Its terms, of both signs and at most as large as these, are not told apart.
           terms += Terms(slack);
@@ -284,14 +290,12 @@ class PathTerms {
   bool second_in_range(std::size_t i, std::size_t j) const { return second_in_range_[i * n_ + j]; }
   std::size_t inputs() const { return n_; }
   std::size_t outputs() const { return m_; }
-  /// Nothing that is computed has an infinite slope at input i, which a later slope of 0 may have absorbed.
-  bool finite_all_along(std::size_t i) const {
-    for (const std::vector<Terms>& node : forward_) {
-      for (std::size_t e = i; e < node.size(); e += n_) {
-        if (node[e].nan != 0 || !std::isfinite(node[e].size())) return false;
-      }
-    }
-    return true;
+  /// No slope to or from anything that is computed is large: near a pole, or infinite where a 0 absorbs it, a finite
+  /// difference says nothing.
+  bool slopes_are_moderate() const {
+    const auto moderate = [](const Terms& t) { return t.nan == 0 && t.size() < 1e6L; };
+    const auto all_are = [&](const std::vector<Terms>& node) { return std::ranges::all_of(node, moderate); };
+    return std::ranges::all_of(forward_, all_are) && std::ranges::all_of(reverse_, all_are);
   }
   /// How far element e of node v moves, at most, with the inputs.
   long double reach(std::size_t v, std::size_t e) const {

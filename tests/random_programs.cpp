@@ -268,7 +268,7 @@ class Checker {
     }
   }
 
-  // By a central difference of fourth order, where two steps agree on it, nothing is infinite and no corner near.
+  // By a central difference of fourth order, where two steps agree on it, no slope is large and no corner near.
   template <class F>
   void differences(const F& f, const std::vector<X>& values) {
     if constexpr (std::is_same_v<T, float>) return;
@@ -277,6 +277,7 @@ class Checker {
         if (!(std::abs(v) < 1e6)) return;
       }
     }
+    if (!terms_->slopes_are_moderate()) return;
     const double h = 1e-3;
     for (std::size_t v = 1; v < values.size(); ++v) {
       const Node<T>& node = program_.nodes[v];
@@ -298,13 +299,11 @@ class Checker {
       return ((at(i, step) - at(i, -step)) * 8 - (at(i, 2 * step) - at(i, -2 * step))) / (12 * step);
     };
     for (std::size_t i = 0; i < n_; ++i) {
-      if (!terms_->finite_all_along(i)) continue;
       const X fine = difference(i, h / 2), coarse = difference(i, h);
       for (std::size_t o = 0; o < m_; ++o) {
         const Terms& terms = terms_->first(o, i);
         const double scale = static_cast<double>(terms.size()) + 1e-3 * (1 + std::abs(values.back().data()[o]));
         const double d = fine.data()[o];
-        if (!terms_->first_in_range(o, i)) continue;
         if (!(std::abs(d - coarse.data()[o]) <= 1e-7 * scale)) continue;
         ++counts_.differences;
         if (!(std::abs(d - static_cast<double>(terms.p - terms.n)) <= 1e-6 * scale) && !failure_)
@@ -363,9 +362,9 @@ bool check(std::uint64_t seed, Counts& counts) {
 TEST_SUITE("random programs") {
   TEST_CASE("every way of taking a derivative agrees on random programs") {
 #ifdef __SANITIZE_ADDRESS__
-    constexpr std::int64_t usual = 60;
+    constexpr std::int64_t usual = 200;
 #else
-    constexpr std::int64_t usual = 300;
+    constexpr std::int64_t usual = 10000;
 #endif
     const std::int64_t programs = from_environment("TAPEGRAD_RANDOM_PROGRAMS", usual);
     const auto first = static_cast<std::uint64_t>(from_environment("TAPEGRAD_RANDOM_SEED", 1));

@@ -493,6 +493,13 @@ TEST_SUITE("strong zero") {
         "mul0 of zeros", [](const X& z) { return mul0(z, square(z)); }, X(0.0), X(0.0), row_of({0}));
   }
 
+  TEST_CASE("an infinite tangent of the likeliest class") {
+    // dl = v - <p, v>: finite - (-inf) for the other class, inf - inf for its own.
+    const auto tangent = [](const auto& f) { return jvp(f, X{1, 0}, X{-inf, 0}).second; };
+    CHECK(same(tangent([](const X& z) { return log_softmax(z); }), X{nan, inf}));
+    CHECK(same(tangent([](const X& z) { return softmax(z); }), X{nan, inf}));
+  }
+
   TEST_CASE("values are those of IEEE") {
     CHECK(std::isnan((X(0.0) * X(inf)).item()));
     CHECK(std::isnan(matmul(X{0, 1}, X{inf, 1}).item()));

@@ -5,6 +5,8 @@
 
 #include "softmax.hpp"
 
+#include <limits>
+
 #include "../kernels/kernels.hpp"
 #include "common.hpp"
 
@@ -33,10 +35,12 @@ Handle by_rows(Product product, const Array& p, const Array& v) {
 }
 
 // v - v_k for the element k with p_k > 1/2, if there is one. <v, p> enters below only by its distance from each v_j,
-// and so does v less a constant; with v_k = 0 no 1 - p_k is formed.
+// and so does v less a constant; with v_k = 0 no 1 - p_k is formed. An infinite v_k is left, for it would make NaN of all.
 template <class T>
 Tensor<T> from_largest(const Tensor<T>& v, const Tensor<T>& p) {
-  return v - sum(where(p > 0.5, v, 0.0), -1, keep_dims);
+  const Tensor<T> own = sum(where(p > 0.5, v, 0.0), -1, keep_dims), numbers = stop_gradient(own);
+  if (kernels::kernels<T>().all_finite(numbers.data(), own.size())) return v - own;
+  return v - where(abs(numbers) < std::numeric_limits<T>::infinity(), own, 0.0);
 }
 
 // ------------------------------------------------------------------------------------------------ softmax
