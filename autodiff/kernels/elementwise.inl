@@ -6,6 +6,7 @@
 #include "kernels.hpp"
 #include "log.inl"
 #include "simd.hpp"
+#include "trig.inl"
 
 // As for xsimd itself, see simd.hpp.
 #ifdef __clang__
@@ -24,8 +25,8 @@ static inline batch<T, A> mul0(const batch<T, A>& a, const batch<T, A>& b) {
   return select(product == product, product, select((a == zero) | (b == zero), zero, product));
 }
 
-// Before xsimd's own, which are slower (exp, tanh), 70 ulp off (erf of doubles; erfc of floats, of doubles 1e7), end
-// too early (exp2, expm1) or are wrong for subnormal numbers (log, log2, cbrt of doubles).
+// Before xsimd's own, which are slower (exp, tanh), 70 ulp off (erf of doubles; erfc of floats, of doubles 1e7), 12 ulp
+// (sin, cos, tan), end too early (exp2, expm1) or are wrong for subnormal numbers (log, log2, cbrt of doubles).
 template <class A>
 static inline batch<float, A> exp(const batch<float, A>& x) {
   return tapegrad::kernels::exp<float>(x);
@@ -93,6 +94,30 @@ static inline batch<double, A> tanh(const batch<double, A>& x) {
 template <class A>
 static inline batch<double, A> erf(const batch<double, A>& x) {
   return tapegrad::kernels::erf(x);
+}
+template <class A>
+static inline batch<float, A> sin(const batch<float, A>& x) {
+  return tapegrad::kernels::sin<float>(x);
+}
+template <class A>
+static inline batch<double, A> sin(const batch<double, A>& x) {
+  return tapegrad::kernels::sin<double>(x);
+}
+template <class A>
+static inline batch<float, A> cos(const batch<float, A>& x) {
+  return tapegrad::kernels::cos<float>(x);
+}
+template <class A>
+static inline batch<double, A> cos(const batch<double, A>& x) {
+  return tapegrad::kernels::cos<double>(x);
+}
+template <class A>
+static inline batch<float, A> tan(const batch<float, A>& x) {
+  return tapegrad::kernels::tan<float>(x);
+}
+template <class A>
+static inline batch<double, A> tan(const batch<double, A>& x) {
+  return tapegrad::kernels::tan<double>(x);
 }
 template <class A>
 static inline batch<double, A> cbrt(const batch<double, A>& x) {
