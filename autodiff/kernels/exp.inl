@@ -132,11 +132,12 @@ inline std::pair<Batch<T>, Batch<T>> tanh_and_slope(const Batch<T>& x) {
   return {xsimd::copysign(t * inverse, x), four_exp * inverse * inverse};
 }
 
-// y = sigmoid(x) and y sigmoid(-x). The second factor is 1 - y, or exp(-x) y where that loses digits.
+// y = sigmoid(x) and y sigmoid(-x), with e = exp(-x): y = 1 / (1 + e) and (e y) y, where e y is 1 for huge e, 0 for an
+// infinite one. min gives its second number where one is NaN.
 template <class T>
 inline std::pair<Batch<T>, Batch<T>> sigmoid_and_slope(const Batch<T>& x) {
   const Batch<T> one(T{1}), e = kernels::exp<T>(-x), y = one / (one + e);
-  return {y, y * xsimd::select(x < zero<T>(), one - y, e * y)};
+  return {y, (xsimd::min(Batch<T>(std::numeric_limits<T>::max()), e) * y) * y};
 }
 
 // tanh(log(1 + exp(x))) and its slope, with u = exp(-|x|):

@@ -77,38 +77,40 @@ inline Batch<T> sign_if_odd(const Batch<T>& shifted) {
   return xsimd::bitwise_cast<Batch<T>>(xsimd::bitwise_cast<BitsOf<T>>(shifted) << static_cast<int>(8 * sizeof(T) - 1));
 }
 
-// f lane by lane, in twice the digits: the C library's functions of doubles (glibc 2.36) are off by up to 1e5 ulp where a
-// huge number is nearest to a multiple of pi / 2.
+// `result`, and f lane by lane where x is beyond what reduce can do: a number's sine does not depend on its neighbours.
+// In twice the digits, for the C library's functions of doubles (glibc 2.36) are off by up to 1e5 ulp where a huge number
+// is nearest to a multiple of pi / 2.
 template <class T, class F>
-[[gnu::noinline, gnu::cold]] Batch<T> by_lanes(const Batch<T>& x, F f) {
-  T lanes[Batch<T>::size];
-  store(lanes, x);
-  using Wider = std::conditional_t<std::is_same_v<T, float>, double, long double>;
-  for (T& lane : lanes) lane = static_cast<T>(f(Wider{lane}));
-  return load(lanes);
+inline Batch<T> within_range(const Batch<T>& result, const Batch<T>& x, const Batch<T>& magnitude, F f) {
+  const auto inside = magnitude <= Batch<T>(Trig<T>::most);
+  if (xsimd::all(inside)) [[likely]] return result;
+  return [&]() __attribute__((noinline, cold)) {
+    T lanes[Batch<T>::size];
+    store(lanes, x);
+    using Wider = std::conditional_t<std::is_same_v<T, float>, double, long double>;
+    for (T& lane : lanes) lane = static_cast<T>(f(Wider{lane}));
+    return xsimd::select(inside, result, load(lanes));
+  }();
 }
 
 // sin(r) (-1)^k with r = |x| - k pi, of x's sign.
 template <class T>
 inline Batch<T> sin(const Batch<T>& x) {
-  using C = Trig<T>;
   const Batch<T> magnitude = xsimd::abs(x), shift(Exp<T>::shift);
-  if (!xsimd::all(magnitude <= Batch<T>(C::most))) [[unlikely]] return by_lanes<T>(x, [](auto v) { return std::sin(v); });
   const Batch<T> shifted = xsimd::fma(magnitude, Batch<T>(std::numbers::inv_pi_v<T>), shift), k = shifted - shift;
   const Reduced<T> r = reduce<T>(magnitude, k + k);
-  return sine<T>(r) ^ sign_if_odd<T>(shifted) ^ (x ^ magnitude);
+  return within_range<T>(sine<T>(r) ^ sign_if_odd<T>(shifted) ^ (x ^ magnitude), x, magnitude,
+                         [](auto v) { return std::sin(v); });
 }
 
 // sin(r) (-1)^k with r = |x| - (k - 1/2) pi.
 template <class T>
 inline Batch<T> cos(const Batch<T>& x) {
-  using C = Trig<T>;
   const Batch<T> magnitude = xsimd::abs(x), shift(Exp<T>::shift);
-  if (!xsimd::all(magnitude <= Batch<T>(C::most))) [[unlikely]] return by_lanes<T>(x, [](auto v) { return std::cos(v); });
   const Batch<T> inverse(std::numbers::inv_pi_v<T>);
   const Batch<T> shifted = xsimd::fma(magnitude, inverse, Batch<T>(T{0.5})) + shift, k = shifted - shift;
   const Reduced<T> r = reduce<T>(magnitude, (k + k) - Batch<T>(T{1}));
-  return sine<T>(r) ^ sign_if_odd<T>(shifted);
+  return within_range<T>(sine<T>(r) ^ sign_if_odd<T>(shifted), x, magnitude, [](auto v) { return std::cos(v); });
 }
 
 // tan(r), or -1 / tan(r) for an odd k, with r = |x| - k pi / 2, and x's sign.
@@ -116,7 +118,6 @@ template <class T>
 inline Batch<T> tan(const Batch<T>& x) {
   using C = Trig<T>;
   const Batch<T> magnitude = xsimd::abs(x), shift(Exp<T>::shift);
-  if (!xsimd::all(magnitude <= Batch<T>(C::most))) [[unlikely]] return by_lanes<T>(x, [](auto v) { return std::tan(v); });
   const Batch<T> shifted = xsimd::fma(magnitude, Batch<T>(2 * std::numbers::inv_pi_v<T>), shift), k = shifted - shift;
   const Reduced<T> r = reduce<T>(magnitude, k);
   const Batch<T> square = r.r * r.r, one(T{1}), half = Batch<T>(T{0.5}) * k;
@@ -124,7 +125,8 @@ inline Batch<T> tan(const Batch<T>& x) {
   const Batch<T> under = xsimd::fma(square, horner<T>(C::under, square), one);
   const auto even = (half + shift) - shift == half;
   const Batch<T> quotient = xsimd::select(even, over, under) / xsimd::select(even, under, over);
-  return quotient ^ sign_if_odd<T>(shifted) ^ (x ^ magnitude);
+  return within_range<T>(quotient ^ sign_if_odd<T>(shifted) ^ (x ^ magnitude), x, magnitude,
+                         [](auto v) { return std::tan(v); });
 }
 
 }  // namespace
