@@ -45,8 +45,8 @@ struct Reduced {
   Batch<T> r, low;
 };
 
-// x - q pi / 2. Each difference is exact where x is near q pi / 2, for then it is a small multiple of a power of two; the
-// rounding of the others is kept.
+// x - q pi / 2. Each difference is exact where x is near q pi / 2, for then it is a small multiple of a power of two;
+// the rounding of the others is kept.
 template <class T>
 inline Reduced<T> reduce(const Batch<T>& x, const Batch<T>& q) {
   using C = Trig<T>;
@@ -71,14 +71,20 @@ inline Batch<T> sine(const Reduced<T>& x) {
   return x.r + xsimd::fma(x.r * square, horner<T>(Trig<T>::sine, square), low);
 }
 
+// NaN is not.
+template <class T>
+inline bool in_reach(const Batch<T>& magnitude) {
+  return xsimd::all(magnitude <= Batch<T>(Trig<T>::most));
+}
+
 // -0 where the whole number in the lowest bits of `shifted` is odd, else 0.
 template <class T>
 inline Batch<T> sign_if_odd(const Batch<T>& shifted) {
   return xsimd::bitwise_cast<Batch<T>>(xsimd::bitwise_cast<BitsOf<T>>(shifted) << static_cast<int>(8 * sizeof(T) - 1));
 }
 
-// f lane by lane, in twice the digits: the C library's functions of doubles (glibc 2.36) are off by up to 1e5 ulp where a
-// huge number is nearest to a multiple of pi / 2.
+// f lane by lane, in more digits: the C library's functions of doubles (glibc 2.36) are off by up to 1e5 ulp where a huge
+// number is nearest to a multiple of pi / 2.
 template <class T, class F>
 [[gnu::noinline, gnu::cold]] Batch<T> by_lanes(const Batch<T>& x, F f) {
   T lanes[Batch<T>::size];
@@ -91,9 +97,8 @@ template <class T, class F>
 // sin(r) (-1)^k with r = |x| - k pi, of x's sign.
 template <class T>
 inline Batch<T> sin(const Batch<T>& x) {
-  using C = Trig<T>;
   const Batch<T> magnitude = xsimd::abs(x), shift(Exp<T>::shift);
-  if (!xsimd::all(magnitude <= Batch<T>(C::most))) [[unlikely]] return by_lanes<T>(x, [](auto v) { return std::sin(v); });
+  if (!in_reach<T>(magnitude)) [[unlikely]] return by_lanes<T>(x, [](auto v) { return std::sin(v); });
   const Batch<T> shifted = xsimd::fma(magnitude, Batch<T>(std::numbers::inv_pi_v<T>), shift), k = shifted - shift;
   const Reduced<T> r = reduce<T>(magnitude, k + k);
   return sine<T>(r) ^ sign_if_odd<T>(shifted) ^ (x ^ magnitude);
@@ -102,9 +107,8 @@ inline Batch<T> sin(const Batch<T>& x) {
 // sin(r) (-1)^k with r = |x| - (k - 1/2) pi.
 template <class T>
 inline Batch<T> cos(const Batch<T>& x) {
-  using C = Trig<T>;
   const Batch<T> magnitude = xsimd::abs(x), shift(Exp<T>::shift);
-  if (!xsimd::all(magnitude <= Batch<T>(C::most))) [[unlikely]] return by_lanes<T>(x, [](auto v) { return std::cos(v); });
+  if (!in_reach<T>(magnitude)) [[unlikely]] return by_lanes<T>(x, [](auto v) { return std::cos(v); });
   const Batch<T> inverse(std::numbers::inv_pi_v<T>);
   const Batch<T> shifted = xsimd::fma(magnitude, inverse, Batch<T>(T{0.5})) + shift, k = shifted - shift;
   const Reduced<T> r = reduce<T>(magnitude, (k + k) - Batch<T>(T{1}));
@@ -116,7 +120,7 @@ template <class T>
 inline Batch<T> tan(const Batch<T>& x) {
   using C = Trig<T>;
   const Batch<T> magnitude = xsimd::abs(x), shift(Exp<T>::shift);
-  if (!xsimd::all(magnitude <= Batch<T>(C::most))) [[unlikely]] return by_lanes<T>(x, [](auto v) { return std::tan(v); });
+  if (!in_reach<T>(magnitude)) [[unlikely]] return by_lanes<T>(x, [](auto v) { return std::tan(v); });
   const Batch<T> shifted = xsimd::fma(magnitude, Batch<T>(2 * std::numbers::inv_pi_v<T>), shift), k = shifted - shift;
   const Reduced<T> r = reduce<T>(magnitude, k);
   const Batch<T> square = r.r * r.r, one(T{1}), half = Batch<T>(T{0.5}) * k;
