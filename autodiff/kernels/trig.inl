@@ -57,13 +57,6 @@ inline Reduced<T> reduce(const Batch<T>& x, const Batch<T>& q) {
   return {r, xsimd::fnma(q, Batch<T>(C::last), (b - r) + rest)};
 }
 
-template <class T, std::size_t n>
-inline Batch<T> horner(const std::array<T, n>& c, const Batch<T>& x) {
-  Batch<T> y(c[0]);
-  unroll<static_cast<int>(n) - 1>([&](auto i) { y = xsimd::fma(y, x, Batch<T>(c[i + 1])); });
-  return y;
-}
-
 // r + r^3 P + low (1 - r^2 / 2), the sine of r + low.
 template <class T>
 inline Batch<T> sine(const Reduced<T>& x) {
@@ -83,8 +76,8 @@ inline Batch<T> sign_if_odd(const Batch<T>& shifted) {
   return xsimd::bitwise_cast<Batch<T>>(xsimd::bitwise_cast<BitsOf<T>>(shifted) << static_cast<int>(8 * sizeof(T) - 1));
 }
 
-// f lane by lane, in more digits: the C library's functions of doubles (glibc 2.36) are off by up to 1e5 ulp where a huge
-// number is nearest to a multiple of pi / 2.
+// f lane by lane, in more digits: the C library's functions of doubles (glibc 2.36) are off by up to 1e5 ulp where a
+// huge number is nearest to a multiple of pi / 2.
 template <class T, class F>
 [[gnu::noinline, gnu::cold]] Batch<T> by_lanes(const Batch<T>& x, F f) {
   T lanes[Batch<T>::size];
