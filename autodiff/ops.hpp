@@ -201,12 +201,12 @@ template <Value V>
 V reciprocal(const V& x, Where where = Where::here()) {
   return detail::unary<ops::Reciprocal>(x, where);
 }
-/// Gauss's error function, 2/sqrt(pi) times the integral of e^(-t^2) from 0 to x, within 5 ulp.
+/// Gauss's error function, 2/sqrt(pi) times the integral of e^(-t^2) from 0 to x.
 template <Value V>
 V erf(const V& x, Where where = Where::here()) {
   return detail::unary<ops::Erf>(x, where);
 }
-/// 1 - erf(x), within 8 ulp also where it is small; 0 where it would be subnormal.
+/// 1 - erf(x), within 4 ulp also where it is small; 0 where it would be subnormal.
 template <Value V>
 V erfc(const V& x, Where where = Where::here()) {
   return detail::unary<ops::Erfc>(x, where);
@@ -233,7 +233,7 @@ TAPEGRAD_EXPORT V log_sigmoid(const V& x, Where where = Where::here());
 /// x sigmoid(x), also known as swish.
 template <Value V>
 TAPEGRAD_EXPORT V silu(const V& x, Where where = Where::here());
-/// x times the normal distribution function, x (1 + erf(x / sqrt(2))) / 2, within 8 ulp.
+/// x times the normal distribution function, x (1 + erf(x / sqrt(2))) / 2, within 5 ulp.
 template <Value V>
 TAPEGRAD_EXPORT V gelu(const V& x, Where where = Where::here());
 /// Its approximation x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) / 2, within 4 ulp of |f| + |x f'|.

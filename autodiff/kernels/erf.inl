@@ -1,8 +1,9 @@
 #pragma once
-// The error function for doubles within 5 ulp, its complement and the normal distribution function within 8, by the rational approximations of Cody, Rational
-// Chebyshev approximations for the error function, Math. Comp. 23 (1969): erf(x) = x P(x^2) / Q(x^2) up to 0.46875,
-// above it erfc(x) = exp(-x^2) R(x) / S(x), and from 4 on erfc(x) = exp(-x^2) / x (1 / sqrt(pi) - z U(z) / W(z)),
-// z = 1 / x^2.
+// The error function for doubles, its complement and the normal distribution function, within 4 ulp: erf(x) =
+// x P(x^2) / Q(x^2) up to 0.46875 with Cody's coefficients, Rational Chebyshev approximations for the error function,
+// Math. Comp. 23 (1969), and above it erfc(x) = exp(-x^2) C(t) / (1 + 2 x) with t = (x - K) / (x + K), as Shepherd and
+// Laframboise, Chebyshev approximation of (1 + 2 x) exp(x^2) erfc x, Math. Comp. 36 (1981): C is near 1 everywhere and
+// hardly depends on t, so that it keeps its digits.
 
 #include <numbers>
 
@@ -11,81 +12,108 @@
 namespace tapegrad::kernels {
 namespace {
 
-// The coefficients of the highest power first.
+// The coefficients of P and Q, highest power first.
 struct Cody {
   static constexpr std::array p{1.85777706184603153e-1, 3.16112374387056560e0, 1.13864154151050156e2,
                                 3.77485237685302021e2, 3.20937758913846947e3};
   static constexpr std::array q{1.0, 2.36012909523441209e1, 2.44024637934444173e2, 1.28261652607737228e3,
                                 2.84423683343917062e3};
-  static constexpr std::array r{2.15311535474403846e-8, 5.64188496988670089e-1, 8.88314979438837594e0,
-                                6.61191906371416295e1,  2.98635138197400131e2,  8.81952221241769090e2,
-                                1.71204761263407058e3,  2.05107837782607147e3,  1.23033935479799725e3};
-  static constexpr std::array s{1.0,
-                                1.57449261107098347e1,
-                                1.17693950891312499e2,
-                                5.37181101862009858e2,
-                                1.62138957456669019e3,
-                                3.29079923573345963e3,
-                                4.36261909014324716e3,
-                                3.43936767414372164e3,
-                                1.23033935480374942e3};
-  static constexpr std::array u{1.63153871373020978e-2, 3.05326634961232344e-1, 3.60344899949804439e-1,
-                                1.25781726111229246e-1, 1.60837851487422766e-2, 6.58749161529837803e-4};
-  static constexpr std::array w{1.0,
-                                2.56852019228982242e0,
-                                1.87295284992346725e0,
-                                5.27905102951428412e-1,
-                                6.05183413124413191e-2,
-                                2.33520497626869185e-3};
 };
 
-// c[0] x^n + c[1] x^(n-1) + ...
-template <class T, std::size_t n>
-inline Batch<T> polynomial(const std::array<double, n>& c, const Batch<T>& x) {
-  Batch<T> y(static_cast<T>(c[0]));
-  unroll<static_cast<int>(n) - 1>([&](auto i) { y = xsimd::fma(y, x, Batch<T>(static_cast<T>(c[i + 1]))); });
-  return y;
-}
+// The coefficients of C, highest power first: Chebyshev's approximation of it from 0.46 to where erfc ends.
+template <class T>
+struct Tail;
+template <>
+struct Tail<float> {
+  static constexpr float middle = 2, end = 10;
+  static constexpr std::array c{
+      -0.000278945187F, -0.00124621154F, 0.00119007637F, 0.00864600861F, -0.00801759698F, -0.0542085048F,
+      0.164049958F, -0.166031006F, -0.0927637979F, 1.27697839F};
+};
+template <>
+struct Tail<double> {
+  static constexpr double middle = 3.5, end = 27;
+  static constexpr std::array c{
+      3.804735190029503e-10, 1.0201394766656219e-8, -6.4225280449271816e-10, -9.2452281190032084e-8,
+      -6.2688671700664101e-9, 5.9947113070327462e-7, -4.5502040174067699e-8, -3.8139325402684382e-6,
+      2.3288934706934168e-6, 2.4260756099847967e-5, -4.2782400085164938e-5, -0.00012151237974877631,
+      0.00056438444826629568, -0.00030226788340057288, -0.0042150199111923594, 0.019099330942924891,
+      -0.0488233258276806, 0.087983153824839401, -0.11508959816019944, 0.097519095153259246, -0.010555596332218189,
+      -0.14000918013761942, 1.2423492448711544};
+};
 
 // For |x| <= 0.46875.
 template <class T>
 inline Batch<T> erf_near_zero(const Batch<T>& x) {
   const Batch<T> square = x * x;
-  return x * polynomial(Cody::p, square) / polynomial(Cody::q, square);
+  return x * horner<T>(Cody::p, square) / horner<T>(Cody::q, square);
+}
+
+// c[0] x^(n-1) + c[1] x^(n-2) + ... + c[n-1], all but the last in two chains, of the odd and the even powers.
+template <class T, std::size_t n>
+inline Batch<T> two_horners(const std::array<T, n>& c, const Batch<T>& x) {
+  const Batch<T> square = x * x;
+  Batch<T> y[] = {Batch<T>(c[0]), Batch<T>(c[1])};
+  unroll<static_cast<int>(n) - 3>([&](auto i) { y[i % 2] = xsimd::fma(y[i % 2], square, Batch<T>(c[i + 2])); });
+  return xsimd::fma(xsimd::fma(y[(n + 1) % 2], x, y[n % 2]), x, Batch<T>(c[n - 1]));
+}
+
+// For the complement of s x: C h, which serves with h + x = h (1 + 2 s x).
+template <class T, bool normal>
+struct ScaledTail {
+  static constexpr T s = normal ? std::numbers::sqrt2_v<T> / 2 : 1, h = T{0.5} / s, middle = Tail<T>::middle / s,
+                     end = Tail<T>::end / s;
+  static constexpr auto c = [] {
+    auto scaled = Tail<T>::c;
+    for (T& v : scaled) v *= h;
+    return scaled;
+  }();
+};
+
+// The same with fewer coefficients, for erf itself: of small complements it needs fewer digits, and of those beyond 6
+// none.
+struct ErfTail {
+  static constexpr double h = 0.5, middle = 2, end = 6;
+  static constexpr std::array c{
+      -1.6987320462245592e-6, -9.4227742132321797e-6, -1.9313659200626479e-5, -9.0882629609359147e-7,
+      7.5585029701348072e-5, 0.00010321575091868823, -0.00022716753956445749, -0.00072840809276996466,
+      0.00063566922696543428, 0.0043613269443336756, -0.0040170075354638747, -0.027110000495815028,
+      0.082025640016673596, -0.083015198807646862, -0.046381913292872893, 0.63848919077626436};
+};
+
+// erfc(s x) for s x >= 0.46, given exp(-(s x)^2).
+template <class S, class T>
+inline Batch<T> erfc_tail(const Batch<T>& x, const Batch<T>& gauss) {
+  const Batch<T> middle(S::middle), y = xsimd::min(x, Batch<T>(S::end)), t = (y - middle) / (y + middle);
+  return gauss * two_horners<T>(S::c, t) / (y + Batch<T>(S::h));
 }
 
 inline Batch<double> erf(const Batch<double>& x) {
-  // Beyond 6 the result is 1 to the last bit, and the approximation no longer meant.
-  const Batch<double> magnitude = xsimd::abs(x), large = xsimd::min(magnitude, Batch<double>(6.0));
-  const Batch<double> complement = exp(-(large * large)) * polynomial(Cody::r, large) / polynomial(Cody::s, large);
+  // Beyond 6 the result is 1 to the last bit, and no square overflows.
+  const Batch<double> magnitude = xsimd::abs(x), large = xsimd::min(magnitude, Batch<double>(ErfTail::end));
+  const Batch<double> complement = erfc_tail<ErfTail, double>(large, exp(-(large * large)));
   const Batch<double> tail = xsimd::copysign(Batch<double>(1.0) - complement, x);
   // NaN is neither small nor large: x * x keeps it.
   return xsimd::select(magnitude > Batch<double>(0.46875), tail, erf_near_zero(x));
 }
 
-// erfc(x), given exp(-x^2) to its last digits.
-template <class T>
+// erfc(s x), given exp(-(s x)^2) to its last digits.
+template <class T, bool normal>
 inline Batch<T> erfc(const Batch<T>& x, const Batch<T>& gauss) {
-  const Batch<T> one(T(1)), magnitude = xsimd::abs(x);
-  // Beyond 30 the result is 0, and no square overflows.
-  const Batch<T> large = xsimd::min(magnitude, Batch<T>(T(30)));
-  const Batch<T> middle = polynomial(Cody::r, large) / polynomial(Cody::s, large);
-  const Batch<T> z = one / (large * large);
-  const Batch<T> far = (Batch<T>(static_cast<T>(std::numbers::inv_sqrtpi)) -
-                        z * polynomial(Cody::u, z) / polynomial(Cody::w, z)) / large;
-  const Batch<T> tail = gauss * xsimd::select(large > Batch<T>(T(4)), far, middle);
-  return xsimd::select(magnitude > Batch<T>(T(0.46875)), xsimd::select(x < zero<T>(), Batch<T>(T(2)) - tail, tail),
-                       one - erf_near_zero(x));
+  using S = ScaledTail<T, normal>;
+  constexpr T near = static_cast<T>(0.46875) / S::s;
+  const Batch<T> magnitude = xsimd::abs(x), tail = erfc_tail<S, T>(magnitude, gauss);
+  return xsimd::select(magnitude > Batch<T>(near), xsimd::select(x < zero<T>(), Batch<T>(T{2}) - tail, tail),
+                       Batch<T>(T{1}) - erf_near_zero(Batch<T>(S::s) * x));
 }
 template <class T>
 inline Batch<T> erfc(const Batch<T>& x) {
-  return kernels::erfc<T>(x, gaussian<T>(x, T{1}));
+  return kernels::erfc<T, false>(x, gaussian<T>(x, T{1}));
 }
 
 template <class T>
 inline Batch<T> normal_cdf(const Batch<T>& x) {
-  const Batch<T> z = x * Batch<T>(-std::numbers::sqrt2_v<T> / 2);
-  return Batch<T>(T{0.5}) * kernels::erfc<T>(z, gaussian<T>(x, T{0.5}));
+  return Batch<T>(T{0.5}) * kernels::erfc<T, true>(-x, gaussian<T>(x, T{0.5}));
 }
 
 }  // namespace

@@ -50,6 +50,14 @@ struct Exp<double> {
 template <class T>
 using BitsOf = Batch<typename Exp<T>::Integer>;
 
+// c[0] x^(n-1) + c[1] x^(n-2) + ...
+template <class T, class Coefficient, std::size_t n>
+inline Batch<T> horner(const std::array<Coefficient, n>& c, const Batch<T>& x) {
+  Batch<T> y(static_cast<T>(c[0]));
+  unroll<static_cast<int>(n) - 1>([&](auto i) { y = xsimd::fma(y, x, Batch<T>(static_cast<T>(c[i + 1]))); });
+  return y;
+}
+
 // exp(r) - 1 for |r| <= log(2) / 2.
 template <class T>
 inline Batch<T> expm1_near_zero(const Batch<T>& r) {
@@ -65,12 +73,14 @@ template <class T>
 struct Split {
   Batch<T> p, shifted;
 };
+// With `low`, a small number or none, of x + low.
 template <class T>
-inline Split<T> split_exp(const Batch<T>& x) {
+inline Split<T> split_exp(const Batch<T>& x, const std::same_as<Batch<T>> auto&... low) {
   using E = Exp<T>;
   const Batch<T> shift(E::shift);
   const Batch<T> shifted = xsimd::fma(x, Batch<T>(static_cast<T>(1.4426950408889634)), shift), k = shifted - shift;
-  return {expm1_near_zero<T>(xsimd::fnma(k, Batch<T>(E::log_2_low), xsimd::fnma(k, Batch<T>(E::log_2_high), x))), shifted};
+  const Batch<T> r = xsimd::fnma(k, Batch<T>(E::log_2_low), xsimd::fnma(k, Batch<T>(E::log_2_high), x));
+  return {expm1_near_zero<T>((r + ... + low)), shifted};
 }
 
 // 2^(k + more) y, added to the exponent of y, so that every normal result is reached. A NaN may become anything.
@@ -151,15 +161,18 @@ inline std::pair<Batch<T>, Batch<T>> tanh_softplus_and_slope(const Batch<T>& x) 
   return {n * inverse, (xsimd::select(below, v + v, v * v) * inverse) * ((one + u) * inverse)};
 }
 
-// exp(-p x^2). p x^2 is head + rest, of which head is exact; exp would magnify the rounding of their sum.
+// exp(-p x^2). p x^2 is head + rest, of which head is exact; exp would magnify the rounding of their sum, so what that
+// has lost is taken from the reduced argument.
 template <class T>
 inline Batch<T> gaussian(const Batch<T>& x, T p) {
   const Batch<T> magnitude = xsimd::abs(x), most(T{64});
   const Batch<T> y = xsimd::select(magnitude > most, most, magnitude);
-  const Batch<T> near = xsimd::trunc(y * Batch<T>(T{16})) * Batch<T>(T{0.0625});
+  // y in half its digits.
+  const Batch<T> shift(Exp<T>::shift / (std::is_same_v<T, float> ? T{0x1p6} : T{0x1p19})), near = (y + shift) - shift;
   const Batch<T> head = Batch<T>(p) * (near * near), rest = Batch<T>(p) * ((y - near) * (y + near));
-  const Batch<T> sum = head + rest, lost = (head - sum) + rest, e = kernels::exp<T>(-sum);
-  return xsimd::fnma(e, lost, e);
+  const Batch<T> sum = head + rest, lost = (head - sum) + rest;
+  const Split<T> e = split_exp<T>(-sum, -lost);
+  return between<T>(Exp<T>::lowest, Exp<T>::highest, -sum, scaled<T>(e.p + Batch<T>(T{1}), e.shifted));
 }
 
 }  // namespace
