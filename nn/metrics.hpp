@@ -214,7 +214,9 @@ class TAPEGRAD_EXPORT Metric {
   /// A function of all predictions and all targets that gives a number, or a tensor, whose mean is taken; elementwise()
   /// included. One of labels names their type: [](const auto& a, const Tensor<std::int64_t>& y) { ... }.
   template <class F>
-  requires(takes_numbers<F> || takes_labels<F>) Metric(std::string name, const F& f) : name_(std::move(name)) {
+  requires(takes_numbers<F> || takes_labels<F>)
+  Metric(std::string name, const F& f)
+      : name_(std::move(name)), builtin_(detail::is_builtin<F> || std::is_same_v<F, Loss>) {
     const detail::AsMetric<std::remove_cvref_t<decltype(detail::as_metric(f))>> call{{detail::as_metric(f)}};
     if constexpr (takes_numbers<F>) of_numbers_ = OfNumbers(call);
     if constexpr (takes_labels<F>) of_labels_ = OfLabels(call);
@@ -240,6 +242,9 @@ class TAPEGRAD_EXPORT Metric {
   }
 
   const std::string& name() const { return name_; }
+  /// A metric of the library, which has a value for one example too. Before its first step fit calls one of your own
+  /// for up to 32 examples, so that one which fails does so at once.
+  bool is_builtin() const { return builtin_; }
   /// Of all examples at once. Y is T or std::int64_t. Throws ValueError when the metric does not take such targets.
   template <Real T, class Y>
   double operator()(const Tensor<T>& prediction, const Tensor<Y>& target, Where where = Where::here()) const;
@@ -249,6 +254,7 @@ class TAPEGRAD_EXPORT Metric {
 
  private:
   std::string name_;
+  bool builtin_ = false;
   std::function<Metric(Outputs)> with_outputs_;
   OfNumbers of_numbers_;
   OfLabels of_labels_;

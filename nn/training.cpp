@@ -254,8 +254,18 @@ void Sequential<T>::require_targets(const Dataset<T, Y>& data, std::int64_t row,
     detail::in_place(place, [&] {
       const Tensor<Y> target = slice(data.y, 0, i, i + 1, 1, where);
       if constexpr (of_labels) options_.loss(prediction, target, where);
-      for (const Metric& metric : options_.metrics) metric(prediction, target, where);
+      for (const Metric& metric : options_.metrics) {
+        if (metric.is_builtin()) metric(prediction, target, where);
+      }
     });
+  }
+  // A user's own may need several examples.
+  if (std::ranges::all_of(options_.metrics, &Metric::is_builtin)) return;
+  const Dataset<T, Y> first = data.rows(0, std::min<std::int64_t>(data.size(), 32), where);
+  const Tensor<T> predictions = run_plain(first.x, false, caller, where);
+  const auto place = [&] { return caller + to_string(where) + ", the first targets: "; };
+  for (const Metric& metric : options_.metrics) {
+    if (!metric.is_builtin()) detail::in_place(place, [&] { metric(predictions, first.y, where); });
   }
 }
 
@@ -458,6 +468,7 @@ History Sequential<T>::fit(const Tensor<T>& x, const Tensor<Y>& y, const FitOpti
       if (options.on_nonfinite != OnNonfinite::go_on && !std::isfinite(result.loss)) {
         history.nonfinite = in_fit.meet(result.loss, epoch, k, batch, rows);
         if (options.on_nonfinite == OnNonfinite::fail) throw ValueError(history.nonfinite);
+        if (in_fit.kept) history.nonfinite += ". fit ended with the weights that a callback kept";
         break;
       }
       loss += result.loss * result.examples;

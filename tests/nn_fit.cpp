@@ -1492,6 +1492,15 @@ TEST_CASE("metrics and labels that do not fit are refused before the first step"
   const auto wide = [](const auto& a, const auto&) { return mean(reshape(a, {a.shape()[0], 5})); };
   CHECK(contains(refusal({.loss = "mse", .metrics = {nn::Metric("wide", wide)}}, data.y, {}), "reshape"));
 
+  // One that needs several examples is no reason to refuse.
+  nn::Sequential<double> model({nn::Dense{3, "softmax"}});
+  const auto spread = [](const auto& a, const auto&) {
+    if (a.shape()[0] < 2) throw ValueError("spread needs two examples");
+    return max(a) - min(a);
+  };
+  model.compile({.loss = "mse", .metrics = {nn::Metric("spread", spread)}});
+  CHECK_NOTHROW(model.fit(data.X, data.y));
+
   // A label that there is no class for, in whatever row.
   const auto bad = [&](std::int64_t row, std::int64_t label) {
     Tensor<std::int64_t> labels = data.labels;

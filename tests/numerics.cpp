@@ -159,6 +159,14 @@ TEST_SUITE("numerics") {
     check_equal(grad(entropy)(a), V{-1, 0, 0});
   }
 
+  TEST_CASE("negative powers whose slope overflows before the product does") {
+    const auto slope = [](double p, double at) {
+      return grad([=](const Tensor<>& x) { return log(pow(x, p)); })(Tensor<>(at));
+    };
+    for (const auto& [p, at] : {std::pair{-1.0, 1e-200}, std::pair{-2.0, 1e-120}, std::pair{-0.5, 1e-250}})
+      CHECK(slope(p, at).item() == doctest::Approx(p / at).epsilon(1e-14));
+  }
+
   TEST_CASE("mul0") {
     const double big = inf<double>, bad = not_a_number<double>;
     check_equal(mul0(X{0, 0, 2, 0, 2, -0.0}, X{big, bad, 3, 5, big, -big}), X{0, 0, 6, 0, big, 0});

@@ -500,6 +500,13 @@ TEST_SUITE("strong zero") {
     CHECK(same(tangent([](const X& z) { return softmax(z); }), X{nan, inf}));
   }
 
+  TEST_CASE("an infinite cotangent of log_softmax, plain and recorded") {
+    const auto pulled = [](const X& g) { return vjp([](const X& z) { return log_softmax(z); }, X{0, 800, 1}).second(g); };
+    const X infinite{0, inf, 0};
+    CHECK(same(pulled(infinite), vjp(pulled, infinite).first));
+    CHECK(same(pulled(infinite), zeros({3})));
+  }
+
   TEST_CASE("values are those of IEEE") {
     CHECK(std::isnan((X(0.0) * X(inf)).item()));
     CHECK(std::isnan(matmul(X{0, 1}, X{inf, 1}).item()));

@@ -173,9 +173,15 @@ inline void softmax_product_strong(const T* y, const T* g, T* out, std::int64_t 
 
 template <class T>
 inline void log_softmax_product_strong(const T* p, const T* g, T* out, std::int64_t cols) {
-  T sum = 0;
-  for (std::int64_t i = 0; i < cols; ++i) sum += g[i];
-  for (std::int64_t i = 0; i < cols; ++i) out[i] = g[i] - strong(p[i], sum);
+  T rest = 0, own = 0, others = 0;
+  for (std::int64_t i = 0; i < cols; ++i) {
+    const bool above = p[i] > T(0.5);
+    (above ? own : others) += g[i];
+    if (!above) rest += p[i];
+  }
+  for (std::int64_t i = 0; i < cols; ++i) {
+    out[i] = p[i] > T(0.5) ? strong(g[i], rest) - strong(others, p[i]) : g[i] - strong(p[i], others + own);
+  }
 }
 
 // With w = g - g_k for the element k above 1/2: y (g - <g, y>) = y (w - <w, y>), where w_k = 0.

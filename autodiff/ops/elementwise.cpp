@@ -276,10 +276,13 @@ Tensor<Out> map(const Tensor<A>& a, const Tensor<B>& b, const char* name, const 
 template <class Op, Real T>
 Tensor<T> unary(const Tensor<T>& x, const Where& where, double p) {
   const Array& in = value_of(x, Op::name, where);
+  Handle slope;
+  if constexpr (KeepsSlope<Op>) {
+    if (x.handle().traced()) slope = Handle(allocate_like<T>(in.shape));
+  }
   Array* out = allocate_like<T>(in.shape);
   if constexpr (KeepsSlope<Op>) {
-    if (x.handle().traced()) {
-      const Handle slope(allocate_like<T>(in.shape));
+    if (slope) {
       kernels::kernels<T>().unary[index_in<Op, ops::Unary>].both(in.shape.count(), in.as<T>(), elements<T>(out),
                                                                  elements<T>(slope.array()));
       return Tensor<T>(record(unary_primitive<Op, T>, out, {&x.handle(), &slope}, where));

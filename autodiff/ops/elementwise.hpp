@@ -530,7 +530,7 @@ struct NormalCdf {
   }
 };
 
-// p x^(p-1) as p x^p / x, for a power below 1 that is not whole: the rounding of p - 1 would count, and x^(p-1) would
+// p x^(p-1) as p x^p / x, for a power between 0 and 1: the rounding of p - 1 would count, and x^(p-1) would
 // overflow before the slope. Behind it the limits at 0 and infinity.
 struct PowSlope {
   static constexpr const char* name = "pow_slope";
@@ -552,12 +552,12 @@ struct Pow {
   static V value(const V& x, T p) {
     return power(x, p);
   }
-  // The slope p x^(p-1) is 0 for p = 0, also where x^-1 is infinite.
-  template <class V, class T>
-  static V slope(const V& x, const V&, T p) {
-    if (p == 0) return V(0);
-    if (p < 1 && p != std::floor(p)) return block<PowSlope>(x, p);
-    return V(p) * power(x, p - 1);
+  // The slope p x^(p-1) is 0 for p = 0, also where x^-1 is infinite. Below that it is taken as in Reciprocal.
+  template <class V, class T, class Times>
+  static V chain(const V& v, const V& x, const V& y, T p, Times times) {
+    if (p < 0) return times(times(v, y), V(p) / x);
+    if (p == 0) return times(v, V(0));
+    return times(v, p < 1 ? block<PowSlope>(x, p) : V(p) * power(x, p - 1));
   }
 };
 
@@ -696,9 +696,12 @@ struct Plain {
 /// v * f'(x) of a block of one operand that gives its slope, or a chain.
 template <class Op, class V, class T, class Times>
 requires requires(const V& x, T p) { Op::slope(x, x, p); } || requires(const V& x) { Op::slope(x, x); } ||
-    requires(const V& x, Times times) { Op::chain(x, x, x, times); }
+    requires(const V& x, Times times) { Op::chain(x, x, x, times); } ||
+    requires(const V& x, T p, Times times) { Op::chain(x, x, x, p, times); }
 V chain(const V& v, const V& x, const V& y, T p, Times times) {
-  if constexpr (requires { Op::chain(v, x, y, times); })
+  if constexpr (requires { Op::chain(v, x, y, p, times); })
+    return Op::chain(v, x, y, p, times);
+  else if constexpr (requires { Op::chain(v, x, y, times); })
     return Op::chain(v, x, y, times);
   else if constexpr (requires { Op::slope(x, y, p); })
     return times(v, Op::slope(x, y, p));

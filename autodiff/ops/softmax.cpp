@@ -130,8 +130,8 @@ constexpr Primitive log_softmax_primitive{.name = "log_softmax",
 template <class T>
 Tensor<T> log_softmax_last(const Tensor<T>& x, const Where& where) {
   const Array& in = value_of(x, "log_softmax", where);
-  Array* out = allocate_like<T>(in.shape);
   const Handle p = kept_softmax(x);
+  Array* out = allocate_like<T>(in.shape);
   kernels::kernels<T>().log_softmax(in.as<T>(), elements<T>(out), elements_of<T>(p), rows_of(in.shape),
                                     in.shape.back());
   return Tensor<T>(record(log_softmax_primitive<T>, out, {&x.handle()}, where, {.constant = p.array()}));
@@ -159,8 +159,8 @@ Tensor<T> logsumexp_last(const Tensor<T>& x, bool keep, const Where& where) {
   const Array& in = value_of(x, "logsumexp", where);
   Shape shape = in.shape.prefix(in.shape.rank() - 1);
   if (keep) shape.push_back(1);
-  Array* out = allocate_like<T>(shape);
   const Handle p = kept_softmax(x);
+  Array* out = allocate_like<T>(shape);
   kernels::kernels<T>().logsumexp(in.as<T>(), elements<T>(out), elements_of<T>(p), shape.count(), in.shape.back());
   return Tensor<T>(record(logsumexp_primitive<T>, out, {&x.handle()}, where,
                           {.axes = {static_cast<std::int8_t>(keep)}, .constant = p.array()}));
