@@ -27,8 +27,8 @@ struct DebugNansOptions {
   std::function<void(const std::string& message)> absorbed = {};
 };
 
-/// What debug_nans() gives: it watches this thread until it is destroyed, on the thread that made it. An inner one takes
-/// the place of those around it.
+/// What debug_nans() gives: it watches this thread until it is destroyed, on the thread that made it. An inner one
+/// takes the place of those around it.
 class TAPEGRAD_EXPORT DebugNans {
  public:
   [[nodiscard]] explicit DebugNans(DebugNansOptions options = {});

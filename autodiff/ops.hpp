@@ -58,8 +58,8 @@ TAPEGRAD_EXPORT Tensor<T> one_hot(const Tensor<std::int64_t>& labels, std::int64
 
 // Of tensors, and of the symbolic numbers of elementwise(). Within 4 ulp unless said otherwise.
 
-/// e^x; inf above 709.78 (float: 88.72), 0 below -708.396 (float: -87.336), where results would be subnormal. So is what
-/// is made of it: sigmoid, its slope, x sigmoid(x) and the like are 0 where the exponential in them is.
+/// e^x; inf above 709.78 (float: 88.72), 0 below -708.396 (float: -87.336), where results would be subnormal. So is
+/// what is made of it: sigmoid, its slope, x sigmoid(x) and the like are 0 where the exponential in them is.
 template <Value V>
 V exp(const V& x, Where where = Where::here()) {
   return detail::unary<ops::Exp>(x, where);

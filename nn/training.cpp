@@ -337,7 +337,8 @@ struct Sequential<T>::InFit final : detail::InTraining {
   std::string meet(double loss, const Epoch& epoch, std::int64_t step, const Dataset<T, Y>& batch,
                    const Tensor<std::int64_t>& rows) {
     const auto ignored_label = model.options_.loss.key().ignored_label;
-    const std::string x = nonfinite_row(batch.x, batch, rows, ignored_label), weights = nonfinite(model.parameters_, model.states_);
+    const std::string x = nonfinite_row(batch.x, batch, rows, ignored_label);
+    const std::string weights = nonfinite(model.parameters_, model.states_);
     std::string y;
     if constexpr (Real<Y>) y = nonfinite_row(batch.y, batch, rows, ignored_label);
     const std::string cause =

@@ -86,8 +86,12 @@ TEST_CASE_TEMPLATE("strong_gemm: a zero absorbs, all else is to the bit what gem
       CHECK(strong == plain);
       if (k < 3) continue;
       // op(a)(0, 0) = inf meets op(b)(0, 0) = 0, op(a)(m - 1, 2) = 0 meets a NaN of op(b)(2, n - 1).
-      const auto of_a = [&](int64_t i, int64_t p) -> T& { return a[static_cast<std::size_t>(ta ? p * m + i : i * k + p)]; };
-      const auto of_b = [&](int64_t p, int64_t j) -> T& { return b[static_cast<std::size_t>(tb ? j * k + p : p * n + j)]; };
+      const auto of_a = [&](int64_t i, int64_t p) -> T& {
+        return a[static_cast<std::size_t>(ta ? p * m + i : i * k + p)];
+      };
+      const auto of_b = [&](int64_t p, int64_t j) -> T& {
+        return b[static_cast<std::size_t>(tb ? j * k + p : p * n + j)];
+      };
       of_a(0, 0) = inf, of_b(0, 0) = 0;
       of_a(m - 1, 2) = -T{0}, of_b(2, n - 1) = nan;
       strong = plain = old;

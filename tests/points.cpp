@@ -90,8 +90,8 @@ struct Checker {
   using Limits = std::numeric_limits<T>;
   const double* x;
 
-  // Where the exact number is subnormal 0 will do, where it overflows nothing but infinity. The factors that derivatives
-  // multiply an exponential by do not bring back what it has lost.
+  // Where the exact number is subnormal 0 will do, where it overflows nothing but infinity. The factors that
+  // derivatives multiply an exponential by do not bring back what it has lost.
   Worst worst(const Tensor<T>& ours, const double* exact, auto bound) const {
     Worst w;
     for (std::int64_t i = 0; i < ours.size(); ++i) {

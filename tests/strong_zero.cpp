@@ -501,7 +501,9 @@ TEST_SUITE("strong zero") {
   }
 
   TEST_CASE("an infinite cotangent of log_softmax, plain and recorded") {
-    const auto pulled = [](const X& g) { return vjp([](const X& z) { return log_softmax(z); }, X{0, 800, 1}).second(g); };
+    const auto pulled = [](const X& g) {
+      return vjp([](const X& z) { return log_softmax(z); }, X{0, 800, 1}).second(g);
+    };
     const X infinite{0, inf, 0};
     CHECK(same(pulled(infinite), vjp(pulled, infinite).first));
     CHECK(same(pulled(infinite), zeros({3})));

@@ -152,8 +152,8 @@ static inline batch<T, A> sigmoid(const batch<T, A>& x) {
   return sigmoid_and_slope(x).first;
 }
 
-// Small whole exponents by repeated squaring, one half by sqrt, others by the C library, element by element: xsimd's pow
-// is off by up to a thousand ulp.
+// Small whole exponents by repeated squaring, one half by sqrt, others by the C library, element by element: xsimd's
+// pow is off by up to a thousand ulp.
 template <class T, class A>
 static inline batch<T, A> power(const batch<T, A>& x, T p) {
   const T magnitude = p < 0 ? -p : p;
@@ -228,8 +228,9 @@ template <class Op, class T>
   }
 }
 
-// out = term(j), products, up to where one is NaN, or to the end: the element of the row that was reached. Several vectors
-// share one test, for their sum is NaN where any of them is, and nothing is written before: v may be out itself.
+// out = term(j), products, up to where one is NaN, or to the end: the element of the row that was reached. Several
+// vectors share one test, for their sum is NaN where any of them is, and nothing is written before: v may be out
+// itself.
 template <int most, class T, class Term>
 inline std::int64_t plain_products(std::int64_t cols, Term term, T* out) {
   std::int64_t reached = 0;
@@ -356,7 +357,8 @@ concept Passes = requires { Op::passes; };
 template <class T, class Op>
 constexpr UnaryKernels<T> unary_kernels_of() {
   if constexpr (Passes<Op>) return {unary_value<Op, T>, nullptr};
-  else if constexpr (requires { typename Op::Slope; }) return {unary_value<Op, T>, unary_product<Op, T>, value_and_slope<Op, T>};
+  else if constexpr (requires { typename Op::Slope; })
+    return {unary_value<Op, T>, unary_product<Op, T>, value_and_slope<Op, T>};
   else return {unary_value<Op, T>, unary_product<Op, T>};
 }
 template <class T, class Op>

@@ -110,7 +110,8 @@ inline Batch<T> exp2(const Batch<T>& x) {
   using E = Exp<T>;
   const Batch<T> shift(E::shift), shifted = x + shift, rest = x - (shifted - shift);
   const Batch<T> y = expm1_near_zero<T>(rest * Batch<T>(std::numbers::ln2_v<T>)) + Batch<T>(T{1});
-  const Batch<T> result = xsimd::select(x < Batch<T>(E::highest_power), scaled<T>(y, shifted), x + Batch<T>(infinity<T>));
+  const Batch<T> up = x + Batch<T>(infinity<T>);
+  const Batch<T> result = xsimd::select(x < Batch<T>(E::highest_power), scaled<T>(y, shifted), up);
   return xsimd::select(x < Batch<T>(E::lowest_power), zero<T>(), result);
 }
 
@@ -137,7 +138,8 @@ inline std::pair<Batch<T>, Batch<T>> tanh_and_slope(const Batch<T>& x) {
   const Batch<T> one(T{1}), u = Batch<T>(T{-2}) * xsimd::abs(x);
   const Split<T> e = split_exp<T>(u);
   const Batch<T> t = xsimd::select(u < Batch<T>(-E::one_is_lost), -one, expm1_of<T>(e));
-  const Batch<T> four_exp = xsimd::select(u < Batch<T>(E::lowest_quarter), zero<T>(), scaled<T>(e.p + one, e.shifted, 2));
+  const Batch<T> four_exp =
+      xsimd::select(u < Batch<T>(E::lowest_quarter), zero<T>(), scaled<T>(e.p + one, e.shifted, 2));
   const Batch<T> inverse = one / (t + Batch<T>(T{2}));
   return {xsimd::copysign(t * inverse, x), four_exp * inverse * inverse};
 }

@@ -1,7 +1,7 @@
 #pragma once
-// Small matrix products. A tile of c, up to six rows by two vectors, stays in registers while k runs: nothing is packed,
-// which pays as long as b stays in the cache (Goto & van de Geijn, Anatomy of high-performance matrix multiplication,
-// 2008, whose micro-kernel this is).
+// Small matrix products. A tile of c, up to six rows by two vectors, stays in registers while k runs: nothing is
+// packed, which pays as long as b stays in the cache (Goto & van de Geijn, Anatomy of high-performance matrix
+// multiplication, 2008, whose micro-kernel this is).
 
 #include "sum.inl"
 

@@ -68,7 +68,8 @@ inline Batch<T> log_by(const Batch<T>& x, F f) {
   Mantissa<T> scaled = split_log<T>(xsimd::select(small, x * Batch<T>(static_cast<T>(std::int64_t{1} << up)), x));
   scaled.k -= xsimd::select(small, Batch<T>(T{up}), zero<T>());
   const Batch<T> normal = xsimd::select(x < infinite, f(scaled), x);
-  const Batch<T> rest = xsimd::select(x == zero<T>(), -infinite, xsimd::select(x < zero<T>(), Batch<T>(Limits::quiet_NaN()), x));
+  const Batch<T> negative = xsimd::select(x < zero<T>(), Batch<T>(Limits::quiet_NaN()), x);
+  const Batch<T> rest = xsimd::select(x == zero<T>(), -infinite, negative);
   return xsimd::select(x > zero<T>(), normal, rest);
 }
 

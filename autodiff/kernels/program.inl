@@ -1,5 +1,6 @@
 #pragma once
-// The loops of what only programs have, see ops/elementwise.hpp: of three operands, of which one of the first two may be a constant, and the third.
+// The loops of what only programs have, see ops/elementwise.hpp: of three operands, of which one of the first two may
+// be a constant, and the third.
 
 #include "elementwise.inl"
 

@@ -150,7 +150,8 @@ template <class T>
       shift[r] = first(m);
       sum[r] = sum_of_others(x + row, p ? p + row : nullptr, cols, m);
     }
-    for (std::int64_t r = 0; r < n; r += width<T>) store(y + begin + r, load(shift + r) + kernels::log1p<T>(load(sum + r)));
+    for (std::int64_t r = 0; r < n; r += width<T>)
+      store(y + begin + r, load(shift + r) + kernels::log1p<T>(load(sum + r)));
   }
 }
 

@@ -1,6 +1,6 @@
 #pragma once
-// Matrices of structure: written out at the speed of memory, and multiplied with vectors without being written. Products
-// are strong-zero ones: computed plainly, and again, one by one, where a NaN comes out.
+// Matrices of structure: written out at the speed of memory, and multiplied with vectors without being written.
+// Products are strong-zero ones: computed plainly, and again, one by one, where a NaN comes out.
 
 #include "sum.inl"
 
@@ -242,7 +242,8 @@ template <class T>
     }
     if (J.triangle != Triangle::none) {
       const T *left = J.scale.left + b * J.m, *right = J.scale.right + b * J.n;
-      const Triangle kind = !transposed ? J.triangle : J.triangle == Triangle::lower ? Triangle::upper : Triangle::lower;
+      const Triangle other = J.triangle == Triangle::lower ? Triangle::upper : Triangle::lower;
+      const Triangle kind = transposed ? other : J.triangle;
       add_triangle_product(kind, transposed ? left : right, transposed ? right : left, v, size, out);
     }
   }

@@ -45,8 +45,8 @@ struct Reduced {
   Batch<T> r, low;
 };
 
-// x - q pi / 2. Each difference is exact where x is near q pi / 2, for then it is a small multiple of a power of two; the
-// rounding of the others is kept.
+// x - q pi / 2. Each difference is exact where x is near q pi / 2, for then it is a small multiple of a power of two;
+// the rounding of the others is kept.
 template <class T>
 inline Reduced<T> reduce(const Batch<T>& x, const Batch<T>& q) {
   using C = Trig<T>;
@@ -78,8 +78,8 @@ inline Batch<T> sign_if_odd(const Batch<T>& shifted) {
 }
 
 // `result`, and f lane by lane where x is beyond what reduce can do: a number's sine does not depend on its neighbours.
-// In twice the digits, for the C library's functions of doubles (glibc 2.36) are off by up to 1e5 ulp where a huge number
-// is nearest to a multiple of pi / 2.
+// In twice the digits, for the C library's functions of doubles (glibc 2.36) are off by up to 1e5 ulp where a huge
+// number is nearest to a multiple of pi / 2.
 template <class T, class F>
 inline Batch<T> within_range(const Batch<T>& result, const Batch<T>& x, const Batch<T>& magnitude, F f) {
   const auto inside = magnitude <= Batch<T>(Trig<T>::most);

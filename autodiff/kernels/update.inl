@@ -8,8 +8,8 @@
 namespace tapegrad::kernels {
 namespace {
 
-/// g, or where its square overflows sqrt(v / bias) with its sign, 1 where v is 0: the gradient is then as large as those
-/// that v is of. A NaN stays.
+/// g, or where its square overflows sqrt(v / bias) with its sign, 1 where v is 0: the gradient is then as large as
+/// those that v is of. A NaN stays.
 template <class T>
 Batch<T> bounded(const Batch<T>& g, const Batch<T>& v, T bias) {
   const auto huge = g * g == Batch<T>(infinity<T>);

@@ -180,8 +180,8 @@ Tensor<T> sum_group(const Tensor<T>& x, std::size_t from_end, std::size_t axes, 
 /// Running sum along an axis, from its far end when `reverse`.
 template <Real T>
 Tensor<T> cumsum_along(const Tensor<T>& x, std::size_t from_end, bool reverse, const Where& where);
-/// The elements of each row at its own row of (checked) indices, as take_along has it; and its transpose, which adds them
-/// at their places in rows of `size` zeros. The rows of indices repeat over seeds.
+/// The elements of each row at its own row of (checked) indices, as take_along has it; and its transpose, which adds
+/// them at their places in rows of `size` zeros. The rows of indices repeat over seeds.
 template <class T>
 Tensor<T> take_rows(const Tensor<T>& x, const Array& indices, const Where& where);
 template <Real T>

@@ -5,8 +5,8 @@
 // pushforward. A block gives the `slope` f'(x), which may use the output y; what multiplies it with v is written once,
 // at the end, and is a strong-zero product: 0 where v or the slope is 0. A block whose slope over- or underflows before
 // the product does gives the `chain` of products, times(times(v, f1), f2) for f' = f1 f2; one which only chooses gives
-// the `product` itself. `p` is the primitive's constant, where it has one. With the symbolic numbers of elementwise() the
-// slopes are the derivative table of users' functions.
+// the `product` itself. `p` is the primitive's constant, where it has one. With the symbolic numbers of elementwise()
+// the slopes are the derivative table of users' functions.
 //
 // A slope keeps its digits wherever f' is a normal number, and so does the slope of what it is made of: no difference
 // of numbers that are nearly equal, no result of which the rounding has taken what counts. Where no formula in x and y

@@ -426,7 +426,8 @@ namespace {
 
 // ------------------------------------------------------------------------------------------------ concatenate
 
-// Where each part begins, and the end: kept with the record, since to add them up for each part again would be quadratic.
+// Where each part begins, and the end: kept with the record, since to add them up for each part again would be
+// quadratic.
 std::int64_t offset_of(const Call& call, std::size_t k) { return call.attributes().constant->as<std::int64_t>()[k]; }
 bool concatenate_carry(const Carried& carried) { return carry_part(carried, offset_of(carried.call, carried.k), 1); }
 
@@ -576,7 +577,8 @@ Tensor<T> concatenate(std::span<const Tensor<T>> parts, int axis, Where where) {
     std::int64_t* offset = offsets.mutable_data();
     std::int64_t begin = 0;
     for (const Tensor<T>& part : parts) *offset++ = std::exchange(begin, begin + part.shape()[at]);
-    return Tensor<T>(record(concatenate_primitive<T>, out, operands, where, indexed(from_end, *offsets.handle().array())));
+    return Tensor<T>(
+        record(concatenate_primitive<T>, out, operands, where, indexed(from_end, *offsets.handle().array())));
   } else {
     return Tensor<T>(Handle(out));
   }

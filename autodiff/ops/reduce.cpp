@@ -146,7 +146,8 @@ Handle extreme_pullback(const Call& call, std::size_t k, const Handle& v) {
   }
   if (!along_rows(group)) return where(mask_of<T>(call), expand(call, Tensor<T>(v), group), 0.0).handle();
   const Tensor<T> rows = group.keep ? Tensor<T>(v) : insert_axes(Tensor<T>(v), 1, 1);
-  return put_rows(rows, *indices_of_rows<T>(call).handle().array(), call.operand_shape(0).back(), call.where()).handle();
+  const Tensor<std::int64_t> indices = indices_of_rows<T>(call);
+  return put_rows(rows, *indices.handle().array(), call.operand_shape(0).back(), call.where()).handle();
 }
 template <class T>
 Handle extreme_pushforward(const Call& call, std::size_t, const Handle& v) {

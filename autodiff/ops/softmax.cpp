@@ -35,7 +35,8 @@ Handle by_rows(Product product, const Array& p, const Array& v) {
 }
 
 // v - v_k for the element k with p_k > 1/2, if there is one. <v, p> enters below only by its distance from each v_j,
-// and so does v less a constant; with v_k = 0 no 1 - p_k is formed. An infinite v_k is left, for it would make NaN of all.
+// and so does v less a constant; with v_k = 0 no 1 - p_k is formed. An infinite v_k is left, for it would make NaN of
+// all.
 template <class T>
 Tensor<T> from_largest(const Tensor<T>& v, const Tensor<T>& p) {
   const Tensor<T> own = sum(where(p > 0.5, v, 0.0), -1, keep_dims), numbers = stop_gradient(own);
