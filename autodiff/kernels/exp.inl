@@ -91,9 +91,10 @@ inline Batch<T> scaled(const Batch<T>& y, const Batch<T>& shifted, typename Exp<
   return xsimd::bitwise_cast<Batch<T>>(xsimd::bitwise_cast<Bits>(y) + (k << Exp<T>::mantissa));
 }
 
-// `result` from lowest to highest, 0 below, infinity above.
+// `result` from lowest to highest, 0 below, infinity above. Most vectors are within as a whole.
 template <class T>
 inline Batch<T> between(T lowest, T highest, const Batch<T>& x, const Batch<T>& result) {
+  if (xsimd::all(xsimd::abs(x) <= Batch<T>(std::min(-lowest, highest)))) [[likely]] return result;
   const Batch<T> up = xsimd::select(x <= Batch<T>(highest), result, x + Batch<T>(infinity<T>));
   return xsimd::select(x < Batch<T>(lowest), zero<T>(), up);
 }
@@ -152,15 +153,14 @@ inline std::pair<Batch<T>, Batch<T>> sigmoid_and_slope(const Batch<T>& x) {
   return {y, (xsimd::min(Batch<T>(std::numeric_limits<T>::max()), e) * y) * y};
 }
 
-// tanh(log(1 + exp(x))) and its slope, with u = exp(-|x|):
-// n / (n + m) with n = u (u + 2), m = 2 below 0, n = 1 + 2 u, m = 2 u^2 above; 4 (1 + u) / (n + m)^2 times u, or u^2.
+// tanh(log(1 + exp(x))) and its slope, with e = exp(x) and q = e (e + 2): q / (q + 2), and 4 e (1 + e) / (q + 2)^2, whose
+// q overflows where the slope is no normal number any more.
 template <class T>
 inline std::pair<Batch<T>, Batch<T>> tanh_softplus_and_slope(const Batch<T>& x) {
-  const Batch<T> one(T{1}), two(T{2}), u = kernels::exp<T>(-xsimd::abs(x)), v = u + u;
-  const auto below = x < zero<T>();
-  const Batch<T> n = xsimd::select(below, xsimd::fma(u, u, v), one + v), m = xsimd::select(below, two, u * v);
-  const Batch<T> inverse = one / (n + m);
-  return {n * inverse, (xsimd::select(below, v + v, v * v) * inverse) * ((one + u) * inverse)};
+  const Batch<T> one(T{1}), two(T{2}), e = xsimd::min(Batch<T>(std::numeric_limits<T>::max()), kernels::exp<T>(x));
+  const Batch<T> q = xsimd::fma(e, e, e + e), inverse = one / (q + two);
+  const Batch<T> y = xsimd::select(x > Batch<T>(Exp<T>::one_is_lost), one, q * inverse), once = e * inverse;
+  return {y, (two * (once + inverse)) * (once + once)};
 }
 
 // exp(-p x^2). p x^2 is head + rest, of which head is exact; exp would magnify the rounding of their sum, so what that

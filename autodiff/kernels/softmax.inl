@@ -85,29 +85,71 @@ template <class T>
   }
 }
 
-// The sum of exp(x - m) without one of the elements that are m, so that log1p of it is log(sum) to the last digit also
-// where the others hardly count; -1 where nothing is m, as in a row of -inf. term(i, exp(x - m)) is called on the way.
-template <class T, class Term>
-inline T sum_of_others(const T* x, std::int64_t cols, const Batch<T>& m, Term term) {
-  const Batch<T> one(T{1});
-  const Batch<T> others = sum_terms<T>(cols, [=](std::int64_t i) {
-    const Batch<T> d = load(x + i) - m, e = kernels::exp(d);
-    term(i, e);
-    return xsimd::select(d == zero<T>(), zero<T>(), e);
-  });
-  const Batch<T> largest =
-      sum_terms<T>(cols, [=](std::int64_t i) { return xsimd::select(load(x + i) == m, one, zero<T>()); });
-  return first(others) + (first(largest) - T{1});
+// Of a row: m, what is subtracted, and the sum of exp(x - m) without one of the elements that are m, so that log1p of it
+// is log(sum) to the last digit also where the others hardly count; -1 where nothing is m, as in a row of -inf.
+template <class T>
+struct RowSum {
+  T shift, others;
+};
+
+// m where it is to be subtracted from infinities: 0 instead of +inf.
+template <class T>
+inline Batch<T> finite_shift(const Batch<T>& m) {
+  return xsimd::select(m < Batch<T>(infinity<T>), m, zero<T>());
 }
 
-// The same, and where there is a p, p becomes exp(x - m) over the sum.
-template <class T>
-inline T sum_of_others(const T* x, T* p, std::int64_t cols, const Batch<T>& m) {
-  if (!p) return sum_of_others(x, cols, m, [](std::int64_t, const Batch<T>&) {});
-  const T others = sum_of_others(x, cols, m, [=](std::int64_t i, const Batch<T>& e) { store(p + i, e); });
-  const Batch<T> scale = inverse_sum(Batch<T>(others + T{1}));
-  for (std::int64_t i = 0; i < cols; i += width<T>) store(p + i, load(p + i) * scale);
-  return others;
+// Where there is a p, p becomes exp(x - m) over the sum.
+template <int V, class T, class Shift>
+inline RowSum<T> row_sum_narrow(const T* x, T* p, std::int64_t cols, Shift shift) {
+  constexpr std::int64_t W = width<T>;
+  const Batch<T> one(T{1});
+  Batch<T> e[V], m(std::numeric_limits<T>::lowest()), others = zero<T>(), largest = zero<T>();
+  unroll<V>([&](auto v) { e[v] = load(x + v * W); });
+  e[V - 1] = xsimd::select(first_lanes<T>(cols - (V - 1) * W), e[V - 1], Batch<T>(-infinity<T>));
+  unroll<V>([&](auto v) { m = xsimd::max(m, e[v]); });
+  m = shift(max_across(m));
+  unroll<V>([&](auto v) {
+    const Batch<T> d = e[v] - m;
+    const Mask<T> is_largest = d == zero<T>();
+    e[v] = kernels::exp(d);
+    others += xsimd::select(is_largest, zero<T>(), e[v]);
+    largest += xsimd::select(is_largest, one, zero<T>());
+  });
+  others = sum_across(others) + (sum_across(largest) - one);
+  if (p) {
+    const Batch<T> scale = inverse_sum(others + one);
+    unroll<V>([&](auto v) { store(p + v * W, e[v] * scale); });
+  }
+  return {first(m), first(others)};
+}
+
+template <class T, class Shift>
+inline RowSum<T> row_sum_wide(const T* x, T* p, std::int64_t cols, Shift shift) {
+  const Batch<T> one(T{1}), m = shift(shift_of_row(x, cols));
+  const Batch<T> largest =
+      sum_terms<T>(cols, [=](std::int64_t i) { return xsimd::select(load(x + i) == m, one, zero<T>()); });
+  const Batch<T> others = sum_terms<T>(cols, [=](std::int64_t i) {
+    const Batch<T> d = load(x + i) - m, e = kernels::exp(d);
+    if (p) store(p + i, e);
+    return xsimd::select(d == zero<T>(), zero<T>(), e);
+  }) + (largest - one);
+  if (p) {
+    const Batch<T> scale = inverse_sum(others + one);
+    for (std::int64_t i = 0; i < cols; i += width<T>) store(p + i, load(p + i) * scale);
+  }
+  return {first(m), first(others)};
+}
+
+template <class T, class Shift>
+inline RowSum<T> row_sum(const T* x, T* p, std::int64_t cols, Shift shift) {
+  switch ((cols + width<T> - 1) / width<T>) {
+    case 1:
+      return row_sum_narrow<1>(x, p, cols, shift);
+    case 2:
+      return row_sum_narrow<2>(x, p, cols, shift);
+    default:
+      return row_sum_wide(x, p, cols, shift);
+  }
 }
 
 // Rows are taken a few at a time, so that one vector of logarithms serves several.
@@ -120,9 +162,9 @@ template <class T>
     const std::int64_t n = std::min(rows_at_a_time, rows - begin);
     for (std::int64_t r = 0; r < n; ++r) {
       const std::int64_t row = (begin + r) * cols;
-      const Batch<T> m = shift_of_row(x + row, cols);
-      shift[r] = first(m);
-      log_sum[r] = sum_of_others(x + row, p ? p + row : nullptr, cols, m);
+      const RowSum<T> sum = row_sum(x + row, p ? p + row : nullptr, cols, [](const Batch<T>& m) { return m; });
+      shift[r] = sum.shift;
+      log_sum[r] = sum.others;
     }
     for (std::int64_t r = 0; r < n; r += width<T>) {
       const Batch<T> others = load(log_sum + r);
@@ -145,10 +187,9 @@ template <class T>
     const std::int64_t n = std::min(rows_at_a_time, rows - begin);
     for (std::int64_t r = 0; r < n; ++r) {
       const std::int64_t row = (begin + r) * cols;
-      Batch<T> m = shift_of_row(x + row, cols);
-      m = xsimd::select(m < Batch<T>(infinity<T>), m, zero<T>());
-      shift[r] = first(m);
-      sum[r] = sum_of_others(x + row, p ? p + row : nullptr, cols, m);
+      const RowSum<T> of_row = row_sum(x + row, p ? p + row : nullptr, cols, finite_shift<T>);
+      shift[r] = of_row.shift;
+      sum[r] = of_row.others;
     }
     for (std::int64_t r = 0; r < n; r += width<T>)
       store(y + begin + r, load(shift + r) + kernels::log1p<T>(load(sum + r)));
@@ -253,30 +294,74 @@ template <class T>
 }
 
 // g - p sum(g); at the element k above 1/2: g_k sum of the other p - p_k sum of the other g.
+template <int V, class T>
+inline void log_softmax_product_narrow(const T* p, const T* g, T* out, std::int64_t rows, std::int64_t cols) {
+  constexpr std::int64_t W = width<T>;
+  const Mask<T> used = first_lanes<T>(cols - (V - 1) * W);
+  const Batch<T> half(T(0.5));
+  for (std::int64_t r = 0; r < rows; ++r, p += cols, g += cols, out += cols) {
+    Batch<T> a[V], b[V], rest = zero<T>(), others = zero<T>(), own = zero<T>();
+    unroll<V>([&](auto v) {
+      a[v] = load(p + v * W);
+      b[v] = load(g + v * W);
+    });
+    a[V - 1] = xsimd::select(used, a[V - 1], zero<T>());
+    b[V - 1] = xsimd::select(used, b[V - 1], zero<T>());
+    unroll<V>([&](auto v) {
+      const Mask<T> above = a[v] > half;
+      rest += xsimd::select(above, zero<T>(), a[v]);
+      others += xsimd::select(above, zero<T>(), b[v]);
+      own += xsimd::select(above, b[v], zero<T>());
+    });
+    rest = sum_across(rest);
+    others = sum_across(others);
+    const Batch<T> sum = others + sum_across(own);
+    if (finite(rest + sum)) {
+      unroll<V>([&](auto v) {
+        store(out + v * W, xsimd::select(a[v] > half, b[v] * rest - a[v] * others, b[v] - a[v] * sum));
+      });
+    } else {
+      log_softmax_product_strong(p, g, out, cols);
+    }
+  }
+}
+
+template <class T>
+inline void log_softmax_product_wide(const T* p, const T* g, T* out, std::int64_t rows, std::int64_t cols) {
+  const Batch<T> half(T(0.5));
+  for (std::int64_t r = 0; r < rows; ++r, p += cols, g += cols, out += cols) {
+    const auto sum_where = [=](const T* x, bool above) {
+      return sum_terms<T>(cols, [=](std::int64_t i) {
+        const Batch<T> v = load(x + i);
+        return above ? xsimd::select(load(p + i) > half, v, zero<T>())
+                     : xsimd::select(load(p + i) > half, zero<T>(), v);
+      });
+    };
+    const Batch<T> rest = sum_where(p, false), others = sum_where(g, false), sum = others + sum_where(g, true);
+    if (!finite(rest + sum)) {
+      log_softmax_product_strong(p, g, out, cols);
+      continue;
+    }
+    for (std::int64_t i = 0; i < cols; i += width<T>) {
+      const Batch<T> pi = load(p + i), gi = load(g + i);
+      store(out + i, xsimd::select(pi > half, gi * rest - pi * others, gi - pi * sum));
+    }
+  }
+}
+
 template <class T>
 [[gnu::flatten]] void log_softmax_product(const T* p, const T* g, T* out, std::int64_t seeds, std::int64_t rows,
                                           std::int64_t cols) {
-  const Batch<T> half(T(0.5));
-  const T* first_row = p;
-  for (std::int64_t s = 0; s < seeds; ++s) {
-    p = first_row;
-    for (std::int64_t r = 0; r < rows; ++r, p += cols, g += cols, out += cols) {
-      const auto sum_where = [=](const T* x, bool above) {
-        return sum_terms<T>(cols, [=](std::int64_t i) {
-          const Batch<T> v = load(x + i);
-          return above ? xsimd::select(load(p + i) > half, v, zero<T>())
-                       : xsimd::select(load(p + i) > half, zero<T>(), v);
-        });
-      };
-      const Batch<T> rest = sum_where(p, false), others = sum_where(g, false), sum = others + sum_where(g, true);
-      if (!finite(rest + sum)) {
-        log_softmax_product_strong(p, g, out, cols);
-        continue;
-      }
-      for (std::int64_t i = 0; i < cols; i += width<T>) {
-        const Batch<T> pi = load(p + i), gi = load(g + i);
-        store(out + i, xsimd::select(pi > half, gi * rest - pi * others, gi - pi * sum));
-      }
+  for (std::int64_t s = 0; s < seeds; ++s, g += rows * cols, out += rows * cols) {
+    switch ((cols + width<T> - 1) / width<T>) {
+      case 1:
+        log_softmax_product_narrow<1>(p, g, out, rows, cols);
+        break;
+      case 2:
+        log_softmax_product_narrow<2>(p, g, out, rows, cols);
+        break;
+      default:
+        log_softmax_product_wide(p, g, out, rows, cols);
     }
   }
 }
