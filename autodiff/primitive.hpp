@@ -11,6 +11,13 @@
 
 namespace tapegrad::detail {
 
+/// Where the elements of a part stand along an axis of a whole: every `step`th from `start` on, or at indices from 0 on.
+struct Places {
+  std::size_t axis;  // from the end
+  std::int64_t start, step, count;
+  const std::int64_t* indices = nullptr;  // in place of start and step
+};
+
 /// A primitive for one number type. Rules are linear in `v`, answer for one operand, and may be given any number of
 /// seed axes in front of v's own: axes are counted from the end. They mention no broadcasting: the sweep sums an
 /// adjoint down to the operand's shape and spreads a tangent up to the output's.
@@ -35,6 +42,9 @@ struct Primitive {
   /// `sum`, which is empty or nobody else's. After the `last` use v may be moved from, or written over where it is
   /// nobody else's. False: there is none, and nothing has changed.
   bool (*accumulate)(const Call& call, std::size_t k, Handle& v, bool last, Handle& sum) = nullptr;
+  /// Where the output's elements stand in the only operand, for a primitive that does no more than choose them: a
+  /// reverse sweep that is recorded then puts all parts of an adjoint together at once.
+  Places (*places)(const Call& call) = nullptr;
   /// Adds the terms of J_k diag(d); false, or no rule, where they have no structure.
   bool (*carry)(const Carried& carried) = nullptr;
 };

@@ -1,5 +1,6 @@
 // The two sweeps over a closed scope, and the proof that rows do not mix.
 
+#include <limits>
 #include <string>
 
 #include "kernels/kernels.hpp"
@@ -41,6 +42,59 @@ Handle apply(RuleFunction rule, bool single_seed, const Call& call, std::size_t 
   Handle term = apply(primitive.pullback, primitive.single_seed, call, k, v, own_rank, operand);
   add_term(sum, sum_down(std::move(term), v.shape().rank() - own_rank, operand, call.where()));
 }
+
+// Adjoints of chosen elements that wait for the others of the same tensor, where their sum is recorded: added one after
+// the other, each among zeros, n of them would cost n times the whole, and so would their derivatives.
+class PendingParts {
+ public:
+  explicit PendingParts(const Segment& segment) : segment_(segment) {}
+
+  bool empty() const { return parts_.empty(); }
+
+  // v is the adjoint of a record that chooses from the value of record `from`.
+  void add(std::uint32_t from, std::uint32_t record, const Handle& v) {
+    if (last_.empty()) last_.resize(segment_.end - segment_.begin, none);
+    std::size_t& last = last_[from - segment_.begin];
+    parts_.push_back({v, record, last});
+    last = parts_.size() - 1;
+  }
+
+  // Adds those that come from record `from` to its adjoint.
+  void add_to(Handle& sum, std::uint32_t from) {
+    const std::size_t last = last_[from - segment_.begin];
+    if (last == none) return;
+    const Call call(segment_, parts_[last].record);
+    if (parts_[last].before == none) return accumulate_by_rule(call, 0, parts_[last].v, sum);
+    const Shape& own = call.operand_shape(0);
+    with_real(parts_[last].v.array()->dtype, [&]<class T>(T) {
+      std::vector<Part, PoolAllocator<Part>> parts;
+      for (std::size_t i = last; i != none; i = parts_[i].before) parts.push_back(part<T>(parts_[i]));
+      const Shape whole = seeded(parts[0].v, own, own);
+      add_term(sum, put_parts<T>(parts, whole, call.where()).handle());
+    });
+  }
+
+ private:
+  static constexpr std::size_t none = std::numeric_limits<std::size_t>::max();
+  struct Pending {
+    Handle v;
+    std::uint32_t record;
+    std::size_t before;  // the one added before it to the same adjoint
+  };
+
+  // With the axis that x[i] has left out.
+  template <class T>
+  Part part(const Pending& pending) const {
+    const Call call(segment_, pending.record);
+    const Places places = call.primitive().places(call);
+    if (call.output_shape().rank() == call.operand_shape(0).rank()) return {pending.v, places};
+    return {insert_axes(Tensor<T>(pending.v), places.axis, 1).handle(), places};
+  }
+
+  const Segment& segment_;
+  std::vector<Pending, PoolAllocator<Pending>> parts_;
+  std::vector<std::size_t, PoolAllocator<std::size_t>> last_;  // by record
+};
 
 // `plain`: nothing of it is recorded, and the primitive has a shorter way.
 inline void accumulate(const Call& call, std::size_t k, Handle& v, bool last, Handle& sum, bool plain) {
@@ -159,11 +213,18 @@ void Recording::reverse(std::span<const Handle> outputs, std::span<const Handle>
     }
   }
   const bool watching = watched();
+  PendingParts pending(s);
   for (std::uint32_t i = s.end; i-- > s.begin + s.inputs;) {
+    if (!pending.empty()) [[unlikely]] pending.add_to(table[i - s.begin], i);
     if (!table[i - s.begin]) continue;
     Handle adjoint = std::move(table[i - s.begin]);
     const Call call(s, i);
-    const bool plain = call.primitive().accumulate != nullptr && !call.traced() && !adjoint.traced();
+    const bool recorded = call.traced() || adjoint.traced();
+    const bool plain = !recorded && call.primitive().accumulate;
+    if (recorded && call.primitive().places && !watching) {
+      pending.add(call.operands(0).record, i, adjoint);
+      continue;
+    }
     // The first operand comes last: it more often has the output's shape, and its adjoint can take this one's place.
     std::size_t last = 0;
     while (!call.leads_to_input(last)) ++last;
@@ -176,7 +237,10 @@ void Recording::reverse(std::span<const Handle> outputs, std::span<const Handle>
         accumulate(call, k, adjoint, k == last, sum, plain);
     }
   }
-  for (std::size_t i = 0; i < inputs.size(); ++i) inputs[i] = std::move(table[i]);
+  for (std::size_t i = 0; i < inputs.size(); ++i) {
+    if (!pending.empty()) pending.add_to(table[i], s.begin + static_cast<std::uint32_t>(i));
+    inputs[i] = std::move(table[i]);
+  }
 }
 
 namespace {

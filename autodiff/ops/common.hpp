@@ -186,6 +186,13 @@ template <class T>
 Tensor<T> take_rows(const Tensor<T>& x, const Array& indices, const Where& where);
 template <Real T>
 Tensor<T> put_rows(const Tensor<T>& x, const Array& indices, std::int64_t size, const Where& where);
+/// Parts at their places in a whole of zeros, added where they meet. `whole` is the shape with the parts' seed axes.
+struct Part {
+  Handle v;
+  Places places;
+};
+template <Real T>
+Tensor<T> put_parts(std::span<const Part> parts, const Shape& whole, const Where& where);
 /// x with two axes exchanged.
 template <class T>
 Tensor<T> swap_axes(const Tensor<T>& x, std::size_t from_end, std::size_t other_from_end, const Where& where);

@@ -72,34 +72,51 @@ void for_each_run(const AxisView& part, std::int64_t size, std::int64_t start, s
   }
 }
 
-// The part in its place of a sum, of which nothing else is touched.
+// to += the part at its places; nothing else is touched.
 template <class T>
-void add_part(const Handle& part, const Shape& own, std::size_t from_end, std::int64_t start, std::int64_t step,
-              const Shape& whole, Handle& sum) {
-  if (!sum) sum = zeros<T>(seeded(part, own, whole)).handle();
-  const Shape& shape = part.shape();
-  const T* from = part.array()->as<T>();
-  T* to = elements<T>(sum.array());
-  for_each_run(around(shape, shape.rank() - from_end), whole.from_end(from_end), start, step,
-               [&](std::int64_t at, std::int64_t of_part, std::int64_t n) {
-                 kernels::kernels<T>().add_to(to + at, from + of_part, n);
-               });
+void add_part(const Array& part, const Places& places, std::int64_t size, T* to) {
+  const AxisView view = around(part.shape, part.shape.rank() - places.axis);
+  const T* from = part.as<T>();
+  if (!places.indices) {
+    for_each_run(view, size, places.start, places.step,
+                 [&](std::int64_t at, std::int64_t of_part, std::int64_t n) {
+                   kernels::kernels<T>().add_to(to + at, from + of_part, n);
+                 });
+    return;
+  }
+  for (std::int64_t o = 0; o < view.outer; ++o) {
+    for (std::int64_t c = 0; c < view.count; ++c, from += view.inner) {
+      T* at = to + (o * size + places.indices[c]) * view.inner;
+      for (std::int64_t i = 0; i < view.inner; ++i) at[i] += from[i];
+    }
+  }
+}
+
+template <class T>
+bool accumulate_part(const Call& call, std::size_t, Handle& v, bool, Handle& sum) {
+  const Shape& whole = call.operand_shape(0);
+  if (!sum) sum = zeros<T>(seeded(v, call.output_shape(), whole)).handle();
+  const Places places = call.primitive().places(call);
+  add_part(*v.array(), places, whole.from_end(places.axis), elements<T>(sum.array()));
+  return true;
 }
 
 // Where neighbours along the axis are a whole block, a part of it moves as one.
-bool carry_part(const Carried& carried, std::int64_t offset, std::int64_t step) {
-  const std::size_t axis = axis_of(carried.call);
+bool carry_part(const Carried& carried, std::size_t axis, std::int64_t offset, std::int64_t step) {
   const bool whole = carried.call.operand_shape(carried.k).from_end(axis) == carried.in.m &&
                      carried.call.output_shape().from_end(axis) == carried.out.m;
   return whole && step == 1 && carried.out.m > 1 && carry_moved(carried, offset);
 }
-bool slice_carry(const Carried& carried) { return carry_part(carried, -start_of(carried.call), step_of(carried.call)); }
-bool embed_carry(const Carried& carried) { return carry_part(carried, start_of(carried.call), step_of(carried.call)); }
+bool slice_carry(const Carried& carried) {
+  return carry_part(carried, axis_of(carried.call), -start_of(carried.call), step_of(carried.call));
+}
+bool embed_carry(const Carried& carried) {
+  return carry_part(carried, axis_of(carried.call), start_of(carried.call), step_of(carried.call));
+}
 
-template <class T>
-bool slice_accumulate(const Call& call, std::size_t, Handle& v, bool, Handle& sum) {
-  add_part<T>(v, call.output_shape(), axis_of(call), start_of(call), step_of(call), call.operand_shape(0), sum);
-  return true;
+Places slice_places(const Call& call) {
+  const std::size_t axis = axis_of(call);
+  return {axis, start_of(call), step_of(call), call.output_shape().from_end(axis)};
 }
 
 template <class T>
@@ -110,7 +127,8 @@ constexpr Primitive slice_primitive{
     .pushforward = [](const Call& call, std::size_t,
                       const Handle& v) { return slice_again<T>(call, v, call.output_shape().from_end(axis_of(call))); },
     .rows = other_axes_rows,
-    .accumulate = slice_accumulate<T>,
+    .accumulate = accumulate_part<T>,
+    .places = slice_places,
     .carry = slice_carry};
 
 template <class T>
@@ -161,7 +179,9 @@ Tensor<T> subtensor_along(const Tensor<T>& x, std::size_t from_end, std::int64_t
 
 std::int64_t index_of(const Call& call) { return static_cast<std::int64_t>(call.attributes().scalar); }
 
-// Into the place of v alone, however large the operand. Axes before that of the index are the operand's or of seeds.
+Places subtensor_places(const Call& call) { return {axis_of(call), index_of(call), 1, 1}; }
+
+// accumulate_part in a few instructions. Axes before that of the index are the operand's or of seeds.
 template <class T>
 bool subtensor_accumulate(const Call& call, std::size_t, Handle& v, bool, Handle& sum) {
   const Shape& to = call.operand_shape(0);
@@ -205,6 +225,7 @@ constexpr Primitive subtensor_primitive{
         },
     .rows = subtensor_rows,
     .accumulate = subtensor_accumulate<T>,
+    .places = subtensor_places,
     .carry = subtensor_carry};
 
 template <class T>
@@ -271,25 +292,10 @@ Handle put_again(const Call& call, const Handle& v, const Shape& target) {
                   call.where())
       .handle();
 }
-// to += the parts of `from`, each at its index.
-template <class T>
-void add_at_indices(const T* from, const Array& indices, const AxisView& part, std::int64_t size, T* to) {
-  for (std::int64_t o = 0; o < part.outer; ++o) {
-    for (std::int64_t c = 0; c < part.count; ++c, from += part.inner) {
-      T* at = to + (o * size + indices.as<std::int64_t>()[c]) * part.inner;
-      for (std::int64_t i = 0; i < part.inner; ++i) at[i] += from[i];
-    }
-  }
+Places indexed_places(std::size_t from_end, const Array& indices) {
+  return {from_end, 0, 1, indices.shape.count(), indices.as<std::int64_t>()};
 }
-template <class T>
-bool take_accumulate(const Call& call, std::size_t, Handle& v, bool, Handle& sum) {
-  const Shape& whole = call.operand_shape(0);
-  const std::size_t axis = axis_of(call);
-  if (!sum) sum = zeros<T>(seeded(v, call.output_shape(), whole)).handle();
-  add_at_indices(v.array()->as<T>(), *call.attributes().constant, around(v.shape(), v.shape().rank() - axis),
-                 whole.from_end(axis), elements<T>(sum.array()));
-  return true;
-}
+Places take_places(const Call& call) { return indexed_places(axis_of(call), *call.attributes().constant); }
 template <class T>
 constexpr Primitive take_primitive{
     .name = "take",
@@ -297,7 +303,8 @@ constexpr Primitive take_primitive{
                    const Handle& v) { return put_again<T>(call, v, call.operand_shape(0)); },
     .pushforward = take_again<T>,
     .rows = other_axes_rows,
-    .accumulate = take_accumulate<T>};
+    .accumulate = accumulate_part<T>,
+    .places = take_places};
 template <class T>
 constexpr Primitive put_primitive{
     "put", take_again<T>,
@@ -331,10 +338,9 @@ template <class T>
 Tensor<T> put_flat(const Tensor<T>& x, const Array& indices, std::size_t from_end, std::int64_t size,
                    const Where& where) {
   const Array& in = value_of(x, "put", where);
-  const AxisView view = around(in.shape, in.shape.rank() - from_end);
   Array* out = allocate_like<T>(with_size(in.shape, from_end, size));
   std::fill_n(elements<T>(out), out->shape.count(), T{0});
-  add_at_indices(in.as<T>(), indices, view, size, elements<T>(out));
+  add_part(in, indexed_places(from_end, indices), size, elements<T>(out));
   return Tensor<T>(record(put_primitive<T>, out, {&x.handle()}, where, indexed(from_end, indices)));
 }
 
@@ -424,12 +430,103 @@ template Tensor<double> put_rows(const Tensor<double>&, const Array&, std::int64
 
 namespace {
 
+// ------------------------------------------------------------------------------------------------ put_parts
+
+// The record's constant: the end of each part's numbers, then these numbers: axis, start, step, count, indices.
+constexpr std::int64_t places_head = 4;
+Places places_of(const Call& call, std::size_t k) {
+  const std::int64_t* ends = call.attributes().constant->as<std::int64_t>();
+  const std::int64_t begin = k == 0 ? static_cast<std::int64_t>(call.operand_count()) : ends[k - 1];
+  const std::int64_t* n = ends + begin;
+  return {static_cast<std::size_t>(n[0]), n[1], n[2], n[3], ends[k] > begin + places_head ? n + places_head : nullptr};
+}
+Tensor<std::int64_t> all_places(std::span<const Part> parts) {
+  const auto length = [](const Part& part) { return places_head + (part.places.indices ? part.places.count : 0); };
+  std::int64_t end = static_cast<std::int64_t>(parts.size()), size = end;
+  for (const Part& part : parts) size += length(part);
+  Tensor<std::int64_t> all(Handle(allocate_like<std::int64_t>({size})));
+  std::int64_t *ends = all.mutable_data(), *n = ends + end;
+  for (const Part& part : parts) {
+    const Places& p = part.places;
+    *ends++ = end += length(part);
+    n = std::ranges::copy(std::array{static_cast<std::int64_t>(p.axis), p.start, p.step, p.count}, n).out;
+    if (p.indices) n = std::copy_n(p.indices, p.count, n);
+  }
+  return all;
+}
+
+template <class T>
+Handle put_parts_pullback(const Call& call, std::size_t k, const Handle& v) {
+  const Places p = places_of(call, k);
+  const Tensor<T> whole(v);
+  if (!p.indices) return slice_along(whole, p.axis, p.start, p.step, p.count, call.where()).handle();
+  Tensor<std::int64_t> indices(Handle(allocate_like<std::int64_t>({p.count})));
+  std::copy_n(p.indices, p.count, indices.mutable_data());
+  return take_flat(whole, *indices.handle().array(), p.axis, call.where()).handle();
+}
+template <class T>
+Handle put_parts_pushforward(const Call& call, std::span<const Handle> tangents) {
+  std::vector<Part, PoolAllocator<Part>> parts;
+  Shape whole;
+  for (std::size_t k = 0; k < tangents.size(); ++k) {
+    if (!tangents[k]) continue;
+    whole = seeded(tangents[k], call.operand_shape(k), call.output_shape());
+    parts.push_back({tangents[k], places_of(call, k)});
+  }
+  return put_parts<T>(parts, whole, call.where()).handle();
+}
+std::optional<BatchAxis> put_parts_rows(const Call& call, std::span<const BatchAxis> axes) {
+  for (std::size_t k = 0; k < axes.size(); ++k) {
+    if (axes[k] == static_cast<BatchAxis>(places_of(call, k).axis)) return std::nullopt;
+  }
+  return rows_agree(call, axes);
+}
+bool put_parts_carry(const Carried& carried) {
+  const Places p = places_of(carried.call, carried.k);
+  return !p.indices && carry_part(carried, p.axis, p.start, p.step);
+}
+
+template <class T>
+constexpr Primitive put_parts_primitive{
+    .name = "put_parts",
+    .pullback = put_parts_pullback<T>,
+    .pushforward =
+        [](const Call& call, std::size_t k, const Handle& v) {
+          const Part part{v, places_of(call, k)};
+          return put_parts<T>({&part, 1}, seeded(v, call.operand_shape(k), call.output_shape()), call.where()).handle();
+        },
+    .rows = put_parts_rows,
+    .pushforward_all = put_parts_pushforward<T>,
+    .carry = put_parts_carry};
+
+}  // namespace
+
+template <Real T>
+Tensor<T> put_parts(std::span<const Part> parts, const Shape& whole, const Where& where) {
+  std::vector<const Handle*, PoolAllocator<const Handle*>> operands;
+  for (const Part& part : parts) operands.push_back(&part.v);
+  const bool traced = std::ranges::any_of(parts, [](const Part& part) { return part.v.traced(); });
+  const Tensor<std::int64_t> places = traced ? all_places(parts) : Tensor<std::int64_t>();
+  Array* out = allocate_like<T>(whole);
+  std::fill_n(elements<T>(out), whole.count(), T{0});
+  for (const Part& part : parts) {
+    add_part(*part.v.array(), part.places, whole.from_end(part.places.axis), elements<T>(out));
+  }
+  return Tensor<T>(record(put_parts_primitive<T>, out, operands, where, {.constant = places.handle().array()}));
+}
+template Tensor<float> put_parts(std::span<const Part>, const Shape&, const Where&);
+template Tensor<double> put_parts(std::span<const Part>, const Shape&, const Where&);
+
+namespace {
+
 // ------------------------------------------------------------------------------------------------ concatenate
 
 // Where each part begins, and the end: kept with the record, since to add them up for each part again would be
 // quadratic.
 std::int64_t offset_of(const Call& call, std::size_t k) { return call.attributes().constant->as<std::int64_t>()[k]; }
-bool concatenate_carry(const Carried& carried) { return carry_part(carried, offset_of(carried.call, carried.k), 1); }
+bool concatenate_carry(const Carried& carried) {
+  return carry_part(carried, axis_of(carried.call), offset_of(carried.call, carried.k), 1);
+}
 
 template <class T>
 bool concatenate_accumulate(const Call& call, std::size_t k, Handle& v, bool, Handle& sum) {
@@ -505,7 +602,7 @@ Tensor<std::int64_t> normalised(const Tensor<std::int64_t>& indices, std::int64_
 void list_index(std::vector<const Primitive*>& all) {
   all.insert(all.end(), {&slice_primitive<double>, &embed_primitive<double>, &subtensor_primitive<double>,
                          &take_primitive<double>, &put_primitive<double>, &take_along_primitive<double>,
-                         &put_along_primitive<double>, &concatenate_primitive<double>});
+                         &put_along_primitive<double>, &put_parts_primitive<double>, &concatenate_primitive<double>});
 }
 
 }  // namespace detail
