@@ -29,9 +29,8 @@ NanWatch* nan_watch() { return innermost; }
 
 bool all_finite(const Array& array) {
   if (array.dtype != Dtype::f32 && array.dtype != Dtype::f64) return true;
-  return with_real(array.dtype, [&]<class T>(T) {
-    return kernels::kernels<T>().all_finite(array.as<T>(), array.shape.count());
-  });
+  return with_real(array.dtype,
+                   [&]<class T>(T) { return kernels::kernels<T>().all_finite(array.as<T>(), array.shape.count()); });
 }
 
 void require_finite(const Array& array, const char* operation, const std::string& what, const Where& where) {
@@ -66,8 +65,7 @@ Handle zeros_of(const Handle& v) {
 
 }  // namespace detail
 
-DebugNans::DebugNans(DebugNansOptions options)
-    : watch_(new detail::NanWatch{std::move(options), detail::innermost}) {
+DebugNans::DebugNans(DebugNansOptions options) : watch_(new detail::NanWatch{std::move(options), detail::innermost}) {
   detail::innermost = watch_.get();
   ++detail::nan_watches;
 }

@@ -19,9 +19,7 @@ struct NanWatch {
 extern constinit std::atomic<int> nan_watches;
 /// The innermost of this thread, or null.
 NanWatch* nan_watch();
-inline bool watched() {
-  return nan_watches.load(std::memory_order_relaxed) != 0 && nan_watch() != nullptr;
-}
+inline bool watched() { return nan_watches.load(std::memory_order_relaxed) != 0 && nan_watch() != nullptr; }
 
 bool all_finite(const Array& array);
 /// Throws ValueError where `array` has an element that is not finite: `what` of an operation.

@@ -11,7 +11,8 @@
 
 namespace tapegrad::detail {
 
-/// Where the elements of a part stand along an axis of a whole: every `step`th from `start` on, or at indices from 0 on.
+/// Where the elements of a part stand along an axis of a whole: every `step`th from `start` on, or at indices from 0
+/// on.
 struct Places {
   std::size_t axis;  // from the end
   std::int64_t start, step, count;
@@ -56,7 +57,8 @@ TAPEGRAD_EXPORT std::vector<const Primitive*> primitives();
 inline Handle record(const Primitive& primitive, Array* value, std::span<const Handle* const> operands,
                      const Where& where, const Attributes& attributes = no_attributes) {
   Handle plain(value);
-  if (watched()) [[unlikely]] watch_value(*value, primitive.name, where);
+  if (watched()) [[unlikely]]
+    watch_value(*value, primitive.name, where);
   for (const Handle* operand : operands) {
     if (operand->traced()) return std::move(plain).at(append(primitive, value, operands, attributes, where));
   }

@@ -1,5 +1,6 @@
 // The two sweeps over a closed scope, and the proof that rows do not mix.
 
+#include <algorithm>
 #include <limits>
 #include <string>
 
@@ -49,29 +50,34 @@ class PendingParts {
  public:
   explicit PendingParts(const Segment& segment) : segment_(segment) {}
 
-  bool empty() const { return parts_.empty(); }
-
-  // v is the adjoint of a record that chooses from the value of record `from`.
-  void add(std::uint32_t from, std::uint32_t record, const Handle& v) {
+  // v is the adjoint of `record`, which chooses from the value of record `from`. The sum of that one's adjoint so far
+  // waits too.
+  [[gnu::noinline]] void add(std::uint32_t from, std::uint32_t record, Handle v, Handle& sum) {
     if (last_.empty()) last_.resize(segment_.end - segment_.begin, none);
-    std::size_t& last = last_[from - segment_.begin];
-    parts_.push_back({v, record, last});
-    last = parts_.size() - 1;
+    if (sum) push(from, no_record, std::move(sum));
+    push(from, record, std::move(v));
   }
 
-  // Adds those that come from record `from` to its adjoint.
-  void add_to(Handle& sum, std::uint32_t from) {
-    const std::size_t last = last_[from - segment_.begin];
-    if (last == none) return;
+  // What waits for the adjoint of record `from`, added in the order in which it came, as a plain sweep does.
+  [[gnu::noinline]] Handle take(std::uint32_t from) {
+    const std::size_t last = std::exchange(last_[from - segment_.begin], none);
+    if (last == none) return {};
     const Call call(segment_, parts_[last].record);
-    if (parts_[last].before == none) return accumulate_by_rule(call, 0, parts_[last].v, sum);
+    Handle sum;
+    if (parts_[last].before == none) {
+      accumulate_by_rule(call, 0, parts_[last].v, sum);
+      return sum;
+    }
     const Shape& own = call.operand_shape(0);
     with_real(parts_[last].v.array()->dtype, [&]<class T>(T) {
       std::vector<Part, PoolAllocator<Part>> parts;
-      for (std::size_t i = last; i != none; i = parts_[i].before) parts.push_back(part<T>(parts_[i]));
-      const Shape whole = seeded(parts[0].v, own, own);
-      add_term(sum, put_parts<T>(parts, whole, call.where()).handle());
+      for (std::size_t i = last; i != none; i = parts_[i].before) parts.push_back(part<T>(parts_[i], own));
+      std::ranges::reverse(parts);
+      const Shape& first = parts[0].v.shape();
+      const Shape whole = first.prefix(first.rank() - own.rank()).concat(own);
+      sum = put_parts<T>(parts, whole, call.where()).handle();
     });
+    return sum;
   }
 
  private:
@@ -82,12 +88,19 @@ class PendingParts {
     std::size_t before;  // the one added before it to the same adjoint
   };
 
-  // With the axis that x[i] has left out.
+  void push(std::uint32_t from, std::uint32_t record, Handle v) {
+    std::size_t& last = last_[from - segment_.begin];
+    parts_.push_back({std::move(v), record, last});
+    last = parts_.size() - 1;
+  }
+
+  // Of a whole of shape `own`; with the axis that x[i] has left out.
   template <class T>
-  Part part(const Pending& pending) const {
+  Part part(const Pending& pending, const Shape& own) const {
+    if (pending.record == no_record) return {pending.v, {.axis = 1, .start = 0, .step = 1, .count = own.back()}};
     const Call call(segment_, pending.record);
     const Places places = call.primitive().places(call);
-    if (call.output_shape().rank() == call.operand_shape(0).rank()) return {pending.v, places};
+    if (call.output_shape().rank() == own.rank()) return {pending.v, places};
     return {insert_axes(Tensor<T>(pending.v), places.axis, 1).handle(), places};
   }
 
@@ -96,11 +109,21 @@ class PendingParts {
   std::vector<std::size_t, PoolAllocator<std::size_t>> last_;  // by record
 };
 
-// `plain`: nothing of it is recorded, and the primitive has a shorter way.
-inline void accumulate(const Call& call, std::size_t k, Handle& v, bool last, Handle& sum, bool plain) {
+// The shorter way, where nothing is recorded and the primitive has one.
+inline void accumulate(const Call& call, std::size_t k, Handle& v, bool last, Handle& sum) {
   const bool own = !sum || (!sum.traced() && unique(sum.array()));
-  if (plain && own && call.primitive().accumulate(call, k, v, last, sum)) return;
-  accumulate_by_rule(call, k, v, sum);
+  if (!own || !call.primitive().accumulate(call, k, v, last, sum)) accumulate_by_rule(call, k, v, sum);
+}
+
+// body(k, whether it is the last) for the operands that lead to an input. The first comes last: it more often has the
+// output's shape, and its adjoint can take the output's place.
+template <class Body>
+inline void for_each_operand(const Call& call, Body body) {
+  std::size_t last = 0;
+  while (!call.leads_to_input(last)) ++last;
+  for (std::size_t k = call.operand_count(); k-- > last;) {
+    if (k == last || call.leads_to_input(k)) body(k, k == last);
+  }
 }
 
 }  // namespace
@@ -130,8 +153,8 @@ namespace {
 
 // rule() gives `result` from v; again(u) does for another v.
 template <class Rule, class Again>
-void watch_rule(const Call& call, std::size_t k, const char* what, Handle v, const Handle& result,
-                                  Rule rule, Again again) {
+void watch_rule(const Call& call, std::size_t k, const char* what, Handle v, const Handle& result, Rule rule,
+                Again again) {
   const Unwatched unwatched;
   rule();
   const char* name = call.primitive().name;
@@ -142,14 +165,15 @@ void watch_rule(const Call& call, std::size_t k, const char* what, Handle v, con
   const Handle slopes = zeros ? again(zeros) : Handle();
   if (slopes && !all_finite(*slopes.array())) {
     absorbed(name + to_string(call.where()) + ": a product of 0 with a slope by" + operand +
-                           " that is infinite or NaN was taken as 0");
+             " that is infinite or NaN was taken as 0");
   }
 }
 
 [[gnu::noinline, gnu::cold]] void watch_accumulate(const Call& call, std::size_t k, Handle& v, bool last, Handle& sum,
                                                    bool plain) {
   watch_rule(
-      call, k, "adjoint of", v, sum, [&] { accumulate(call, k, v, last, sum, plain); },
+      call, k, "adjoint of", v, sum,
+      [&] { plain ? accumulate(call, k, v, last, sum) : accumulate_by_rule(call, k, v, sum); },
       [&](const Handle& u) {
         Handle term;
         accumulate_by_rule(call, k, u, term);
@@ -213,33 +237,36 @@ void Recording::reverse(std::span<const Handle> outputs, std::span<const Handle>
     }
   }
   const bool watching = watched();
+  bool waiting = false;  // some adjoints of chosen elements for the others
   PendingParts pending(s);
   for (std::uint32_t i = s.end; i-- > s.begin + s.inputs;) {
-    if (!pending.empty()) [[unlikely]] pending.add_to(table[i - s.begin], i);
-    if (!table[i - s.begin]) continue;
     Handle adjoint = std::move(table[i - s.begin]);
-    const Call call(s, i);
-    const bool recorded = call.traced() || adjoint.traced();
-    const bool plain = !recorded && call.primitive().accumulate;
-    if (recorded && call.primitive().places && !watching) {
-      pending.add(call.operands(0).record, i, adjoint);
-      continue;
+    if (!adjoint) {
+      if (waiting) adjoint = pending.take(i);
+      if (!adjoint) continue;
     }
-    // The first operand comes last: it more often has the output's shape, and its adjoint can take this one's place.
-    std::size_t last = 0;
-    while (!call.leads_to_input(last)) ++last;
-    for (std::size_t k = call.operand_count(); k-- > last;) {
-      if (k != last && !call.leads_to_input(k)) continue;
-      Handle& sum = table[call.operands(k).record - s.begin];
-      if (watching) [[unlikely]]
-        watch_accumulate(call, k, adjoint, k == last, sum, plain);
-      else
-        accumulate(call, k, adjoint, k == last, sum, plain);
+    const Call call(s, i);
+    const bool plain = call.primitive().accumulate && !call.traced() && !adjoint.traced();
+    const auto sum_of = [&](std::size_t k) -> Handle& { return table[call.operands(k).record - s.begin]; };
+    if (plain && !watching && !waiting) [[likely]] {
+      for_each_operand(call, [&](std::size_t k, bool last) { accumulate(call, k, adjoint, last, sum_of(k)); });
+    } else if (watching) {
+      for_each_operand(call,
+                       [&](std::size_t k, bool last) { watch_accumulate(call, k, adjoint, last, sum_of(k), plain); });
+    } else if (call.primitive().places) {
+      pending.add(call.operands(0).record, i, std::move(adjoint), sum_of(0));
+      waiting = true;
+    } else {
+      for_each_operand(call, [&](std::size_t k, bool) {
+        Handle& sum = sum_of(k);
+        if (waiting && !sum) sum = pending.take(call.operands(k).record);
+        accumulate_by_rule(call, k, adjoint, sum);
+      });
     }
   }
   for (std::size_t i = 0; i < inputs.size(); ++i) {
-    if (!pending.empty()) pending.add_to(table[i], s.begin + static_cast<std::uint32_t>(i));
     inputs[i] = std::move(table[i]);
+    if (waiting && !inputs[i]) inputs[i] = pending.take(s.begin + static_cast<std::uint32_t>(i));
   }
 }
 

@@ -25,8 +25,8 @@ using Function = std::function<X(const X&)>;
 
 struct Case {
   std::string primitive, what;
-  std::int64_t smallest;                         // size at the first of the three
-  std::function<X(std::int64_t)> argument;       // of a size
+  std::int64_t smallest;                           // size at the first of the three
+  std::function<X(std::int64_t)> argument;         // of a size
   std::function<Function(std::int64_t)> function;  // for a size
 };
 
@@ -57,7 +57,8 @@ std::vector<Case> cases() {
     add(primitive, "elements", elements, vector, [f](std::int64_t) { return f; });
   };
   const auto by_rows = [&](const char* primitive, const char* what, Function f) {
-    add(primitive, what, rows, [](std::int64_t n) { return matrix(n, 8); }, [f](std::int64_t) { return f; });
+    add(
+        primitive, what, rows, [](std::int64_t n) { return matrix(n, 8); }, [f](std::int64_t) { return f; });
   };
   [&]<class... Op>(const std::tuple<Op...>*) {
     (by_elements(Op::name, [](const X& x) { return detail::unary<Op>(x, Where::here(), 0.7); }), ...);
@@ -65,9 +66,8 @@ std::vector<Case> cases() {
   [&]<class... Op>(const std::tuple<Op...>*) {
     (by_elements(Op::name, [](const X& x) { return detail::binary<Op>(x, 1 - x, Where::here()); }), ...);
   }(static_cast<const ops::Binary*>(nullptr));
-  add("where", "elements", elements, vector, [](std::int64_t n) -> Function {
-    return [mask = alternating(n)](const X& x) { return where(mask, x, 2 * x); };
-  });
+  add("where", "elements", elements, vector,
+      [](std::int64_t n) -> Function { return [mask = alternating(n)](const X& x) { return where(mask, x, 2 * x); }; });
   by_elements("sum", [](const X& x) { return sum(x); });
   by_rows("sum", "rows", [](const X& x) { return sum(x, 0); });
   by_elements("max", [](const X& x) { return max(x); });
@@ -88,32 +88,59 @@ std::vector<Case> cases() {
   by_rows("matmul", "rows", [](const X& x) { return matmul(x, matrix(8, 3)); });
   by_rows("slice", "rows", [](const X& x) { return slice(x, 0, 1, -1); });
   by_rows("slice", "source, one row of it", [](const X& x) { return slice(x, 0, 3, 4); });
-  add("slice", "slices of one source", rows, [](std::int64_t n) { return matrix(n, 8); }, [](std::int64_t n) -> Function {
+  const auto slices = [](std::int64_t n) -> Function {
     return [n](const X& x) {
       X total = slice(x, 0, 0, 1);
       for (std::int64_t i = 1; i < n; ++i) total = total + slice(x, 0, i, i + 1);
       return total;
     };
-  });
+  };
+  add(
+      "slice", "slices of one source", rows, [](std::int64_t n) { return matrix(n, 8); }, slices);
+  add(
+      "put_parts", "slices of one source", rows, [](std::int64_t n) { return matrix(n, 8); },
+      [slices](std::int64_t n) { return gradient_of(slices(n)); });
   by_rows("embed", "rows", gradient_of([](const X& x) { return slice(x, 0, 1, -1); }));
   by_rows("take", "source, five rows of it", [](const X& x) { return take(x, {0, 5, 2, 5, 1}, 0); });
-  add("take", "indices", elements, [](std::int64_t) { return matrix(rows, 8); }, [](std::int64_t n) -> Function {
-    return [indices = scattered(n, rows)](const X& x) { return take(x, indices, 0); };
-  });
-  add("take", "takes of one source", rows, [](std::int64_t n) { return matrix(n, 8); }, [](std::int64_t n) -> Function {
+  add(
+      "take", "indices", elements, [](std::int64_t) { return matrix(rows, 8); },
+      [](std::int64_t n) -> Function {
+        return [indices = scattered(n, rows)](const X& x) { return take(x, indices, 0); };
+      });
+  const auto takes = [](std::int64_t n) -> Function {
     return [n](const X& x) {
       X total = take(x, {0}, 0);
       for (std::int64_t i = 1; i < n; ++i) total = total + take(x, Tensor<std::int64_t>{i}, 0);
       return total;
     };
-  });
+  };
+  add(
+      "take", "takes of one source", rows, [](std::int64_t n) { return matrix(n, 8); }, takes);
+  add(
+      "put_parts", "takes of one source", rows, [](std::int64_t n) { return matrix(n, 8); },
+      [takes](std::int64_t n) { return gradient_of(takes(n)); });
+  const auto elements_of = [](std::int64_t n) -> Function {
+    return [n](const X& x) {
+      X total = x[0] * x[1];
+      for (std::int64_t i = 1; i + 1 < n; ++i) total = total + x[i] * x[i + 1];
+      return total;
+    };
+  };
+  add("x[i]", "elements, each chosen", elements, vector, elements_of);
+  add("put_parts", "elements, each chosen", elements, vector,
+      [elements_of](std::int64_t n) { return gradient_of(elements_of(n)); });
   by_rows("put", "rows", gradient_of([](const X& x) { return take(x, {0, 5, 2, 5, 1}, 0); }));
-  add("take_along", "rows", rows, [](std::int64_t n) { return matrix(n, 8); }, [](std::int64_t n) -> Function {
-    return [indices = reshape(scattered(n * 3, 8), {n, 3})](const X& x) { return take_along(x, indices); };
-  });
-  add("put_along", "rows", rows, [](std::int64_t n) { return matrix(n, 8); }, [](std::int64_t n) {
-    return gradient_of([indices = reshape(scattered(n * 3, 8), {n, 3})](const X& x) { return take_along(x, indices); });
-  });
+  add(
+      "take_along", "rows", rows, [](std::int64_t n) { return matrix(n, 8); },
+      [](std::int64_t n) -> Function {
+        return [indices = reshape(scattered(n * 3, 8), {n, 3})](const X& x) { return take_along(x, indices); };
+      });
+  add(
+      "put_along", "rows", rows, [](std::int64_t n) { return matrix(n, 8); },
+      [](std::int64_t n) {
+        return gradient_of(
+            [indices = reshape(scattered(n * 3, 8), {n, 3})](const X& x) { return take_along(x, indices); });
+      });
   by_elements("sort", [](const X& x) { return sort(sin(1e4 * x)); });
   const auto pieces = [](std::int64_t n) -> Function {
     return [n](const X& x) {
@@ -121,8 +148,10 @@ std::vector<Case> cases() {
       return concatenate(of, 0);
     };
   };
-  add("concatenate", "parts", parts, [](std::int64_t) { return vector(8); }, pieces);
-  add("concatenate", "parts, again", parts, [](std::int64_t) { return vector(8); },
+  add(
+      "concatenate", "parts", parts, [](std::int64_t) { return vector(8); }, pieces);
+  add(
+      "concatenate", "parts, again", parts, [](std::int64_t) { return vector(8); },
       [pieces](std::int64_t n) { return gradient_of(pieces(n)); });
   by_rows("concatenate", "elements of a part", [](const X& x) { return concatenate({x, ones({1, 8}), x}, 0); });
   const auto swish = elementwise([](auto x) { return x / (1 + exp(-x)); }, "swish");

@@ -214,8 +214,7 @@ class TAPEGRAD_EXPORT Metric {
   /// A function of all predictions and all targets that gives a number, or a tensor, whose mean is taken; elementwise()
   /// included. One of labels names their type: [](const auto& a, const Tensor<std::int64_t>& y) { ... }.
   template <class F>
-  requires(takes_numbers<F> || takes_labels<F>)
-  Metric(std::string name, const F& f)
+  requires(takes_numbers<F> || takes_labels<F>) Metric(std::string name, const F& f)
       : name_(std::move(name)), builtin_(detail::is_builtin<F> || std::is_same_v<F, Loss>) {
     const detail::AsMetric<std::remove_cvref_t<decltype(detail::as_metric(f))>> call{{detail::as_metric(f)}};
     if constexpr (takes_numbers<F>) of_numbers_ = OfNumbers(call);

@@ -48,8 +48,9 @@ TEST_CASE("debug_nans: an adjoint or a tangent that is not finite") {
   // A Jacobian is swept while it is watched, for its structure knows no lines.
   const std::string here = next_line();
   const auto J = jacobian([](const X& z) { return sqrt(z); })(X{4, 0, 1});
-  for (const std::string& of : {message_of([&] { J.dense(); }), message_of([&] { J.diagonal(); }),
-                                message_of([&] { J.apply({1, 1, 1}); })})
+  for (const std::string& of : {message_of([&] { J.dense(); }), message_of([&] { J.diagonal(); }), message_of([&] {
+                                  J.apply({1, 1, 1});
+                                })})
     CHECK(contains(of, "sqrt at " + here + ": the "));
 }
 

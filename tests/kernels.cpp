@@ -172,7 +172,8 @@ TEST_CASE_TEMPLATE("kernels: sum, max, min, cumsum", T, float, double) {
       CHECK(sums);
       CHECK(maxima);
       CHECK(running);
-      CHECK((sum.guard_intact() && max.guard_intact() && min.guard_intact() && forward.guard_intact() && backward.guard_intact()));
+      CHECK((sum.guard_intact() && max.guard_intact() && min.guard_intact() && forward.guard_intact() &&
+             backward.guard_intact()));
     }
   }
 }

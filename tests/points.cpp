@@ -49,21 +49,20 @@ Pair<T> function_of(const std::string& name) {
   Pair<T> found;
   const auto is = [&](const char* other) { return argument.function == other; };
   [&]<class... Op>(const std::tuple<Op...>*) {
-    ((is(Op::name) &&
-      (found = both<T>([p](const auto& x) { return detail::unary<Op>(x, Where::here(), p); }), true)),
+    ((is(Op::name) && (found = both<T>([p](const auto& x) { return detail::unary<Op>(x, Where::here(), p); }), true)),
      ...);
   }(static_cast<const ops::Unary*>(nullptr));
   [&]<class... Op>(const std::tuple<Op...>*) {
-    ((is(Op::name) &&
-      (found = both<T>([p, first = argument.first](const auto& x) {
-         using V = std::decay_t<decltype(x)>;
-         const V b(p);
-         if constexpr (std::is_same_v<V, Scalar>)
-           return first ? detail::binary<Op>(x, b) : detail::binary<Op>(b, x);
-         else
-           return first ? detail::binary<Op>(x, b, Where::here()) : detail::binary<Op>(b, x, Where::here());
-       }),
-       true)),
+    ((is(Op::name) && (found = both<T>([p, first = argument.first](const auto& x) {
+                         using V = std::decay_t<decltype(x)>;
+                         const V b(p);
+                         if constexpr (std::is_same_v<V, Scalar>)
+                           return first ? detail::binary<Op>(x, b) : detail::binary<Op>(b, x);
+                         else
+                           return first ? detail::binary<Op>(x, b, Where::here())
+                                        : detail::binary<Op>(b, x, Where::here());
+                       }),
+                       true)),
      ...);
   }(static_cast<const ops::Binary*>(nullptr));
   if (is("log_sigmoid")) found = both<T>([](const auto& x) { return log_sigmoid(x); });
@@ -120,8 +119,8 @@ void check(const Worst& w, const std::string& name, const std::string& what) {
 
 // As ops.hpp has it.
 double most_ulp(const std::string& name) {
-  const std::map<std::string, double> others{{"sin", 3}, {"cos", 3}, {"tan", 3}, {"gelu", 5},
-                                             {"tanh_softplus_slope", 10}};
+  const std::map<std::string, double> others{
+      {"sin", 3}, {"cos", 3}, {"tan", 3}, {"gelu", 5}, {"tanh_softplus_slope", 10}};
   const auto found = others.find(name);
   return found == others.end() ? 4 : found->second;
 }
@@ -156,10 +155,9 @@ TEST_SUITE("points") {
         const auto slope = [&](const Tensor<T>& t) { return grad([&](const Tensor<T>& u) { return sum(way(u)); })(t); };
         const double ulp = most_ulp(name);
         const bool by_condition = name == "gelu_tanh";
-        check(checker.worst(way(at), f,
-                            [&](auto i) {
-                              return ulp * in_ulp(f, i) + (by_condition ? ulp * eps * std::abs(x[i] * d1[i]) : 0);
-                            }),
+        check(checker.worst(
+                  way(at), f,
+                  [&](auto i) { return ulp * in_ulp(f, i) + (by_condition ? ulp * eps * std::abs(x[i] * d1[i]) : 0); }),
               name, "value");
         const auto first = finite([=](auto i) { return 16 * eps * (std::abs(d1[i]) + xd2[i]); });
         check(checker.worst(slope(at), d1, first), name, "first derivative");

@@ -345,6 +345,24 @@ std::vector<Row<T>> table() {
     add("put", "transpose of " + what, anywhere<T>, {{choose(zeros<T>(t.shape)).shape()}},
         [choose, shape = t.shape](const X& g) { return vjp(choose, zeros<T>(shape)).second(g); });
   }
+  const auto parts_of = [&](const std::string& what, const Shape& shape, auto choose) {
+    add("put_parts", "transpose of " + what, anywhere<T>, {{choose(zeros<T>(shape)).shape()}},
+        [choose, shape](const X& g) { return vjp(choose, zeros<T>(shape)).second(g); });
+  };
+  parts_of("parts along the last axis", {2, 5}, [](const X& x) {
+    return slice(x, -1, 0, 3) + slice(x, -1, 2, 5) - 2.0 * take(x, {4, 0, 4}, -1);
+  });
+  parts_of("elements", {3}, [](const X& x) { return x[0] * 2.0 - x[2] + x[0]; });
+  parts_of("none of two", {2, 3}, [](const X& x) { return slice(x, 0, 1, 1) + take(x, zeros<std::int64_t>({0}), 0); });
+  parts_of("parts along several axes", {3, 4}, [](const X& x) {
+    const auto flat = [](const X& part) { return reshape(part, {-1}); };
+    return concatenate({flat(slice(x, 0, 0, 3, 2)), flat(slice(x, 1, 1, 3)), flat(take(x, {2, 0, 2}, 1)), x[1], x[1],
+                        reshape(x[-1][2], {1})},
+                       0);
+  });
+  parts_of("parts and the whole", {2, 2}, [](const X& x) {
+    return x + reshape(concatenate({x[1], x[0]}, 0), {2, 2}) * 3.0 + x[0];
+  });
   for (const Take& t :
        {Take{{4}, -1, {3, 0, 3}}, Take{{2, 4}, -1, Tensor<std::int64_t>({{1, 1, -1}, {0, 3, 3}})},
         Take{{2, 1, 3}, -1, zeros<std::int64_t>({2, 1, 4})}, Take{{2, 3}, -1, zeros<std::int64_t>({2, 0})}}) {

@@ -72,9 +72,8 @@ TEST_SUITE("primitives") {
                 .dense();
           };
           const Tensor<> expected = through(Sweep::forward, Sweep::reverse);
-          const std::pair<Sweep, Sweep> others[] = {{Sweep::reverse, Sweep::forward},
-                                                    {Sweep::reverse, Sweep::reverse},
-                                                    {Sweep::forward, Sweep::forward}};
+          const std::pair<Sweep, Sweep> others[] = {
+              {Sweep::reverse, Sweep::forward}, {Sweep::reverse, Sweep::reverse}, {Sweep::forward, Sweep::forward}};
           for (const std::pair<Sweep, Sweep>& sweeps : others) {
             const Sweep outer = sweeps.first, inner = sweeps.second;
             CAPTURE(row.primitive);

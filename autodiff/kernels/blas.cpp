@@ -112,9 +112,7 @@ template <class T>
 void multiply_strongly(bool transpose_a, bool transpose_b, std::int64_t m, std::int64_t n, std::int64_t k, const T* a,
                        const T* b, T beta, T* c) {
   const auto finite = [](const T* x, std::int64_t size) { return kernels<T>().all_finite(x, size); };
-  const auto product = [&](T factor, T* out) {
-    multiply(transpose_a, transpose_b, m, n, k, a, b, factor, out);
-  };
+  const auto product = [&](T factor, T* out) { multiply(transpose_a, transpose_b, m, n, k, a, b, factor, out); };
   if ((beta != 0 || m * k + k * n < m * n) && finite(a, m * k) && finite(b, k * n)) return product(beta, c);
   std::vector<T> apart(beta != 0 ? static_cast<std::size_t>(m * n) + padding / sizeof(T) : 0);
   T* out = beta != 0 ? apart.data() : c;

@@ -228,19 +228,43 @@ template <class Op, class T>
   }
 }
 
-// out = term(j), products, up to where one is NaN, or to the end: the element of the row that was reached. Several
-// vectors share one test, for their sum is NaN where any of them is, and nothing is written before: v may be out
-// itself.
+// out = term(0), term(W), ..., products of n vectors; false, and nothing is written, where one is NaN: several vectors
+// share one test, for their sum is NaN where any of them is, and v may be out itself.
+template <int n, class T, class Term>
+inline bool plain_products_of(Term term, T* out) {
+  Batch<T> product[n];
+  unroll<n>([&](auto i) { product[i] = term(i * width<T>); });
+  Batch<T> sum = product[0];
+  unroll<n - 1>([&](auto i) { sum += product[i + 1]; });
+  if (!xsimd::all(sum == sum)) [[unlikely]] return false;
+  unroll<n>([&](auto i) { store(out + i * width<T>, product[i]); });
+  return true;
+}
+
+// The same for a row of up to four vectors, if it is one: without the preparations of the loops below, which would take
+// half the time of ten numbers.
+template <class T, class Term>
+inline bool plain_products_of_short_row(std::int64_t cols, Term term, T* out) {
+  switch ((cols + width<T> - 1) / width<T>) {
+    case 1:
+      return plain_products_of<1>(term, out);
+    case 2:
+      return plain_products_of<2>(term, out);
+    case 3:
+      return plain_products_of<3>(term, out);
+    case 4:
+      return plain_products_of<4>(term, out);
+    default:
+      return false;
+  }
+}
+
+// out = term(j) up to where one is NaN, or to the end: the element of the row that was reached.
 template <int most, class T, class Term>
 inline std::int64_t plain_products(std::int64_t cols, Term term, T* out) {
   std::int64_t reached = 0;
   each_group<most, T>(cols, [&](std::int64_t j, auto n) {
-    Batch<T> product[n];
-    unroll<n>([&](auto i) { product[i] = term(j + i * width<T>); });
-    Batch<T> sum = product[0];
-    unroll<n - 1>([&](auto i) { sum += product[i + 1]; });
-    if (!xsimd::all(sum == sum)) [[unlikely]] return false;
-    unroll<n>([&](auto i) { store(out + j + i * width<T>, product[i]); });
+    if (!plain_products_of<n>([&](std::int64_t i) { return term(j + i); }, out + j)) return false;
     reached = j + n * width<T>;
     return true;
   });
@@ -265,7 +289,8 @@ template <class T, class Product>
 }
 
 template <class Op, class T>
-[[gnu::flatten]] void unary_product(std::int64_t rows, std::int64_t cols, const Source<T>* in, T p, T* out) {
+[[gnu::noinline, gnu::flatten]] void unary_product_of_any(std::int64_t rows, std::int64_t cols, const Source<T>* in,
+                                                          T p, T* out) {
   const auto strong = [p](auto of) { return ops::product<Op>(of(0), of(1), of(2), p); };
   for (std::int64_t i = 0; i < rows; ++i) {
     const auto row = [=](int k) { return RowOf<T, true>(in[k].data + i * in[k].row); };
@@ -279,6 +304,18 @@ template <class Op, class T>
       for (std::int64_t j = 0; j < cols; j += width<T>) store(to + j, ops::product<Op>(v(j), x(j), y(j), p));
     }
   }
+}
+
+template <class Op, class T>
+[[gnu::flatten]] void unary_product(std::int64_t rows, std::int64_t cols, const Source<T>* in, T p, T* out) {
+  if constexpr (requires(Batch<T> b) { ops::chain<Op>(b, b, b, p, ops::Plain{}); }) {
+    const auto term = [=](std::int64_t j) {
+      const auto of = [=](int i) { return load(in[i].data + j); };
+      return ops::chain<Op>(of(0), of(1), of(2), p, ops::Plain{});
+    };
+    if (rows == 1 && plain_products_of_short_row(cols, term, out)) return;
+  }
+  unary_product_of_any<Op, T>(rows, cols, in, p, out);
 }
 
 template <class Op, class T, class... R>
@@ -337,9 +374,23 @@ inline void binary_product_by_steps(std::int64_t rows, std::int64_t cols, const 
   else binary_product_rows<Op, T, k, v_steps, false, true>(rows, cols, in, out);
 }
 template <class Op, class T, int k>
-[[gnu::flatten]] void binary_product(std::int64_t rows, std::int64_t cols, const Source<T>* in, T, T* out) {
+[[gnu::noinline, gnu::flatten]] void binary_product_of_any(std::int64_t rows, std::int64_t cols, const Source<T>* in,
+                                                           T* out) {
   if (in[0].steps) binary_product_by_steps<Op, T, k, true>(rows, cols, in, out);
   else binary_product_by_steps<Op, T, k, false>(rows, cols, in, out);
+}
+template <class Op, class T, int k>
+[[gnu::flatten]] void binary_product(std::int64_t rows, std::int64_t cols, const Source<T>* in, T, T* out) {
+  if constexpr (requires(Batch<T> b) { ops::chain<Op, k>(b, b, b, b, ops::Plain{}); }) {
+    if (rows == 1 && in[0].steps && in[1].steps && in[2].steps) {
+      const auto term = [=](std::int64_t j) {
+        const auto of = [=](int i) { return load(in[i].data + j); };
+        return ops::chain<Op, k>(of(0), of(1), of(2), of(3), ops::Plain{});
+      };
+      if (plain_products_of_short_row(cols, term, out)) return;
+    }
+  }
+  binary_product_of_any<Op, T, k>(rows, cols, in, out);
 }
 
 template <class Op, class T>

@@ -153,8 +153,8 @@ inline std::pair<Batch<T>, Batch<T>> sigmoid_and_slope(const Batch<T>& x) {
   return {y, (xsimd::min(Batch<T>(std::numeric_limits<T>::max()), e) * y) * y};
 }
 
-// tanh(log(1 + exp(x))) and its slope, with e = exp(x) and q = e (e + 2): q / (q + 2), and 4 e (1 + e) / (q + 2)^2, whose
-// q overflows where the slope is no normal number any more.
+// tanh(log(1 + exp(x))) and its slope, with e = exp(x) and q = e (e + 2): q / (q + 2) and 4 e (1 + e) / (q + 2)^2.
+// Where q overflows, the slope is no normal number any more.
 template <class T>
 inline std::pair<Batch<T>, Batch<T>> tanh_softplus_and_slope(const Batch<T>& x) {
   const Batch<T> one(T{1}), two(T{2}), e = xsimd::min(Batch<T>(std::numeric_limits<T>::max()), kernels::exp<T>(x));

@@ -85,8 +85,8 @@ template <class T>
   }
 }
 
-// Of a row: m, what is subtracted, and the sum of exp(x - m) without one of the elements that are m, so that log1p of it
-// is log(sum) to the last digit also where the others hardly count; -1 where nothing is m, as in a row of -inf.
+// Of a row: m, which is subtracted, and the sum of exp(x - m) without one of the elements that are m, so that log1p of
+// it is log(sum) to the last digit also where the others hardly count; -1 where nothing is m, as in a row of -inf.
 template <class T>
 struct RowSum {
   T shift, others;

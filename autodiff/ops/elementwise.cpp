@@ -70,7 +70,9 @@ Handle pass(int slope, const Handle& v) {
 
 // A record of these has its slope for a second operand.
 template <class Op>
-concept KeepsSlope = requires { typename Op::Slope; };
+concept KeepsSlope = requires {
+  typename Op::Slope;
+};
 
 template <class Op, class T>
 Handle unary_product(const Call& call, std::size_t, const Handle& v) {

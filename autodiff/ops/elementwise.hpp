@@ -695,9 +695,13 @@ struct Plain {
 
 /// v * f'(x) of a block of one operand that gives its slope, or a chain.
 template <class Op, class V, class T, class Times>
-requires requires(const V& x, T p) { Op::slope(x, x, p); } || requires(const V& x) { Op::slope(x, x); } ||
-    requires(const V& x, Times times) { Op::chain(x, x, x, times); } ||
-    requires(const V& x, T p, Times times) { Op::chain(x, x, x, p, times); }
+requires requires(const V& x, T p) { Op::slope(x, x, p); } || requires(const V& x) {
+  Op::slope(x, x);
+} || requires(const V& x, Times times) {
+  Op::chain(x, x, x, times);
+} || requires(const V& x, T p, Times times) {
+  Op::chain(x, x, x, p, times);
+}
 V chain(const V& v, const V& x, const V& y, T p, Times times) {
   if constexpr (requires { Op::chain(v, x, y, p, times); })
     return Op::chain(v, x, y, p, times);
@@ -711,8 +715,9 @@ V chain(const V& v, const V& x, const V& y, T p, Times times) {
 
 /// v * df/da for k = 0, v * df/db for k = 1, of a block of two operands that gives its slopes, or chains.
 template <class Op, int k, class V, class Times>
-requires requires(const V& x) { Op::slope_a(x, x, x); } ||
-    requires(const V& x, Times times) { Op::chain_a(x, x, x, x, times); }
+requires requires(const V& x) { Op::slope_a(x, x, x); } || requires(const V& x, Times times) {
+  Op::chain_a(x, x, x, x, times);
+}
 V chain(const V& v, const V& a, const V& b, const V& y, Times times) {
   if constexpr (requires { Op::chain_a(v, a, b, y, times); })
     return k == 0 ? Op::chain_a(v, a, b, y, times) : Op::chain_b(v, a, b, y, times);
@@ -743,11 +748,10 @@ V product(const V& v, const V& a, const V& b, const V& y) {
 }
 
 /// Every block above: the kernels and the registry are made from these lists.
-using Unary =
-    std::tuple<Negate, Exp, Expm1, Exp2, Log, Log2, Log1p, Tanh, TanhSlope, Sigmoid, SigmoidSlope, Softplus,
-               TanhSoftplus, TanhSoftplusSlope, Softsign, Relu, LeakyRelu, Abs, Sign, Floor, Ceil, Round, Sqrt, Cbrt,
-               Square, Reciprocal, Sin, Cos, Tan, Asin, Acos, AsinSlope, Atan, AtanSlope, Sinh, Cosh, Erf, Erfc,
-               Gaussian, NormalCdf, Pow, PowSlope>;
+using Unary = std::tuple<Negate, Exp, Expm1, Exp2, Log, Log2, Log1p, Tanh, TanhSlope, Sigmoid, SigmoidSlope, Softplus,
+                         TanhSoftplus, TanhSoftplusSlope, Softsign, Relu, LeakyRelu, Abs, Sign, Floor, Ceil, Round,
+                         Sqrt, Cbrt, Square, Reciprocal, Sin, Cos, Tan, Asin, Acos, AsinSlope, Atan, AtanSlope, Sinh,
+                         Cosh, Erf, Erfc, Gaussian, NormalCdf, Pow, PowSlope>;
 using Binary = std::tuple<Add, Subtract, Multiply, Divide, Mul0, XLogY, Maximum, Minimum>;
 
 // What only the programs of elementwise() have: comparisons, which give 1 or 0, the choice by them, and two operations

@@ -78,10 +78,9 @@ void add_part(const Array& part, const Places& places, std::int64_t size, T* to)
   const AxisView view = around(part.shape, part.shape.rank() - places.axis);
   const T* from = part.as<T>();
   if (!places.indices) {
-    for_each_run(view, size, places.start, places.step,
-                 [&](std::int64_t at, std::int64_t of_part, std::int64_t n) {
-                   kernels::kernels<T>().add_to(to + at, from + of_part, n);
-                 });
+    for_each_run(view, size, places.start, places.step, [&](std::int64_t at, std::int64_t of_part, std::int64_t n) {
+      kernels::kernels<T>().add_to(to + at, from + of_part, n);
+    });
     return;
   }
   for (std::int64_t o = 0; o < view.outer; ++o) {
@@ -376,16 +375,16 @@ bool take_along_accumulate(const Call& call, std::size_t, Handle& v, bool, Handl
   return true;
 }
 template <class T>
-constexpr Primitive take_along_primitive{
-    .name = "take_along",
-    .pullback =
-        [](const Call& call, std::size_t, const Handle& v) {
-          return put_rows(Tensor<T>(v), *call.attributes().constant, call.operand_shape(0).back(), call.where())
-              .handle();
-        },
-    .pushforward = take_rows_again<T>,
-    .rows = other_axes_rows,
-    .accumulate = take_along_accumulate<T>};
+constexpr Primitive take_along_primitive{.name = "take_along",
+                                         .pullback =
+                                             [](const Call& call, std::size_t, const Handle& v) {
+                                               return put_rows(Tensor<T>(v), *call.attributes().constant,
+                                                               call.operand_shape(0).back(), call.where())
+                                                   .handle();
+                                             },
+                                         .pushforward = take_rows_again<T>,
+                                         .rows = other_axes_rows,
+                                         .accumulate = take_along_accumulate<T>};
 template <class T>
 constexpr Primitive put_along_primitive{
     "put_along", take_rows_again<T>,
@@ -477,7 +476,9 @@ Handle put_parts_pushforward(const Call& call, std::span<const Handle> tangents)
 }
 std::optional<BatchAxis> put_parts_rows(const Call& call, std::span<const BatchAxis> axes) {
   for (std::size_t k = 0; k < axes.size(); ++k) {
-    if (axes[k] == static_cast<BatchAxis>(places_of(call, k).axis)) return std::nullopt;
+    const Places p = places_of(call, k);
+    const bool moves = p.indices || p.count != call.output_shape().from_end(p.axis);
+    if (moves && axes[k] == static_cast<BatchAxis>(p.axis)) return std::nullopt;
   }
   return rows_agree(call, axes);
 }

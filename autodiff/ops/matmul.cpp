@@ -162,7 +162,7 @@ Tensor<T> product(const Tensor<T>& a, bool transpose_a, const Tensor<T>& b, bool
           const std::int64_t ia = offset[0] + i * loops.row_stride(0) + (loops.steps(0) ? j : 0);
           const std::int64_t ib = offset[1] + i * loops.row_stride(1) + (loops.steps(1) ? j : 0);
           gemm(transpose_a, transpose_b, m, n, k, x.as<T>() + ia * m * k, y.as<T>() + ib * k * n, T{0},
-                        c + (at + i * loops.cols() + j) * m * n);
+               c + (at + i * loops.cols() + j) * m * n);
         }
       }
     });
