@@ -289,8 +289,7 @@ template <class T, class Product>
 }
 
 template <class Op, class T>
-[[gnu::noinline, gnu::flatten]] void unary_product_of_any(std::int64_t rows, std::int64_t cols, const Source<T>* in,
-                                                          T p, T* out) {
+[[gnu::flatten]] void unary_product(std::int64_t rows, std::int64_t cols, const Source<T>* in, T p, T* out) {
   const auto strong = [p](auto of) { return ops::product<Op>(of(0), of(1), of(2), p); };
   for (std::int64_t i = 0; i < rows; ++i) {
     const auto row = [=](int k) { return RowOf<T, true>(in[k].data + i * in[k].row); };
@@ -304,18 +303,6 @@ template <class Op, class T>
       for (std::int64_t j = 0; j < cols; j += width<T>) store(to + j, ops::product<Op>(v(j), x(j), y(j), p));
     }
   }
-}
-
-template <class Op, class T>
-[[gnu::flatten]] void unary_product(std::int64_t rows, std::int64_t cols, const Source<T>* in, T p, T* out) {
-  if constexpr (requires(Batch<T> b) { ops::chain<Op>(b, b, b, p, ops::Plain{}); }) {
-    const auto term = [=](std::int64_t j) {
-      const auto of = [=](int i) { return load(in[i].data + j); };
-      return ops::chain<Op>(of(0), of(1), of(2), p, ops::Plain{});
-    };
-    if (rows == 1 && plain_products_of_short_row(cols, term, out)) return;
-  }
-  unary_product_of_any<Op, T>(rows, cols, in, p, out);
 }
 
 template <class Op, class T, class... R>
@@ -409,7 +396,7 @@ template <class T, class Op>
 constexpr UnaryKernels<T> unary_kernels_of() {
   if constexpr (Passes<Op>) return {unary_value<Op, T>, nullptr};
   else if constexpr (requires { typename Op::Slope; })
-    return {unary_value<Op, T>, unary_product<Op, T>, value_and_slope<Op, T>};
+    return {unary_value<Op, T>, nullptr, value_and_slope<Op, T>};
   else return {unary_value<Op, T>, unary_product<Op, T>};
 }
 template <class T, class Op>

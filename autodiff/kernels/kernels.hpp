@@ -33,8 +33,8 @@ using ElementwiseKernel = void (*)(std::int64_t rows, std::int64_t cols, const S
 template <class T>
 struct UnaryKernels {
   ElementwiseKernel<T> value;    // of x
-  ElementwiseKernel<T> product;  // of v, x, y
-  // The value and, kept apart from it, the slope; null for a block without `Slope`.
+  ElementwiseKernel<T> product;  // of v, x, y; null for a block with `Slope`
+  // The value and, kept apart from it, the slope; null for a block without.
   void (*both)(std::int64_t n, const T* x, T* y, T* slope) = nullptr;
 };
 template <class T>
