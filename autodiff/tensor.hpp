@@ -262,8 +262,8 @@ class Tensor : public detail::Operators<T> {
   T item(Where where = Where::here()) const;
   /// One element, an index per axis; negative indices count from the end. Throws ShapeError out of range.
   template <class... Rest>
-  requires(std::is_integral_v<Rest>&&...) T operator()(detail::At first, Rest... rest) const {
-    const std::int64_t at[] = {first.value, static_cast<std::int64_t>(rest)...};
+  requires(std::is_convertible_v<Rest, detail::At>&&...) T operator()(detail::At first, Rest... rest) const {
+    const std::int64_t at[] = {first.value, detail::At(rest).value...};
     return element(at, first.where);
   }
   T operator()(Where where = Where::here()) const { return element({}, where); }
