@@ -12,11 +12,12 @@
 namespace tapegrad::detail {
 
 /// Where the elements of a part stand along an axis of a whole: every `step`th from `start` on, or at indices from 0
-/// on.
+/// on, whose rows the axes before this one take in turn.
 struct Places {
   std::size_t axis;  // from the end
-  std::int64_t start, step, count;
+  std::int64_t start = 0, step = 1;
   const std::int64_t* indices = nullptr;  // in place of start and step
+  std::int64_t index_rows = 1;
 };
 
 /// A primitive for one number type. Rules are linear in `v`, answer for one operand, and may be given any number of

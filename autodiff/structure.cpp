@@ -280,6 +280,8 @@ std::optional<Structured> Recording::structure(const Handle& output, std::size_t
   Ones units(dtype_of<T>);
   table[input].add(Diagonal{0, units(shape)});
   const std::uint32_t end = output.place().record() - s.begin;
+  std::vector<std::size_t, PoolAllocator<std::size_t>> last_operand(
+      last.size());  // of the record in hand, by what it is
   const auto ended_by = [&](std::uint32_t i) -> std::optional<Structured> {
     const Record& record = s.tape->record(s.begin + i);
     if (lost) *lost = {record.primitive->name, {record.file, static_cast<int>(record.line)}};
@@ -288,22 +290,23 @@ std::optional<Structured> Recording::structure(const Handle& output, std::size_t
   for (std::uint32_t i = s.inputs; i <= end; ++i) {
     if (last[i] == 0) continue;
     const Call call(s, s.begin + i);
+    const auto inside = [&](std::uint32_t record) { return record != no_record && record >= s.begin; };
     for (std::size_t k = 0; k < call.operand_count(); ++k) {
       const std::uint32_t from = call.operands(k).record;
-      if (from == no_record || from < s.begin) continue;
+      if (inside(from)) last_operand[from - s.begin] = k;
+    }
+    for (std::size_t k = 0; k < call.operand_count(); ++k) {
+      const std::uint32_t from = call.operands(k).record;
+      if (!inside(from)) continue;
       Terms& terms = table[from - s.begin];
       if (terms.zero()) continue;
       const bool leading = axes.empty() || axes[i] == static_cast<BatchAxis>(call.output_shape().rank());
       if (!leading || call.output_array().dtype != dtype_of<T> || !call.primitive().pushforward) return ended_by(i);
       Push<T> push(call, k, shape, blocks_of(call.operand_shape(k)), blocks_of(call.output_shape()), column_pushes,
                    units, table[i]);
-      bool last_push = last[from - s.begin] == i;
-      for (std::size_t later = k + 1; later < call.operand_count(); ++later) {
-        if (call.operands(later).record == from) last_push = false;
-      }
-      if (!push(terms, last_push)) return ended_by(i);
+      const bool last_push = last[from - s.begin] == i && last_operand[from - s.begin] == k;
+      if (!push(terms, last_push) || !few(table[i], blocks)) return ended_by(i);
     }
-    if (!few(table[i], blocks)) return ended_by(i);
   }
   result->terms = std::move(table[end]);
   result->by_columns = column_pushes != allowed;

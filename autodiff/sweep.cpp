@@ -50,58 +50,59 @@ class PendingParts {
  public:
   explicit PendingParts(const Segment& segment) : segment_(segment) {}
 
-  // v is the adjoint of `record`, which chooses from the value of record `from`. The sum of that one's adjoint so far
-  // waits too.
-  [[gnu::noinline]] void add(std::uint32_t from, std::uint32_t record, Handle v, Handle& sum) {
+  // v is the adjoint of `record`, which chooses from the value of record `source`; `sum` is that one's adjoint so far.
+  [[gnu::noinline]] void add(std::uint32_t source, std::uint32_t record, Handle v, Handle& sum) {
     if (last_.empty()) last_.resize(segment_.end - segment_.begin, none);
-    if (sum) push(from, no_record, std::move(sum));
-    push(from, record, std::move(v));
+    if (sum) push(source, no_record, std::move(sum));
+    push(source, record, std::move(v));
   }
 
-  // What waits for the adjoint of record `from`, added in the order in which it came, as a plain sweep does.
-  [[gnu::noinline]] Handle take(std::uint32_t from) {
-    const std::size_t last = std::exchange(last_[from - segment_.begin], none);
-    if (last == none) return {};
+  // Adds what waits for the adjoint of record `source`, in the order in which it came, as a plain sweep does; `sum` is
+  // what came after it.
+  [[gnu::noinline]] void add_to(Handle& sum, std::uint32_t source) {
+    std::size_t& last = last_[source - segment_.begin];
+    if (last == none) return;
     const Call call(segment_, parts_[last].record);
-    Handle sum;
-    if (parts_[last].before == none) {
-      accumulate_by_rule(call, 0, parts_[last].v, sum);
-      return sum;
+    if (sum) {
+      push(source, no_record, std::move(sum));
+    } else if (parts_[last].before == none) {
+      accumulate_by_rule(call, 0, std::exchange(parts_[last].v, {}), sum);
+      last = none;
+      return;
     }
     const Shape& own = call.operand_shape(0);
     with_real(parts_[last].v.array()->dtype, [&]<class T>(T) {
       std::vector<Part, PoolAllocator<Part>> parts;
-      for (std::size_t i = last; i != none; i = parts_[i].before) parts.push_back(part<T>(parts_[i], own));
+      for (; last != none; last = parts_[last].before) parts.push_back(placed<T>(parts_[last], own));
       std::ranges::reverse(parts);
       const Shape& first = parts[0].v.shape();
       const Shape whole = first.prefix(first.rank() - own.rank()).concat(own);
       sum = put_parts<T>(parts, whole, call.where()).handle();
     });
-    return sum;
   }
 
  private:
   static constexpr std::size_t none = std::numeric_limits<std::size_t>::max();
   struct Pending {
     Handle v;
-    std::uint32_t record;
-    std::size_t before;  // the one added before it to the same adjoint
+    std::uint32_t record;  // no_record for a whole adjoint
+    std::size_t before;    // the one added before it to the same adjoint
   };
 
-  void push(std::uint32_t from, std::uint32_t record, Handle v) {
-    std::size_t& last = last_[from - segment_.begin];
+  void push(std::uint32_t source, std::uint32_t record, Handle v) {
+    std::size_t& last = last_[source - segment_.begin];
     parts_.push_back({std::move(v), record, last});
     last = parts_.size() - 1;
   }
 
-  // Of a whole of shape `own`; with the axis that x[i] has left out.
+  // In a whole of shape `own`, with the axis that x[i] has left out.
   template <class T>
-  Part part(const Pending& pending, const Shape& own) const {
-    if (pending.record == no_record) return {pending.v, {.axis = 1, .start = 0, .step = 1, .count = own.back()}};
+  Part placed(Pending& pending, const Shape& own) const {
+    if (pending.record == no_record) return {std::move(pending.v), {.axis = 1}};
     const Call call(segment_, pending.record);
     const Places places = call.primitive().places(call);
-    if (call.output_shape().rank() == own.rank()) return {pending.v, places};
-    return {insert_axes(Tensor<T>(pending.v), places.axis, 1).handle(), places};
+    if (call.output_shape().rank() == own.rank()) return {std::move(pending.v), places};
+    return {insert_axes(Tensor<T>(std::move(pending.v)), places.axis, 1).handle(), places};
   }
 
   const Segment& segment_;
@@ -241,32 +242,31 @@ void Recording::reverse(std::span<const Handle> outputs, std::span<const Handle>
   PendingParts pending(s);
   for (std::uint32_t i = s.end; i-- > s.begin + s.inputs;) {
     Handle adjoint = std::move(table[i - s.begin]);
-    if (!adjoint) {
-      if (waiting) adjoint = pending.take(i);
-      if (!adjoint) continue;
-    }
+    if (waiting) [[unlikely]]
+      pending.add_to(adjoint, i);
+    if (!adjoint) continue;
     const Call call(s, i);
-    const bool plain = call.primitive().accumulate && !call.traced() && !adjoint.traced();
+    const bool recorded = call.traced() || adjoint.traced();
+    const bool plain = !recorded && call.primitive().accumulate;
     const auto sum_of = [&](std::size_t k) -> Handle& { return table[call.operands(k).record - s.begin]; };
-    if (plain && !watching && !waiting) [[likely]] {
+    if (plain && !watching) [[likely]] {
       for_each_operand(call, [&](std::size_t k, bool last) { accumulate(call, k, adjoint, last, sum_of(k)); });
-    } else if (watching) {
-      for_each_operand(call,
-                       [&](std::size_t k, bool last) { watch_accumulate(call, k, adjoint, last, sum_of(k), plain); });
-    } else if (call.primitive().places) {
+    } else if (recorded && call.primitive().places) {
       pending.add(call.operands(0).record, i, std::move(adjoint), sum_of(0));
       waiting = true;
     } else {
-      for_each_operand(call, [&](std::size_t k, bool) {
-        Handle& sum = sum_of(k);
-        if (waiting && !sum) sum = pending.take(call.operands(k).record);
-        accumulate_by_rule(call, k, adjoint, sum);
+      for_each_operand(call, [&](std::size_t k, bool last) {
+        if (waiting && !plain) pending.add_to(sum_of(k), call.operands(k).record);
+        if (watching)
+          watch_accumulate(call, k, adjoint, last, sum_of(k), plain);
+        else
+          accumulate_by_rule(call, k, adjoint, sum_of(k));
       });
     }
   }
   for (std::size_t i = 0; i < inputs.size(); ++i) {
     inputs[i] = std::move(table[i]);
-    if (waiting && !inputs[i]) inputs[i] = pending.take(s.begin + static_cast<std::uint32_t>(i));
+    if (waiting) pending.add_to(inputs[i], s.begin + static_cast<std::uint32_t>(i));
   }
 }
 

@@ -114,11 +114,20 @@ std::vector<Case> cases() {
       return total;
     };
   };
-  add(
-      "take", "takes of one source", rows, [](std::int64_t n) { return matrix(n, 8); }, takes);
-  add(
-      "put_parts", "takes of one source", rows, [](std::int64_t n) { return matrix(n, 8); },
+  const auto takes_along = [](std::int64_t n) -> Function {
+    return [n](const X& x) {
+      X total = take_along(x, Tensor<std::int64_t>{0});
+      for (std::int64_t i = 1; i < n; ++i) total = total + take_along(x, Tensor<std::int64_t>{i});
+      return total;
+    };
+  };
+  const auto rows_of_eight = [](std::int64_t n) { return matrix(n, 8); };
+  add("take", "takes of one source", rows, rows_of_eight, takes);
+  add("put_parts", "takes of one source", rows, rows_of_eight,
       [takes](std::int64_t n) { return gradient_of(takes(n)); });
+  add("take_along", "takes of one source", elements, vector, takes_along);
+  add("put_parts", "takes along one source", elements, vector,
+      [takes_along](std::int64_t n) { return gradient_of(takes_along(n)); });
   const auto elements_of = [](std::int64_t n) -> Function {
     return [n](const X& x) {
       X total = x[0] * x[1];

@@ -478,6 +478,22 @@ TEST_SUITE("errors") {
          [](const X& z) {
            return concatenate({ones({1, 4}), slice(z, 0, 0, z.shape()[0] - 1)}, 0);
          }},
+        {"put_parts",
+         [](const X& z) {
+           const std::int64_t rows = z.shape()[0];
+           Labels reversed = zeros<std::int64_t>({rows});
+           for (std::int64_t i = 0; i < rows; ++i) reversed.mutable_data()[i] = rows - 1 - i;
+           return grad([=](const X& v) { return sum(take(v, reversed) * z) + sum(slice(v, 0, 0, rows) * z); })(
+               zeros(z.shape()));
+         }},
+        {"put_parts",
+         [](const X& z) {
+           const std::int64_t rows = z.shape()[0];
+           const auto parts = [=](const X& v) {
+             return sum(slice(v, 0, 0, rows) * z) + sum(slice(v, 0, 1, rows + 1) * z);
+           };
+           return slice(grad(parts)(zeros({rows + 1, 4})), 0, 0, rows);
+         }},
         // Two batch axes that meet.
         {"multiply",
          [](const X& z) {
@@ -575,6 +591,13 @@ TEST_SUITE("errors") {
            return take_along(z, zeros<std::int64_t>({z.shape()[0], 1}));
          }},
         {"where", [](const X& z) { return where(z > 0, z, exp(z) - 1); }},
+        {"the adjoints of columns, put together",
+         [](const X& z) {
+           return grad([](const X& x) {
+             const X t = transpose(x);
+             return sum(t[0] * t[1] * sin(t[2]));
+           })(z);
+         }},
         {"a constant", [](const X& z) { return ones(z.shape()); }},
         {"an inner derivative",
          [](const X& z) { return jvp([](const X& x) { return softmax(x); }, z, ones(z.shape())).second; }},

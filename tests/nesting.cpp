@@ -215,6 +215,26 @@ TEST_SUITE("nesting") {
     }
   }
 
+  // Of chosen elements the recorded adjoints wait for each other; what is not recorded comes before, between and after.
+  TEST_CASE("a sweep of which a part is recorded, at elements, slices and the whole of one tensor") {
+    const X x{0.7, -1.2, 0.4};
+    const auto f = [](const X& z, const X& a) {
+      X total = sum(square(z)) + z[1] * z[2] + a * z[0] * z[1];
+      total += sum(slice(z, 0, 0, 2) * slice(z, 0, 1, 3)) + a * square(z[2]) + sum(exp(z)) * z[0];
+      return total + sum(a * take(z, {2, 0, 2}, 0)) + sum(take_along(z, Tensor<std::int64_t>{1, 1}));
+    };
+    // d/da of sum(w grad f) is sum(w d(grad f)/da), with w = 1, 2, 3.
+    const X w{1, 2, 3};
+    const X by_a = grad([&](const X& a) { return sum(w * grad([&](const X& z) { return f(z, a); })(x)); })(X(0.3));
+    const double expected = x(1) + 2 * x(0) + 3 * 2 * x(2) + 1 + 3 * 2;
+    check_close(by_a, X(expected), 1e-14);
+    const auto of_z = [&](const X& z) { return f(z, X(0.3)); };
+    const X recorded =
+        jvp([&](const X& a) { return grad([&](const X& z) { return f(z, a); })(x); }, X(0.3), X(1.0)).first;
+    check_close(recorded, grad(of_z)(x), 1e-15);
+    check_close(hessian(of_z)(x), jacobian(grad(of_z))(x).dense(), 1e-14);
+  }
+
   TEST_CASE("a VJP differentiated by its cotangent at zero") {
     const X x{0.25, 4, 2.25};
     struct Case {

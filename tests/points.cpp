@@ -117,7 +117,7 @@ void check(const Worst& w, const std::string& name, const std::string& what) {
   CHECK(w.ratio <= 1);
 }
 
-// As ops.hpp has it.
+// As ops.hpp and ops/elementwise.hpp have it.
 double most_ulp(const std::string& name) {
   const std::map<std::string, double> others{
       {"sin", 3}, {"cos", 3}, {"tan", 3}, {"gelu", 5}, {"tanh_softplus_slope", 10}};

@@ -352,6 +352,10 @@ std::vector<Row<T>> table() {
   parts_of("parts along the last axis", {2, 5}, [](const X& x) {
     return slice(x, -1, 0, 3) + slice(x, -1, 2, 5) - 2.0 * take(x, {4, 0, 4}, -1);
   });
+  const Tensor<std::int64_t> own({{1, 1}, {0, 3}}), other({{2, 0}, {0, 1}}), flat{3, 0, 3};
+  parts_of("own parts of each row", {2, 4},
+           [=](const X& x) { return take_along(x, own) - 3.0 * take_along(x, other) + slice(x, 1, 1, 3); });
+  parts_of("own parts of a vector", {4}, [=](const X& x) { return take_along(x, flat) + 2.0 * take_along(x, flat); });
   parts_of("elements", {3}, [](const X& x) { return x[0] * 2.0 - x[2] + x[0]; });
   parts_of("none of two", {2, 3}, [](const X& x) { return slice(x, 0, 1, 1) + take(x, zeros<std::int64_t>({0}), 0); });
   parts_of("parts along several axes", {3, 4}, [](const X& x) {

@@ -109,6 +109,13 @@ const std::vector<Expected>& expected() {
          return grad([](const Tensor<>& x) { return sum(square(matmul(x, matrix(5, 7)))); })(z);
        },
        dense, 5},
+      {"gradient of parts that overlap",
+       [](const Tensor<>& z) {
+         return grad([](const Tensor<>& x) {
+           return sum(exp(slice(x, -1, 0, 4))) + sum(square(slice(x, -1, 1, 5))) + sum(x * x * x);
+         })(z);
+       },
+       diagonal, 0},
       {"cumulative softmax", [](const Tensor<>& z) { return cumsum(softmax_without_max(z)); }, dense, 5},
       {"softmax of cumsum", [](const Tensor<>& z) { return softmax_with_max(cumsum(z)); }, dense, 5},
       {"A z + tanh(z) z[0]", [](const Tensor<>& z) { return matmul(z, matrix()) + tanh(z) * slice(z, -1, 0, 1); },

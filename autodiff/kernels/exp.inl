@@ -91,7 +91,8 @@ inline Batch<T> scaled(const Batch<T>& y, const Batch<T>& shifted, typename Exp<
   return xsimd::bitwise_cast<Batch<T>>(xsimd::bitwise_cast<Bits>(y) + (k << Exp<T>::mantissa));
 }
 
-// `result` from lowest to highest, 0 below, infinity above. Most vectors are within as a whole.
+// `result` from lowest to highest, 0 below, infinity above. Most vectors are within as a whole; others, masked ones
+// among them, pay for the question.
 template <class T>
 inline Batch<T> between(T lowest, T highest, const Batch<T>& x, const Batch<T>& result) {
   if (xsimd::all(xsimd::abs(x) <= Batch<T>(std::min(-lowest, highest)))) [[likely]] return result;

@@ -34,6 +34,15 @@ inline Batch<T> inverse_sum(const Batch<T>& sum) {
   return one / xsimd::select(sum == zero<T>(), one, sum);
 }
 
+// The maximum of a row of V vectors, `used` of the last one, in every lane.
+template <int V, class T>
+inline Batch<T> narrow_maximum(const Batch<T>* x, const Mask<T>& used) {
+  const Batch<T> lowest(std::numeric_limits<T>::lowest());
+  Batch<T> m = lowest;
+  unroll<V - 1>([&](auto v) { m = xsimd::max(m, x[v]); });
+  return max_across(xsimd::max(m, xsimd::select(used, x[V - 1], lowest)));
+}
+
 // A row of V vectors, the last of them partly used, kept in registers.
 template <int V, class T>
 inline void softmax_narrow(const T* x, T* y, std::int64_t rows, std::int64_t cols) {
@@ -42,12 +51,13 @@ inline void softmax_narrow(const T* x, T* y, std::int64_t rows, std::int64_t col
   for (std::int64_t r = 0; r < rows; ++r, x += cols, y += cols) {
     Batch<T> e[V];
     unroll<V>([&](auto v) { e[v] = load(x + v * W); });
-    e[V - 1] = xsimd::select(used, e[V - 1], Batch<T>(-infinity<T>));
-    Batch<T> m(std::numeric_limits<T>::lowest());
-    unroll<V>([&](auto v) { m = xsimd::max(m, e[v]); });
-    m = max_across(m);
+    const Batch<T> m = narrow_maximum<V>(e, used);
+    // What is beside the row must not take exp out of its range.
+    e[V - 1] = xsimd::select(used, e[V - 1], m);
+    unroll<V>([&](auto v) { e[v] = kernels::exp(e[v] - m); });
+    e[V - 1] = xsimd::select(used, e[V - 1], zero<T>());
     Batch<T> sum = zero<T>();
-    unroll<V>([&](auto v) { sum += e[v] = kernels::exp(e[v] - m); });
+    unroll<V>([&](auto v) { sum += e[v]; });
     const Batch<T> scale = inverse_sum(sum_across(sum));
     unroll<V>([&](auto v) { store(y + v * W, e[v] * scale); });
   }
@@ -92,7 +102,7 @@ struct RowSum {
   T shift, others;
 };
 
-// m where it is to be subtracted from infinities: 0 instead of +inf.
+// m where it is to be subtracted from infinities: 0 instead of +inf, or of NaN, which the row's terms keep.
 template <class T>
 inline Batch<T> finite_shift(const Batch<T>& m) {
   return xsimd::select(m < Batch<T>(infinity<T>), m, zero<T>());
@@ -102,16 +112,17 @@ inline Batch<T> finite_shift(const Batch<T>& m) {
 template <int V, class T, class Shift>
 inline RowSum<T> row_sum_narrow(const T* x, T* p, std::int64_t cols, Shift shift) {
   constexpr std::int64_t W = width<T>;
+  const Mask<T> used = first_lanes<T>(cols - (V - 1) * W);
   const Batch<T> one(T{1});
-  Batch<T> e[V], m(std::numeric_limits<T>::lowest()), others = zero<T>(), largest = zero<T>();
+  Batch<T> d[V], e[V], others = zero<T>(), largest = zero<T>();
   unroll<V>([&](auto v) { e[v] = load(x + v * W); });
-  e[V - 1] = xsimd::select(first_lanes<T>(cols - (V - 1) * W), e[V - 1], Batch<T>(-infinity<T>));
-  unroll<V>([&](auto v) { m = xsimd::max(m, e[v]); });
-  m = shift(max_across(m));
+  const Batch<T> m = shift(narrow_maximum<V>(e, used));
+  unroll<V>([&](auto v) { d[v] = e[v] - m; });
+  d[V - 1] = xsimd::select(used, d[V - 1], one);  // neither the largest nor out of exp's range
+  unroll<V>([&](auto v) { e[v] = kernels::exp(d[v]); });
+  e[V - 1] = xsimd::select(used, e[V - 1], zero<T>());
   unroll<V>([&](auto v) {
-    const Batch<T> d = e[v] - m;
-    const Mask<T> is_largest = d == zero<T>();
-    e[v] = kernels::exp(d);
+    const Mask<T> is_largest = d[v] == zero<T>();
     others += xsimd::select(is_largest, zero<T>(), e[v]);
     largest += xsimd::select(is_largest, one, zero<T>());
   });
@@ -354,6 +365,8 @@ template <class T>
                                           std::int64_t cols) {
   for (std::int64_t s = 0; s < seeds; ++s, g += rows * cols, out += rows * cols) {
     switch ((cols + width<T> - 1) / width<T>) {
+      case 0:
+        return;
       case 1:
         log_softmax_product_narrow<1>(p, g, out, rows, cols);
         break;

@@ -84,8 +84,9 @@ void add_part(const Array& part, const Places& places, std::int64_t size, T* to)
     return;
   }
   for (std::int64_t o = 0; o < view.outer; ++o) {
+    const std::int64_t* index = places.indices + o % places.index_rows * view.count;
     for (std::int64_t c = 0; c < view.count; ++c, from += view.inner) {
-      T* at = to + (o * size + places.indices[c]) * view.inner;
+      T* at = to + (o * size + index[c]) * view.inner;
       for (std::int64_t i = 0; i < view.inner; ++i) at[i] += from[i];
     }
   }
@@ -114,8 +115,7 @@ bool embed_carry(const Carried& carried) {
 }
 
 Places slice_places(const Call& call) {
-  const std::size_t axis = axis_of(call);
-  return {axis, start_of(call), step_of(call), call.output_shape().from_end(axis)};
+  return {.axis = axis_of(call), .start = start_of(call), .step = step_of(call)};
 }
 
 template <class T>
@@ -178,7 +178,7 @@ Tensor<T> subtensor_along(const Tensor<T>& x, std::size_t from_end, std::int64_t
 
 std::int64_t index_of(const Call& call) { return static_cast<std::int64_t>(call.attributes().scalar); }
 
-Places subtensor_places(const Call& call) { return {axis_of(call), index_of(call), 1, 1}; }
+Places subtensor_places(const Call& call) { return {.axis = axis_of(call), .start = index_of(call)}; }
 
 // accumulate_part in a few instructions. Axes before that of the index are the operand's or of seeds.
 template <class T>
@@ -292,7 +292,7 @@ Handle put_again(const Call& call, const Handle& v, const Shape& target) {
       .handle();
 }
 Places indexed_places(std::size_t from_end, const Array& indices) {
-  return {from_end, 0, 1, indices.shape.count(), indices.as<std::int64_t>()};
+  return {.axis = from_end, .indices = indices.as<std::int64_t>()};
 }
 Places take_places(const Call& call) { return indexed_places(axis_of(call), *call.attributes().constant); }
 template <class T>
@@ -357,23 +357,11 @@ struct IndexRows {
       : rows(x.prefix(x.rank() - 1).count()), own(indices.prefix(indices.rank() - 1).count()), count(indices.back()) {}
 };
 
-// to += the elements of `from`, each at its index of its row.
-template <class T>
-void add_in_rows(const Array& from, const Array& indices, std::int64_t size, T* to) {
-  const IndexRows n(from.shape, indices.shape);
-  const T* in = from.as<T>();
-  for (std::int64_t r = 0; r < n.rows; ++r, to += size) {
-    const std::int64_t* index = indices.as<std::int64_t>() + (r % n.own) * n.count;
-    for (std::int64_t j = 0; j < n.count; ++j) to[index[j]] += *in++;
-  }
+Places row_places(const Array& indices) {
+  const std::int64_t rows = indices.shape.prefix(indices.shape.rank() - 1).count();
+  return {.axis = 1, .indices = indices.as<std::int64_t>(), .index_rows = rows};
 }
-template <class T>
-bool take_along_accumulate(const Call& call, std::size_t, Handle& v, bool, Handle& sum) {
-  const Shape& whole = call.operand_shape(0);
-  if (!sum) sum = zeros<T>(seeded(v, call.output_shape(), whole)).handle();
-  add_in_rows(*v.array(), *call.attributes().constant, whole.back(), elements<T>(sum.array()));
-  return true;
-}
+Places take_along_places(const Call& call) { return row_places(*call.attributes().constant); }
 template <class T>
 constexpr Primitive take_along_primitive{.name = "take_along",
                                          .pullback =
@@ -384,7 +372,8 @@ constexpr Primitive take_along_primitive{.name = "take_along",
                                              },
                                          .pushforward = take_rows_again<T>,
                                          .rows = other_axes_rows,
-                                         .accumulate = take_along_accumulate<T>};
+                                         .accumulate = accumulate_part<T>,
+                                         .places = take_along_places};
 template <class T>
 constexpr Primitive put_along_primitive{
     "put_along", take_rows_again<T>,
@@ -418,7 +407,7 @@ Tensor<T> put_rows(const Tensor<T>& x, const Array& indices, std::int64_t size, 
   const Array& in = value_of(x, "put_along", where);
   Array* out = allocate_like<T>(with_size(in.shape, 1, size));
   std::fill_n(elements<T>(out), out->shape.count(), T{0});
-  add_in_rows(in, indices, size, elements<T>(out));
+  add_part(in, row_places(indices), size, elements<T>(out));
   return Tensor<T>(record(put_along_primitive<T>, out, {&x.handle()}, where, indexed(1, indices)));
 }
 
@@ -431,25 +420,28 @@ namespace {
 
 // ------------------------------------------------------------------------------------------------ put_parts
 
-// The record's constant: the end of each part's numbers, then these numbers: axis, start, step, count, indices.
+// The record's constant: where each part's numbers end, then these: axis, start, step, rows of indices, the indices.
 constexpr std::int64_t places_head = 4;
 Places places_of(const Call& call, std::size_t k) {
   const std::int64_t* ends = call.attributes().constant->as<std::int64_t>();
   const std::int64_t begin = k == 0 ? static_cast<std::int64_t>(call.operand_count()) : ends[k - 1];
-  const std::int64_t* n = ends + begin;
-  return {static_cast<std::size_t>(n[0]), n[1], n[2], n[3], ends[k] > begin + places_head ? n + places_head : nullptr};
+  const std::int64_t *n = ends + begin, *indices = ends[k] > begin + places_head ? n + places_head : nullptr;
+  return {static_cast<std::size_t>(n[0]), n[1], n[2], indices, n[3]};
+}
+std::int64_t index_count(const Part& part) {
+  const Places& p = part.places;
+  return p.indices ? p.index_rows * part.v.shape().from_end(p.axis) : 0;
 }
 Tensor<std::int64_t> all_places(std::span<const Part> parts) {
-  const auto length = [](const Part& part) { return places_head + (part.places.indices ? part.places.count : 0); };
   std::int64_t end = static_cast<std::int64_t>(parts.size()), size = end;
-  for (const Part& part : parts) size += length(part);
+  for (const Part& part : parts) size += places_head + index_count(part);
   Tensor<std::int64_t> all(Handle(allocate_like<std::int64_t>({size})));
   std::int64_t *ends = all.mutable_data(), *n = ends + end;
   for (const Part& part : parts) {
     const Places& p = part.places;
-    *ends++ = end += length(part);
-    n = std::ranges::copy(std::array{static_cast<std::int64_t>(p.axis), p.start, p.step, p.count}, n).out;
-    if (p.indices) n = std::copy_n(p.indices, p.count, n);
+    *ends++ = end += places_head + index_count(part);
+    n = std::ranges::copy(std::array{static_cast<std::int64_t>(p.axis), p.start, p.step, p.index_rows}, n).out;
+    if (p.indices) n = std::copy_n(p.indices, index_count(part), n);
   }
   return all;
 }
@@ -458,10 +450,13 @@ template <class T>
 Handle put_parts_pullback(const Call& call, std::size_t k, const Handle& v) {
   const Places p = places_of(call, k);
   const Tensor<T> whole(v);
-  if (!p.indices) return slice_along(whole, p.axis, p.start, p.step, p.count, call.where()).handle();
-  Tensor<std::int64_t> indices(Handle(allocate_like<std::int64_t>({p.count})));
-  std::copy_n(p.indices, p.count, indices.mutable_data());
-  return take_flat(whole, *indices.handle().array(), p.axis, call.where()).handle();
+  const std::int64_t count = call.operand_shape(k).from_end(p.axis);
+  if (!p.indices) return slice_along(whole, p.axis, p.start, p.step, count, call.where()).handle();
+  Tensor<std::int64_t> indices(Handle(allocate_like<std::int64_t>({p.index_rows, count})));
+  std::copy_n(p.indices, p.index_rows * count, indices.mutable_data());
+  const Array& all = *indices.handle().array();
+  return (p.index_rows == 1 ? take_flat(whole, all, p.axis, call.where()) : take_rows(whole, all, call.where()))
+      .handle();
 }
 template <class T>
 Handle put_parts_pushforward(const Call& call, std::span<const Handle> tangents) {
@@ -477,7 +472,7 @@ Handle put_parts_pushforward(const Call& call, std::span<const Handle> tangents)
 std::optional<BatchAxis> put_parts_rows(const Call& call, std::span<const BatchAxis> axes) {
   for (std::size_t k = 0; k < axes.size(); ++k) {
     const Places p = places_of(call, k);
-    const bool moves = p.indices || p.count != call.output_shape().from_end(p.axis);
+    const bool moves = p.indices || call.operand_shape(k).from_end(p.axis) != call.output_shape().from_end(p.axis);
     if (moves && axes[k] == static_cast<BatchAxis>(p.axis)) return std::nullopt;
   }
   return rows_agree(call, axes);

@@ -88,8 +88,11 @@ namespace {
 
 // ------------------------------------------------------------------------------------------------ reshape
 
-// The batch axis stays one where the elements before and after it do.
+// The batch axis stays one where the elements before and after it do. Of several of size 1 that is the first, unless
+// the record says which axes are new.
 std::optional<BatchAxis> reshape_rows(const Call& call, std::span<const BatchAxis> axes) {
+  const int first_new = call.attributes().axes[0], new_axes = call.attributes().axes[1];
+  if (new_axes != 0) return static_cast<BatchAxis>(axes[0] + (axes[0] > first_new - new_axes ? new_axes : 0));
   const Shape &in = call.operand_shape(0), &out = call.output_shape();
   const std::size_t at = in.rank() - static_cast<std::size_t>(axes[0]);
   const std::int64_t before = in.count(0, at), after = in.count(at + 1, in.rank());
@@ -102,7 +105,8 @@ std::optional<BatchAxis> reshape_rows(const Call& call, std::span<const BatchAxi
 }
 
 template <class T>
-Tensor<T> reshaped(const Tensor<T>& x, const Shape& shape, const Where& where);
+Tensor<T> reshaped(const Tensor<T>& x, const Shape& shape, const Where& where,
+                   const Attributes& attributes = no_attributes);
 
 template <class T>
 constexpr Primitive reshape_primitive{
@@ -119,10 +123,10 @@ constexpr Primitive reshape_primitive{
     .carry = carry_diagonal};
 
 template <class T>
-Tensor<T> reshaped(const Tensor<T>& x, const Shape& shape, const Where& where) {
+Tensor<T> reshaped(const Tensor<T>& x, const Shape& shape, const Where& where, const Attributes& attributes) {
   Array* out = view(x.handle().array(), shape);
   if constexpr (Real<T>)
-    return Tensor<T>(record(reshape_primitive<T>, out, {&x.handle()}, where));
+    return Tensor<T>(record(reshape_primitive<T>, out, {&x.handle()}, where, attributes));
   else
     return Tensor<T>(Handle(out));
 }
@@ -265,7 +269,8 @@ Tensor<T> insert_axes(const Tensor<T>& v, std::size_t from_end, std::size_t axes
   const std::size_t at = v.rank() + axes - from_end;
   Shape shape = v.shape().prefix(at);
   for (std::size_t i = 0; i < axes; ++i) shape.push_back(1);
-  return reshaped(v, shape.concat(v.shape().suffix(at)), {});
+  const std::array inserted{static_cast<std::int8_t>(from_end), static_cast<std::int8_t>(axes)};
+  return reshaped(v, shape.concat(v.shape().suffix(at)), {}, {.axes = {inserted[0], inserted[1]}});
 }
 
 template <class T>
