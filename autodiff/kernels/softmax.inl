@@ -158,6 +158,8 @@ inline RowSum<T> row_sum(const T* x, T* p, std::int64_t cols, Shift shift) {
       return row_sum_narrow<1>(x, p, cols, shift);
     case 2:
       return row_sum_narrow<2>(x, p, cols, shift);
+    case 3:
+      return row_sum_narrow<3>(x, p, cols, shift);
     default:
       return row_sum_wide(x, p, cols, shift);
   }
@@ -372,6 +374,9 @@ template <class T>
         break;
       case 2:
         log_softmax_product_narrow<2>(p, g, out, rows, cols);
+        break;
+      case 3:
+        log_softmax_product_narrow<3>(p, g, out, rows, cols);
         break;
       default:
         log_softmax_product_wide(p, g, out, rows, cols);

@@ -189,7 +189,7 @@ Tensor<T> log_softmax_product(const Tensor<T>& p, const Tensor<T>& v) {
   if (!p.handle().traced() && !v.handle().traced()) {
     return Tensor<T>(by_rows<T>(kernels::kernels<T>().log_softmax_product, *p.handle().array(), *v.handle().array()));
   }
-  // What the kernel does, to the bit.
+  // What the kernel does.
   const Tensor<bool> above = p > 0.5;
   auto total = [](const Tensor<T>& x) { return sum(x, -1, keep_dims); };
   const Tensor<T> rest = total(where(above, 0.0, p)), others = total(where(above, 0.0, v));
