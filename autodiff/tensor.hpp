@@ -142,7 +142,7 @@ TAPEGRAD_EXPORT Tensor<T> unary(const Tensor<T>& x, const Where& where, double p
 template <class Op, Real T>
 TAPEGRAD_EXPORT Tensor<T> binary(const Tensor<T>& a, const Tensor<T>& b, const Where& where);
 
-enum class Comparison { less, less_equal, equal, not_equal };
+enum class Comparison { less, greater, less_equal, greater_equal, equal, not_equal };
 template <Real T>
 TAPEGRAD_EXPORT Tensor<bool> compare(Comparison comparison, const Operand<T>& a, const Operand<T>& b);
 
@@ -175,9 +175,11 @@ struct Operators<T> {
   friend Tensor<T>& operator*=(Tensor<T>& a, const Operand<T>& b) { return a = of<ops::Multiply>({a, b.where()}, b); }
   friend Tensor<T>& operator/=(Tensor<T>& a, const Operand<T>& b) { return a = of<ops::Divide>({a, b.where()}, b); }
   friend Mask<T> operator<(const Operand<T>& a, const Operand<T>& b) { return compare(Comparison::less, a, b); }
-  friend Mask<T> operator>(const Operand<T>& a, const Operand<T>& b) { return compare(Comparison::less, b, a); }
+  friend Mask<T> operator>(const Operand<T>& a, const Operand<T>& b) { return compare(Comparison::greater, a, b); }
   friend Mask<T> operator<=(const Operand<T>& a, const Operand<T>& b) { return compare(Comparison::less_equal, a, b); }
-  friend Mask<T> operator>=(const Operand<T>& a, const Operand<T>& b) { return compare(Comparison::less_equal, b, a); }
+  friend Mask<T> operator>=(const Operand<T>& a, const Operand<T>& b) {
+    return compare(Comparison::greater_equal, a, b);
+  }
   friend Mask<T> operator==(const Operand<T>& a, const Operand<T>& b) { return compare(Comparison::equal, a, b); }
   friend Mask<T> operator!=(const Operand<T>& a, const Operand<T>& b) { return compare(Comparison::not_equal, a, b); }
 

@@ -3,6 +3,7 @@
 
 #include <string>
 
+#include "../autodiff/nan_watch.hpp"
 #include "../autodiff/ops.hpp"
 #include "fit.hpp"
 
@@ -17,11 +18,14 @@ struct Dataset {
   std::int64_t size() const { return x.shape()[0]; }
   /// Whether an example adds to the loss.
   bool counts(std::int64_t example) const { return !weights.handle() || weights.data()[example] != 0; }
+  // Choosing examples computes nothing: debug_nans() has no say in rows that do not count.
   Dataset rows(std::int64_t first, std::int64_t last, const Where& where) const {
+    const tapegrad::detail::Unwatched unwatched;
     return {slice(x, 0, first, last, 1, where), slice(y, 0, first, last, 1, where),
             weights.handle() ? slice(weights, 0, first, last, 1, where) : Tensor<T>()};
   }
   Dataset take(const Tensor<std::int64_t>& rows, const Where& where) const {
+    const tapegrad::detail::Unwatched unwatched;
     return {tapegrad::take(x, rows, 0, where), tapegrad::take(y, rows, 0, where),
             weights.handle() ? tapegrad::take(weights, rows, 0, where) : Tensor<T>()};
   }

@@ -341,11 +341,16 @@ struct Sequential<T>::InFit final : detail::InTraining {
     const std::string weights = nonfinite(model.parameters_, model.states_);
     std::string y;
     if constexpr (Real<Y>) y = nonfinite_row(batch.y, batch, rows, ignored_label);
+    // A row that does not count reaches the loss only through the others.
+    const std::string of_any_row = nonfinite_row(batch.x, Dataset<T, Y>{batch.x, batch.y}, rows, {});
     const std::string cause =
         !x.empty()   ? "X holds " + x + "; take such rows out, or give them sample_weight 0"
         : !y.empty() ? "y holds " + y + "; take such rows out, or give them sample_weight 0"
         : !weights.empty()
             ? "the weights hold " + weights + "; lower the learning rate, or compile with clip_global_norm"
+        : !of_any_row.empty()
+            ? "X holds " + of_any_row +
+                  ", which has no weight, but a layer lets rows mix, as BatchNorm does; take such rows out"
             : "X, y and the weights are finite, so the loss or a layer overflows; lower the learning "
               "rate, or scale X and y";
     return "fit" + to_string(where) + ": the loss of epoch " + std::to_string(epoch.index + 1) + ", step " +

@@ -2,6 +2,7 @@
 #include <doctest/doctest.h>
 
 #include <tapegrad/autodiff.hpp>
+#include <tapegrad/nn.hpp>
 
 #include <string>
 #include <thread>
@@ -75,6 +76,17 @@ TEST_CASE("debug_nans: a slope that nothing asks for is no fault, and is reporte
   jvp([](const X& z) { return sqrt(square(z)); }, X{0.0}, X{1.0});
   REQUIRE(reports.size() == 1);
   CHECK(contains(reports[0], "sqrt"));
+}
+
+TEST_CASE("debug_nans: targets of weight 0 may be anything") {
+  const auto watch = debug_nans();
+  const X inputs = random::Generator(2).normal<double>({6, 2}), weights{1, 1, 0, 1, 1, 1};
+  X targets = ones({6, 1});
+  targets.mutable_data()[2] = std::numeric_limits<double>::quiet_NaN();
+  nn::Sequential<double> model({nn::Dense{1}});
+  model.compile({.loss = "mse"});
+  CHECK_NOTHROW(model.fit(inputs, targets, {.epochs = 2, .batch_size = 2, .sample_weight = weights}));
+  CHECK_NOTHROW(model.evaluate(inputs, targets, {.batch_size = 2, .sample_weight = weights}));
 }
 
 TEST_CASE("debug_nans: ends with its scope, and is this thread's alone") {

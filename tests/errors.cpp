@@ -56,6 +56,8 @@ TEST_SUITE("errors") {
     REFUSED(ShapeError, a - b, "subtract", "(2, 3)", "(4)");
     REFUSED(ShapeError, a * b, "multiply", "(2, 3)", "(4)");
     REFUSED(ShapeError, b / a, "divide", "(4)", "(2, 3)");
+    REFUSED(ShapeError, a > b, "> at", "(2, 3) and (4)");
+    REFUSED(ShapeError, a >= b, ">= at", "(2, 3) and (4)");
     REFUSED(ShapeError, c += b, "add", "(2, 3)", "(4)");
     REFUSED(ShapeError, c -= b, "subtract", "(2, 3)", "(4)");
     REFUSED(ShapeError, c *= b, "multiply", "(2, 3)", "(4)");
@@ -283,7 +285,7 @@ TEST_SUITE("errors") {
     const auto pullback = vjp([](const X& z) { return sum(z, 0); }, a).second;
     REFUSED(ShapeError, pullback(ones({2})), "cotangent", "(2)", "(3)");
     REFUSED(ShapeError, pullback(scalar), "cotangent", "()", "(3)");
-    REFUSED(ShapeError, pullback(ones({3, 1})), "cotangent", "(1)", "(3)");
+    REFUSED(ShapeError, pullback(ones({3, 1})), "cotangent", "(3, 1)", "(3)");
     auto f = [](const X& z) { return square(z); };
     REFUSED(ShapeError, jvp(f, a, b), "tangent", "(4)", "(2, 3)");
     REFUSED(ShapeError, jvp(f, a, scalar), "tangent", "()", "(2, 3)");
@@ -409,6 +411,11 @@ TEST_SUITE("errors") {
     REFUSED(ValueError, model.fit(inputs, targets), "the weights hold -inf in \"kernel\" of layer 0 (Dense)",
             "lower the learning rate", "clip_global_norm", "before the first epoch they were not finite either");
     model.set_parameters({zeros({2, 1}), zeros({1})});
+
+    nn::Sequential<double> mixing({nn::BatchNorm{}, nn::Dense{1}});
+    mixing.compile({.loss = "mse"});
+    REFUSED(ValueError, mixing.fit(spoilt, targets, {.sample_weight = X{1, 1, 0, 1}}), "X holds nan in row 2",
+            "which has no weight", "as BatchNorm does", "take such rows out");
 
     REFUSED(ValueError, model.fit(inputs, targets, {.validation_split = 0.99}), "validation_split is 0.99 of 4");
     REFUSED(ValueError, nn::train_test_split(inputs, targets, {.test_size = 0.99}), "test_size is 0.99 of 4 rows");

@@ -337,6 +337,10 @@ Tensor<bool> compare(Comparison comparison, const Operand<T>& a, const Operand<T
   switch (comparison) {
     case Comparison::less:
       return map<bool>(a.tensor(), b.tensor(), "<", where, [](T x, T y) { return x < y; });
+    case Comparison::greater:
+      return map<bool>(a.tensor(), b.tensor(), ">", where, [](T x, T y) { return x > y; });
+    case Comparison::greater_equal:
+      return map<bool>(a.tensor(), b.tensor(), ">=", where, [](T x, T y) { return x >= y; });
     case Comparison::less_equal:
       return map<bool>(a.tensor(), b.tensor(), "<=", where, [](T x, T y) { return x <= y; });
     case Comparison::equal:
