@@ -180,7 +180,7 @@ struct Binary {
   Binary(const char* words, Function function, bool of_equal = false) : text(words), f(function), corner(of_equal) {}
   const char* text;
   Function f;
-  bool corner;  // where the operands are equal, or 1 apart
+  bool corner;  // where the operands are equal, or 1 apart, or the second is 0
 };
 
 template <Real T>
@@ -487,7 +487,7 @@ class Builder {
     if (function.corner) {
       corner = [](Values<T> v) {
         const X distance = abs(v[0] - v[1]);
-        return std::min<double>(min(distance).item(), min(abs(distance - 1)).item());
+        return std::min<double>({min(distance).item(), min(abs(distance - 1)).item(), min(abs(v[1])).item()});
       };
     }
     return put(
