@@ -350,7 +350,7 @@ struct Sequential<T>::InFit final : detail::InTraining {
             ? "the weights hold " + weights + "; lower the learning rate, or compile with clip_global_norm"
         : !of_any_row.empty()
             ? "X holds " + of_any_row +
-                  ", which has no weight, but a layer lets rows mix, as BatchNorm does; take such rows out"
+                  ", which does not count, but a layer lets rows mix, as BatchNorm does; take such rows out"
             : "X, y and the weights are finite, so the loss or a layer overflows; lower the learning "
               "rate, or scale X and y";
     return "fit" + to_string(where) + ": the loss of epoch " + std::to_string(epoch.index + 1) + ", step " +

@@ -415,7 +415,7 @@ TEST_SUITE("errors") {
     nn::Sequential<double> mixing({nn::BatchNorm{}, nn::Dense{1}});
     mixing.compile({.loss = "mse"});
     REFUSED(ValueError, mixing.fit(spoilt, targets, {.sample_weight = X{1, 1, 0, 1}}), "X holds nan in row 2",
-            "which has no weight", "as BatchNorm does", "take such rows out");
+            "which does not count", "as BatchNorm does", "take such rows out");
 
     REFUSED(ValueError, model.fit(inputs, targets, {.validation_split = 0.99}), "validation_split is 0.99 of 4");
     REFUSED(ValueError, nn::train_test_split(inputs, targets, {.test_size = 0.99}), "test_size is 0.99 of 4 rows");

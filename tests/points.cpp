@@ -117,10 +117,10 @@ void check(const Worst& w, const std::string& name, const std::string& what) {
   CHECK(w.ratio <= 1);
 }
 
-// As ops.hpp and ops/elementwise.hpp have it.
+// As ops.hpp has it; of tanh_softplus_slope, what ops/elementwise.hpp says of all numbers, as much as these ask for.
 double most_ulp(const std::string& name) {
   const std::map<std::string, double> others{
-      {"sin", 3}, {"cos", 3}, {"tan", 3}, {"gelu", 5}, {"tanh_softplus_slope", 10}};
+      {"sin", 3}, {"cos", 3}, {"tan", 3}, {"gelu", 5}, {"tanh_softplus_slope", 7}};
   const auto found = others.find(name);
   return found == others.end() ? 4 : found->second;
 }

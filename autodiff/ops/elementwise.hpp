@@ -190,7 +190,7 @@ struct Softplus {
   }
 };
 
-// h' = (1 - h^2) s of h below, s = sigmoid(x); h'' = h' (1 - s - 2 h s). Within 10 ulp, where x h'' is larger than h'.
+// h' = (1 - h^2) s of h below, s = sigmoid(x); h'' = h' (1 - s - 2 h s). Within 11 ulp, where x h'' is larger than h'.
 struct TanhSoftplusSlope {
   static constexpr const char* name = "tanh_softplus_slope";
   template <class V>

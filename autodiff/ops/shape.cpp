@@ -269,8 +269,8 @@ Tensor<T> insert_axes(const Tensor<T>& v, std::size_t from_end, std::size_t axes
   const std::size_t at = v.rank() + axes - from_end;
   Shape shape = v.shape().prefix(at);
   for (std::size_t i = 0; i < axes; ++i) shape.push_back(1);
-  const std::array inserted{static_cast<std::int8_t>(from_end), static_cast<std::int8_t>(axes)};
-  return reshaped(v, shape.concat(v.shape().suffix(at)), {}, {.axes = {inserted[0], inserted[1]}});
+  return reshaped(v, shape.concat(v.shape().suffix(at)), {},
+                  {.axes = {static_cast<std::int8_t>(from_end), static_cast<std::int8_t>(axes)}});
 }
 
 template <class T>
