@@ -16,9 +16,9 @@ struct NanWatch {
 };
 
 /// Scopes of debug_nans that are open on any thread.
-extern constinit std::atomic<int> nan_watches;
+TAPEGRAD_EXPORT extern constinit std::atomic<int> nan_watches;
 /// The innermost of this thread, or null.
-NanWatch* nan_watch();
+TAPEGRAD_EXPORT NanWatch* nan_watch();
 inline bool watched() { return nan_watches.load(std::memory_order_relaxed) != 0 && nan_watch() != nullptr; }
 
 bool all_finite(const Array& array);
