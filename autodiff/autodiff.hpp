@@ -1,5 +1,6 @@
 #pragma once
-// The whole engine: tensors, operations, derivatives. Each header can also be included alone.
+// The whole engine: tensors, operations, derivatives. Each header can also be included alone. The bridge to xtensor,
+// xtensor.hpp, is not among them: half of the compile time would be xtensor's.
 
 #include "check.hpp"
 #include "custom.hpp"
@@ -12,4 +13,3 @@
 #include "random.hpp"
 #include "tensor.hpp"
 #include "transforms.hpp"
-#include "xtensor.hpp"

@@ -18,7 +18,7 @@ struct Where {
 /// " at train.cpp:41", the folder left out; empty for an unknown place.
 TAPEGRAD_EXPORT std::string to_string(const Where& where);
 
-/// Base of every exception that tapegrad throws.
+/// Base of every exception that tapegrad throws, save std::bad_alloc where no block of bookkeeping can be had.
 class TAPEGRAD_EXPORT Error : public std::runtime_error {
  public:
   using std::runtime_error::runtime_error;

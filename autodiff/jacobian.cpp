@@ -247,7 +247,7 @@ Jacobian<T>::Jacobian(const Tensor<T>& dense, const Shape& output, const Shape& 
 }
 
 template <Real T>
-const Tensor<T>& Jacobian<T>::value() const {
+const Tensor<T>& Jacobian<T>::value() const& {
   if (!at_->function)
     throw ValueError("Jacobian::value: a Jacobian that was composed, or made of a matrix, has no point");
   return at_->function->value;
@@ -323,11 +323,11 @@ std::int64_t Jacobian<T>::rank() const {
 }
 
 template <Real T>
-const Shape& Jacobian<T>::output_shape() const {
+const Shape& Jacobian<T>::output_shape() const& {
   return at_->out;
 }
 template <Real T>
-const Shape& Jacobian<T>::input_shape() const {
+const Shape& Jacobian<T>::input_shape() const& {
   return at_->in;
 }
 template <Real T>

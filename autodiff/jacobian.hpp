@@ -71,7 +71,8 @@ class TAPEGRAD_EXPORT Jacobian {
   Jacobian& operator=(const Jacobian&) = default;
 
   /// f at the point. Throws ValueError where there is none: for a product of Jacobians, or one made of a matrix.
-  const Tensor<T>& value() const;
+  const Tensor<T>& value() const&;
+  Tensor<T> value() const&& { return static_cast<const Jacobian&>(*this).value(); }
   /// J v: v and the result have the shapes of input and output. Throws ShapeError.
   Tensor<T> apply(const Tensor<T>& v, Where where = Where::here()) const;
   /// J^T g: g and the result have the shapes of output and input. Throws ShapeError.
@@ -86,8 +87,10 @@ class TAPEGRAD_EXPORT Jacobian {
   /// The most that the rank can be, apart from diagonals: the number of rank-one terms, or min(m, n) where that is less
   /// or there is a matrix.
   std::int64_t rank() const;
-  const Shape& output_shape() const;
-  const Shape& input_shape() const;
+  const Shape& output_shape() const&;
+  Shape output_shape() const&& { return static_cast<const Jacobian&>(*this).output_shape(); }
+  const Shape& input_shape() const&;
+  Shape input_shape() const&& { return static_cast<const Jacobian&>(*this).input_shape(); }
   bool batched() const;
   /// In words: the shapes, the form that was found, and what that makes of apply and dense; where there is none, the
   /// operation and line that ended it.

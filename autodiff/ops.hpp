@@ -28,22 +28,22 @@ concept Value = std::is_same_v<V, Tensor<float>> || std::is_same_v<V, Tensor<dou
 
 // ---------------------------------------------------------------------------------------------------- creation
 
-/// Constants of the given shape.
+/// Constants of the given shape. Throws ShapeError for a negative size, as do the others.
 template <class T = double>
-TAPEGRAD_EXPORT Tensor<T> zeros(const Shape& shape);
+TAPEGRAD_EXPORT Tensor<T> zeros(const Shape& shape, Where where = Where::here());
 template <class T = double>
-TAPEGRAD_EXPORT Tensor<T> ones(const Shape& shape);
+TAPEGRAD_EXPORT Tensor<T> ones(const Shape& shape, Where where = Where::here());
 template <class T = double>
-TAPEGRAD_EXPORT Tensor<T> full(const Shape& shape, std::type_identity_t<T> value);
+TAPEGRAD_EXPORT Tensor<T> full(const Shape& shape, std::type_identity_t<T> value, Where where = Where::here());
 /// The identity matrix (n, n).
 template <class T = double>
-TAPEGRAD_EXPORT Tensor<T> eye(std::int64_t n);
+TAPEGRAD_EXPORT Tensor<T> eye(std::int64_t n, Where where = Where::here());
 /// start, start + step, ... before stop. Throws ValueError when step is 0 or a bound is not finite.
 template <class T = double>
-TAPEGRAD_EXPORT Tensor<T> arange(double start, double stop, double step = 1);
+TAPEGRAD_EXPORT Tensor<T> arange(double start, double stop, double step = 1, Where where = Where::here());
 template <class T = double>
-Tensor<T> arange(double stop) {
-  return arange<T>(0, stop);
+Tensor<T> arange(double stop, Where where = Where::here()) {
+  return arange<T>(0, stop, 1, where);
 }
 /// `count` evenly spaced numbers from start to stop, both included.
 template <Real T = double>

@@ -66,8 +66,11 @@ double Generator::normal() {
   return radius * std::cos(angle);
 }
 
-std::int64_t Generator::below(std::int64_t n) {
-  if (n < 1) throw ValueError("a random number below " + std::to_string(n) + " does not exist; use 1 or more");
+std::int64_t Generator::below(std::int64_t n, Where where) {
+  if (n < 1) {
+    throw ValueError("below" + to_string(where) + ": a random number below " + std::to_string(n) +
+                     " does not exist; use 1 or more");
+  }
   const auto bound = static_cast<std::uint64_t>(n);
   // Bits beyond the last whole multiple of n would favour small numbers.
   const std::uint64_t limit = ~std::uint64_t{0} - (~std::uint64_t{0} % bound + 1) % bound;
@@ -77,8 +80,8 @@ std::int64_t Generator::below(std::int64_t n) {
 }
 
 template <Real T>
-Tensor<T> Generator::uniform(const Shape& shape, double low, double high) {
-  Tensor<T> result(detail::Handle(detail::allocate_like<T>(shape)));
+Tensor<T> Generator::uniform(const Shape& shape, double low, double high, Where where) {
+  Tensor<T> result(detail::Handle(detail::allocate_result<T>(shape, "uniform", where)));
   T* out = result.mutable_data();
   const T end = static_cast<T>(high), last = std::nextafter(end, static_cast<T>(low));
   for (std::int64_t i = 0; i < shape.count(); ++i) {
@@ -89,8 +92,8 @@ Tensor<T> Generator::uniform(const Shape& shape, double low, double high) {
 }
 
 template <Real T>
-Tensor<T> Generator::normal(const Shape& shape, double mean, double standard_deviation) {
-  Tensor<T> result(detail::Handle(detail::allocate_like<T>(shape)));
+Tensor<T> Generator::normal(const Shape& shape, double mean, double standard_deviation, Where where) {
+  Tensor<T> result(detail::Handle(detail::allocate_result<T>(shape, "normal", where)));
   T* out = result.mutable_data();
   for (std::int64_t i = 0; i < shape.count(); ++i) out[i] = static_cast<T>(mean + standard_deviation * normal());
   return result;
@@ -102,10 +105,10 @@ Tensor<T> Generator::bernoulli(const Shape& shape, double probability, double va
     throw ValueError("bernoulli" + to_string(where) + ": a probability of " + std::to_string(probability));
   }
   const auto bound = static_cast<std::uint64_t>(std::llround(probability * 0x1p32));
-  if (bound > ~std::uint32_t{0}) return full<T>(shape, static_cast<T>(value));
+  if (bound > ~std::uint32_t{0}) return full<T>(shape, static_cast<T>(value), where);
   const auto below = static_cast<std::uint32_t>(bound);
   const T one = static_cast<T>(value);
-  Tensor<T> result(detail::Handle(detail::allocate_like<T>(shape)));
+  Tensor<T> result(detail::Handle(detail::allocate_result<T>(shape, "bernoulli", where)));
   T* out = result.mutable_data();
   constexpr std::int64_t lanes = 32;  // as many as make the compiler use vectors
   const std::int64_t n = shape.count();
@@ -119,11 +122,14 @@ Tensor<T> Generator::bernoulli(const Shape& shape, double probability, double va
   return result;
 }
 
-Tensor<std::int64_t> Generator::permutation(std::int64_t n) { return choice(n, n); }
+Tensor<std::int64_t> Generator::permutation(std::int64_t n, Where where) {
+  if (n < 0) throw ValueError("permutation" + to_string(where) + ": of " + std::to_string(n) + " numbers");
+  return choice(n, n, where);
+}
 
-Tensor<std::int64_t> Generator::choice(std::int64_t n, std::int64_t k) {
+Tensor<std::int64_t> Generator::choice(std::int64_t n, std::int64_t k, Where where) {
   if (k < 0 || k > n) {
-    throw ValueError("choice: " + std::to_string(k) + " of " + std::to_string(n) + " without repetition");
+    throw ValueError("choice" + to_string(where) + ": " + std::to_string(k) + " of " + std::to_string(n) + " without repetition");
   }
   Tensor<std::int64_t> all = arange<std::int64_t>(static_cast<double>(n));
   std::int64_t* out = all.mutable_data();
@@ -131,10 +137,10 @@ Tensor<std::int64_t> Generator::choice(std::int64_t n, std::int64_t k) {
   return slice(all, 0, 0, k);
 }
 
-template Tensor<float> Generator::uniform(const Shape&, double, double);
-template Tensor<double> Generator::uniform(const Shape&, double, double);
-template Tensor<float> Generator::normal(const Shape&, double, double);
-template Tensor<double> Generator::normal(const Shape&, double, double);
+template Tensor<float> Generator::uniform(const Shape&, double, double, Where);
+template Tensor<double> Generator::uniform(const Shape&, double, double, Where);
+template Tensor<float> Generator::normal(const Shape&, double, double, Where);
+template Tensor<double> Generator::normal(const Shape&, double, double, Where);
 template Tensor<float> Generator::bernoulli(const Shape&, double, double, Where);
 template Tensor<double> Generator::bernoulli(const Shape&, double, double, Where);
 

@@ -14,10 +14,29 @@
 
 namespace tapegrad {
 
+class Shape;
+
+namespace detail {
+
+/// An index, with the line that it stands on.
+struct At {
+  template <class I>
+  requires(std::is_integral_v<I> && !std::is_same_v<I, bool>)
+      constexpr At(I i, const char* file = __builtin_FILE(), int line = __builtin_LINE())
+      : value(static_cast<std::int64_t>(i)), where{file, line} {}
+  std::int64_t value;
+  Where where;
+};
+
+[[noreturn]] TAPEGRAD_EXPORT void throw_no_axis(const Shape& shape, std::int64_t axis, const Where& where,
+                                                bool from_end = false);
+
+}  // namespace detail
+
 /// Sizes of the axes of a tensor, outermost first. At most `max_rank` axes; a shape without axes is a scalar's.
 ///
 ///     Shape s{32, 10};
-///     s.rank() == 2;  s[0] == 32;  s.back() == 10;  s.count() == 320;
+///     s.rank() == 2;  s[0] == 32;  s[-1] == 10;  s.back() == 10;  s.count() == 320;
 class Shape {
  public:
   static constexpr std::size_t max_rank = 8;
@@ -55,12 +74,16 @@ class Shape {
     return n;
   }
 
-  constexpr std::int64_t operator[](std::size_t axis) const { return sizes_[axis]; }
-  constexpr std::int64_t& operator[](std::size_t axis) { return sizes_[axis]; }
+  /// Size of an axis; negative axes count from the end. Throws ShapeError where there is no such axis, as the others do.
+  constexpr std::int64_t operator[](detail::At axis) const { return sizes_[place(axis.value, axis.where)]; }
+  constexpr std::int64_t& operator[](detail::At axis) { return sizes_[place(axis.value, axis.where)]; }
+  constexpr std::int64_t front(Where where = Where::here()) const { return sizes_[place(0, where)]; }
+  constexpr std::int64_t back(Where where = Where::here()) const { return sizes_[place(-1, where)]; }
   /// Size of the axis counted from the end: from_end(1) is the last.
-  constexpr std::int64_t from_end(std::size_t k) const { return sizes_[rank_ - k]; }
-  constexpr std::int64_t front() const { return sizes_[0]; }
-  constexpr std::int64_t back() const { return sizes_[rank_ - 1U]; }
+  constexpr std::int64_t from_end(std::size_t k, Where where = Where::here()) const {
+    if (k - 1 >= rank_) [[unlikely]] detail::throw_no_axis(*this, -static_cast<std::int64_t>(k), where, k == 0);
+    return sizes_[rank_ - k];
+  }
   constexpr const std::int64_t* begin() const { return sizes_.data(); }
   constexpr const std::int64_t* end() const { return sizes_.data() + rank_; }
 
@@ -96,6 +119,12 @@ class Shape {
   }
 
  private:
+  constexpr std::size_t place(std::int64_t axis, const Where& where) const {
+    const auto at = static_cast<std::uint64_t>(axis < 0 ? axis + rank_ : axis);
+    if (at >= rank_) [[unlikely]] detail::throw_no_axis(*this, axis, where);
+    return at;
+  }
+
   std::array<std::int64_t, max_rank> sizes_;
   std::uint8_t rank_ = 0;
 };

@@ -59,6 +59,8 @@ struct Divide;
 namespace detail {
 
 struct Xtensor;  // the bridge, in xtensor.hpp
+template <class B>
+inline constexpr bool is_complete = requires { sizeof(B); };
 
 inline constexpr std::uint32_t no_record = ~std::uint32_t{0};
 
@@ -118,16 +120,6 @@ inline Handle share(Array* array, Place place = {}) {
 /// Throws TapeError, naming the operation, while the scope that `x` was recorded in is open on this thread: a number
 /// read from it would be a constant there.
 TAPEGRAD_EXPORT void require_readable(const Handle& x, const char* operation, Where where);
-
-/// An index, with the line that it stands on.
-struct At {
-  template <class I>
-  requires(std::is_integral_v<I> && !std::is_same_v<I, bool>)
-      At(I i, const char* file = __builtin_FILE(), int line = __builtin_LINE())
-      : value(static_cast<std::int64_t>(i)), where{file, line} {}
-  std::int64_t value;
-  Where where;
-};
 
 /// x[i].
 template <class T>
@@ -234,8 +226,12 @@ class Tensor : public detail::Operators<T> {
   /// A copy of `values`, row-major. Throws ShapeError when their number is not that of the shape.
   Tensor(const Shape& shape, std::span<const T> values, Where where = Where::here());
   /// A copy of what an xtensor expression evaluates to. Needs <tapegrad/autodiff/xtensor.hpp>.
-  template <class E>
-  explicit Tensor(const xt::xexpression<E>& expression);
+  template <class E, class Bridge = detail::Xtensor>
+  explicit Tensor(const xt::xexpression<E>& expression) {
+    static_assert(detail::is_complete<Bridge>,
+                  "a Tensor of an xtensor expression needs #include <tapegrad/autodiff/xtensor.hpp>");
+    handle_ = Bridge::template copy<T>(expression.derived_cast());
+  }
   /// Of a handle inside the library.
   explicit Tensor(detail::Handle handle) : handle_(std::move(handle)) {}
   Tensor(const Tensor&) = default;
@@ -245,12 +241,14 @@ class Tensor : public detail::Operators<T> {
   Tensor& operator=(Tensor&&) & noexcept = default;
   ~Tensor() = default;
 
-  const Shape& shape() const { return handle_.shape(); }
+  const Shape& shape() const& { return handle_.shape(); }
+  Shape shape() const&& { return handle_.shape(); }
   std::size_t rank() const { return shape().rank(); }
   /// Number of elements.
   std::int64_t size() const { return shape().count(); }
-  /// Row-major elements; null when there are none.
-  const T* data(Where where = Where::here()) const { return read("data", where); }
+  /// Row-major elements, which live no longer than the tensor; null when there are none.
+  const T* data(Where where = Where::here()) const& { return read("data", where); }
+  const T* data(Where where = Where::here()) const&& = delete;
   /// The elements as a span, which lives no longer than the tensor.
   std::span<const T> elements_view(Where where = Where::here()) const& {
     return {read("elements_view", where), static_cast<std::size_t>(size())};
@@ -258,7 +256,8 @@ class Tensor : public detail::Operators<T> {
   std::span<const T> elements_view(Where where = Where::here()) const&& = delete;
   /// The elements for writing; copied first when another handle shares them. Throws TapeError on a traced tensor: what
   /// is on a tape cannot change under it.
-  T* mutable_data(Where where = Where::here());
+  T* mutable_data(Where where = Where::here()) &;
+  T* mutable_data(Where where = Where::here()) && = delete;
 
   /// The only element. Throws ShapeError unless there is exactly one.
   T item(Where where = Where::here()) const;
@@ -277,6 +276,7 @@ class Tensor : public detail::Operators<T> {
   /// rvalues. Needs <tapegrad/autodiff/xtensor.hpp>.
   template <class Bridge = detail::Xtensor>
   auto array(Where where = Where::here()) const& {
+    static_assert(detail::is_complete<Bridge>, "array() needs #include <tapegrad/autodiff/xtensor.hpp>");
     return Bridge::view(*this, read("array", where));
   }
   template <class Bridge = detail::Xtensor>

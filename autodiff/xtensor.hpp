@@ -6,6 +6,9 @@
 //     auto y = tanh(x);
 //     xt::xarray<double> b = y.array() + 1;    // y.array() views y
 
+#if !__has_include(<xtensor/xarray.hpp>)
+#error "<tapegrad/autodiff/xtensor.hpp> needs xtensor: link the target tapegrad::xtensor"
+#endif
 #include <xtensor/xadapt.hpp>
 #include <xtensor/xarray.hpp>
 
@@ -32,21 +35,17 @@ struct Xtensor {
     const std::vector<std::size_t> shape(x.shape().begin(), x.shape().end());
     return xt::adapt(elements, static_cast<std::size_t>(x.size()), xt::no_ownership(), shape);
   }
+  template <class T, class E>
+  static Handle copy(const E& source) {
+    Handle handle(allocate(dtype_of<T>, Shape(source.shape().begin(), source.shape().end())));
+    T* out = handle.array()->template as<T>();
+    constexpr auto row_major = xt::layout_type::row_major;
+    for (auto it = source.template begin<row_major>(); it != source.template end<row_major>(); ++it) {
+      *out++ = static_cast<T>(*it);
+    }
+    return handle;
+  }
 };
 
 }  // namespace detail
-
-template <class T>
-template <class E>
-Tensor<T>::Tensor(const xt::xexpression<E>& expression) {
-  const E& source = expression.derived_cast();
-  Shape shape(source.shape().begin(), source.shape().end());
-  handle_ = detail::Handle(detail::allocate(detail::dtype_of<T>, shape));
-  T* out = elements();
-  for (auto it = source.template begin<xt::layout_type::row_major>();
-       it != source.template end<xt::layout_type::row_major>(); ++it) {
-    *out++ = static_cast<T>(*it);
-  }
-}
-
 }  // namespace tapegrad

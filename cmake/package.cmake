@@ -5,12 +5,17 @@ endif()
 include(CMakePackageConfigHelpers)
 
 set(package_dir "${CMAKE_INSTALL_LIBDIR}/cmake/tapegrad")
-foreach(name IN ITEMS autodiff nn)
+set(components autodiff nn)
+if(TARGET tapegrad_xtensor)
+  list(APPEND components xtensor)
+endif()
+foreach(name IN LISTS components)
   install(TARGETS tapegrad_${name} EXPORT tapegrad-${name})
   install(EXPORT tapegrad-${name} NAMESPACE tapegrad:: FILE tapegrad-${name}-targets.cmake DESTINATION "${package_dir}")
   export(EXPORT tapegrad-${name} NAMESPACE tapegrad:: FILE "${PROJECT_BINARY_DIR}/tapegrad-${name}-targets.cmake")
-  install(FILES "${tapegrad_include_dir}/tapegrad/${name}.hpp" DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}/tapegrad")
 endforeach()
+install(FILES "${tapegrad_include_dir}/tapegrad/autodiff.hpp" "${tapegrad_include_dir}/tapegrad/nn.hpp"
+  DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}/tapegrad")
 
 # Without the headers that only the library's own sources include.
 foreach(folder IN ITEMS autodiff nn)
@@ -39,12 +44,12 @@ install(FILES
   DESTINATION "${package_dir}")
 
 # A static library's dependencies are wanted by every program that links it, so there they are not private.
-set(pc_requires "xtensor")
+set(pc_requires "")
 set(pc_requires_private "")
 if(BUILD_SHARED_LIBS)
   set(pc_requires_private "openblas zlib libzip")
 else()
-  string(APPEND pc_requires " openblas zlib libzip")
+  set(pc_requires "openblas zlib libzip")
 endif()
 set(pc_dir "${CMAKE_INSTALL_LIBDIR}/pkgconfig")
 file(RELATIVE_PATH pc_prefix "/prefix/${pc_dir}" "/prefix")

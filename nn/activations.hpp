@@ -49,7 +49,8 @@ class TAPEGRAD_EXPORT Activation {
   Tensor<T> operator()(const Tensor<T>& z) const;
 
   /// The name it was made from; "custom" for a function.
-  const std::string& name() const { return name_; }
+  const std::string& name() const& { return name_; }
+  std::string name() && { return std::move(name_); }
   /// The same, one for all names of a function: that of "swish" is "silu".
   const char* kind() const;
   bool may_mix_rows() const { return may_mix_rows_; }

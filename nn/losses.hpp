@@ -285,7 +285,8 @@ class TAPEGRAD_EXPORT Loss {
   Tensor<T> operator()(const Tensor<T>& prediction, const Tensor<Y>& target, Where where = Where::here()) const;
 
   /// The name of a built-in loss; "custom" for a function, empty for none.
-  const std::string& name() const { return name_; }
+  const std::string& name() const& { return name_; }
+  std::string name() && { return std::move(name_); }
   /// What a closed form knows it by.
   detail::LossKey key() const { return {name_, key_.label_smoothing, key_.ignored_label}; }
 

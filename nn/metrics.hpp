@@ -240,7 +240,8 @@ class TAPEGRAD_EXPORT Metric {
     static_assert(detail::never<F>, "a metric of your own has a name: nn::Metric(\"worst\", function)");
   }
 
-  const std::string& name() const { return name_; }
+  const std::string& name() const& { return name_; }
+  std::string name() && { return std::move(name_); }
   /// A metric of the library, which has a value for one example too. Before its first step fit calls one of your own
   /// for up to 32 examples, so that one which fails does so at once.
   bool is_builtin() const { return builtin_; }

@@ -22,8 +22,10 @@ class Contents {
   Contents(const std::string& path, const Where& where)
       : file_(detail::open_npz(path, "load", where)),
         caller_("load" + to_string(where) + ": " + path),
-        bytes_(std::filesystem::file_size(path)),
         where_(where) {
+    std::error_code failed;
+    bytes_ = std::filesystem::file_size(path, failed);
+    if (failed) throw Error(caller_ + ": " + failed.message());
     left_.insert(file_.names().begin(), file_.names().end());
   }
 

@@ -50,6 +50,42 @@ const X a = ones({2, 3}), b = ones({4});
 const X scalar(1.0), cube = ones({2, 3, 4}), nothing = zeros({0}), no_rows = zeros({0, 3}), no_columns = zeros({3, 0});
 
 TEST_SUITE("errors") {
+  TEST_CASE("axes that a shape does not have") {
+    CHECK(a.shape()[1] == 3);
+    CHECK(a.shape()[-1] == 3);
+    CHECK(a.shape()[-2] == 2);
+    CHECK(a.shape().back() == 3);
+    CHECK(a.shape().from_end(2) == 2);
+    REFUSED(ShapeError, a.shape()[2], "axis 2", "(2, 3)", "from -2 to 1");
+    REFUSED(ShapeError, a.shape()[-3], "axis -3", "(2, 3)");
+    REFUSED(ShapeError, a.shape().from_end(3), "axis -3", "(2, 3)");
+    REFUSED(ShapeError, a.shape().from_end(0), "axis 0 from the end", "(2, 3)");
+    REFUSED(ShapeError, scalar.shape().back(), "axis -1", "()", "a scalar has no axes");
+    REFUSED(ShapeError, scalar.shape().front(), "axis 0", "a scalar has no axes");
+    Shape s = a.shape();
+    REFUSED(ShapeError, s[5] = 1, "axis 5");
+  }
+
+  TEST_CASE("new tensors of no possible shape") {
+    REFUSED(ShapeError, zeros({2, -3}), "zeros", "(2, -3)", "must not be negative");
+    REFUSED(ShapeError, ones<float>({-1}), "ones", "(-1)");
+    REFUSED(ShapeError, full({-1}, 2.0), "full", "(-1)");
+    REFUSED(ShapeError, eye(-2), "eye", "(-2, -2)");
+    REFUSED(ShapeError, zeros({std::int64_t{1} << 40, std::int64_t{1} << 40}), "zeros", "does not fit in memory");
+    REFUSED(ValueError, arange(0, 1, 0), "arange", "no finite number of steps");
+    random::Generator rng(1);
+    REFUSED(ShapeError, rng.uniform<double>({-1}), "uniform", "(-1)");
+    REFUSED(ShapeError, rng.normal<double>({-1}), "normal", "(-1)");
+    REFUSED(ShapeError, rng.bernoulli<double>({-1}, 0.5), "bernoulli", "(-1)");
+    REFUSED(ValueError, rng.below(0), "below");
+    REFUSED(ValueError, rng.choice(2, 3), "choice", "3 of 2");
+    REFUSED(ValueError, rng.permutation(-1), "permutation");
+    nn::Rng draws(1);
+    const nn::Dropout wrong{.rate = 1.5};
+    CHECK_THROWS_WITH_AS(wrong(nn::Params<double>{}, a, nn::Mode{.training = true, .rng = &draws}),
+                         Contains("Dropout at errors.cpp:"), ValueError);
+  }
+
   TEST_CASE("shapes that do not broadcast") {
     X c = a;
     REFUSED(ShapeError, a + b, "add", "(2, 3)", "(4)", "-1");

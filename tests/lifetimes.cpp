@@ -4,8 +4,11 @@
 #include <cmath>
 #include <functional>
 #include <optional>
+#include <string>
 #include <tapegrad/autodiff.hpp>
 #include <tapegrad/nn.hpp>
+#include <type_traits>
+#include <utility>
 #include <vector>
 
 namespace {
@@ -13,7 +16,45 @@ namespace {
 using namespace tapegrad;
 using X = Tensor<>;
 
+// What a temporary would hand out is a value, or not to be had.
+template <class V>
+concept GivesElements = requires {
+  std::declval<V>().data();
+};
+template <class V>
+concept GivesElementsForWriting = requires {
+  std::declval<V>().mutable_data();
+};
+static_assert(GivesElements<X&> && GivesElements<const X&> && !GivesElements<X> && !GivesElements<const X>);
+static_assert(GivesElementsForWriting<X&> && !GivesElementsForWriting<X>);
+static_assert(std::is_same_v<decltype(std::declval<const X&>().shape()), const Shape&>);
+static_assert(std::is_same_v<decltype(std::declval<X>().shape()), Shape>);
+static_assert(std::is_same_v<decltype(std::declval<const Jacobian<>&>().value()), const X&>);
+static_assert(std::is_same_v<decltype(std::declval<Jacobian<>>().value()), X>);
+static_assert(std::is_same_v<decltype(std::declval<Jacobian<>>().output_shape()), Shape>);
+static_assert(std::is_same_v<decltype(std::declval<Jacobian<>>().input_shape()), Shape>);
+static_assert(std::is_same_v<decltype(std::declval<nn::Activation>().name()), std::string>);
+static_assert(std::is_same_v<decltype(std::declval<nn::Loss>().name()), std::string>);
+static_assert(std::is_same_v<decltype(std::declval<nn::Metric>().name()), std::string>);
+
 TEST_SUITE("lifetimes") {
+  TEST_CASE("the shape of a temporary outlives it") {
+    const X a = ones({2, 3}), b = ones({3, 4});
+    const Shape& s = matmul(a, b).shape();
+    const X others = ones({5}), more = ones({7, 7});
+    CHECK(s == Shape{2, 4});
+    std::vector<std::int64_t> sizes;
+    for (const std::int64_t n : matmul(a, b).shape()) {
+      sizes.push_back(n);
+      const X again = ones({9});
+    }
+    CHECK(sizes == std::vector<std::int64_t>{2, 4});
+    const Shape& input = jacobian([](const X& z) { return sum(z, 0); })(a).input_shape();
+    const X& value = jacobian([](const X& z) { return sum(z, 0); })(a).value();
+    CHECK(input == Shape{2, 3});
+    CHECK(allclose(value, X{2, 2, 2}, 0, 0));
+  }
+
   TEST_CASE("more operands than 16 bits count") {
     auto f = [](const X& x) {
       std::vector<X> parts(70000, x * 1.0);

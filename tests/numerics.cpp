@@ -12,6 +12,7 @@
 #include <sstream>
 #include <string>
 #include <tapegrad/autodiff.hpp>
+#include <tapegrad/autodiff/xtensor.hpp>
 #include <utility>
 #include <vector>
 #include <xtensor-blas/xlinalg.hpp>

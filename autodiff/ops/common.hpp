@@ -22,6 +22,17 @@ template <class T>
 Array* allocate_like(const Shape& shape) {
   return allocate(dtype_of<T>, shape);
 }
+/// The same for an operation that was given the shape: its errors name it and the user's line.
+template <class T>
+Array* allocate_result(const Shape& shape, const char* operation, const Where& where) {
+  try {
+    return allocate_like<T>(shape);
+  } catch (const ShapeError& error) {
+    throw ShapeError(operation + to_string(where) + ": " + error.what());
+  } catch (const Error& error) {
+    throw Error(operation + to_string(where) + ": " + error.what());
+  }
+}
 /// An array for the terms that v becomes: v's own after its last use, where nobody else needs it.
 template <class T>
 Handle array_for(Handle& v, bool last) {

@@ -7,37 +7,46 @@
 
 namespace tapegrad {
 
+namespace {
+
 template <class T>
-Tensor<T> full(const Shape& shape, std::type_identity_t<T> value) {
-  detail::Array* out = detail::allocate_like<T>(shape);
+Tensor<T> filled(const Shape& shape, T value, const char* operation, const Where& where) {
+  detail::Array* out = detail::allocate_result<T>(shape, operation, where);
   std::fill_n(detail::elements<T>(out), shape.count(), value);
   return Tensor<T>(detail::Handle(out));
 }
+
+}  // namespace
+
 template <class T>
-Tensor<T> zeros(const Shape& shape) {
-  return full<T>(shape, T{0});
+Tensor<T> full(const Shape& shape, std::type_identity_t<T> value, Where where) {
+  return filled<T>(shape, value, "full", where);
 }
 template <class T>
-Tensor<T> ones(const Shape& shape) {
-  return full<T>(shape, T{1});
+Tensor<T> zeros(const Shape& shape, Where where) {
+  return filled<T>(shape, T{0}, "zeros", where);
+}
+template <class T>
+Tensor<T> ones(const Shape& shape, Where where) {
+  return filled<T>(shape, T{1}, "ones", where);
 }
 
 template <class T>
-Tensor<T> eye(std::int64_t n) {
-  Tensor<T> result = zeros<T>({n, n});
+Tensor<T> eye(std::int64_t n, Where where) {
+  Tensor<T> result = filled<T>({n, n}, T{0}, "eye", where);
   for (std::int64_t i = 0; i < n; ++i) result.mutable_data()[i * n + i] = T{1};
   return result;
 }
 
 template <class T>
-Tensor<T> arange(double start, double stop, double step) {
+Tensor<T> arange(double start, double stop, double step, Where where) {
   const double count = std::ceil((stop - start) / step);
   if (!std::isfinite(count) || count > 1e15) {
-    throw ValueError("arange: from " + std::to_string(start) + " to " + std::to_string(stop) + " by " +
-                     std::to_string(step) + " has no finite number of steps");
+    throw ValueError("arange" + to_string(where) + ": from " + std::to_string(start) + " to " + std::to_string(stop) +
+                     " by " + std::to_string(step) + " has no finite number of steps");
   }
   const auto n = static_cast<std::int64_t>(std::max(count, 0.0));
-  detail::Array* out = detail::allocate_like<T>({n});
+  detail::Array* out = detail::allocate_result<T>({n}, "arange", where);
   for (std::int64_t i = 0; i < n; ++i) {
     detail::elements<T>(out)[i] = static_cast<T>(start + static_cast<double>(i) * step);
   }
@@ -51,7 +60,7 @@ Tensor<T> linspace(double start, double stop, std::int64_t count, Where where) {
                      "; the ends must be finite");
   }
   if (count < 0) throw ValueError("linspace" + to_string(where) + ": " + std::to_string(count) + " points");
-  detail::Array* out = detail::allocate_like<T>({count});
+  detail::Array* out = detail::allocate_result<T>({count}, "linspace", where);
   for (std::int64_t i = 0; i < count; ++i) {
     const double t = count == 1 ? 0 : static_cast<double>(i) / static_cast<double>(count - 1);
     detail::elements<T>(out)[i] = static_cast<T>(i + 1 == count && count > 1 ? stop : start + t * (stop - start));
@@ -62,7 +71,7 @@ Tensor<T> linspace(double start, double stop, std::int64_t count, Where where) {
 template <Real T>
 Tensor<T> one_hot(const Tensor<std::int64_t>& labels, std::int64_t classes, Where where) {
   detail::value_of(labels, "one_hot", where);
-  Tensor<T> result = zeros<T>(labels.shape().concat({classes}));
+  Tensor<T> result = filled<T>(labels.shape().concat({classes}), T{0}, "one_hot", where);
   T* out = result.mutable_data();
   for (std::int64_t i = 0; i < labels.size(); ++i) {
     const std::int64_t label = labels.data()[i];
@@ -92,7 +101,7 @@ namespace {
 // Makes the functions above for every element type.
 template <class T>
 constexpr std::tuple functions(&full<T>, &zeros<T>, &ones<T>, &eye<T>,
-                               static_cast<Tensor<T> (*)(double, double, double)>(&arange<T>));
+                               static_cast<Tensor<T> (*)(double, double, double, Where)>(&arange<T>));
 [[gnu::used]] constexpr auto of_float = functions<float>;
 [[gnu::used]] constexpr auto of_double = functions<double>;
 [[gnu::used]] constexpr auto of_int64 = functions<std::int64_t>;

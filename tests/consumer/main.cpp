@@ -1,5 +1,6 @@
 // A user's program: it needs the engine, the nn layer and xtensor, and fails unless the numbers are right.
 #include <tapegrad/autodiff.hpp>
+#include <tapegrad/autodiff/xtensor.hpp>
 #include <tapegrad/nn.hpp>
 
 #include <iostream>

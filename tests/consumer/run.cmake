@@ -48,7 +48,7 @@ function(use_installed kind)
   cmake_path(GET pc PARENT_PATH pc_dir)
   execute_process(
     COMMAND "${CMAKE_COMMAND}" -E env "PKG_CONFIG_PATH=${pc_dir}:$ENV{PKG_CONFIG_PATH}"
-      "${PKG_CONFIG}" --cflags --libs tapegrad
+      "${PKG_CONFIG}" --cflags --libs tapegrad xtensor
     OUTPUT_VARIABLE flags OUTPUT_STRIP_TRAILING_WHITESPACE COMMAND_ERROR_IS_FATAL ANY)
   separate_arguments(flags UNIX_COMMAND "${flags}")
   separate_arguments(cxx_flags UNIX_COMMAND "${CXX_FLAGS}")
