@@ -129,7 +129,8 @@ Tensor<std::int64_t> Generator::permutation(std::int64_t n, Where where) {
 
 Tensor<std::int64_t> Generator::choice(std::int64_t n, std::int64_t k, Where where) {
   if (k < 0 || k > n) {
-    throw ValueError("choice" + to_string(where) + ": " + std::to_string(k) + " of " + std::to_string(n) + " without repetition");
+    throw ValueError("choice" + to_string(where) + ": " + std::to_string(k) + " of " + std::to_string(n) +
+                     " without repetition");
   }
   Tensor<std::int64_t> all = arange<std::int64_t>(static_cast<double>(n));
   std::int64_t* out = all.mutable_data();

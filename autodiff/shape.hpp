@@ -21,8 +21,8 @@ namespace detail {
 /// An index, with the line that it stands on.
 struct At {
   template <class I>
-  requires(std::is_integral_v<I> && !std::is_same_v<I, bool>)
-      constexpr At(I i, const char* file = __builtin_FILE(), int line = __builtin_LINE())
+  requires(std::is_integral_v<I> && !std::is_same_v<I, bool>) constexpr At(I i, const char* file = __builtin_FILE(),
+                                                                           int line = __builtin_LINE())
       : value(static_cast<std::int64_t>(i)), where{file, line} {}
   std::int64_t value;
   Where where;
@@ -74,14 +74,16 @@ class Shape {
     return n;
   }
 
-  /// Size of an axis; negative axes count from the end. Throws ShapeError where there is no such axis, as the others do.
+  /// Size of an axis; negative axes count from the end. Throws ShapeError where there is no such axis, as the others
+  /// do.
   constexpr std::int64_t operator[](detail::At axis) const { return sizes_[place(axis.value, axis.where)]; }
   constexpr std::int64_t& operator[](detail::At axis) { return sizes_[place(axis.value, axis.where)]; }
   constexpr std::int64_t front(Where where = Where::here()) const { return sizes_[place(0, where)]; }
   constexpr std::int64_t back(Where where = Where::here()) const { return sizes_[place(-1, where)]; }
   /// Size of the axis counted from the end: from_end(1) is the last.
   constexpr std::int64_t from_end(std::size_t k, Where where = Where::here()) const {
-    if (k - 1 >= rank_) [[unlikely]] detail::throw_no_axis(*this, -static_cast<std::int64_t>(k), where, k == 0);
+    if (k - 1 >= rank_) [[unlikely]]
+      detail::throw_no_axis(*this, -static_cast<std::int64_t>(k), where, k == 0);
     return sizes_[rank_ - k];
   }
   constexpr const std::int64_t* begin() const { return sizes_.data(); }
@@ -121,7 +123,8 @@ class Shape {
  private:
   constexpr std::size_t place(std::int64_t axis, const Where& where) const {
     const auto at = static_cast<std::uint64_t>(axis < 0 ? axis + rank_ : axis);
-    if (at >= rank_) [[unlikely]] detail::throw_no_axis(*this, axis, where);
+    if (at >= rank_) [[unlikely]]
+      detail::throw_no_axis(*this, axis, where);
     return at;
   }
 

@@ -60,7 +60,9 @@ namespace detail {
 
 struct Xtensor;  // the bridge, in xtensor.hpp
 template <class B>
-inline constexpr bool is_complete = requires { sizeof(B); };
+inline constexpr bool is_complete = requires {
+  sizeof(B);
+};
 
 inline constexpr std::uint32_t no_record = ~std::uint32_t{0};
 

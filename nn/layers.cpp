@@ -92,7 +92,8 @@ Tensor<T> Flatten::operator()(const Params<T>&, const Tensor<T>& x, Mode) const 
 template <class T>
 Tensor<T> Dropout::operator()(const Params<T>&, const Tensor<T>& x, Mode mode) const {
   if (!(rate >= 0 && rate < 1)) {
-    throw ValueError("Dropout" + to_string(where) + ": the rate is " + std::to_string(rate) + "; it must be from 0 to below 1");
+    throw ValueError("Dropout" + to_string(where) + ": the rate is " + std::to_string(rate) +
+                     "; it must be from 0 to below 1");
   }
   if (!mode.training || rate == 0) return x;
   if (!mode.rng) {

@@ -20,9 +20,7 @@ namespace {
 class Contents {
  public:
   Contents(const std::string& path, const Where& where)
-      : file_(detail::open_npz(path, "load", where)),
-        caller_("load" + to_string(where) + ": " + path),
-        where_(where) {
+      : file_(detail::open_npz(path, "load", where)), caller_("load" + to_string(where) + ": " + path), where_(where) {
     std::error_code failed;
     bytes_ = std::filesystem::file_size(path, failed);
     if (failed) throw Error(caller_ + ": " + failed.message());

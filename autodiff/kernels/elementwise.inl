@@ -182,8 +182,10 @@ namespace {
 
 template <class Op, class T, class... V>
 inline Batch<T> value(T p, const V&... x) {
-  if constexpr (requires { Op::value(x..., p); }) return Op::value(x..., p);
-  else return Op::value(x...);
+  if constexpr (requires { Op::value(x..., p); })
+    return Op::value(x..., p);
+  else
+    return Op::value(x...);
 }
 
 }  // namespace
@@ -236,7 +238,8 @@ inline bool plain_products_of(Term term, T* out) {
   unroll<n>([&](auto i) { product[i] = term(i * width<T>); });
   Batch<T> sum = product[0];
   unroll<n - 1>([&](auto i) { sum += product[i + 1]; });
-  if (!xsimd::all(sum == sum)) [[unlikely]] return false;
+  if (!xsimd::all(sum == sum)) [[unlikely]]
+    return false;
   unroll<n>([&](auto i) { store(out + i * width<T>, product[i]); });
   return true;
 }
@@ -298,7 +301,8 @@ template <class Op, class T>
     if constexpr (requires(Batch<T> b) { ops::chain<Op>(b, b, b, p, ops::Plain{}); }) {
       const auto term = [&](std::int64_t j) { return ops::chain<Op>(v(j), x(j), y(j), p, ops::Plain{}); };
       const std::int64_t reached = plain_products<2>(cols, term, to);
-      if (reached < cols) [[unlikely]] return strong_products(rows, cols, in, out, i, reached, strong);
+      if (reached < cols) [[unlikely]]
+        return strong_products(rows, cols, in, out, i, reached, strong);
     } else {
       for (std::int64_t j = 0; j < cols; j += width<T>) store(to + j, ops::product<Op>(v(j), x(j), y(j), p));
     }
@@ -318,7 +322,8 @@ inline void binary_value_rows(std::int64_t rows, std::int64_t cols, const Source
     const RowOf<T, b_steps> b(in[1].data + i * in[1].row);
     T* to = out + i * cols;
     if constexpr (std::is_same_v<Op, ops::Mul0>) {
-      const std::int64_t reached = plain_products<4>(cols, [&](std::int64_t j) { return a(j) * b(j); }, to);
+      const std::int64_t reached = plain_products<4>(
+          cols, [&](std::int64_t j) { return a(j) * b(j); }, to);
       if (reached < cols) [[unlikely]] {
         return strong_products(rows, cols, in, out, i, reached, [](auto of) { return mul0(of(0), of(1)); });
       }
@@ -330,9 +335,12 @@ inline void binary_value_rows(std::int64_t rows, std::int64_t cols, const Source
 
 template <class Op, class T>
 [[gnu::flatten]] void binary_value(std::int64_t rows, std::int64_t cols, const Source<T>* in, T, T* out) {
-  if (in[0].steps && in[1].steps) binary_value_rows<Op, T, true, true>(rows, cols, in, out);
-  else if (in[0].steps) binary_value_rows<Op, T, true, false>(rows, cols, in, out);
-  else binary_value_rows<Op, T, false, true>(rows, cols, in, out);
+  if (in[0].steps && in[1].steps)
+    binary_value_rows<Op, T, true, true>(rows, cols, in, out);
+  else if (in[0].steps)
+    binary_value_rows<Op, T, true, false>(rows, cols, in, out);
+  else
+    binary_value_rows<Op, T, false, true>(rows, cols, in, out);
 }
 
 template <class Op, class T, int k, bool v_steps, bool a_steps, bool b_steps>
@@ -347,7 +355,8 @@ inline void binary_product_rows(std::int64_t rows, std::int64_t cols, const Sour
     if constexpr (requires { ops::chain<Op, k>(v(0), a(0), b(0), y(0), ops::Plain{}); }) {
       const auto term = [&](std::int64_t j) { return ops::chain<Op, k>(v(j), a(j), b(j), y(j), ops::Plain{}); };
       const std::int64_t reached = plain_products<4>(cols, term, to);
-      if (reached < cols) [[unlikely]] return strong_products(rows, cols, in, out, i, reached, strong);
+      if (reached < cols) [[unlikely]]
+        return strong_products(rows, cols, in, out, i, reached, strong);
     } else {
       for (std::int64_t j = 0; j < cols; j += width<T>) store(to + j, ops::product<Op, k>(v(j), a(j), b(j), y(j)));
     }
@@ -356,15 +365,20 @@ inline void binary_product_rows(std::int64_t rows, std::int64_t cols, const Sour
 
 template <class Op, class T, int k, bool v_steps>
 inline void binary_product_by_steps(std::int64_t rows, std::int64_t cols, const Source<T>* in, T* out) {
-  if (in[1].steps && in[2].steps) binary_product_rows<Op, T, k, v_steps, true, true>(rows, cols, in, out);
-  else if (in[1].steps) binary_product_rows<Op, T, k, v_steps, true, false>(rows, cols, in, out);
-  else binary_product_rows<Op, T, k, v_steps, false, true>(rows, cols, in, out);
+  if (in[1].steps && in[2].steps)
+    binary_product_rows<Op, T, k, v_steps, true, true>(rows, cols, in, out);
+  else if (in[1].steps)
+    binary_product_rows<Op, T, k, v_steps, true, false>(rows, cols, in, out);
+  else
+    binary_product_rows<Op, T, k, v_steps, false, true>(rows, cols, in, out);
 }
 template <class Op, class T, int k>
 [[gnu::noinline, gnu::flatten]] void binary_product_of_any(std::int64_t rows, std::int64_t cols, const Source<T>* in,
                                                            T* out) {
-  if (in[0].steps) binary_product_by_steps<Op, T, k, true>(rows, cols, in, out);
-  else binary_product_by_steps<Op, T, k, false>(rows, cols, in, out);
+  if (in[0].steps)
+    binary_product_by_steps<Op, T, k, true>(rows, cols, in, out);
+  else
+    binary_product_by_steps<Op, T, k, false>(rows, cols, in, out);
 }
 template <class Op, class T, int k>
 [[gnu::flatten]] void binary_product(std::int64_t rows, std::int64_t cols, const Source<T>* in, T, T* out) {
@@ -390,19 +404,25 @@ template <class Op, class T>
 }
 
 template <class Op>
-concept Passes = requires { Op::passes; };
+concept Passes = requires {
+  Op::passes;
+};
 
 template <class T, class Op>
 constexpr UnaryKernels<T> unary_kernels_of() {
-  if constexpr (Passes<Op>) return {unary_value<Op, T>, nullptr};
+  if constexpr (Passes<Op>)
+    return {unary_value<Op, T>, nullptr};
   else if constexpr (requires { typename Op::Slope; })
     return {unary_value<Op, T>, nullptr, value_and_slope<Op, T>};
-  else return {unary_value<Op, T>, unary_product<Op, T>};
+  else
+    return {unary_value<Op, T>, unary_product<Op, T>};
 }
 template <class T, class Op>
 constexpr BinaryKernels<T> binary_kernels_of() {
-  if constexpr (Passes<Op>) return {binary_value<Op, T>, {nullptr, nullptr}};
-  else return {binary_value<Op, T>, {binary_product<Op, T, 0>, binary_product<Op, T, 1>}};
+  if constexpr (Passes<Op>)
+    return {binary_value<Op, T>, {nullptr, nullptr}};
+  else
+    return {binary_value<Op, T>, {binary_product<Op, T, 0>, binary_product<Op, T, 1>}};
 }
 
 template <class T, class... Op>

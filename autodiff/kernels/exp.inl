@@ -18,7 +18,7 @@ struct Exp<float> {
   static constexpr int mantissa = 23;
   static constexpr float shift = 0x1.8p23F, log_2_high = 0.693359375F, log_2_low = -2.12194440e-4F;
   static constexpr float lowest = -87.33655F, highest = 88.72283F;  // where e^x leaves the normal numbers
-  static constexpr float lowest_quarter = -88.72283F;              // where 4 e^x does
+  static constexpr float lowest_quarter = -88.72283F;               // where 4 e^x does
   static constexpr float one_is_lost = 20;                          // e^x - 1 is e^x above, -1 below
   static constexpr float lowest_power = -126, highest_power = 128;  // of 2, normal up to below the second
   static constexpr std::array polynomial = {0.5F, 1.6666277e-1F, 4.1665401e-2F, 8.3955629e-3F, 1.3997796e-3F};
@@ -95,7 +95,8 @@ inline Batch<T> scaled(const Batch<T>& y, const Batch<T>& shifted, typename Exp<
 // among them, pay for the question.
 template <class T>
 inline Batch<T> between(T lowest, T highest, const Batch<T>& x, const Batch<T>& result) {
-  if (xsimd::all(xsimd::abs(x) <= Batch<T>(std::min(-lowest, highest)))) [[likely]] return result;
+  if (xsimd::all(xsimd::abs(x) <= Batch<T>(std::min(-lowest, highest)))) [[likely]]
+    return result;
   const Batch<T> up = xsimd::select(x <= Batch<T>(highest), result, x + Batch<T>(infinity<T>));
   return xsimd::select(x < Batch<T>(lowest), zero<T>(), up);
 }

@@ -44,8 +44,10 @@ template <class T, int rows>
 inline void gemm_rows(std::int64_t k, std::int64_t n, const T* a, std::int64_t row, std::int64_t step, const T* b,
                       std::int64_t j, T beta, T* c) {
   const std::int64_t cols = n - j;
-  if (cols > width<T>) gemm_tile<T, rows, 2>(k, n, cols, a, row, step, b + j, beta, c + j);
-  else gemm_tile<T, rows, 1>(k, n, cols, a, row, step, b + j, beta, c + j);
+  if (cols > width<T>)
+    gemm_tile<T, rows, 2>(k, n, cols, a, row, step, b + j, beta, c + j);
+  else
+    gemm_tile<T, rows, 1>(k, n, cols, a, row, step, b + j, beta, c + j);
 }
 
 // One row of c, eight vectors at a time: as many sums as hide the latency of an addition.
@@ -87,12 +89,23 @@ template <class T>
     std::int64_t i = 0;
     for (; i + 6 <= m; i += 6) gemm_rows<T, 6>(k, n, a + i * row, row, step, b, j, beta, c + i * n);
     switch (m - i) {
-      case 5: gemm_rows<T, 5>(k, n, a + i * row, row, step, b, j, beta, c + i * n); break;
-      case 4: gemm_rows<T, 4>(k, n, a + i * row, row, step, b, j, beta, c + i * n); break;
-      case 3: gemm_rows<T, 3>(k, n, a + i * row, row, step, b, j, beta, c + i * n); break;
-      case 2: gemm_rows<T, 2>(k, n, a + i * row, row, step, b, j, beta, c + i * n); break;
-      case 1: gemm_rows<T, 1>(k, n, a + i * row, row, step, b, j, beta, c + i * n); break;
-      default: break;
+      case 5:
+        gemm_rows<T, 5>(k, n, a + i * row, row, step, b, j, beta, c + i * n);
+        break;
+      case 4:
+        gemm_rows<T, 4>(k, n, a + i * row, row, step, b, j, beta, c + i * n);
+        break;
+      case 3:
+        gemm_rows<T, 3>(k, n, a + i * row, row, step, b, j, beta, c + i * n);
+        break;
+      case 2:
+        gemm_rows<T, 2>(k, n, a + i * row, row, step, b, j, beta, c + i * n);
+        break;
+      case 1:
+        gemm_rows<T, 1>(k, n, a + i * row, row, step, b, j, beta, c + i * n);
+        break;
+      default:
+        break;
     }
   }
 }

@@ -62,7 +62,8 @@ template <class T, class F>
 inline Batch<T> log_by(const Batch<T>& x, F f) {
   using Limits = std::numeric_limits<T>;
   const Batch<T> least(Limits::min()), infinite(infinity<T>);
-  if (xsimd::all((x >= least) & (x < infinite))) [[likely]] return f(split_log<T>(x));
+  if (xsimd::all((x >= least) & (x < infinite))) [[likely]]
+    return f(split_log<T>(x));
   constexpr int up = Limits::digits;
   const auto small = x < least;
   Mantissa<T> scaled = split_log<T>(xsimd::select(small, x * Batch<T>(static_cast<T>(std::int64_t{1} << up)), x));

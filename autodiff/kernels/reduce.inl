@@ -58,8 +58,10 @@ inline void sum_columns(const T* x, T* y, std::int64_t count, std::int64_t inner
 template <class T, class Row, class Combine>
 inline void reduce_rows(const T* x, T* y, std::int64_t rows, std::int64_t cols, T neutral, Combine combine, Row row) {
   const auto put = [=](std::int64_t r, const Batch<T>& v, std::int64_t count) {
-    if (count == 1) y[r] = first(v);
-    else store(y + r, v);
+    if (count == 1)
+      y[r] = first(v);
+    else
+      store(y + r, v);
   };
   const auto narrow = [=](auto vectors) {
     constexpr int V = vectors, W = static_cast<int>(width<T>);
@@ -75,11 +77,17 @@ inline void reduce_rows(const T* x, T* y, std::int64_t rows, std::int64_t cols, 
         combine, put);
   };
   switch ((cols + width<T> - 1) / width<T>) {
-    case 1: return narrow(std::integral_constant<int, 1>{});
-    case 2: return narrow(std::integral_constant<int, 2>{});
-    case 3: return narrow(std::integral_constant<int, 3>{});
-    case 4: return narrow(std::integral_constant<int, 4>{});
-    default: return reduce_each(rows, [=](std::int64_t r) { return row(x + r * cols); }, combine, put);
+    case 1:
+      return narrow(std::integral_constant<int, 1>{});
+    case 2:
+      return narrow(std::integral_constant<int, 2>{});
+    case 3:
+      return narrow(std::integral_constant<int, 3>{});
+    case 4:
+      return narrow(std::integral_constant<int, 4>{});
+    default:
+      return reduce_each(
+          rows, [=](std::int64_t r) { return row(x + r * cols); }, combine, put);
   }
 }
 

@@ -139,11 +139,13 @@ inline RowSum<T> row_sum_wide(const T* x, T* p, std::int64_t cols, Shift shift) 
   const Batch<T> one(T{1}), m = shift(shift_of_row(x, cols));
   const Batch<T> largest =
       sum_terms<T>(cols, [=](std::int64_t i) { return xsimd::select(load(x + i) == m, one, zero<T>()); });
-  const Batch<T> others = sum_terms<T>(cols, [=](std::int64_t i) {
-    const Batch<T> d = load(x + i) - m, e = kernels::exp(d);
-    if (p) store(p + i, e);
-    return xsimd::select(d == zero<T>(), zero<T>(), e);
-  }) + (largest - one);
+  const Batch<T> others = sum_terms<T>(cols,
+                                       [=](std::int64_t i) {
+                                         const Batch<T> d = load(x + i) - m, e = kernels::exp(d);
+                                         if (p) store(p + i, e);
+                                         return xsimd::select(d == zero<T>(), zero<T>(), e);
+                                       }) +
+                          (largest - one);
   if (p) {
     const Batch<T> scale = inverse_sum(others + one);
     for (std::int64_t i = 0; i < cols; i += width<T>) store(p + i, load(p + i) * scale);

@@ -99,9 +99,8 @@ inline void write_narrow(const StructuredMatrix<T>& J, std::int64_t b, const Out
   unroll<K * V>([&](auto i) { right[i] = load(terms[i / V].right + i % V * width<T>); });
   for (std::int64_t i = 0; i < J.m; ++i, out += J.n) {
     unroll<K>([&](auto k) { left[k] = Batch<T>(terms[k].left[i]); });
-    unroll<V>([&](auto v) {
-      store(out + v * width<T>, combine<K, T>(left, [&](auto k) { return right[k * V + v]; }));
-    });
+    unroll<V>(
+        [&](auto v) { store(out + v * width<T>, combine<K, T>(left, [&](auto k) { return right[k * V + v]; })); });
     finish_row(J, b, i, out);
   }
 }
@@ -149,10 +148,14 @@ template <class T>
   for (std::int64_t b = 0; b < J.batch; ++b, out += J.m * J.n) {
     OuterProduct<T> terms[outers_at_once] = {};
     const std::int64_t count = first_terms(J, b, terms);
-    if (count == 0) write_block<0>(J, b, terms, out);
-    else if (count == 1) write_block<1>(J, b, terms, out);
-    else if (count == 2) write_block<2>(J, b, terms, out);
-    else write_block<3>(J, b, terms, out);
+    if (count == 0)
+      write_block<0>(J, b, terms, out);
+    else if (count == 1)
+      write_block<1>(J, b, terms, out);
+    else if (count == 2)
+      write_block<2>(J, b, terms, out);
+    else
+      write_block<3>(J, b, terms, out);
     for (std::int64_t k = count; k < J.outers; ++k) {
       const T *left = J.outer[k].left + b * J.m, *right = J.outer[k].right + b * J.n;
       for (std::int64_t i = 0; i < J.m; ++i) {
@@ -223,10 +226,14 @@ template <class T>
       across[k] = transposed ? terms[k].right : terms[k].left;
     }
     const T* entries = whole ? J.band[0].entries + b * J.m : nullptr;
-    if (count == 0) apply_block<0>(along, across, entries, v, size, out_size, out);
-    else if (count == 1) apply_block<1>(along, across, entries, v, size, out_size, out);
-    else if (count == 2) apply_block<2>(along, across, entries, v, size, out_size, out);
-    else apply_block<3>(along, across, entries, v, size, out_size, out);
+    if (count == 0)
+      apply_block<0>(along, across, entries, v, size, out_size, out);
+    else if (count == 1)
+      apply_block<1>(along, across, entries, v, size, out_size, out);
+    else if (count == 2)
+      apply_block<2>(along, across, entries, v, size, out_size, out);
+    else
+      apply_block<3>(along, across, entries, v, size, out_size, out);
     for (std::int64_t k = count; k < J.outers; ++k) {
       const T *left = J.outer[k].left + b * J.m, *right = J.outer[k].right + b * J.n;
       const T scale = first(strong_dot(transposed ? left : right, v, size));
@@ -236,8 +243,10 @@ template <class T>
       const std::int64_t shift = J.band[d].shift;
       for (std::int64_t i = std::max<std::int64_t>(0, -shift); i < std::min(J.m, J.n - shift); ++i) {
         const T entry = J.band[d].entries[b * J.m + i];
-        if (transposed) out[i + shift] += strong(entry, v[i]);
-        else out[i] += strong(entry, v[i + shift]);
+        if (transposed)
+          out[i + shift] += strong(entry, v[i]);
+        else
+          out[i] += strong(entry, v[i + shift]);
       }
     }
     if (J.triangle != Triangle::none) {

@@ -83,14 +83,16 @@ inline Batch<T> sign_if_odd(const Batch<T>& shifted) {
 template <class T, class F>
 inline Batch<T> within_range(const Batch<T>& result, const Batch<T>& x, const Batch<T>& magnitude, F f) {
   const auto inside = magnitude <= Batch<T>(Trig<T>::most);
-  if (xsimd::all(inside)) [[likely]] return result;
+  if (xsimd::all(inside)) [[likely]]
+    return result;
   return [&]() __attribute__((noinline, cold)) {
     T lanes[Batch<T>::size];
     store(lanes, x);
     using Wider = std::conditional_t<std::is_same_v<T, float>, double, long double>;
     for (T& lane : lanes) lane = static_cast<T>(f(Wider{lane}));
     return xsimd::select(inside, result, load(lanes));
-  }();
+  }
+  ();
 }
 
 // sin(r) (-1)^k with r = |x| - k pi, of x's sign.

@@ -13,7 +13,8 @@ namespace {
 template <class T>
 Batch<T> bounded(const Batch<T>& g, const Batch<T>& v, T bias) {
   const auto huge = g * g == Batch<T>(infinity<T>);
-  if (!xsimd::any(huge)) [[likely]] return g;
+  if (!xsimd::any(huge)) [[likely]]
+    return g;
   // sqrt rounds the root of the largest number down, so that its square is finite.
   const Batch<T> largest = xsimd::sqrt(Batch<T>(std::numeric_limits<T>::max()));
   const Batch<T> usual = xsimd::min(xsimd::sqrt(v) / xsimd::sqrt(Batch<T>(bias)), largest);

@@ -54,10 +54,14 @@ inline void where_rows(std::int64_t rows, std::int64_t cols, const Source<bool>&
 template <class T>
 [[gnu::flatten]] void where(std::int64_t rows, std::int64_t cols, const Source<bool>& mask, const Source<T>* in,
                             T* out) {
-  if (in[0].steps && in[1].steps) where_rows<T, true, true>(rows, cols, mask, in, out);
-  else if (in[0].steps) where_rows<T, true, false>(rows, cols, mask, in, out);
-  else if (in[1].steps) where_rows<T, false, true>(rows, cols, mask, in, out);
-  else where_rows<T, false, false>(rows, cols, mask, in, out);
+  if (in[0].steps && in[1].steps)
+    where_rows<T, true, true>(rows, cols, mask, in, out);
+  else if (in[0].steps)
+    where_rows<T, true, false>(rows, cols, mask, in, out);
+  else if (in[1].steps)
+    where_rows<T, false, true>(rows, cols, mask, in, out);
+  else
+    where_rows<T, false, false>(rows, cols, mask, in, out);
 }
 
 }  // namespace
