@@ -13,7 +13,7 @@
 #include <memory>
 #include <string>
 
-#include "export.hpp"
+#include "core/export.hpp"
 
 namespace tapegrad {
 

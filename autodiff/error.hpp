@@ -4,7 +4,7 @@
 #include <stdexcept>
 #include <string>
 
-#include "export.hpp"
+#include "core/export.hpp"
 
 namespace tapegrad {
 

@@ -10,8 +10,8 @@
 //     jacobian(g)(y) * J;                       // the chain rule
 //
 // A Jacobian is the recorded function with its point: J v and J^T g are sweeps, at the price of jvp and vjp. Its form
-// is found when it is asked for, by structure() or dense() (structure.hpp says how); from then on products use it. The
-// matrix is formed by dense() alone.
+// is found when it is asked for, by structure() or dense() (structure/terms.hpp says how); from then on products use
+// it. The matrix is formed by dense() alone.
 
 #include <iosfwd>
 #include <memory>
@@ -184,7 +184,7 @@ void require_separate_rows(F&& f, const Tensor<T>& x, Where where = Where::here(
   if (x.rank() == 0) throw ShapeError("require_separate_rows" + to_string(where) + ": a scalar has no rows");
   detail::Scope scope(where);
   const Tensor<T> y = f(Tensor<T>(scope.trace(x.handle())));
-  scope.close().require_separate_rows(y.handle(), x.shape(), where);
+  detail::separate_rows(scope.close(), y.handle(), x.shape(), where);
 }
 
 /// Second derivatives of a function with a scalar result: (input..., input...).

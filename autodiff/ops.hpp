@@ -16,8 +16,8 @@
 #include <type_traits>
 #include <vector>
 
-#include "ops/elementwise.hpp"
-#include "scalar.hpp"
+#include "core/scalar.hpp"
+#include "rules/elementwise.hpp"
 #include "tensor.hpp"
 
 namespace tapegrad {

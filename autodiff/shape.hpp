@@ -9,8 +9,8 @@
 #include <string>
 #include <type_traits>
 
+#include "core/export.hpp"
 #include "error.hpp"
-#include "export.hpp"
 
 namespace tapegrad {
 

@@ -20,7 +20,7 @@
 
 #include "ops.hpp"
 #include "parameters.hpp"
-#include "tape.hpp"
+#include "sweep/sweep.hpp"
 
 namespace tapegrad {
 namespace detail {
@@ -115,7 +115,7 @@ auto value_and_gradients(F& f, const Where& where, const Args&... args) {
   const Recording recording = scope.close();
   const Handle seed = ones<typename Y::value_type>(y.shape()).handle();
   Handles gradients(recording.inputs());
-  recording.reverse({&y.handle(), 1}, {&seed, 1}, gradients);
+  detail::reverse(recording, {&y.handle(), 1}, {&seed, 1}, gradients);
   auto gradient_of = [&](std::size_t argument, const auto& of) {
     Handle* next = gradients.data() + first[argument];
     return replaced(of, next);
@@ -175,7 +175,7 @@ class Pullback {
     const std::size_t seeds = given.rank() >= shape.rank() ? given.rank() - shape.rank() : 0;
     if (!given.ends_with(shape)) detail::require_same_shape("a cotangent", given, shape, where);
     detail::Handles gradients(state_->recording.inputs());
-    state_->recording.reverse({&state_->output.handle(), 1}, {&g.handle(), 1}, gradients, where);
+    detail::reverse(state_->recording, {&state_->output.handle(), 1}, {&g.handle(), 1}, gradients, where);
     detail::Handle* next = gradients.data();
     return std::apply(
         [&](const Args&... args) {
@@ -231,7 +231,7 @@ auto jvp(F&& f, const P& x, const std::type_identity_t<P>& v, Where where = Wher
   const detail::Handles outputs = detail::handles_of(y);
   const detail::Recording recording = scope.close();
   detail::Handles results(outputs.size());
-  recording.forward(tangents, outputs, results);
+  detail::forward(recording, tangents, outputs, results);
   auto value = y;
   k = 0;
   detail::for_each_tensor(value, [&]<class T>(Tensor<T>& t) { t = Tensor<T>(recording.lift(outputs[k++])); });

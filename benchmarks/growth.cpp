@@ -7,7 +7,7 @@
 #include <set>
 #include <string>
 #include <tapegrad/autodiff.hpp>
-#include <tapegrad/autodiff/primitive.hpp>
+#include <tapegrad/autodiff/ops/registry.hpp>
 #include <vector>
 
 #if __has_include(<valgrind/callgrind.h>)

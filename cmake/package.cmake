@@ -5,7 +5,7 @@ endif()
 include(CMakePackageConfigHelpers)
 
 set(package_dir "${CMAKE_INSTALL_LIBDIR}/cmake/tapegrad")
-set(components autodiff nn)
+set(components autodiff data nn)
 if(TARGET tapegrad_xtensor)
   list(APPEND components xtensor)
 endif()
@@ -21,9 +21,13 @@ install(FILES "${tapegrad_include_dir}/tapegrad/autodiff.hpp" "${tapegrad_includ
 foreach(folder IN ITEMS autodiff nn)
   install(DIRECTORY "${PROJECT_SOURCE_DIR}/${folder}" DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}/tapegrad"
     FILES_MATCHING PATTERN "*.hpp"
-    REGEX "/autodiff/kernels$" EXCLUDE
-    REGEX "/autodiff/(graph|program|ops/common)\\.hpp$" EXCLUDE
-    REGEX "/nn/data/(file|npy_format)\\.hpp$" EXCLUDE)
+    REGEX "/autodiff/core/padding\\.hpp$" EXCLUDE
+    REGEX "/autodiff/kernels/(blas|kernels|simd)\\.hpp$" EXCLUDE
+    REGEX "/autodiff/ops/(axes|broadcast|internal|operands|registry)\\.hpp$" EXCLUDE
+    REGEX "/autodiff/(programs|random|structure|transforms)$" EXCLUDE
+    REGEX "/autodiff/(sweep/rules|tape/carry|tape/primitive)\\.hpp$" EXCLUDE
+    REGEX "/nn/(layers|losses|optim|report|train)$" EXCLUDE
+    REGEX "/nn/(core/errors|data/file|data/npy_format)\\.hpp$" EXCLUDE)
 endforeach()
 install(FILES "${PROJECT_SOURCE_DIR}/LICENSE" DESTINATION "${CMAKE_INSTALL_DOCDIR}")
 

@@ -15,7 +15,7 @@
 #include <utility>
 
 #include "../autodiff/tensor.hpp"
-#include "overloads.hpp"
+#include "core/overloads.hpp"
 
 namespace tapegrad::nn {
 

@@ -20,7 +20,7 @@
 #include <vector>
 
 #include "../autodiff/elementwise.hpp"
-#include "overloads.hpp"
+#include "core/overloads.hpp"
 
 namespace tapegrad::nn {
 namespace detail {

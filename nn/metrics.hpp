@@ -16,8 +16,8 @@
 #include <type_traits>
 
 #include "../autodiff/tensor.hpp"
+#include "core/overloads.hpp"
 #include "losses.hpp"
-#include "overloads.hpp"
 
 namespace tapegrad::nn {
 

@@ -7,7 +7,7 @@
 #include <type_traits>
 
 #include "../autodiff/tensor.hpp"
-#include "overloads.hpp"
+#include "core/overloads.hpp"
 
 namespace tapegrad::nn {
 

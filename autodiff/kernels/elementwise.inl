@@ -175,7 +175,7 @@ static inline batch<T, A> power(const batch<T, A>& x, T p) {
 
 }  // namespace xsimd
 
-#include "../ops/elementwise.hpp"
+#include "../rules/elementwise.hpp"
 
 namespace tapegrad::kernels {
 namespace {

@@ -10,11 +10,12 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "../update.hpp"
+#include "../core/padding.hpp"
+#include "update.hpp"
 
 namespace tapegrad::kernels {
 
-inline constexpr std::size_t padding = 32;
+using detail::padding;
 
 /// An operand of an elementwise loop over rows and columns: element (i, j) is data[i * row + j], or data[i * row] for
 /// every j when it does not step.

@@ -2,8 +2,8 @@
 // The passes of optimisers, in place. Sums and products in the order of the formulas in ../update.hpp, none fused, so
 // that every instruction set gives the same bits.
 
-#include "../update.hpp"
 #include "simd.hpp"
+#include "update.hpp"
 
 namespace tapegrad::kernels {
 namespace {

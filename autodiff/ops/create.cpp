@@ -2,8 +2,8 @@
 
 #include <algorithm>
 #include <cmath>
-
-#include "common.hpp"
+#include "../ops.hpp"
+#include "operands.hpp"
 
 namespace tapegrad {
 

@@ -1,9 +1,12 @@
-#include "elementwise.hpp"
+#include "../rules/elementwise.hpp"
 
 #include <algorithm>
 
 #include "../kernels/kernels.hpp"
-#include "common.hpp"
+#include "broadcast.hpp"
+#include "internal.hpp"
+#include "operands.hpp"
+#include "registry.hpp"
 
 namespace tapegrad {
 

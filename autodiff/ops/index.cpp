@@ -5,7 +5,11 @@
 #include <numeric>
 
 #include "../kernels/kernels.hpp"
-#include "common.hpp"
+#include "axes.hpp"
+#include "broadcast.hpp"
+#include "internal.hpp"
+#include "operands.hpp"
+#include "registry.hpp"
 
 namespace tapegrad {
 namespace detail {
@@ -102,16 +106,18 @@ bool accumulate_part(const Call& call, std::size_t, Handle& v, bool, Handle& sum
 }
 
 // Where neighbours along the axis are a whole block, a part of it moves as one.
-bool carry_part(const Carried& carried, std::size_t axis, std::int64_t offset, std::int64_t step) {
-  const bool whole = carried.call.operand_shape(carried.k).from_end(axis) == carried.in.m &&
-                     carried.call.output_shape().from_end(axis) == carried.out.m;
-  return whole && step == 1 && carried.out.m > 1 && carry_moved(carried, offset);
+bool carry_part(Carry& carry, std::size_t axis, std::int64_t offset, std::int64_t step) {
+  const bool whole = carry.call.operand_shape(carry.k).from_end(axis) == carry.in.m &&
+                     carry.call.output_shape().from_end(axis) == carry.out.m;
+  if (!whole || step != 1 || carry.out.m <= 1) return false;
+  carry.add_moved(offset);
+  return true;
 }
-bool slice_carry(const Carried& carried) {
-  return carry_part(carried, axis_of(carried.call), -start_of(carried.call), step_of(carried.call));
+bool slice_carry(Carry& carry) {
+  return carry_part(carry, axis_of(carry.call), -start_of(carry.call), step_of(carry.call));
 }
-bool embed_carry(const Carried& carried) {
-  return carry_part(carried, axis_of(carried.call), start_of(carried.call), step_of(carried.call));
+bool embed_carry(Carry& carry) {
+  return carry_part(carry, axis_of(carry.call), start_of(carry.call), step_of(carry.call));
 }
 
 Places slice_places(const Call& call) {
@@ -201,11 +207,12 @@ std::optional<BatchAxis> subtensor_rows(const Call& call, std::span<const BatchA
   return axes[0];
 }
 
-bool subtensor_carry(const Carried& carried) {
-  const std::int64_t size = carried.out.m;
-  const Shape& from = carried.call.operand_shape(0);
-  return size > 1 && axis_of(carried.call) == from.rank() && carried.in.m == from.count() &&
-         carry_moved(carried, -index_of(carried.call) * size);
+bool subtensor_carry(Carry& carry) {
+  const std::int64_t size = carry.out.m;
+  const Shape& from = carry.call.operand_shape(0);
+  if (size <= 1 || axis_of(carry.call) != from.rank() || carry.in.m != from.count()) return false;
+  carry.add_moved(-index_of(carry.call) * size);
+  return true;
 }
 
 template <class T>
@@ -477,9 +484,9 @@ std::optional<BatchAxis> put_parts_rows(const Call& call, std::span<const BatchA
   }
   return rows_agree(call, axes);
 }
-bool put_parts_carry(const Carried& carried) {
-  const Places p = places_of(carried.call, carried.k);
-  return !p.indices && carry_part(carried, p.axis, p.start, p.step);
+bool put_parts_carry(Carry& carry) {
+  const Places p = places_of(carry.call, carry.k);
+  return !p.indices && carry_part(carry, p.axis, p.start, p.step);
 }
 
 template <class T>
@@ -520,8 +527,8 @@ namespace {
 // Where each part begins, and the end: kept with the record, since to add them up for each part again would be
 // quadratic.
 std::int64_t offset_of(const Call& call, std::size_t k) { return call.attributes().constant->as<std::int64_t>()[k]; }
-bool concatenate_carry(const Carried& carried) {
-  return carry_part(carried, axis_of(carried.call), offset_of(carried.call, carried.k), 1);
+bool concatenate_carry(Carry& carry) {
+  return carry_part(carry, axis_of(carry.call), offset_of(carry.call, carry.k), 1);
 }
 
 template <class T>

@@ -5,7 +5,10 @@
 #include <algorithm>
 
 #include "../kernels/blas.hpp"
-#include "common.hpp"
+#include "broadcast.hpp"
+#include "internal.hpp"
+#include "operands.hpp"
+#include "registry.hpp"
 
 namespace tapegrad {
 namespace detail {
@@ -91,23 +94,22 @@ bool accumulate(const Call& call, std::size_t operand, Handle& v, bool, Handle& 
 
 // A row, or a column alone, by the other operand: a matrix that every block shares.
 template <class T>
-bool carry(const Carried& carried) {
-  const Call& call = carried.call;
-  const Blocks &in = carried.in, &out = carried.out;
-  const std::size_t k = carried.k, other = 1 - k;
+bool carry(Carry& carry) {
+  const Call& call = carry.call;
+  const Blocks &in = carry.in, &out = carry.out;
+  const std::size_t k = carry.k, other = 1 - k;
   const Shape &own = call.operand_shape(k), &shape = call.operand_shape(other);
   const bool ta = call.attributes().axes[0] != 0, tb = call.attributes().axes[1] != 0;
   const bool row = k == 0 && !ta && own.back() == in.m, column = k == 1 && !tb && in.batch == 1 && own.back() == 1;
   if (own.rank() != 2 || shape.rank() != 2 || !(row || column) || in.m != in.n) return false;
-  if (carried.diagonal.shift != 0) return false;
+  if (carry.diagonal().shift != 0) return false;
   const Tensor<T> matrix = call.operand<T>(other);
   const Tensor<T> columns = k == 0 ? (tb ? transpose(matrix) : matrix) : (ta ? matrix : transpose(matrix));
-  return carried.sum.add<T>({Matrix::Kind::columns,
-                             {},
-                             reshape(columns, {out.n, 1, out.m}).handle(),
-                             carried.scale(),
-                             !call.leads_to_input(other)},
-                            out);
+  return carry.add(Matrix{Matrix::Kind::columns,
+                          {},
+                          reshape(columns, {out.n, 1, out.m}).handle(),
+                          carry.scale(),
+                          !call.leads_to_input(other)});
 }
 
 template <class T>

@@ -5,7 +5,10 @@
 #include <bit>
 
 #include "../kernels/kernels.hpp"
-#include "common.hpp"
+#include "axes.hpp"
+#include "internal.hpp"
+#include "operands.hpp"
+#include "registry.hpp"
 
 namespace tapegrad {
 namespace detail {
@@ -63,9 +66,9 @@ Handle sum_pushforward(const Call& call, std::size_t, const Handle& v) {
   return sum_group(Tensor<T>(v), group.from_end, group.axes, group.keep, call.where()).handle();
 }
 // The sum of a whole block: J is the row of column sums.
-bool sum_carry(const Carried& carried) {
-  if (carried.out.m != 1) return false;
-  carried.sum.add(RankOne{carried.ones(carried.call.output_shape()), carried.row()});
+bool sum_carry(Carry& carry) {
+  if (carry.out.m != 1) return false;
+  carry.add(RankOne{carry.ones(carry.call.output_shape()), carry.row(carry.diagonal())});
   return true;
 }
 // Adds to what is there, instead of writing v out for every element first.
@@ -211,12 +214,12 @@ Handle cumsum_product(const Call& call, const Handle& v, bool transposed) {
 }
 // Along a whole block: a triangle of ones.
 template <class T>
-bool cumsum_carry(const Carried& carried) {
-  const Attributes& attributes = carried.call.attributes();
-  const std::int64_t count = carried.call.operand_shape(0).from_end(static_cast<std::size_t>(attributes.axes[0]));
-  if (count != carried.in.m || count != carried.in.n || carried.diagonal.shift != 0) return false;
+bool cumsum_carry(Carry& carry) {
+  const Attributes& attributes = carry.call.attributes();
+  const std::int64_t count = carry.call.operand_shape(0).from_end(static_cast<std::size_t>(attributes.axes[0]));
+  if (count != carry.in.m || count != carry.in.n || carry.diagonal().shift != 0) return false;
   const Matrix::Kind kind = attributes.axes[1] != 0 ? Matrix::Kind::upper : Matrix::Kind::lower;
-  return carried.sum.add<T>({kind, {}, {}, carried.scale()}, carried.out);
+  return carry.add(Matrix{kind, {}, {}, carry.scale()});
 }
 template <class T>
 constexpr Primitive cumsum_primitive{

@@ -1,4 +1,4 @@
-#include "common.hpp"
+#include "registry.hpp"
 
 namespace tapegrad::detail {
 

@@ -3,7 +3,10 @@
 #include <algorithm>
 
 #include "../kernels/kernels.hpp"
-#include "common.hpp"
+#include "broadcast.hpp"
+#include "internal.hpp"
+#include "operands.hpp"
+#include "registry.hpp"
 
 namespace tapegrad {
 namespace detail {

@@ -8,7 +8,10 @@
 #include <limits>
 
 #include "../kernels/kernels.hpp"
-#include "common.hpp"
+#include "axes.hpp"
+#include "internal.hpp"
+#include "operands.hpp"
+#include "registry.hpp"
 
 namespace tapegrad {
 namespace detail {
@@ -56,13 +59,13 @@ Handle softmax_product(const Call& call, std::size_t, const Handle& v) {
 }
 // J diag(d) = diag(y d) - y (y d)^T.
 template <class T>
-bool softmax_carry(const Carried& carried) {
-  if (carried.call.operand_shape(0).back() != carried.in.m) return false;
-  const Tensor<T> y = carried.call.output<T>();
-  const Diagonal scaled{carried.diagonal.shift,
-                        carried.unit() ? y.handle() : mul0(y, Tensor<T>(carried.diagonal.entries)).handle()};
-  carried.sum.add(scaled);
-  carried.sum.add(RankOne{(-y).handle(), carried.with(scaled).row()});
+bool softmax_carry(Carry& carry) {
+  if (carry.call.operand_shape(0).back() != carry.in.m) return false;
+  const Tensor<T> y = carry.call.output<T>();
+  const Diagonal scaled{carry.diagonal().shift,
+                        carry.unit() ? y.handle() : mul0(y, Tensor<T>(carry.diagonal().entries)).handle()};
+  carry.add(scaled);
+  carry.add(RankOne{(-y).handle(), carry.row(scaled)});
   return true;
 }
 template <class T>
@@ -112,13 +115,13 @@ Handle log_softmax_pushforward(const Call& call, std::size_t, const Handle& v) {
 }
 // J diag(d) = diag(d) - 1 (s d)^T.
 template <class T>
-bool log_softmax_carry(const Carried& carried) {
-  if (carried.call.operand_shape(0).back() != carried.in.m) return false;
-  const Tensor<T> s = softmax_of<T>(carried.call);
-  const Diagonal scaled{carried.diagonal.shift,
-                        carried.unit() ? s.handle() : mul0(s, Tensor<T>(carried.diagonal.entries)).handle()};
-  carried.sum.add(carried.diagonal);
-  carried.sum.add(RankOne{full<T>(s.shape(), T{-1}).handle(), carried.with(scaled).row()});
+bool log_softmax_carry(Carry& carry) {
+  if (carry.call.operand_shape(0).back() != carry.in.m) return false;
+  const Tensor<T> s = softmax_of<T>(carry.call);
+  const Diagonal scaled{carry.diagonal().shift,
+                        carry.unit() ? s.handle() : mul0(s, Tensor<T>(carry.diagonal().entries)).handle()};
+  carry.add(carry.diagonal());
+  carry.add(RankOne{full<T>(s.shape(), T{-1}).handle(), carry.row(scaled)});
   return true;
 }
 template <class T>

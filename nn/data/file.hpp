@@ -20,7 +20,7 @@ inline constexpr std::uint64_t most_expansion = 1032;
 std::size_t utf8_prefix(std::string_view text);
 
 /// What comes from a file in a message: on one line, not endless, and in UTF-8; other bytes as \xff.
-std::string printable(std::string_view text);
+TAPEGRAD_EXPORT std::string printable(std::string_view text);
 
 struct CloseFile {
   void operator()(std::FILE* file) const { std::fclose(file); }
@@ -66,12 +66,12 @@ class Input {
 };
 
 /// A plain or a gzip file; offsets count uncompressed bytes.
-std::unique_ptr<Input> open_input(const std::string& path, const std::string& caller);
+TAPEGRAD_EXPORT std::unique_ptr<Input> open_input(const std::string& path, const std::string& caller);
 
 /// A new file beside `path` that takes its place on commit(), and goes when it was not committed: `path` is never half
 /// written, whenever the process or the machine stops. What a killed process left of it is written over by the next;
 /// others that write to the same path at the same time wait for each other.
-class Replacement {
+class TAPEGRAD_EXPORT Replacement {
  public:
   /// Throws Error where no file can be made.
   Replacement(const std::string& path, std::string caller);

@@ -112,7 +112,7 @@ Tensor<T> Npz::read(const std::string& name, Where where) const {
     std::vector<std::string> names;
     for (const std::string& known : archive_->names) names.push_back(detail::printable(known));
     throw ValueError(archive_->caller + to_string(where) + ": unknown array in " + archive_->path + ": \"" +
-                     detail::printable(name) + "\"" + detail::known_names({names.begin(), names.end()}));
+                     detail::printable(name) + "\"" + tapegrad::detail::known_names({names.begin(), names.end()}));
   }
   const std::lock_guard lock(archive_->in_use);
   zip_t* zip = archive_->zip.get();

@@ -12,17 +12,20 @@
 #include <variant>
 #include <vector>
 
+#include "../../autodiff/named.hpp"
 #include "../../autodiff/tensor.hpp"
-#include "../named.hpp"
 
 namespace tapegrad::nn {
+
+using tapegrad::Name;
+using tapegrad::Named;
 
 class Npz;
 
 namespace detail {
 
 /// The same for another function, which messages name: load, save.
-Npz open_npz(const std::string& path, const char* caller, const Where& where);
+TAPEGRAD_EXPORT Npz open_npz(const std::string& path, const char* caller, const Where& where);
 
 }  // namespace detail
 

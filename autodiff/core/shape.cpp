@@ -1,0 +1,24 @@
+#include "../shape.hpp"
+
+#include <ostream>
+#include <string>
+
+namespace tapegrad {
+
+[[gnu::cold]] void detail::throw_no_axis(const Shape& shape, std::int64_t axis, const Where& where, bool from_end) {
+  const std::string begin = "axis " + std::to_string(axis) + (from_end ? " from the end" : "") + to_string(where) +
+                            " of shape " + to_string(shape);
+  if (shape.rank() == 0) throw ShapeError(begin + ": a scalar has no axes");
+  const auto rank = static_cast<std::int64_t>(shape.rank());
+  throw ShapeError(begin + ": its axes go from " + std::to_string(-rank) + " to " + std::to_string(rank - 1));
+}
+
+std::string to_string(const Shape& shape) {
+  std::string text = "(";
+  for (std::size_t i = 0; i < shape.rank(); ++i) text += (i ? ", " : "") + std::to_string(shape[i]);
+  return text + ")";
+}
+
+std::ostream& operator<<(std::ostream& out, const Shape& shape) { return out << to_string(shape); }
+
+}  // namespace tapegrad

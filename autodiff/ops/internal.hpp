@@ -1,0 +1,55 @@
+#pragma once
+// Operations that only rules and sweeps use.
+
+#include <span>
+
+#include "../ops.hpp"
+#include "../tape/primitive.hpp"
+
+namespace tapegrad::detail {
+
+/// sum += term, in place where nobody else sees it; `sum` is not empty.
+void add_to_sum(Handle& sum, Handle term);
+/// The same; the first term is the sum.
+inline void add_term(Handle& sum, Handle term) {
+  if (sum)
+    add_to_sum(sum, std::move(term));
+  else
+    sum = std::move(term);
+}
+
+// Axes are counted from the end; each is differentiable.
+
+/// v with axes of size 1 put in, `axes` of them so that the first of them is axis `from_end` of the result.
+template <Real T>
+Tensor<T> insert_axes(const Tensor<T>& v, std::size_t from_end, std::size_t axes);
+/// Sum of the `axes` axes that begin at `from_end`.
+template <Real T>
+Tensor<T> sum_group(const Tensor<T>& x, std::size_t from_end, std::size_t axes, bool keep, const Where& where);
+/// Running sum along an axis, from its far end when `reverse`.
+template <Real T>
+Tensor<T> cumsum_along(const Tensor<T>& x, std::size_t from_end, bool reverse, const Where& where);
+/// The elements of each row at its own row of (checked) indices, as take_along has it; and its transpose, which adds
+/// them at their places in rows of `size` zeros. The rows of indices repeat over seeds.
+template <class T>
+Tensor<T> take_rows(const Tensor<T>& x, const Array& indices, const Where& where);
+template <Real T>
+Tensor<T> put_rows(const Tensor<T>& x, const Array& indices, std::int64_t size, const Where& where);
+/// Parts at their places in a whole of zeros, added where they meet. `whole` is the shape with the parts' seed axes.
+struct Part {
+  Handle v;
+  Places places;
+};
+template <Real T>
+Tensor<T> put_parts(std::span<const Part> parts, const Shape& whole, const Where& where);
+/// x with two axes exchanged.
+template <class T>
+Tensor<T> swap_axes(const Tensor<T>& x, std::size_t from_end, std::size_t other_from_end, const Where& where);
+/// a b of matrices and batches of them, by strong-zero products: one of them is a Jacobian or a tangent.
+template <Real T>
+Tensor<T> strong_matmul(const Tensor<T>& a, const Tensor<T>& b);
+/// v summed over the axes that broadcasting added or repeated, to `shape`; both begin with the same `seeds` axes.
+template <Real T>
+Tensor<T> sum_to(const Tensor<T>& v, const Shape& shape, std::size_t seeds, const Where& where);
+
+}  // namespace tapegrad::detail

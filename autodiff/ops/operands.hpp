@@ -1,0 +1,43 @@
+#pragma once
+// The arrays of an operation: checked operands, and results.
+
+#include "../tensor.hpp"
+
+namespace tapegrad::detail {
+
+[[noreturn, gnu::cold]] void throw_no_value(const char* operation, const Where& where);
+
+/// The array of an operand. Throws ValueError for a tensor that was never given a value.
+template <class T>
+const Array& value_of(const Tensor<T>& x, const char* operation, const Where& where) {
+  if (!x.handle()) throw_no_value(operation, where);
+  return *x.handle().array();
+}
+
+template <class T>
+Array* allocate_like(const Shape& shape) {
+  return allocate(dtype_of<T>, shape);
+}
+/// The same for an operation that was given the shape: its errors name it and the user's line.
+template <class T>
+Array* allocate_result(const Shape& shape, const char* operation, const Where& where) {
+  try {
+    return allocate_like<T>(shape);
+  } catch (const ShapeError& error) {
+    throw ShapeError(operation + to_string(where) + ": " + error.what());
+  } catch (const Error& error) {
+    throw Error(operation + to_string(where) + ": " + error.what());
+  }
+}
+/// An array for the terms that v becomes: v's own after its last use, where nobody else needs it.
+template <class T>
+Handle array_for(Handle& v, bool last) {
+  if (last && unique(v.array())) return std::move(v);
+  return Handle(allocate_like<T>(v.shape()));
+}
+template <class T>
+T* elements(Array* array) {
+  return array->template as<T>();
+}
+
+}  // namespace tapegrad::detail

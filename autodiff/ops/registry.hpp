@@ -1,0 +1,21 @@
+#pragma once
+// Every primitive there is.
+
+#include <vector>
+
+#include "../tape/primitive.hpp"
+
+namespace tapegrad::detail {
+
+/// As made for double: the test table is compared with it.
+TAPEGRAD_EXPORT std::vector<const Primitive*> primitives();
+
+// Each file of operations lists its primitives.
+void list_elementwise(std::vector<const Primitive*>& all);
+void list_reduce(std::vector<const Primitive*>& all);
+void list_softmax(std::vector<const Primitive*>& all);
+void list_shape(std::vector<const Primitive*>& all);
+void list_index(std::vector<const Primitive*>& all);
+void list_matmul(std::vector<const Primitive*>& all);
+
+}  // namespace tapegrad::detail

@@ -1,0 +1,27 @@
+#include "errors.hpp"
+
+namespace tapegrad::nn::detail {
+
+void throw_unknown(std::string_view what, std::string_view name, const PoolVector<std::string_view>& known,
+                   Where where) {
+  throw ValueError("unknown " + std::string(what) + " \"" + std::string(name) + "\"" + to_string(where) +
+                   tapegrad::detail::known_names(known));
+}
+
+void require_plain(const tapegrad::detail::Handle& tensor, const char* operation, const Where& where) {
+  if (!tensor.traced()) return;
+  throw TapeError(operation + to_string(where) +
+                  ": a tensor is on a tape, and the derivative would stop here; pass stop_gradient(x)");
+}
+
+template <Real T>
+void throw_not_written_for(const char* what, const char* argument, const Where& where) {
+  const bool is_float = std::is_same_v<T, float>;
+  throw ValueError(std::string("this ") + what + to_string(where) + " was written for Tensor<" +
+                   (is_float ? "double" : "float") + ">, but the values are of " + (is_float ? "float" : "double") +
+                   ". Write it for both: [](const auto& " + argument + ") { ... }");
+}
+template void throw_not_written_for<float>(const char*, const char*, const Where&);
+template void throw_not_written_for<double>(const char*, const char*, const Where&);
+
+}  // namespace tapegrad::nn::detail

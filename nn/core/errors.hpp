@@ -1,0 +1,40 @@
+#pragma once
+// What the errors of nn have in common.
+
+#include <string>
+#include <string_view>
+
+#include "../named.hpp"
+
+namespace tapegrad::nn::detail {
+
+/// Throws ValueError: unknown `what` "name"; known: the names in `known`.
+[[noreturn]] TAPEGRAD_EXPORT void throw_unknown(std::string_view what, std::string_view name,
+                                                const PoolVector<std::string_view>& known, Where where = {});
+
+/// Throws TapeError for a tensor on a tape, in an operation that is not differentiated.
+TAPEGRAD_EXPORT void require_plain(const tapegrad::detail::Handle& tensor, const char* operation, const Where& where);
+
+/// Throws ValueError: a user's function, called `what`, takes tensors of the other number type; it would be
+/// [](const auto& `argument`) { ... } for both.
+template <Real T>
+[[noreturn]] TAPEGRAD_EXPORT void throw_not_written_for(const char* what, const char* argument,
+                                                        const Where& where = {});
+
+/// f(); what it throws begins with place(), a string, and keeps its type.
+template <class Place, class F>
+decltype(auto) in_place(const Place& place, F&& f) {
+  try {
+    return f();
+  } catch (const ShapeError& error) {
+    throw ShapeError(place() + error.what());
+  } catch (const ValueError& error) {
+    throw ValueError(place() + error.what());
+  } catch (const TapeError& error) {
+    throw TapeError(place() + error.what());
+  } catch (const RowMixingError& error) {
+    throw RowMixingError(place() + error.what());
+  }
+}
+
+}  // namespace tapegrad::nn::detail

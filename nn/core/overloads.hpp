@@ -1,0 +1,88 @@
+#pragma once
+// A function object kept for every signature that it can be called with.
+
+#include <functional>
+#include <tuple>
+#include <type_traits>
+
+#include "../../autodiff/tensor.hpp"
+
+namespace tapegrad::nn::detail {
+
+/// Marks the library's own losses and metrics: a user's type that happens to have a name is not one of them.
+struct Builtin {};
+template <class F>
+inline constexpr bool is_builtin = requires {
+  requires std::is_same_v<typename F::Tag, Builtin>;
+};
+
+/// f of two arguments, told the user's line where it takes one.
+template <class F>
+struct WithLine {
+  F f;
+
+  template <class A, class B>
+  requires std::is_invocable_v<F&, const A&, const B&>
+  auto operator()(const A& a, const B& b, const Where& line) {
+    if constexpr (std::is_invocable_v<F&, const A&, const B&, const Where&>)
+      return f(a, b, line);
+    else
+      return f(a, b);
+  }
+};
+template <class F>
+WithLine(F) -> WithLine<F>;
+
+/// F can be called with Args... and gives exactly R: a number, which would come off the tape, is no tensor.
+template <class F, class Signature>
+inline constexpr bool gives = false;
+template <class F, class R, class... Args>
+inline constexpr bool gives<F, R(Args...)> = [] {
+  if constexpr (std::is_invocable_v<F&, Args...>) {
+    return std::is_same_v<std::remove_cvref_t<std::invoke_result_t<F&, Args...>>, R>;
+  } else {
+    return false;
+  }
+}();
+
+using tapegrad::detail::never;
+
+/// A class that can be called in some way, of which the compiler can say little before it is.
+struct CallOperator {
+  void operator()();
+};
+template <class F>
+struct BesideCall : F, CallOperator {};
+template <class F>
+concept HasCallOperator = std::is_class_v<F> && !std::is_final_v<F> && !requires {
+  &BesideCall<F>::operator();
+};
+
+/// Overloads<Tensor<float>(...), Tensor<double>(...)>: a generic lambda fills both places, another its own.
+template <class... Signatures>
+class Overloads {
+ public:
+  template <class F>
+  static constexpr bool accepts = (gives<F, Signatures> || ...);
+
+  Overloads() = default;
+  template <class F>
+  requires accepts<F>
+  explicit Overloads(const F& f) {
+    auto fill = [&]<class Signature>(std::function<Signature>& place) {
+      if constexpr (gives<F, Signature>) place = f;
+    };
+    std::apply([&](auto&... place) { (fill(place), ...); }, functions_);
+  }
+
+  /// Empty when the function cannot be called so.
+  template <class Signature>
+  const std::function<Signature>& get() const {
+    return std::get<std::function<Signature>>(functions_);
+  }
+
+ private:
+  std::tuple<std::function<Signatures>...> functions_;
+};
+
+}  // namespace tapegrad::nn::detail

@@ -1,0 +1,129 @@
+#include "../schedules.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <numbers>
+#include <sstream>
+#include <string>
+
+namespace tapegrad::nn {
+
+// ------------------------------------------------------------------------------------------------- a rate
+
+void LearningRate::require_schedule(bool present) {
+  if (present) return;
+  throw ValueError("a learning rate needs a number or a function of (epoch, step) or (iteration), not an empty one");
+}
+
+double LearningRate::at(std::int64_t epoch, std::int64_t step, std::int64_t iteration, const Where& where) const {
+  const double rate = schedule_ ? schedule_(epoch, step, iteration) : rate_;
+  if (!std::isfinite(rate) || rate < 0) {
+    throw ValueError("the learning rate" + to_string(where) + " is " + std::to_string(rate) + " in epoch " +
+                     std::to_string(epoch) + ", step " + std::to_string(step) + ", iteration " +
+                     std::to_string(iteration) + "; it must be finite and not negative");
+  }
+  return rate;
+}
+
+// --------------------------------------------------------------------------------------------- schedules
+
+namespace {
+
+/// What a schedule is called with, checked.
+struct Arguments {
+  const char* schedule;
+  const Where& where;
+
+  [[noreturn]] void refuse(const std::string& what) const {
+    throw ValueError(schedule + to_string(where) + ": " + what);
+  }
+  void not_negative(const char* name, double value) const {
+    if (std::isfinite(value) && value >= 0) return;
+    std::ostringstream text;
+    text << name << " is " << value << "; it must be finite and not negative";
+    refuse(text.str());
+  }
+  void positive(const char* name, std::int64_t value) const {
+    if (value < 1) refuse(name + (" is " + std::to_string(value)) + "; it must be at least 1");
+  }
+};
+
+/// i / decay_steps, rounded down for a staircase.
+double periods(std::int64_t i, std::int64_t decay_steps, bool staircase) {
+  return staircase ? static_cast<double>(i / decay_steps) : static_cast<double>(i) / static_cast<double>(decay_steps);
+}
+
+}  // namespace
+
+LearningRate inverse_time_decay_in_epoch(double eta, double decay, Where where) {
+  const Arguments arguments{"inverse_time_decay_in_epoch", where};
+  arguments.not_negative("eta", eta);
+  arguments.not_negative("decay", decay);
+  return [eta, decay](std::int64_t, std::int64_t step) { return eta / (1 + decay * static_cast<double>(step)); };
+}
+
+LearningRate inverse_time_decay(double initial, std::int64_t decay_steps, double decay_rate, bool staircase,
+                                Where where) {
+  const Arguments arguments{"inverse_time_decay", where};
+  arguments.not_negative("initial", initial);
+  arguments.positive("decay_steps", decay_steps);
+  arguments.not_negative("decay_rate", decay_rate);
+  return [=](std::int64_t i) { return initial / (1 + decay_rate * periods(i, decay_steps, staircase)); };
+}
+
+LearningRate exponential_decay(double initial, std::int64_t decay_steps, double decay_rate, bool staircase,
+                               Where where) {
+  const Arguments arguments{"exponential_decay", where};
+  arguments.not_negative("initial", initial);
+  arguments.positive("decay_steps", decay_steps);
+  arguments.not_negative("decay_rate", decay_rate);
+  return [=](std::int64_t i) { return initial * std::pow(decay_rate, periods(i, decay_steps, staircase)); };
+}
+
+LearningRate piecewise_constant(std::vector<std::int64_t> boundaries, std::vector<double> values, Where where) {
+  const Arguments arguments{"piecewise_constant", where};
+  if (values.size() != boundaries.size() + 1) {
+    arguments.refuse(std::to_string(boundaries.size()) + " boundaries need one value more, not " +
+                     std::to_string(values.size()));
+  }
+  if (std::adjacent_find(boundaries.begin(), boundaries.end(), std::greater_equal{}) != boundaries.end()) {
+    arguments.refuse("the boundaries must increase");
+  }
+  for (double value : values) arguments.not_negative("a value", value);
+  return [boundaries = std::move(boundaries), values = std::move(values)](std::int64_t i) {
+    const auto below = std::lower_bound(boundaries.begin(), boundaries.end(), i) - boundaries.begin();
+    return values[static_cast<std::size_t>(below)];
+  };
+}
+
+LearningRate cosine_decay(double initial, std::int64_t decay_steps, double alpha, Where where) {
+  const Arguments arguments{"cosine_decay", where};
+  arguments.not_negative("initial", initial);
+  arguments.positive("decay_steps", decay_steps);
+  arguments.not_negative("alpha", alpha);
+  return [=](std::int64_t i) {
+    const double s = periods(std::min(i, decay_steps), decay_steps, false);
+    return initial * (alpha + (1 - alpha) * 0.5 * (1 + std::cos(std::numbers::pi * s)));
+  };
+}
+
+LearningRate polynomial_decay(double initial, std::int64_t decay_steps, double end, double power, Where where) {
+  const Arguments arguments{"polynomial_decay", where};
+  arguments.not_negative("initial", initial);
+  arguments.positive("decay_steps", decay_steps);
+  arguments.not_negative("end", end);
+  arguments.not_negative("power", power);
+  return [=](std::int64_t i) {
+    return end + (initial - end) * std::pow(1 - periods(std::min(i, decay_steps), decay_steps, false), power);
+  };
+}
+
+LearningRate warm_up(LearningRate schedule, std::int64_t iterations, Where where) {
+  Arguments{"warm_up", where}.positive("iterations", iterations);
+  return [=, schedule = std::move(schedule)](std::int64_t epoch, std::int64_t step, std::int64_t i) {
+    const double rate = schedule.at(epoch, step, std::max<std::int64_t>(i - iterations, 0));
+    return i < iterations ? rate * periods(i, iterations, false) : rate;
+  };
+}
+
+}  // namespace tapegrad::nn

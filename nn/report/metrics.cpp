@@ -1,0 +1,453 @@
+#include "../metrics.hpp"
+#include "../core/errors.hpp"
+
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+
+#include "../../autodiff/ops.hpp"
+#include "../named.hpp"
+
+namespace tapegrad::nn {
+namespace {
+
+// ------------------------------------------------------------------------------------------------- of classes
+
+[[noreturn]] void throw_shapes(const std::string& metric, const Shape& prediction, const Shape& target,
+                               const std::string& takes, const Where& where) {
+  throw ShapeError(metric + to_string(where) + ": the prediction is " + to_string(prediction) + " and the target " +
+                   to_string(target) + "; it takes " + takes);
+}
+
+template <class Y>
+constexpr bool are_labels = std::is_same_v<Y, std::int64_t>;
+
+/// What may be on a tape, to be read: a metric is a number without derivative.
+template <class E>
+Tensor<E> plain(const Tensor<E>& x) {
+  if constexpr (Real<E>)
+    return stop_gradient(x);
+  else
+    return x;
+}
+
+/// Throws unless a is (batch, n) and y (batch, n), or labels (batch) or (batch, 1) that are classes or the ignored one.
+template <Real T, class Y>
+void require_classes(const std::string& metric, const Tensor<T>& a, const Tensor<Y>& y,
+                     std::optional<std::int64_t> ignored_label, const Where& where) {
+  const Shape &shape = a.shape(), &target = y.shape();
+  bool fits = shape.rank() == 2 && shape.count() > 0;
+  if constexpr (are_labels<Y>)
+    fits = fits && (target == shape.prefix(1) || target == Shape{shape[0], 1});
+  else
+    fits = fits && target == shape;
+  if (!fits) {
+    const bool one_each = !are_labels<Y> && shape.rank() == 2 && target.rank() > 0 && target.count() == shape[0];
+    throw_shapes(metric, shape, target,
+                 std::string("(batch, n) with batch > 0, and a target of the same shape or one label per row") +
+                     (!one_each          ? ""
+                      : shape.back() > 1 ? ": astype<std::int64_t>(y) makes labels of these numbers"
+                                         : ": reshape(y, {-1, 1}) makes y a column"),
+                 where);
+  }
+  if constexpr (are_labels<Y>) {
+    const std::int64_t classes = std::max<std::int64_t>(shape[1], 2);
+    for (std::int64_t i = 0; i < shape[0]; ++i) {
+      const std::int64_t label = y.data()[i];
+      if ((label >= 0 && label < classes) || label == ignored_label) continue;
+      throw ValueError(metric + to_string(where) + ": label " + std::to_string(label) + " of example " +
+                       std::to_string(i) + " is out of range 0.." + std::to_string(classes - 1));
+    }
+  }
+}
+
+template <class Y>
+bool is_ignored(const Y& target, std::optional<std::int64_t> ignored_label) {
+  if constexpr (are_labels<Y>)
+    return target == ignored_label;
+  else
+    return false;
+}
+
+/// Numbers, and what they are compared with.
+template <Real T>
+struct Cut {
+  Tensor<T> a;
+  T threshold;
+
+  /// 0 or 1; -1 for NaN.
+  int operator()(std::int64_t i) const {
+    const T p = a.data()[i];
+    return p != p ? -1 : p > threshold ? 1 : 0;
+  }
+};
+
+template <class M, Real T>
+Cut<T> cut(const M& metric, const Tensor<T>& prediction, const Where& where) {
+  const Tensor<T> a = plain(prediction);
+  // In T, as the prediction is: 0.3 is not above 0.3.
+  if (metric.threshold) return {a, static_cast<T>(*metric.threshold)};
+  if (metric.outputs == Outputs::probabilities) return {a, T(0.5)};
+  if (metric.outputs == Outputs::softmax_logits && a.shape().back() > 1) return {softmax(a, -1, where), T(0.5)};
+  return {a, T(0)};
+}
+
+double fraction(std::int64_t part, std::int64_t whole) {
+  return whole == 0 ? 0 : static_cast<double>(part) / static_cast<double>(whole);
+}
+
+/// The fraction of elements that are the target once they are cut.
+template <Real T, class Y>
+double fraction_met(const Cut<T>& predicted, const Tensor<Y>& y, std::optional<std::int64_t> ignored_label) {
+  const Tensor<Y> targets = plain(y);
+  std::int64_t right = 0, counted = 0;
+  for (std::int64_t i = 0; i < y.size(); ++i) {
+    const Y target = targets.data()[i];
+    if (is_ignored(target, ignored_label)) continue;
+    ++counted;
+    const int p = predicted(i);
+    if (p >= 0 && static_cast<Y>(p) == target) ++right;
+  }
+  return fraction(right, counted);
+}
+
+/// The first largest of a row, or of one column whether it is above the threshold; -1, none, when there is a NaN.
+template <class T>
+std::int64_t decide(const T* row, std::int64_t columns, double threshold) {
+  if (std::any_of(row, row + columns, [](T p) { return p != p; })) return -1;
+  if (columns == 1) return *row > static_cast<T>(threshold) ? 1 : 0;
+  return std::max_element(row, row + columns) - row;
+}
+
+/// The class of each row that counts, -1 for none.
+struct Classes {
+  std::int64_t columns = 0;
+  detail::PoolVector<std::int64_t> predicted = {}, actual = {}, rows = {};
+
+  std::int64_t count() const { return std::max<std::int64_t>(columns, 2); }
+};
+
+template <Real T, class Y>
+Classes classes_of(const std::string& metric, const Tensor<T>& prediction, const Tensor<Y>& target, double threshold,
+                   std::optional<std::int64_t> ignored_label, const Where& where) {
+  require_classes(metric, prediction, target, ignored_label, where);
+  const Tensor<T> a = plain(prediction);
+  const Tensor<Y> y = plain(target);
+  Classes classes{.columns = a.shape()[1]};
+  for (std::int64_t i = 0; i < a.shape()[0]; ++i) {
+    const std::int64_t first = i * classes.columns;
+    if (is_ignored(y.data()[are_labels<Y> ? i : first], ignored_label)) continue;
+    classes.rows.push_back(i);
+    classes.predicted.push_back(decide(a.data() + first, classes.columns, threshold));
+    if constexpr (are_labels<Y>)
+      classes.actual.push_back(y.data()[i]);
+    else
+      classes.actual.push_back(decide(y.data() + first, classes.columns, 0.5));
+  }
+  return classes;
+}
+
+/// How often a class was predicted, was meant, and both.
+struct Counts {
+  std::int64_t right = 0, predicted = 0, actual = 0;
+
+  void add(bool is_predicted, bool is_actual) {
+    predicted += is_predicted;
+    actual += is_actual;
+    right += is_predicted && is_actual;
+  }
+};
+
+/// Of all elements, for one column or the micro average.
+template <class M, Real T, class Y>
+Counts count_elements(const M& metric, const Tensor<T>& a, const Tensor<Y>& y, const Where& where) {
+  require_classes(metric.name(), a, y, metric.ignored_label, where);
+  const Tensor<Y> targets = plain(y);
+  const Cut<T> predicted = cut(metric, a, where);
+  const std::int64_t columns = a.shape()[1];
+  Counts counts;
+  for (std::int64_t i = 0; i < a.size(); ++i) {
+    const std::int64_t row = i / columns, column = i % columns;
+    const Y target = targets.data()[are_labels<Y> ? row : i];
+    if (is_ignored(target, metric.ignored_label)) continue;
+    if constexpr (are_labels<Y>)
+      counts.add(predicted(i) == 1, target == (columns == 1 ? 1 : column));
+    else
+      counts.add(predicted(i) == 1, target != 0 && target == target);
+  }
+  return counts;
+}
+
+/// value(counts) by the metric's average.
+template <class M, Real T, class Y, class Value>
+double averaged(const M& metric, const Tensor<T>& a, const Tensor<Y>& y, const Where& where, const Value& value) {
+  if (metric.average == Average::micro || a.shape() == Shape{a.size(), 1}) {
+    return value(count_elements(metric, a, y, where));
+  }
+  const Classes classes = classes_of(metric.name(), a, y, 0.5, metric.ignored_label, where);
+  detail::PoolVector<Counts> of_class(static_cast<std::size_t>(classes.count()));
+  for (std::size_t i = 0; i < classes.actual.size(); ++i) {
+    const std::int64_t p = classes.predicted[i], t = classes.actual[i];
+    if (p >= 0) of_class[static_cast<std::size_t>(p)].add(true, p == t);
+    if (t >= 0 && t != p) of_class[static_cast<std::size_t>(t)].add(false, true);
+  }
+  double total = 0;
+  int occurring = 0;
+  for (const Counts& counts : of_class) {
+    if (counts.predicted + counts.actual == 0) continue;
+    total += value(counts);
+    ++occurring;
+  }
+  return occurring == 0 ? 0 : total / occurring;
+}
+
+// ------------------------------------------------------------------------------------------------- of numbers
+
+template <class Metric, Real T>
+void require_numbers(const Metric& metric, const Tensor<T>& a, const Tensor<T>& y, const Where& where) {
+  if (a.shape() == y.shape() && a.size() > 0) return;
+  throw_shapes(metric.name(), a.shape(), y.shape(), "two of the same shape with at least one element", where);
+}
+
+}  // namespace
+
+template <Real T, class Y>
+double Accuracy::operator()(const Tensor<T>& a, const Tensor<Y>& y, Where where) const {
+  if (a.shape() == Shape{a.size(), 1}) {
+    require_classes(name(), a, y, ignored_label, where);
+    return fraction_met(cut(*this, a, where), y, ignored_label);
+  }
+  const Classes classes = classes_of(name(), a, y, 0.5, ignored_label, where);
+  std::int64_t right = 0;
+  for (std::size_t i = 0; i < classes.actual.size(); ++i) {
+    if (classes.predicted[i] >= 0 && classes.predicted[i] == classes.actual[i]) ++right;
+  }
+  return fraction(right, static_cast<std::int64_t>(classes.actual.size()));
+}
+
+template <Real T, class Y>
+double BinaryAccuracy::operator()(const Tensor<T>& a, const Tensor<Y>& y, Where where) const {
+  if constexpr (are_labels<Y>) {
+    if (a.rank() != 2 || a.shape()[1] != 1) {
+      throw_shapes(name(), a.shape(), y.shape(), "labels with one column; of several, accuracy takes the largest",
+                   where);
+    }
+    require_classes(name(), a, y, ignored_label, where);
+  } else {
+    require_numbers(*this, a, y, where);
+  }
+  return fraction_met(cut(*this, a, where), y, ignored_label);
+}
+
+template <Real T, class Y>
+double TopK::operator()(const Tensor<T>& a, const Tensor<Y>& y, Where where) const {
+  if (k < 1) throw ValueError("TopK" + to_string(where) + ": k is " + std::to_string(k) + ", not >= 1");
+  const Classes classes = classes_of(name(), a, y, 0.5, ignored_label, where);
+  if (classes.columns < 2) throw_shapes(name(), a.shape(), y.shape(), "(batch, n) with n > 1", where);
+  const Tensor<T> prediction = plain(a);
+  std::int64_t right = 0;
+  for (std::size_t i = 0; i < classes.actual.size(); ++i) {
+    if (classes.predicted[i] < 0 || classes.actual[i] < 0) continue;
+    const T* row = prediction.data() + classes.rows[i] * classes.columns;
+    const T own = row[classes.actual[i]];
+    if (std::count_if(row, row + classes.columns, [own](T p) { return p > own; }) < k) ++right;
+  }
+  return fraction(right, static_cast<std::int64_t>(classes.actual.size()));
+}
+
+template <Real T, class Y>
+double Precision::operator()(const Tensor<T>& a, const Tensor<Y>& y, Where where) const {
+  return averaged(*this, a, y, where, [](const Counts& c) { return fraction(c.right, c.predicted); });
+}
+
+template <Real T, class Y>
+double Recall::operator()(const Tensor<T>& a, const Tensor<Y>& y, Where where) const {
+  return averaged(*this, a, y, where, [](const Counts& c) { return fraction(c.right, c.actual); });
+}
+
+template <Real T, class Y>
+double F1::operator()(const Tensor<T>& a, const Tensor<Y>& y, Where where) const {
+  return averaged(*this, a, y, where, [](const Counts& c) { return fraction(2 * c.right, c.predicted + c.actual); });
+}
+
+template <Real T, class Y>
+Tensor<std::int64_t> confusion_matrix(const Tensor<T>& a, const Tensor<Y>& y, double threshold,
+                                      std::optional<std::int64_t> ignored_label, Where where) {
+  const Classes classes = classes_of("confusion_matrix", a, y, threshold, ignored_label, where);
+  Tensor<std::int64_t> counts = zeros<std::int64_t>({classes.count(), classes.count()});
+  std::int64_t* out = counts.mutable_data();
+  for (std::size_t i = 0; i < classes.actual.size(); ++i) {
+    if (classes.predicted[i] >= 0 && classes.actual[i] >= 0) {
+      ++out[classes.actual[i] * classes.count() + classes.predicted[i]];
+    }
+  }
+  return counts;
+}
+
+template <Real T>
+double RootMeanSquaredError::operator()(const Tensor<T>& a, const Tensor<T>& y, Where where) const {
+  require_numbers(*this, a, y, where);
+  return std::sqrt(static_cast<double>(mean(square(plain(a) - plain(y), where), {}, KeepDims::no, where).item()));
+}
+
+template <Real T>
+double R2::operator()(const Tensor<T>& prediction, const Tensor<T>& target, Where where) const {
+  require_numbers(*this, prediction, target, where);
+  const Tensor<T> a = plain(prediction), y = plain(target);
+  const std::int64_t outputs = a.rank() > 1 ? a.shape().back() : 1, rows = a.size() / outputs;
+  double total = 0;
+  for (std::int64_t j = 0; j < outputs; ++j) {
+    auto sum_of = [&](const auto& term) {
+      double out = 0;
+      for (std::int64_t i = j; i < a.size(); i += outputs) {
+        out += term(static_cast<double>(a.data()[i]), static_cast<double>(y.data()[i]));
+      }
+      return out;
+    };
+    // From the first target, so that equal ones have no spread at all.
+    const auto first = static_cast<double>(y.data()[j]);
+    const double average = first + sum_of([=](double, double t) { return t - first; }) / static_cast<double>(rows);
+    const double left = sum_of([](double p, double t) { return (p - t) * (p - t); });
+    const double spread = sum_of([=](double, double t) { return (t - average) * (t - average); });
+    const bool constant = spread == 0 && !std::isnan(left);
+    total += !constant ? 1 - left / spread : left == 0 ? 1 : 0;
+  }
+  return total / static_cast<double>(outputs);
+}
+
+template <class T, class Y>
+using MetricOf = double(const Tensor<T>&, const Tensor<Y>&, Where) const;
+template MetricOf<float, float> Accuracy::operator();
+template MetricOf<double, double> Accuracy::operator();
+template MetricOf<float, std::int64_t> Accuracy::operator();
+template MetricOf<double, std::int64_t> Accuracy::operator();
+template MetricOf<float, float> BinaryAccuracy::operator();
+template MetricOf<double, double> BinaryAccuracy::operator();
+template MetricOf<float, std::int64_t> BinaryAccuracy::operator();
+template MetricOf<double, std::int64_t> BinaryAccuracy::operator();
+template MetricOf<float, float> TopK::operator();
+template MetricOf<double, double> TopK::operator();
+template MetricOf<float, std::int64_t> TopK::operator();
+template MetricOf<double, std::int64_t> TopK::operator();
+template MetricOf<float, float> Precision::operator();
+template MetricOf<double, double> Precision::operator();
+template MetricOf<float, std::int64_t> Precision::operator();
+template MetricOf<double, std::int64_t> Precision::operator();
+template MetricOf<float, float> Recall::operator();
+template MetricOf<double, double> Recall::operator();
+template MetricOf<float, std::int64_t> Recall::operator();
+template MetricOf<double, std::int64_t> Recall::operator();
+template MetricOf<float, float> F1::operator();
+template MetricOf<double, double> F1::operator();
+template MetricOf<float, std::int64_t> F1::operator();
+template MetricOf<double, std::int64_t> F1::operator();
+template MetricOf<float, float> RootMeanSquaredError::operator();
+template MetricOf<double, double> RootMeanSquaredError::operator();
+template MetricOf<float, float> R2::operator();
+template MetricOf<double, double> R2::operator();
+
+template <class T, class Y>
+using CountsOf = Tensor<std::int64_t>(const Tensor<T>&, const Tensor<Y>&, double, std::optional<std::int64_t>, Where);
+template TAPEGRAD_EXPORT CountsOf<float, float> confusion_matrix;
+template TAPEGRAD_EXPORT CountsOf<double, double> confusion_matrix;
+template TAPEGRAD_EXPORT CountsOf<float, std::int64_t> confusion_matrix;
+template TAPEGRAD_EXPORT CountsOf<double, std::int64_t> confusion_matrix;
+
+// ------------------------------------------------------------------------------------------------- by name
+
+namespace {
+
+struct Known {
+  std::string_view name;
+  Metric metric;
+};
+
+const std::vector<Known>& known_metrics() {
+  static const std::vector<Known> known{
+      {"accuracy", accuracy},
+      {"categorical_accuracy", accuracy},
+      {"sparse_categorical_accuracy", accuracy},
+      {"binary_accuracy", binary_accuracy},
+      {"top_k_categorical_accuracy", TopK{}},
+      {"sparse_top_k_categorical_accuracy", TopK{}},
+      {"precision", precision},
+      {"recall", recall},
+      {"f1", f1},
+      {"f1_score", f1},
+      {"rmse", rmse},
+      {"root_mean_squared_error", rmse},
+      {"r2", r2},
+      {"r2_score", r2},
+      {"cosine_similarity", cosine_similarity},
+  };
+  return known;
+}
+
+/// k of "top_<k>_accuracy"; 0 for another name.
+std::int64_t top_k_of(std::string_view name) {
+  constexpr std::string_view start = "top_", end = "_accuracy";
+  if (!name.starts_with(start) || !name.ends_with(end)) return 0;
+  std::int64_t k = 0;
+  const char* stop = name.data() + name.size() - end.size();
+  const auto [at, error] = std::from_chars(name.data() + start.size(), stop, k);
+  return error == std::errc() && at == stop ? k : 0;
+}
+
+}  // namespace
+
+Metric::Metric(const char* name, Where where) {
+  const std::string wanted = name ? name : "";
+  if (const std::int64_t k = top_k_of(wanted); k > 0) {
+    *this = TopK{.k = k};
+    return;
+  }
+  detail::PoolVector<std::string_view> names;
+  for (const Known& known : known_metrics()) {
+    if (known.name == wanted) {
+      *this = known.metric;
+      name_ = wanted;
+      return;
+    }
+    names.push_back(known.name);
+  }
+  if (const Loss* loss = detail::find_loss(wanted)) {
+    *this = Metric(wanted, *loss);
+    return;
+  }
+  for (const Loss& loss : detail::known_losses()) {
+    if (loss.name() != cosine_similarity.name()) names.push_back(loss.name());
+  }
+  detail::throw_unknown("metric", wanted, names, where);
+}
+
+Metric Metric::with(Outputs outputs) const {
+  if (!with_outputs_) return *this;
+  Metric other = with_outputs_(outputs);
+  other.name_ = name_;
+  return other;
+}
+
+template <Real T, class Y>
+double Metric::operator()(const Tensor<T>& prediction, const Tensor<Y>& target, Where where) const {
+  constexpr bool of_labels = std::is_same_v<Y, std::int64_t>;
+  const auto& f = [this]() -> const auto& {
+    if constexpr (of_labels)
+      return of_labels_.get<Signature<T, Y>>();
+    else
+      return of_numbers_.get<Signature<T, Y>>();
+  }
+  ();
+  if (!f) {
+    throw ValueError("the metric " + name_ + to_string(where) +
+                     (of_labels ? " does not take labels; one_hot(labels, classes) makes them numbers"
+                                : " was not written for targets of this number type; a generic lambda, "
+                                  "[](const auto& a, const auto& y) { ... }, serves float and double"));
+  }
+  return f(prediction, target, where);
+}
+template TAPEGRAD_EXPORT MetricOf<float, float> Metric::operator();
+template TAPEGRAD_EXPORT MetricOf<double, double> Metric::operator();
+template TAPEGRAD_EXPORT MetricOf<float, std::int64_t> Metric::operator();
+template TAPEGRAD_EXPORT MetricOf<double, std::int64_t> Metric::operator();
+
+}  // namespace tapegrad::nn

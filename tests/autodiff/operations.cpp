@@ -1,0 +1,333 @@
+// The values of the operations that choose, move and reduce elements, against plain loops over index tuples.
+// (tests/kernels.cpp holds the elementwise functions to long double, tests/primitives.cpp the derivatives.)
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <functional>
+#include <tapegrad/autodiff.hpp>
+#include <vector>
+
+namespace {
+
+using namespace tapegrad;
+using X = Tensor<>;
+using Index = std::vector<std::int64_t>;
+using Labels = Tensor<std::int64_t>;
+
+// Calls visit(index) for each element of `shape`, in row-major order.
+void for_each_index(const Shape& shape, const std::function<void(const Index&)>& visit) {
+  Index index(shape.rank(), 0);
+  for (std::int64_t n = shape.count(); n > 0; --n) {
+    visit(index);
+    for (std::size_t axis = shape.rank(); axis-- > 0;) {
+      if (++index[axis] < shape[axis]) break;
+      index[axis] = 0;
+    }
+  }
+}
+template <class T>
+T element(const Tensor<T>& x, const Index& index) {
+  std::int64_t at = 0;
+  for (std::size_t axis = 0; axis < x.rank(); ++axis) at = at * x.shape()[axis] + index[axis];
+  return x.data()[at];
+}
+// The element that broadcasting puts at `index`.
+template <class T>
+T spread(const Tensor<T>& x, const Index& index) {
+  Index own(x.rank());
+  for (std::size_t axis = 0; axis < x.rank(); ++axis) {
+    own[axis] = x.shape()[axis] == 1 ? 0 : index[index.size() - x.rank() + axis];
+  }
+  return element(x, own);
+}
+// Each element of y against expected(index).
+template <class T, class F>
+void check(const Tensor<T>& y, const Shape& shape, F expected, double tolerance = 0) {
+  REQUIRE(y.shape() == shape);
+  for_each_index(shape, [&](const Index& index) {
+    const auto wanted = static_cast<double>(expected(index));
+    if (!(std::abs(static_cast<double>(element(y, index)) - wanted) <= tolerance * std::max(1.0, std::abs(wanted)))) {
+      CHECK(static_cast<double>(element(y, index)) == wanted);
+    }
+  });
+  CHECK(true);
+}
+
+X numbers(const Shape& shape) { return random::Generator(4).normal<double>(shape); }
+
+const std::vector<Shape> shapes = {{},        {1},        {7},       {3, 4},       {1, 5},          {5, 1}, {16, 17},
+                                   {2, 3, 4}, {33, 2, 1}, {1, 1, 1}, {2, 3, 4, 5}, {2, 1, 3, 1, 2}, {0},    {2, 0, 3}};
+
+TEST_SUITE("operations") {
+  TEST_CASE("broadcasting") {
+    struct Case {
+      Shape a, b, y;
+    };
+    for (const Case& c :
+         {Case{{}, {}, {}}, Case{{3, 4}, {3, 4}, {3, 4}}, Case{{3, 4}, {4}, {3, 4}}, Case{{4}, {3, 4}, {3, 4}},
+          Case{{3, 1}, {4}, {3, 4}}, Case{{3, 1}, {1, 4}, {3, 4}}, Case{{2, 1, 3}, {4, 1}, {2, 4, 3}},
+          Case{{}, {2, 3}, {2, 3}}, Case{{17, 1}, {33}, {17, 33}}, Case{{1}, {0}, {0}}, Case{{3, 1}, {0}, {3, 0}},
+          Case{{2, 1, 3, 1}, {4, 1, 5}, {2, 4, 3, 5}}, Case{{2, 3, 1}, {2, 3, 9}, {2, 3, 9}},
+          Case{{1, 1, 5}, {3, 2, 5}, {3, 2, 5}}, Case{{5, 2, 1}, {1, 7}, {5, 2, 7}}}) {
+      CAPTURE(to_string(c.a));
+      CAPTURE(to_string(c.b));
+      const X a = numbers(c.a), b = random::Generator(5).normal<double>(c.b);
+      check(a + b, c.y, [&](const Index& i) { return spread(a, i) + spread(b, i); });
+      check(a - b, c.y, [&](const Index& i) { return spread(a, i) - spread(b, i); });
+      check(a * b, c.y, [&](const Index& i) { return spread(a, i) * spread(b, i); });
+      check(b / a, c.y, [&](const Index& i) { return spread(b, i) / spread(a, i); });
+      check(maximum(a, b), c.y, [&](const Index& i) { return std::max(spread(a, i), spread(b, i)); });
+      check(minimum(a, b), c.y, [&](const Index& i) { return std::min(spread(a, i), spread(b, i)); });
+      check(a < b, c.y, [&](const Index& i) { return spread(a, i) < spread(b, i); });
+      check(a >= b, c.y, [&](const Index& i) { return spread(a, i) >= spread(b, i); });
+      check(a == a + 0 * b, c.y, [&](const Index&) { return true; });
+      check(where(a > 0, a, b), c.y, [&](const Index& i) { return spread(a, i) > 0 ? spread(a, i) : spread(b, i); });
+      check(where(b > 0, a, 7), c.y, [&](const Index& i) { return spread(b, i) > 0 ? spread(a, i) : 7; });
+      check(logical_and(a > 0, b > 0), c.y, [&](const Index& i) { return spread(a, i) > 0 && spread(b, i) > 0; });
+      check(logical_or(a > 0, b > 0), c.y, [&](const Index& i) { return spread(a, i) > 0 || spread(b, i) > 0; });
+      check(broadcast_to(a, c.y), c.y, [&](const Index& i) { return spread(a, i); });
+      check(broadcast_to(b > 0, c.y), c.y, [&](const Index& i) { return spread(b, i) > 0; });
+    }
+    check(logical_not(X{1, -1} > 0), {2}, [](const Index& i) { return i[0] == 1; });
+    check(2 - X{1, 4}, {2}, [](const Index& i) { return i[0] == 0 ? 1 : -2; });
+    check(X{1, 4} > 2, {2}, [](const Index& i) { return i[0] == 1; });
+    check(2.0 > X{1, 4}, {2}, [](const Index& i) { return i[0] == 0; });
+  }
+
+  TEST_CASE("reductions over every set of axes") {
+    for (const Shape& shape : shapes) {
+      const X x = numbers(shape);
+      const int rank = static_cast<int>(shape.rank());
+      for (int set = 0; set < 1 << rank; ++set) {
+        std::vector<int> chosen;
+        Shape kept, dropped;
+        for (int axis = 0; axis < rank; ++axis) {
+          const std::int64_t size = shape[static_cast<std::size_t>(axis)];
+          if ((set >> axis & 1) != 0)
+            chosen.push_back(axis % 2 == 0 ? axis : axis - rank);
+          else
+            dropped.push_back(size);
+          kept.push_back((set >> axis & 1) != 0 ? 1 : size);
+        }
+        std::reverse(chosen.begin(), chosen.end());
+        Axes axes = std::initializer_list<int>{};
+        switch (chosen.size()) {
+          case 1:
+            axes = {chosen[0]};
+            break;
+          case 2:
+            axes = {chosen[0], chosen[1]};
+            break;
+          case 3:
+            axes = {chosen[0], chosen[1], chosen[2]};
+            break;
+          case 4:
+            axes = {chosen[0], chosen[1], chosen[2], chosen[3]};
+            break;
+          case 5:
+            axes = {chosen[0], chosen[1], chosen[2], chosen[3], chosen[4]};
+            break;
+          default:
+            break;
+        }
+        X total = zeros(kept), largest = full(kept, -1e300), smallest = full(kept, 1e300), size = zeros(kept);
+        for_each_index(shape, [&](const Index& index) {
+          std::int64_t at = 0;
+          for (std::size_t axis = 0; axis < kept.rank(); ++axis)
+            at = at * kept[axis] + (kept[axis] == 1 ? 0 : index[axis]);
+          const double v = element(x, index);
+          total.mutable_data()[at] += v;
+          size.mutable_data()[at] += 1;
+          largest.mutable_data()[at] = std::max(largest.data()[at], v);
+          smallest.mutable_data()[at] = std::min(smallest.data()[at], v);
+        });
+        CAPTURE(to_string(shape));
+        CAPTURE(set);
+        CHECK(allclose(sum(x, axes, keep_dims), total, 1e-13, 1e-13));
+        CHECK(allclose(sum(x, axes), reshape(total, dropped), 1e-13, 1e-13));
+        if (shape.count() == 0) continue;
+        CHECK(allclose(mean(x, axes), reshape(total / size, dropped), 1e-13, 1e-13));
+        CHECK(allclose(max(x, axes, keep_dims), largest, 0, 0));
+        CHECK(allclose(max(x, axes), reshape(largest, dropped), 0, 0));
+        CHECK(allclose(min(x, axes), reshape(smallest, dropped), 0, 0));
+      }
+      CHECK(allclose(sum(x), sum(reshape(x, {shape.count()})), 1e-13, 1e-13));
+    }
+  }
+
+  TEST_CASE("along one axis: cumsum, argmax, softmax and its kin, sort") {
+    for (const Shape& shape : shapes) {
+      const X x = numbers(shape);
+      for (std::size_t axis = 0; axis < shape.rank(); ++axis) {
+        const int a = static_cast<int>(axis), from_end = a - static_cast<int>(shape.rank());
+        CAPTURE(to_string(shape));
+        CAPTURE(axis);
+        auto line = [&](const Index& index, auto visit) {  // the elements along the axis through `index`
+          Index at = index;
+          for (at[axis] = 0; at[axis] < shape[axis]; ++at[axis]) visit(element(x, at), at[axis]);
+        };
+        auto running = [&](const Index& index) {
+          double s = 0;
+          line(index, [&](double v, std::int64_t i) { s += i <= index[axis] ? v : 0; });
+          return s;
+        };
+        check(cumsum(x, a), shape, running, 1e-14);
+        check(cumsum(x, from_end), shape, running, 1e-14);
+        if (shape[axis] == 0) continue;
+        auto partition = [&](const Index& index) {
+          double s = 0;
+          line(index, [&](double v, std::int64_t) { s += std::exp(v); });
+          return s;
+        };
+        check(
+            softmax(x, a), shape, [&](const Index& i) { return std::exp(element(x, i)) / partition(i); }, 1e-14);
+        check(
+            log_softmax(x, from_end), shape, [&](const Index& i) { return element(x, i) - std::log(partition(i)); },
+            1e-14);
+        Shape kept = shape;
+        kept[axis] = 1;
+        check(
+            logsumexp(x, a, keep_dims), kept, [&](const Index& i) { return std::log(partition(i)); }, 1e-14);
+        CHECK(allclose(logsumexp(x, from_end),
+                       reshape(logsumexp(x, a, keep_dims), shape.prefix(axis).concat(shape.suffix(axis + 1))), 0, 0));
+        const Labels best = reshape(argmax(x, a), kept);
+        check(best, kept, [&](const Index& i) {
+          double largest = -1e300;
+          std::int64_t at = 0;
+          line(i, [&](double v, std::int64_t k) {
+            if (v > largest) largest = v, at = k;
+          });
+          return at;
+        });
+      }
+      if (shape.rank() == 0) continue;
+      const X sorted = sort(x);
+      check(sorted, shape, [&](const Index& index) {
+        std::vector<double> row;
+        Index at = index;
+        for (at.back() = 0; at.back() < shape.back(); ++at.back()) row.push_back(element(x, at));
+        std::sort(row.begin(), row.end());
+        return row[static_cast<std::size_t>(index.back())];
+      });
+    }
+  }
+
+  TEST_CASE("transpose with every order of axes") {
+    const X x = numbers({2, 3, 4, 5});
+    std::vector<int> order{0, 1, 2, 3};
+    do {
+      Shape shape;
+      for (int axis : order) shape.push_back(x.shape()[static_cast<std::size_t>(axis)]);
+      auto expected = [&](const Index& index) {
+        Index at(4);
+        for (std::size_t i = 0; i < 4; ++i) at[static_cast<std::size_t>(order[i])] = index[i];
+        return element(x, at);
+      };
+      check(transpose(x, {order[0], order[1], order[2], order[3]}), shape, expected);
+      check(transpose(x > 0, {order[0] - 4, order[1], order[2] - 4, order[3]}), shape,
+            [&](const Index& i) { return expected(i) > 0; });
+    } while (std::next_permutation(order.begin(), order.end()));
+    for (const Shape& shape : {Shape{3, 4}, Shape{1, 7}, Shape{7, 1}, Shape{67, 35}, Shape{2, 18, 33}, Shape{0, 3}}) {
+      const X m = numbers(shape);
+      Shape swapped = shape;
+      std::swap(swapped[shape.rank() - 1], swapped[shape.rank() - 2]);
+      check(transpose(m), swapped, [&](const Index& index) {
+        Index at = index;
+        std::swap(at[at.size() - 1], at[at.size() - 2]);
+        return element(m, at);
+      });
+    }
+  }
+
+  TEST_CASE("slice as Python's") {
+    for (const Shape& shape : {Shape{7}, Shape{3, 7}, Shape{7, 2}, Shape{2, 7, 3}}) {
+      const X x = numbers(shape);
+      for (std::size_t axis = 0; axis < shape.rank(); ++axis) {
+        const std::int64_t n = shape[axis];
+        for (std::int64_t start : {-9, -7, -3, 0, 1, 6, 7, 12})
+          for (std::int64_t stop : {-9, -2, 0, 3, 7, 20})
+            for (std::int64_t step : {1, 2, 3, 10}) {
+              std::vector<std::int64_t> chosen;
+              const std::int64_t from = std::clamp<std::int64_t>(start < 0 ? start + n : start, 0, n);
+              const std::int64_t to = std::clamp<std::int64_t>(stop < 0 ? stop + n : stop, 0, n);
+              for (std::int64_t i = from; i < to; i += step) chosen.push_back(i);
+              Shape out = shape;
+              out[axis] = static_cast<std::int64_t>(chosen.size());
+              check(slice(x, static_cast<int>(axis), start, stop, step), out, [&](const Index& index) {
+                Index at = index;
+                at[axis] = chosen[static_cast<std::size_t>(index[axis])];
+                return element(x, at);
+              });
+            }
+      }
+    }
+    check(slice(Labels{1, 2, 3, 4}, 0, 1, 4, 2), {2}, [](const Index& i) { return 2 + 2 * i[0]; });
+  }
+
+  TEST_CASE("take, take_along, one_hot") {
+    const X x = numbers({4, 3, 5});
+    const Labels indices({2, 3}, std::vector<std::int64_t>{0, -1, 2, 2, -3, 1});
+    for (int axis : {0, 1, 2, -1, -2, -3}) {
+      const auto at_axis = static_cast<std::size_t>(axis < 0 ? axis + 3 : axis);
+      Shape shape = x.shape().prefix(at_axis).concat(indices.shape()).concat(x.shape().suffix(at_axis + 1));
+      check(take(x, indices, axis), shape, [&](const Index& index) {
+        Index at(index.begin(), index.begin() + static_cast<std::ptrdiff_t>(at_axis));
+        const std::int64_t i = element(indices, {index[at_axis], index[at_axis + 1]});
+        at.push_back(i < 0 ? i + x.shape()[at_axis] : i);
+        at.insert(at.end(), index.begin() + static_cast<std::ptrdiff_t>(at_axis) + 2, index.end());
+        return element(x, at);
+      });
+    }
+    check(take(x, Labels(2)), {3, 5}, [&](const Index& i) { return element(x, {2, i[0], i[1]}); });
+    check(take(x, Labels(Shape{0}, {}), 1), {4, 0, 5}, [](const Index&) { return 0; });
+    check(take(x > 0, Labels{3, 3}), {2, 3, 5}, [&](const Index& i) { return element(x, {3, i[1], i[2]}) > 0; });
+    Labels own = zeros<std::int64_t>({4, 3, 2});
+    for (std::int64_t i = 0; i < own.size(); ++i) own.mutable_data()[i] = i % 10 - 5;
+    check(take_along(x, own), {4, 3, 2}, [&](const Index& i) {
+      const std::int64_t k = element(own, i);
+      return element(x, {i[0], i[1], k < 0 ? k + 5 : k});
+    });
+  }
+
+  TEST_CASE("concatenate") {
+    for (int axis : {0, 1, 2, -1, -2, -3}) {
+      const auto a = static_cast<std::size_t>(axis < 0 ? axis + 3 : axis);
+      std::vector<X> parts;
+      Shape out{2, 3, 4};
+      out[a] = 0;
+      for (std::int64_t size : {2, 0, 1, 5}) {
+        Shape shape{2, 3, 4};
+        shape[a] = size;
+        out[a] += size;
+        parts.push_back(random::Generator(static_cast<std::uint64_t>(size)).normal<double>(shape));
+      }
+      check(concatenate(parts, axis), out, [&](const Index& index) {
+        Index at = index;
+        for (const X& part : parts) {
+          if (at[a] < part.shape()[a]) return element(part, at);
+          at[a] -= part.shape()[a];
+        }
+        return 0.0;
+      });
+    }
+    check(concatenate({Labels{1}, Labels{2, 3}}), {3}, [](const Index& i) { return i[0] + 1; });
+  }
+
+  TEST_CASE("reshape shares the elements, astype and stop_gradient keep them") {
+    const X x = numbers({2, 3, 4});
+    for (const Shape& shape : {Shape{24}, Shape{4, -1}, Shape{-1, 2, 2}, Shape{1, 24, 1}, Shape{2, 3, 4}}) {
+      const X y = reshape(x, shape);
+      CHECK(std::equal(x.data(), x.data() + 24, y.data()));
+      CHECK(y.data() == x.data());
+    }
+    CHECK(reshape(x, {4, -1}).shape() == Shape{4, 6});
+    CHECK(reshape(zeros({0, 3}), {-1, 3}).shape() == Shape{0, 3});
+    check(astype<float>(x), {2, 3, 4}, [&](const Index& i) { return static_cast<float>(element(x, i)); });
+    check(astype<bool>(X{0, 0.5, -1}), {3}, [](const Index& i) { return i[0] > 0; });
+    const X stopped = stop_gradient(x);
+    CHECK(stopped.data() == x.data());
+  }
+}
+
+}  // namespace
