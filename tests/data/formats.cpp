@@ -1,5 +1,5 @@
-// Data: NPY, NPZ and IDX files, parts and batches. Text files are in nn_files.cpp, damaged ones in
-// nn_hostile_files.cpp.
+// Data: NPY, NPZ and IDX files, parts and batches. Text files are in files.cpp, damaged ones in
+// hostile_files.cpp.
 #include <doctest/doctest.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -104,7 +104,7 @@ Tensor<T> awkward() {
 
 }  // namespace
 
-TEST_SUITE("nn_data") {
+TEST_SUITE("data formats") {
   TEST_CASE("npy: what is written is read, to the bit") {
     const Folder folder;
     const std::string path = folder.file("a.npy");
@@ -173,7 +173,7 @@ TEST_SUITE("nn_data") {
     auto file = [&](const std::string& bytes) { return write(folder.file("a.npy"), bytes); };
     auto f8 = [&] { nn::read_npy<float>(file(npy("<f8", "(1,)", std::string(8, '\0')))); };
     CHECK(has(refusal(f8), "elements <f8 can lose digits in a Tensor<float>; read a Tensor<double> and convert"));
-    CHECK(has(refusal(f8), "read_npy at nn_data.cpp:"));
+    CHECK(has(refusal(f8), "read_npy at formats.cpp:"));
     auto i8 = [&] { nn::read_npy<double>(file(npy("<i8", "(1,)", std::string(8, '\0')))); };
     CHECK(has(refusal(i8), "read a Tensor<std::int64_t>"));
     CHECK_THROWS_AS(nn::read_npy<std::int64_t>(file(npy("<f4", "(1,)", std::string(4, '\0')))), ValueError);
@@ -248,7 +248,7 @@ TEST_SUITE("nn_data") {
   TEST_CASE("load_mnist: four IDX files, or mnist.npz") {
     const Folder folder;
     const std::string missing = refusal([&] { nn::load_mnist<float>(folder.path.string()); });
-    CHECK(has(missing, "load_mnist at nn_data.cpp:"));
+    CHECK(has(missing, "load_mnist at formats.cpp:"));
     CHECK(has(missing, "mnist.npz"));
     CHECK(has(missing, "train-images-idx3-ubyte[.gz]"));
     auto idx = [](const std::string& start, const std::string& elements) {

@@ -193,7 +193,7 @@ Outcome read(const Reader& reader, const string& path) {
   if (!outcome.value) {
     CAPTURE(outcome.error);
     CHECK(has(outcome.error, path));
-    CHECK(has(outcome.error, " at nn_hostile_files.cpp:"));
+    CHECK(has(outcome.error, " at hostile_files.cpp:"));
     CHECK_FALSE(has(outcome.error, "memory"));
     CHECK_FALSE(has(outcome.error, "alloc"));
     CHECK(outcome.error.find('\n') == string::npos);
@@ -219,7 +219,7 @@ std::ptrdiff_t open_files() { return std::distance(fs::directory_iterator("/proc
 
 }  // namespace
 
-TEST_SUITE("nn_hostile_files") {
+TEST_SUITE("hostile files") {
   TEST_CASE("files cut off, with bytes changed, put in and left out") {
     const Folder folder;
     const Tensor<> x = round(64 * random::Generator(1).normal<double>({6, 5}));

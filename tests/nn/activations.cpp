@@ -53,7 +53,7 @@ TEST_CASE("an unknown activation is refused with the names there are") {
   const std::string message = message_of([] { static_cast<void>(nn::Dense{3, "RELU"}); });
   CHECK(message.find("\"RELU\"") != std::string::npos);
   CHECK(message.find("leaky_relu") != std::string::npos);
-  CHECK(message.find("nn_activations.cpp:") != std::string::npos);
+  CHECK(message.find("activations.cpp:") != std::string::npos);
 }
 
 TEST_CASE("a callable serves the number types that it was written for") {
@@ -76,7 +76,7 @@ TEST_CASE("an activation that mixes rows is refused at the first batch, whatever
   nn::Sequential<double> hidden({nn::Dense{4, [](const auto& x) { return x - mean(x, 0); }}, nn::Dense{3, "softmax"}});
   hidden.compile({.loss = "categorical_crossentropy"});
   const std::string message = message_of([&] { hidden.fit(z, softmax(z)); });
-  CHECK(message.find("nn_activations.cpp:") != std::string::npos);
+  CHECK(message.find("activations.cpp:") != std::string::npos);
   CHECK(message.find("mixes_rows") != std::string::npos);
   CHECK(message.find("-1, keep_dims") != std::string::npos);
 }

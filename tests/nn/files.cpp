@@ -84,7 +84,7 @@ TEST_CASE("an archive of no arrays, and names that an archive does not take") {
                           "\xf0\x8f\xbf\xbf", "\x80"}) {
     const std::string message = refused(bad);
     CAPTURE(message);
-    CHECK(contains(message, "write_npz at nn_files.cpp:"));
+    CHECK(contains(message, "write_npz at files.cpp:"));
     CHECK(contains(message, "is not UTF-8"));
   }
   CHECK(contains(refused("caf\xe9"), "\"caf\\xe9\" is not UTF-8 from byte 3"));
@@ -106,7 +106,7 @@ TEST_CASE("errors of files name the function that was called") {
   const auto says = [](const char* function, const auto& call) {
     const std::string message = message_of(call);
     CAPTURE(message);
-    CHECK(message.starts_with(std::string(function) + " at nn_files.cpp:"));
+    CHECK(message.starts_with(std::string(function) + " at files.cpp:"));
   };
   for (const std::string& path : {none, bad}) {
     says("read_csv", [&] { nn::read_csv(path); });

@@ -97,7 +97,7 @@ TEST_CASE("validation data may be of another type of number, but not labels for 
   const std::string message = message_of([&] {
     model.fit(data.X, data.y, {.validation_data = {{data.X, data.labels}}});
   });
-  CHECK(contains(message, "nn_fit.cpp:"));
+  CHECK(contains(message, "fit.cpp:"));
   CHECK(contains(message, "validation_data"));
   CHECK(contains(message, "y holds labels"));
 }
@@ -469,7 +469,7 @@ TEST_CASE("weights of examples and of classes multiply the losses; metrics see o
   CHECK(same_bits(both.parameters(), one.parameters()));
   labelled.compile({.loss = "sparse_categorical_crossentropy"});
   labelled.fit(data.X, data.labels, {.class_weight = by_class});
-  CHECK(contains(message_of([&] { both.fit(data.X, data.y, {.class_weight = {1, 2}}); }), "nn_fit.cpp:"));
+  CHECK(contains(message_of([&] { both.fit(data.X, data.y, {.class_weight = {1, 2}}); }), "fit.cpp:"));
 
   // The validation has the weights of its own rows.
   nn::Sequential<double> validated = model_of();
@@ -741,7 +741,7 @@ TEST_CASE("a file of another model is refused, and changes nothing") {
     const std::string message = message_of([&] { model.load(folder.file(name)); });
     model.save(after_path);
     CHECK(contents(before_path) == contents(after_path));
-    CHECK(contains(message, "load at nn_fit.cpp:"));
+    CHECK(contains(message, "load at fit.cpp:"));
     CHECK(contains(message, name));
     return message;
   };
@@ -808,12 +808,12 @@ TEST_CASE("logs have names of their own, and a compile that throws changes nothi
   const auto own = [](const char* name) {
     return nn::Metric(name, [](const auto& a, const auto& y) { return mean(a - y); });
   };
-  CHECK(contains(refusal({nn::Accuracy{.threshold = 0.3}, nn::Accuracy{}}), "compile at nn_fit.cpp:"));
+  CHECK(contains(refusal({nn::Accuracy{.threshold = 0.3}, nn::Accuracy{}}), "compile at fit.cpp:"));
   CHECK(contains(refusal({nn::Accuracy{.threshold = 0.3}, nn::Accuracy{}}), "\"accuracy\""));
   CHECK(contains(refusal({own("loss")}), "\"loss\""));
   CHECK(contains(refusal({own("val_loss")}), "\"val_loss\""));
   CHECK(contains(message_of([&] { model.compile({.loss = "mae", .output_delta = nn::OutputDelta::closed_form}); }),
-                 "nn_fit.cpp:"));
+                 "fit.cpp:"));
   nn::Sequential<double> same = classifier<double>();
   CHECK(model.fit(data.X, data.y)["loss"] == same.fit(data.X, data.y)["loss"]);
   // The cure that the message names.
@@ -916,11 +916,11 @@ TEST_CASE("errors of layers and optimisers name the line of the call and the lay
                  "layer 0 (Dense): "));
   CHECK(message_of([&] {
           model.fit(reshape(data.X, {15, 4, 5}), slice(data.y, 0, 0, 15));
-        }).starts_with("fit at nn_fit.cpp:"));
-  CHECK(message_of([&] { model.fit(data.X, data.y); }).starts_with("step at nn_fit.cpp:"));
-  CHECK(message_of([&] { model.add(nn::Dense{2}); }).starts_with("add at nn_fit.cpp:"));
+        }).starts_with("fit at fit.cpp:"));
+  CHECK(message_of([&] { model.fit(data.X, data.y); }).starts_with("step at fit.cpp:"));
+  CHECK(message_of([&] { model.add(nn::Dense{2}); }).starts_with("add at fit.cpp:"));
   nn::Sequential<double> penal({nn::Dense{.units = 1, .kernel_regularizer = [](const auto& w) { return square(w); }}});
-  CHECK(message_of([&] { penal.build({2}); }).starts_with("build at nn_fit.cpp:"));
+  CHECK(message_of([&] { penal.build({2}); }).starts_with("build at fit.cpp:"));
   nn::Sequential<double> short_of_rows({[](const auto& x) { return slice(x, 0, 0, 1); }, nn::Dense{2}});
   CHECK(contains(message_of([&] { short_of_rows.predict(data.X); }), "layer 0 (custom): it gave (1, 5)"));
 }
@@ -985,7 +985,7 @@ TEST_CASE("a hostile file of a model is refused, naming it, before memory is tak
                                          {"optimizer.learning_rate", Tensor<>(rate)}});
     const std::string message = message_of([&] { model.load(folder.file("x.npz")); });
     if (!message.empty()) {
-      CHECK(message.starts_with("load at nn_fit.cpp:"));
+      CHECK(message.starts_with("load at fit.cpp:"));
       CHECK(contains(message, "x.npz"));
       model.build({6});  // nothing has changed
     }
@@ -1081,7 +1081,7 @@ TEST_CASE("a loss that is not finite ends fit before the step is made, and says 
     std::string message = message_of(
         [&] { model.fit(spoilt(data.X, 37, bad), data.y, {.epochs = 3, .batch_size = 10, .shuffle = false}); });
     CAPTURE(message);
-    CHECK(message.starts_with("fit at nn_fit.cpp:"));
+    CHECK(message.starts_with("fit at fit.cpp:"));
     CHECK(contains(message, "the loss of epoch 1, step 4, is "));
     CHECK(contains(message, "X holds " + printed + " in row 37"));
     CHECK(contains(message, "the model keeps the weights of before that step"));
@@ -1322,7 +1322,7 @@ TEST_CASE("every row of a CSV log has the header's columns, whatever callbacks d
   const std::string message = message_of([&] {
     model.fit(data.X, data.y, {.epochs = 4, .callbacks = {nn::CsvLogger{path}, late}});
   });
-  CHECK(message.starts_with("fit at nn_fit.cpp:"));
+  CHECK(message.starts_with("fit at fit.cpp:"));
   CHECK(contains(message, "\"late\""));
   CHECK(contains(message, "begin"));
   CHECK(lines(path).size() == 3);
@@ -1419,7 +1419,7 @@ TEST_CASE("the path of a checkpoint is formatted from the epoch and the logs") {
     const std::string message = message_of([&] { model.fit(data.X, data.y, {.callbacks = callbacks}); });
     CHECK(epochs == 0);
     CAPTURE(message);
-    CHECK(message.starts_with("fit at nn_fit.cpp:"));
+    CHECK(message.starts_with("fit at fit.cpp:"));
     CHECK(contains(message, "ModelCheckpoint"));
     return message;
   };
@@ -1461,7 +1461,7 @@ TEST_CASE("what cannot be written is refused before the first step") {
                            "none_{epoch}/log"}) {
     CAPTURE(path);
     const std::string message = refusal(nn::ModelCheckpoint{.path = folder.file(path)});
-    CHECK(message.starts_with("fit at nn_fit.cpp:"));
+    CHECK(message.starts_with("fit at fit.cpp:"));
     CHECK(contains(message, "ModelCheckpoint: cannot write " + folder.path.string()));
     const std::string plain(path);
     if (contains(plain, "{")) continue;

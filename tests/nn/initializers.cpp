@@ -100,6 +100,6 @@ TEST_CASE("a seed fixes the initial values, and float gets them rounded") {
 TEST_CASE("initializers refuse what is no distribution") {
   CHECK_THROWS_AS(nn::truncated_normal(-1), ValueError);
   CHECK_THROWS_AS(nn::normal(INFINITY), ValueError);
-  CHECK_THROWS_WITH_AS(nn::uniform(1, 0), doctest::Contains("nn_initializers.cpp:"), ValueError);
+  CHECK_THROWS_WITH_AS(nn::uniform(1, 0), doctest::Contains("initializers.cpp:"), ValueError);
   CHECK_THROWS_WITH_AS(nn::Initializer("he"), doctest::Contains("lecun_normal"), ValueError);
 }

@@ -142,7 +142,7 @@ TEST_CASE_TEMPLATE("the penalty of a layer is added once to the mean loss, and i
 }
 
 TEST_CASE("regularizers are refused what they cannot be") {
-  CHECK(contains(message_of([] { nn::l2(-1); }), "nn_layers.cpp:"));
+  CHECK(contains(message_of([] { nn::l2(-1); }), "layers.cpp:"));
   CHECK_THROWS_AS(nn::l1(std::nan("")), ValueError);
   CHECK_THROWS_AS(nn::l1_l2(0, -1), ValueError);
   nn::Rng rng;

@@ -253,7 +253,7 @@ TEST_CASE("cosine similarity at any length, and of zero vectors") {
 
 TEST_CASE("label smoothing outside 0..1 is refused, and 0 changes nothing") {
   CHECK_THROWS_WITH_AS((nn::CategoricalCrossentropy{.label_smoothing = 1.5}(probabilities, targets)),
-                       doctest::Contains("nn_losses.cpp:"), ValueError);
+                       doctest::Contains("losses.cpp:"), ValueError);
   CHECK_THROWS_AS((nn::BinaryCrossentropy{.label_smoothing = -0.1}(probabilities, targets)), ValueError);
   CHECK(allclose(nn::CategoricalCrossentropy{.label_smoothing = 0}(probabilities, targets),
                  nn::categorical_crossentropy(probabilities, targets), 0, 0));
@@ -443,7 +443,7 @@ TEST_CASE("labels out of range and shapes that differ are refused") {
     const std::string message = error.what();
     CHECK(message.find("(2, 3)") != std::string::npos);
     CHECK(message.find("(2, 1)") != std::string::npos);
-    CHECK(message.find("nn_losses.cpp:") != std::string::npos);
+    CHECK(message.find("losses.cpp:") != std::string::npos);
   }
 }
 
@@ -480,7 +480,7 @@ TEST_CASE("a loss by name, by value or as a function") {
   CHECK(own(astype<float>(probabilities), astype<float>(targets)).shape() == Shape{2});
   const nn::Loss each = elementwise([](auto a, auto y) { return square(a - y); });
   CHECK(each(probabilities, targets).shape() == Shape{2});
-  CHECK_THROWS_WITH_AS(each(ones({3, 1}), ones({3})), doctest::Contains("nn_losses.cpp:"), ShapeError);
+  CHECK_THROWS_WITH_AS(each(ones({3, 1}), ones({3})), doctest::Contains("losses.cpp:"), ShapeError);
   const nn::Loss of_labels = [](const Tensor<>& a, const Tensor<std::int64_t>& y) {
     return -take_along(a, reshape(y, {-1, 1}));
   };

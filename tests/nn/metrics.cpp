@@ -60,7 +60,7 @@ TEST_CASE("labels may stand in a column") {
   CHECK_THROWS_WITH_AS(nn::accuracy(a, Tensor<>{1.0, 2.0}), doctest::Contains("astype<std::int64_t>(y) makes labels"),
                        ShapeError);
   CHECK_THROWS_WITH_AS(nn::binary_accuracy(reshape(Tensor<>{0.2, 0.7}, {2, 1}), Tensor<std::int64_t>{0, 2}),
-                       doctest::Contains("binary_accuracy at nn_metrics.cpp:"), ValueError);
+                       doctest::Contains("binary_accuracy at metrics.cpp:"), ValueError);
 }
 
 TEST_CASE("a metric of a traced prediction is a number") {
@@ -237,5 +237,5 @@ TEST_CASE("metrics refuse what does not fit") {
   CHECK_THROWS_AS(nn::Metric("mse")(a, Tensor<std::int64_t>{1}), ValueError);
   CHECK_THROWS_WITH_AS(nn::Metric("acc"), doctest::Contains("top_k_categorical_accuracy"), ValueError);
   CHECK_THROWS_WITH_AS(nn::accuracy(a, Tensor<std::int64_t>{2}), doctest::Contains("label 2 of example 0"), ValueError);
-  CHECK_THROWS_WITH_AS(nn::accuracy(a, Tensor<>{{1, 0, 0}}), doctest::Contains("nn_metrics.cpp:"), ShapeError);
+  CHECK_THROWS_WITH_AS(nn::accuracy(a, Tensor<>{{1, 0, 0}}), doctest::Contains("metrics.cpp:"), ShapeError);
 }

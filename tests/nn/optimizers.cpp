@@ -611,7 +611,7 @@ TEST_CASE("a learning rate is a number, or a function of epoch and step, of the 
   CHECK(opt.learning_rate() == 2);
   opt.step(w, {1});
   CHECK(w(0) == -5.5);
-  CHECK_THROWS_WITH_AS(opt.set_learning_rate(-1), doctest::Contains("nn_optimizers.cpp"), ValueError);
+  CHECK_THROWS_WITH_AS(opt.set_learning_rate(-1), doctest::Contains("optimizers.cpp"), ValueError);
   CHECK(opt.learning_rate() == 2);
 }
 
@@ -658,7 +658,7 @@ TEST_CASE("schedules by their formulas") {
 
 TEST_CASE("schedules check their arguments, and name the caller's line") {
   const double nan = std::nan("");
-  CHECK_THROWS_WITH_AS(nn::exponential_decay(0.1, 0, 0.9), doctest::Contains("nn_optimizers.cpp"), ValueError);
+  CHECK_THROWS_WITH_AS(nn::exponential_decay(0.1, 0, 0.9), doctest::Contains("optimizers.cpp"), ValueError);
   CHECK_THROWS_AS(nn::exponential_decay(-0.1, 1, 0.9), ValueError);
   CHECK_THROWS_AS(nn::exponential_decay(0.1, 1, nan), ValueError);
   CHECK_THROWS_AS(nn::inverse_time_decay(nan, 1, 1), ValueError);
@@ -687,7 +687,7 @@ TEST_CASE_TEMPLATE("clipping by value", T, float, double) {
   CHECK(std::isnan(g(5)));
   CHECK(kept(1) == -3);
   for (double limit : {0.0, -1.0, std::nan(""), double(INFINITY)}) {
-    CHECK_THROWS_WITH_AS(nn::clip_by_value(g, limit), doctest::Contains("nn_optimizers.cpp"), ValueError);
+    CHECK_THROWS_WITH_AS(nn::clip_by_value(g, limit), doctest::Contains("optimizers.cpp"), ValueError);
   }
 }
 

@@ -112,7 +112,7 @@ TEST_CASE("weights of examples that do not fit are refused, whatever the way") {
     if (way == OutputDelta::closed_form) continue;
     CHECK_THROWS_WITH_AS(nn::detail::output_head(nn::Activation("linear"), nn::Loss(scalar), z, soft_targets, way, 1,
                                                  ones({3}), Where::here()),
-                         doctest::Contains("nn_output_delta.cpp:"), ValueError);
+                         doctest::Contains("output_delta.cpp:"), ValueError);
   }
 }
 
@@ -177,7 +177,7 @@ TEST_CASE("errors of a loss name the line that asked for delta") {
   const Tensor<> two = ones({2, 4});
   for (OutputDelta way : {OutputDelta::closed_form, OutputDelta::vjp, OutputDelta::jacobian}) {
     CAPTURE(to_string(way));
-    const auto here = doctest::Contains("nn_output_delta.cpp:");
+    const auto here = doctest::Contains("output_delta.cpp:");
     CHECK_THROWS_WITH_AS(nn::output_delta("linear", "mse", z, two, way), here, ShapeError);
     if (way == OutputDelta::closed_form) continue;
     CHECK_THROWS_WITH_AS(nn::output_delta("linear", nn::mae, z, two, way), here, ShapeError);

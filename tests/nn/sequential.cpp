@@ -294,7 +294,7 @@ TEST_CASE("data that do not fit are refused, naming the line") {
   const std::string message = message_of([&] { model.fit(xor_inputs, slice(xor_targets, 0, 0, 3)); });
   CHECK(message.find("(4, 2)") != std::string::npos);
   CHECK(message.find("(3, 2)") != std::string::npos);
-  CHECK(message.find("nn_sequential.cpp:") != std::string::npos);
+  CHECK(message.find("sequential.cpp:") != std::string::npos);
   CHECK_THROWS_AS(model.fit(xor_inputs, slice(xor_targets, 0, 0, 3)), ShapeError);
   CHECK_THROWS_AS(model.evaluate(xor_inputs, slice(xor_targets, 0, 0, 3)), ShapeError);
   CHECK_THROWS_AS(model.train_on_batch(xor_inputs, slice(xor_targets, 0, 0, 3)), ShapeError);
@@ -424,7 +424,7 @@ TEST_CASE("two parameters of one name are refused when the model is built") {
     nn::Sequential<double> model({nn::Dense{2}, Twice{in_state}});
     const std::string message = message_of([&] { model.build({3}); });
     CAPTURE(message);
-    CHECK(contains(message, "build at nn_sequential.cpp:"));
+    CHECK(contains(message, "build at sequential.cpp:"));
     CHECK(contains(message, "layer 1 (Twice): two of its parameters or states are named \"gamma\""));
     CHECK(model.parameters().empty());
   }
@@ -441,7 +441,7 @@ TEST_CASE("a model's file says which layers and activations it belongs to") {
             {nn::Dense{3, "silu"}, nn::Residual{nn::Dense{3, own}}, nn::Activation("relu")})) == "");
   const std::string activation =
       loads(nn::Sequential<double>({nn::Dense{3, "tanh"}, nn::Residual{nn::Dense{3, own}}, nn::Activation("relu")}));
-  CHECK(contains(activation, "load at nn_sequential.cpp:"));
+  CHECK(contains(activation, "load at sequential.cpp:"));
   CHECK(contains(activation,
                  path + " is of another model: its layer 0 is \"Dense silu\", and in this one \"Dense tanh\""));
   CHECK(contains(
