@@ -5,7 +5,7 @@
 #include <optional>
 #include <span>
 
-#include "../tape/tape.hpp"
+#include "../tape/recording.hpp"
 #include "axes.hpp"
 
 namespace tapegrad::detail {

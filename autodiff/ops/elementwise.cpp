@@ -1,3 +1,5 @@
+// The elementwise primitives: each block of rules/elementwise.hpp, and the kernels made of it, as an operation.
+
 #include "../rules/elementwise.hpp"
 
 #include <algorithm>
@@ -71,37 +73,97 @@ Handle pass(int slope, const Handle& v) {
   return slope > 0 ? v : (-Tensor<T>(v)).handle();
 }
 
-// A record of these has its slope for a second operand.
+// A block that gives its slope together with its value; a record keeps it as a second operand.
 template <class Op>
 concept KeepsSlope = requires {
   typename Op::Slope;
 };
+template <class Op>
+concept TakesConstant = requires(double x) {
+  Op::value(x, x);
+};
+struct Constant {
+  double p;
+};
 
 template <class Op, class T>
-Handle unary_product(const Call& call, std::size_t, const Handle& v) {
+struct UnaryPrimitive {
+  static constexpr const char* name = Op::name;
+  using Attributes = std::conditional_t<TakesConstant<Op>, Constant, NoAttributes>;
+  static T constant(const Attributes& attributes) {
+    if constexpr (TakesConstant<Op>) return static_cast<T>(attributes.p);
+    return {};
+  }
+  static std::string describe(const Attributes& attributes) {
+    if constexpr (TakesConstant<Op>) return std::to_string(attributes.p);
+    return {};
+  }
+
+  // The slope too, where there is room for it.
+  static void evaluate(const Attributes& attributes, Operands in, Results out) {
+    const Array& x = *in[0];
+    const kernels::UnaryKernels<T>& kernel = kernels::kernels<T>().unary[index_in<Op, ops::Unary>];
+    if constexpr (KeepsSlope<Op>) {
+      if (out.size() > 1 && out[1]) return kernel.both(x.shape.count(), x.as<T>(), elements<T>(out[0]), elements<T>(out[1]));
+    }
+    const Source<T> source{x.as<T>(), 0, true};
+    kernel.value(1, x.shape.count(), &source, constant(attributes), elements<T>(out[0]));
+  }
+  static Handle product(const Call& call, std::size_t, const Handle& v);
+  static constexpr auto pullback = product, pushforward = product;
+  static bool accumulate(const Call& call, std::size_t, Handle& v, bool last, Handle& sum);
+  static constexpr auto rows = rows_agree;
+  static constexpr bool broadcasts = true;
+  static constexpr auto carry = carry_diagonal;
+};
+
+template <class Op, class T>
+struct BinaryPrimitive {
+  static constexpr const char* name = Op::name;
+
+  static void evaluate(const NoAttributes&, Operands in, Results out) {
+    const Array &a = *in[0], &b = *in[1];
+    const auto kernel = kernels::kernels<T>().binary[index_in<Op, ops::Binary>].value;
+    if (a.shape == b.shape) {
+      const Source<T> sources[] = {{a.as<T>(), 0, true}, {b.as<T>(), 0, true}};
+      kernel(1, a.shape.count(), sources, T{}, elements<T>(out[0]));
+    } else {
+      run<2, T>(kernel, T{}, out[0]->shape, elements<T>(out[0]), {&a, &b}, 0);
+    }
+  }
+  static Handle product(const Call& call, std::size_t k, const Handle& v);
+  static constexpr auto pullback = product, pushforward = product;
+  static bool accumulate(const Call& call, std::size_t k, Handle& v, bool last, Handle& sum);
+  static constexpr auto rows = rows_agree;
+  static constexpr bool broadcasts = true;
+  static constexpr auto carry = carry_diagonal;
+};
+
+template <class Op, class T>
+Handle UnaryPrimitive<Op, T>::product(const Call& call, std::size_t, const Handle& v) {
   if constexpr (Passes<Op>) {
     return pass<T>(Op::passes[0], v);
   } else {
-    const T p = static_cast<T>(call.attributes().scalar);
+    const T p = constant(attributes_of<UnaryPrimitive>(call));
     if (v.traced() || call.traced()) {
       return ops::product<Op>(Tensor<T>(v), call.operand<T>(0), call.output<T>(), p).handle();
     }
     if constexpr (KeepsSlope<Op>) return mul0(Tensor<T>(v), call.operand<T>(1), call.where()).handle();
     Handle out(allocate_like<T>(v.shape()));
-    const auto product = kernels::kernels<T>().unary[index_in<Op, ops::Unary>].product;
+    const auto kernel = kernels::kernels<T>().unary[index_in<Op, ops::Unary>].product;
     const Array &x = call.operand_array(0), &y = call.output_array();
     if (v.shape() == y.shape) {
       const Source<T> in[] = {{v.array()->as<T>(), 0, true}, {x.as<T>(), 0, true}, {y.as<T>(), 0, true}};
-      product(1, y.shape.count(), in, p, elements<T>(out.array()));
+      kernel(1, y.shape.count(), in, p, elements<T>(out.array()));
     } else {
-      run<3, T>(product, p, v.shape(), elements<T>(out.array()), {v.array(), &x, &y}, 0b101);
+      run<3, T>(kernel, p, v.shape(), elements<T>(out.array()), {v.array(), &x, &y}, 0b101);
     }
     return out;
   }
 }
 
 template <class Op, class T>
-Handle binary_product(const Call& call, std::size_t k, const Handle& v) {
+Handle BinaryPrimitive<Op, T>::product(const Call& call, std::size_t k, const Handle& v) {
   if constexpr (Passes<Op>) {
     return pass<T>(Op::passes[k], v);
   } else {
@@ -155,13 +217,13 @@ bool accumulate_pass(int sign, Handle& v, bool last, Handle& sum, const Shape& o
 }
 
 template <class Op, class T>
-bool unary_accumulate(const Call& call, std::size_t, Handle& v, bool last, Handle& sum) {
+bool UnaryPrimitive<Op, T>::accumulate(const Call& call, std::size_t, Handle& v, bool last, Handle& sum) {
   const Array &x = call.operand_array(0), &y = call.output_array();
   if (v.shape() != y.shape) return false;
   if constexpr (Passes<Op>) {
     return accumulate_pass<T>(Op::passes[0], v, last, sum, x.shape);
   } else {
-    const T p = static_cast<T>(call.attributes().scalar);
+    const T p = constant(attributes_of<UnaryPrimitive>(call));
     const T* from = v.array()->template as<T>();
     Handle term = array_for<T>(v, last);
     T* out = elements<T>(term.array());
@@ -198,14 +260,14 @@ void sum_products(kernels::ElementwiseKernel<T> product, std::size_t k, const Ax
 }
 
 template <class Op, class T>
-bool binary_accumulate(const Call& call, std::size_t k, Handle& v, bool last, Handle& sum) {
+bool BinaryPrimitive<Op, T>::accumulate(const Call& call, std::size_t k, Handle& v, bool last, Handle& sum) {
   const Array &a = call.operand_array(0), &b = call.operand_array(1), &y = call.output_array();
   const Shape &shape = y.shape, &own = call.operand_shape(k);
   if (v.shape() != shape) return false;
   if constexpr (Passes<Op>) {
     return accumulate_pass<T>(Op::passes[k], v, last, sum, own);
   } else {
-    const auto product = kernels::kernels<T>().binary[index_in<Op, ops::Binary>].product[k];
+    const auto kernel = kernels::kernels<T>().binary[index_in<Op, ops::Binary>].product[k];
     const bool same = a.shape == shape && b.shape == shape;
     Handle term;
     if (own == shape) {
@@ -217,7 +279,7 @@ bool binary_accumulate(const Call& call, std::size_t k, Handle& v, bool last, Ha
       T* out = elements<T>(term.array());
       if (same) {
         const Source<T> in[] = {{from, 0, true}, {a.as<T>(), 0, true}, {b.as<T>(), 0, true}, {y.as<T>(), 0, true}};
-        product(1, shape.count(), in, T{}, out);
+        kernel(1, shape.count(), in, T{}, out);
       } else if (shape.count() != 0) {
         const Loops<2> loops(shape, {&a.shape, &b.shape});
         loops.for_each_block([&](const auto& offset, std::int64_t at) {
@@ -225,14 +287,14 @@ bool binary_accumulate(const Call& call, std::size_t k, Handle& v, bool last, Ha
                                   {a.as<T>() + offset[0], loops.row_stride(0), loops.steps(0)},
                                   {b.as<T>() + offset[1], loops.row_stride(1), loops.steps(1)},
                                   {y.as<T>() + at, loops.cols(), true}};
-          product(loops.rows(), loops.cols(), in, T{}, out + at);
+          kernel(loops.rows(), loops.cols(), in, T{}, out + at);
         });
       }
     } else {
       const std::optional<AxisView> view = repeated(own, shape);
       if (!view || view->inner != 1 || call.operand_shape(1 - k) != shape || shape.count() == 0) return false;
       term = Handle(allocate_like<T>(own));
-      sum_products<T>(product, k, *view, v.array()->template as<T>(), {a.as<T>(), b.as<T>()}, y.as<T>(),
+      sum_products<T>(kernel, k, *view, v.array()->template as<T>(), {a.as<T>(), b.as<T>()}, y.as<T>(),
                       elements<T>(term.array()));
     }
     add_term(sum, std::move(term));
@@ -240,79 +302,29 @@ bool binary_accumulate(const Call& call, std::size_t k, Handle& v, bool last, Ha
   }
 }
 
-template <class Op, class T>
-constexpr Primitive unary_primitive{.name = Op::name,
-                                    .pullback = unary_product<Op, T>,
-                                    .pushforward = unary_product<Op, T>,
-                                    .rows = rows_agree,
-                                    .broadcasts = true,
-                                    .accumulate = unary_accumulate<Op, T>,
-                                    .carry = carry_diagonal};
-template <class Op, class T>
-constexpr Primitive binary_primitive{.name = Op::name,
-                                     .pullback = binary_product<Op, T>,
-                                     .pushforward = binary_product<Op, T>,
-                                     .rows = rows_agree,
-                                     .broadcasts = true,
-                                     .accumulate = binary_accumulate<Op, T>,
-                                     .carry = carry_diagonal};
-
-template <class Out, class A, class B, class Body>
-Tensor<Out> map(const Tensor<A>& a, const Tensor<B>& b, const char* name, const Where& where, Body body) {
-  const Array &x = value_of(a, name, where), &y = value_of(b, name, where);
-  Array* out = allocate_like<Out>(broadcast(x.shape, y.shape, name, where));
-  if (out->shape.count() != 0) {
-    const Loops<2> loops(out->shape, {&x.shape, &y.shape});
-    loops.for_each_block([&](const auto& offset, std::int64_t at) {
-      for (std::int64_t i = 0; i < loops.rows(); ++i) {
-        const A* p = x.as<A>() + offset[0] + i * loops.row_stride(0);
-        const B* q = y.as<B>() + offset[1] + i * loops.row_stride(1);
-        Out* r = elements<Out>(out) + at + i * loops.cols();
-        const std::int64_t sp = loops.steps(0), sq = loops.steps(1);
-        for (std::int64_t j = 0; j < loops.cols(); ++j) r[j] = body(p[j * sp], q[j * sq]);
-      }
-    });
-  }
-  return Tensor<Out>(Handle(out));
-}
-
 }  // namespace
 
 template <class Op, Real T>
 Tensor<T> unary(const Tensor<T>& x, const Where& where, double p) {
+  using P = UnaryPrimitive<Op, T>;
   const Array& in = value_of(x, Op::name, where);
-  Handle slope;
   if constexpr (KeepsSlope<Op>) {
-    if (x.handle().traced()) slope = Handle(allocate_like<T>(in.shape));
-  }
-  Array* out = allocate_like<T>(in.shape);
-  if constexpr (KeepsSlope<Op>) {
-    if (slope) {
-      kernels::kernels<T>().unary[index_in<Op, ops::Unary>].both(in.shape.count(), in.as<T>(), elements<T>(out),
-                                                                 elements<T>(slope.array()));
-      return Tensor<T>(record(unary_primitive<Op, T>, out, {&x.handle(), &slope}, where));
+    if (x.handle().traced()) {
+      const Handle slope(allocate_like<T>(in.shape));
+      return Tensor<T>(apply_keeping<P>(x.handle(), allocate_like<T>(in.shape), slope, where));
     }
   }
-  const Source<T> source{in.as<T>(), 0, true};
-  kernels::kernels<T>().unary[index_in<Op, ops::Unary>].value(1, in.shape.count(), &source, static_cast<T>(p),
-                                                              elements<T>(out));
-  return Tensor<T>(record(unary_primitive<Op, T>, out, {&x.handle()}, where, {.scalar = p}));
+  typename P::Attributes attributes;
+  if constexpr (TakesConstant<Op>) attributes.p = p;
+  return Tensor<T>(apply<P>({&x.handle()}, allocate_like<T>(in.shape), where, attributes));
 }
 
 template <class Op, Real T>
 Tensor<T> binary(const Tensor<T>& a, const Tensor<T>& b, const Where& where) {
   const Array &x = value_of(a, Op::name, where), &y = value_of(b, Op::name, where);
-  const auto kernel = kernels::kernels<T>().binary[index_in<Op, ops::Binary>].value;
-  Array* out;
-  if (x.shape == y.shape) {
-    out = allocate_like<T>(x.shape);
-    const Source<T> sources[] = {{x.as<T>(), 0, true}, {y.as<T>(), 0, true}};
-    kernel(1, x.shape.count(), sources, T{}, elements<T>(out));
-  } else {
-    out = allocate_like<T>(broadcast(x.shape, y.shape, Op::name, where));
-    run<2, T>(kernel, T{}, out->shape, elements<T>(out), {&x, &y}, 0);
-  }
-  return Tensor<T>(record(binary_primitive<Op, T>, out, {&a.handle(), &b.handle()}, where));
+  Array* out = x.shape == y.shape ? allocate_like<T>(x.shape)
+                                  : allocate_like<T>(broadcast(x.shape, y.shape, Op::name, where));
+  return Tensor<T>(apply<BinaryPrimitive<Op, T>>({&a.handle(), &b.handle()}, out, where));
 }
 
 namespace {
@@ -334,109 +346,12 @@ constexpr const ops::Binary* binary_list = nullptr;
 
 }  // namespace
 
-template <Real T>
-Tensor<bool> compare(Comparison comparison, const Operand<T>& a, const Operand<T>& b) {
-  const Where& where = a.where();
-  switch (comparison) {
-    case Comparison::less:
-      return map<bool>(a.tensor(), b.tensor(), "<", where, [](T x, T y) { return x < y; });
-    case Comparison::greater:
-      return map<bool>(a.tensor(), b.tensor(), ">", where, [](T x, T y) { return x > y; });
-    case Comparison::greater_equal:
-      return map<bool>(a.tensor(), b.tensor(), ">=", where, [](T x, T y) { return x >= y; });
-    case Comparison::less_equal:
-      return map<bool>(a.tensor(), b.tensor(), "<=", where, [](T x, T y) { return x <= y; });
-    case Comparison::equal:
-      return map<bool>(a.tensor(), b.tensor(), "==", where, [](T x, T y) { return x == y; });
-    case Comparison::not_equal:
-      break;
-  }
-  return map<bool>(a.tensor(), b.tensor(), "!=", where, [](T x, T y) { return x != y; });
-}
-
-// ------------------------------------------------------------------------------------------------ where
-
-namespace {
-
-// out = where(mask, a, b), which broadcast to its shape.
-template <class T>
-void choose(const Array& mask, const Array& a, const Array& b, Array* out) {
-  const Shape& shape = out->shape;
-  if (shape.count() == 0) return;
-  const Loops<3> loops(shape, {&mask.shape, &a.shape, &b.shape});
-  loops.for_each_block([&](const auto& offset, std::int64_t at) {
-    const Source<bool> choice{mask.as<bool>() + offset[0], loops.row_stride(0), loops.steps(0)};
-    const Source<T> sources[] = {{a.as<T>() + offset[1], loops.row_stride(1), loops.steps(1)},
-                                 {b.as<T>() + offset[2], loops.row_stride(2), loops.steps(2)}};
-    kernels::kernels<T>().where(loops.rows(), loops.cols(), choice, sources, elements<T>(out) + at);
-  });
-}
-
-template <class T>
-Handle where_product(const Call& call, std::size_t k, const Handle& v) {
-  const Tensor<bool> mask(share(call.attributes().constant));
-  const Tensor<T> vt(v);
-  return (k == 0 ? where(mask, vt, 0.0) : where(mask, 0.0, vt)).handle();
-}
-template <class T>
-bool where_accumulate(const Call& call, std::size_t k, Handle& v, bool last, Handle& sum) {
-  const Shape& shape = call.output_shape();
-  const Array& mask = *call.attributes().constant;
-  if (v.shape() != shape || call.operand_shape(k) != shape || mask.shape != shape) return false;
-  const Tensor<T> zero(T{0});
-  const Array &from = *v.array(), &none = *zero.handle().array();
-  Handle term(last && unique(v.array()) ? share(v.array()) : Handle(allocate_like<T>(shape)));
-  choose<T>(mask, k == 0 ? from : none, k == 0 ? none : from, term.array());
-  if (term.array() == v.array()) v = {};
-  add_term(sum, std::move(term));
-  return true;
-}
-template <class T>
-constexpr Primitive where_primitive{.name = "where",
-                                    .pullback = where_product<T>,
-                                    .pushforward = where_product<T>,
-                                    .rows = rows_agree,
-                                    .broadcasts = true,
-                                    .accumulate = where_accumulate<T>,
-                                    .carry = carry_diagonal};
-
-}  // namespace
-
 void list_elementwise(std::vector<const Primitive*>& all) {
-  [&]<class... Op>(const std::tuple<Op...>*) { (all.push_back(&unary_primitive<Op, double>), ...); }(unary_list);
-  [&]<class... Op>(const std::tuple<Op...>*) { (all.push_back(&binary_primitive<Op, double>), ...); }(binary_list);
-  all.push_back(&where_primitive<double>);
+  [&]<class... Op>(const std::tuple<Op...>*) { (all.push_back(&primitive<UnaryPrimitive<Op, double>>), ...); }
+  (unary_list);
+  [&]<class... Op>(const std::tuple<Op...>*) { (all.push_back(&primitive<BinaryPrimitive<Op, double>>), ...); }
+  (binary_list);
 }
-
-template Tensor<bool> compare(Comparison, const Operand<float>&, const Operand<float>&);
-template Tensor<bool> compare(Comparison, const Operand<double>&, const Operand<double>&);
 
 }  // namespace detail
-
-template <Real T>
-Tensor<T> where(const Tensor<bool>& mask, const Tensor<T>& a, const std::type_identity_t<Operand<T>>& b) {
-  using namespace detail;
-  const Where& line = b.where();
-  const Array &m = value_of(mask, "where", line), &x = value_of(a, "where", line),
-              &y = value_of(b.tensor(), "where", line);
-  const Shape shape = broadcast(m.shape, broadcast(x.shape, y.shape, "where", line), "where", line);
-  Array* out = allocate_like<T>(shape);
-  choose<T>(m, x, y, out);
-  return Tensor<T>(
-      record(where_primitive<T>, out, {&a.handle(), &b.handle()}, line, {.constant = mask.handle().array()}));
-}
-
-template Tensor<float> where(const Tensor<bool>&, const Tensor<float>&, const Operand<float>&);
-template Tensor<double> where(const Tensor<bool>&, const Tensor<double>&, const Operand<double>&);
-
-Tensor<bool> logical_and(const Tensor<bool>& a, const Tensor<bool>& b, Where where) {
-  return detail::map<bool>(a, b, "logical_and", where, [](bool x, bool y) { return x && y; });
-}
-Tensor<bool> logical_or(const Tensor<bool>& a, const Tensor<bool>& b, Where where) {
-  return detail::map<bool>(a, b, "logical_or", where, [](bool x, bool y) { return x || y; });
-}
-Tensor<bool> logical_not(const Tensor<bool>& a, Where where) {
-  return detail::map<bool>(a, a, "logical_not", where, [](bool x, bool) { return !x; });
-}
-
 }  // namespace tapegrad

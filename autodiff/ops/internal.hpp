@@ -29,16 +29,17 @@ Tensor<T> sum_group(const Tensor<T>& x, std::size_t from_end, std::size_t axes, 
 /// Running sum along an axis, from its far end when `reverse`.
 template <Real T>
 Tensor<T> cumsum_along(const Tensor<T>& x, std::size_t from_end, bool reverse, const Where& where);
-/// The elements of each row at its own row of (checked) indices, as take_along has it; and its transpose, which adds
-/// them at their places in rows of `size` zeros. The rows of indices repeat over seeds.
+/// The part of x at its places, with `count` elements along the axis: slice, take or take_along.
 template <class T>
-Tensor<T> take_rows(const Tensor<T>& x, const Array& indices, const Where& where);
+Tensor<T> part_of(const Tensor<T>& x, const Placed& placed, std::int64_t count, const Where& where);
+/// Its transpose: x at its places in zeros, with `size` elements along the axis, added where places meet.
 template <Real T>
-Tensor<T> put_rows(const Tensor<T>& x, const Array& indices, std::int64_t size, const Where& where);
-/// Parts at their places in a whole of zeros, added where they meet. `whole` is the shape with the parts' seed axes.
+Tensor<T> put(const Tensor<T>& x, const Placed& placed, std::int64_t size, const Where& where);
+/// The same of many parts at once. `whole` is the shape with the parts' seed axes.
 struct Part {
   Handle v;
-  Places places;
+  Placement at;
+  Handle indices = {};
 };
 template <Real T>
 Tensor<T> put_parts(std::span<const Part> parts, const Shape& whole, const Where& where);

@@ -14,7 +14,7 @@ namespace tapegrad {
 namespace detail {
 namespace {
 
-enum class Zeros { plain, strong };
+enum class Zeros : std::uint8_t { plain, strong };
 
 template <class T>
 Tensor<T> product(const Tensor<T>& a, bool transpose_a, const Tensor<T>& b, bool transpose_b, const Where& where,
@@ -26,100 +26,133 @@ Tensor<T> strong_product(const Tensor<T>& a, bool transpose_a, const Tensor<T>& 
 }
 
 template <class T>
-Handle pullback(const Call& call, std::size_t k, const Handle& v) {
-  const bool ta = call.attributes().axes[0] != 0, tb = call.attributes().axes[1] != 0;
-  Tensor<T> g(v);
-  if (k == 0) {
-    const Tensor<T> b = call.operand<T>(1);
-    return (ta ? strong_product(b, tb, g, true, call.where()) : strong_product(g, false, b, !tb, call.where()))
+struct MatmulPrimitive {
+  static constexpr const char* name = "matmul";
+  struct Attributes {
+    bool transpose_a, transpose_b;
+    Zeros zeros;
+  };
+  static std::string describe(const Attributes& a) {
+    return std::string(a.transpose_a ? "a transposed" : "") + (a.transpose_a && a.transpose_b ? ", " : "") +
+           (a.transpose_b ? "b transposed" : "");
+  }
+
+  static void evaluate(const Attributes& attributes, Operands in, Results out) {
+    const auto [transpose_a, transpose_b, zeros] = attributes;
+    const auto gemm = [strong = zeros == Zeros::strong](auto... arguments) {
+      strong ? kernels::strong_gemm(arguments...) : kernels::gemm(arguments...);
+    };
+    const Array &x = *in[0], &y = *in[1];
+    const Shape &result = out[0]->shape, batch = result.prefix(result.rank() - 2),
+                batch_a = x.shape.prefix(x.shape.rank() - 2), batch_b = y.shape.prefix(y.shape.rank() - 2);
+    const std::int64_t m = result.from_end(2), n = result.from_end(1), k = x.shape.from_end(transpose_a ? 2 : 1);
+    T* c = elements<T>(out[0]);
+    if (n == 1 && batch_a.count() == 1 && batch_b.count() == batch.count()) {
+      // One matrix for many columns: these are the rows of one matrix.
+      gemm(false, !transpose_a, batch.count(), m, k, y.as<T>(), x.as<T>(), T{0}, c);
+    } else if (!transpose_a && batch_b.count() == 1 && batch_a.count() == batch.count()) {
+      // One matrix for the whole batch: its rows are one tall matrix.
+      gemm(false, transpose_b, batch.count() * m, n, k, x.as<T>(), y.as<T>(), T{0}, c);
+    } else if (batch.count() != 0) {
+      const Shape rows = batch.concat({1}), rows_a = batch_a.concat({1}), rows_b = batch_b.concat({1});
+      const Loops<2> loops(rows, {&rows_a, &rows_b});
+      loops.for_each_block([&](const auto& offset, std::int64_t at) {
+        for (std::int64_t i = 0; i < loops.rows(); ++i) {
+          for (std::int64_t j = 0; j < loops.cols(); ++j) {
+            const std::int64_t ia = offset[0] + i * loops.row_stride(0) + (loops.steps(0) ? j : 0);
+            const std::int64_t ib = offset[1] + i * loops.row_stride(1) + (loops.steps(1) ? j : 0);
+            gemm(transpose_a, transpose_b, m, n, k, x.as<T>() + ia * m * k, y.as<T>() + ib * k * n, T{0},
+                 c + (at + i * loops.cols() + j) * m * n);
+          }
+        }
+      });
+    }
+  }
+  static Handle pullback(const Call& call, std::size_t k, const Handle& v) {
+    const auto [ta, tb, zeros] = call.attributes<Attributes>();
+    Tensor<T> g(v);
+    if (k == 0) {
+      const Tensor<T> b = call.operand<T>(1);
+      return (ta ? strong_product(b, tb, g, true, call.where()) : strong_product(g, false, b, !tb, call.where()))
+          .handle();
+    }
+    Tensor<T> a = call.operand<T>(0);
+    if (a.rank() > 2 && !ta && call.operand_shape(1).rank() == 2 && g.shape() == call.output_shape()) {
+      // One b for the whole batch, whose rows are then one tall matrix: no product for each member of the batch.
+      const std::int64_t rows = a.shape().count(0, a.rank() - 1);
+      a = reshape(a, {rows, a.shape().back()}, call.where());
+      g = reshape(g, {rows, g.shape().back()}, call.where());
+    }
+    return (tb ? strong_product(g, true, a, ta, call.where()) : strong_product(a, !ta, g, false, call.where())).handle();
+  }
+
+  static Handle pushforward(const Call& call, std::size_t k, const Handle& v) {
+    const auto [ta, tb, zeros] = call.attributes<Attributes>();
+    const Tensor<T> t(v);
+    return (k == 0 ? strong_product(t, ta, call.operand<T>(1), tb, call.where())
+                   : strong_product(call.operand<T>(0), ta, t, tb, call.where()))
         .handle();
   }
-  Tensor<T> a = call.operand<T>(0);
-  if (a.rank() > 2 && !ta && call.operand_shape(1).rank() == 2 && g.shape() == call.output_shape()) {
-    // One b for the whole batch, whose rows are then one tall matrix: no product for each member of the batch.
-    const std::int64_t rows = a.shape().count(0, a.rank() - 1);
-    a = reshape(a, {rows, a.shape().back()}, call.where());
-    g = reshape(g, {rows, g.shape().back()}, call.where());
-  }
-  return (tb ? strong_product(g, true, a, ta, call.where()) : strong_product(a, !ta, g, false, call.where())).handle();
-}
 
-template <class T>
-Handle pushforward(const Call& call, std::size_t k, const Handle& v) {
-  const bool ta = call.attributes().axes[0] != 0, tb = call.attributes().axes[1] != 0;
-  const Tensor<T> t(v);
-  return (k == 0 ? strong_product(t, ta, call.operand<T>(1), tb, call.where())
-                 : strong_product(call.operand<T>(0), ta, t, tb, call.where()))
-      .handle();
-}
-
-// The rows of op(a) and the columns of op(b) survive, the axis between is summed.
-std::optional<BatchAxis> rows(const Call& call, std::span<const BatchAxis> axes) {
-  BatchAxis common = 0;
-  for (std::size_t k = 0; k < 2; ++k) {
-    BatchAxis axis = axes[k];
-    if (axis == 0) continue;
-    if (axis <= 2) {
-      if (call.attributes().axes[k] != 0) axis = static_cast<BatchAxis>(3 - axis);
-      if (axis == (k == 0 ? 1 : 2)) return std::nullopt;
+  // The rows of op(a) and the columns of op(b) survive, the axis between is summed.
+  static std::optional<BatchAxis> rows(const Call& call, std::span<const BatchAxis> axes) {
+    const auto [ta, tb, zeros] = call.attributes<Attributes>();
+    BatchAxis common = 0;
+    for (std::size_t k = 0; k < 2; ++k) {
+      BatchAxis axis = axes[k];
+      if (axis == 0) continue;
+      if (axis <= 2) {
+        if (k == 0 ? ta : tb) axis = static_cast<BatchAxis>(3 - axis);
+        if (axis == (k == 0 ? 1 : 2)) return std::nullopt;
+      }
+      if (common != 0 && axis != common) return std::nullopt;
+      common = axis;
     }
-    if (common != 0 && axis != common) return std::nullopt;
-    common = axis;
+    return common;
   }
-  return common;
-}
 
-// The same, with no copy and no sum of its own.
-template <class T>
-bool accumulate(const Call& call, std::size_t operand, Handle& v, bool, Handle& sum) {
-  const Array &a = call.operand_array(0), &b = call.operand_array(1);
-  const bool ta = call.attributes().axes[0] != 0, tb = call.attributes().axes[1] != 0;
-  if (v.shape() != call.output_shape() || b.shape.rank() != 2 || (ta && a.shape.rank() != 2)) return false;
-  const std::int64_t n = v.shape().back(), k = b.shape.from_end(tb ? 1 : 2),
-                     m = v.shape().count(0, v.shape().rank() - 1);
-  const T beta = sum ? T{1} : T{0};
-  if (!sum) sum = Handle(allocate_like<T>(call.operand_shape(operand)));
-  const T *x = a.as<T>(), *y = b.as<T>(), *g = v.array()->as<T>();
-  T* out = elements<T>(sum.array());
-  if (operand == 0 && !ta)
-    kernels::strong_gemm(false, !tb, m, k, n, g, y, beta, out);
-  else if (operand == 0)
-    kernels::strong_gemm(tb, true, k, m, n, y, g, beta, out);
-  else if (!tb)
-    kernels::strong_gemm(!ta, false, k, n, m, x, g, beta, out);
-  else
-    kernels::strong_gemm(true, ta, n, k, m, g, x, beta, out);
-  return true;
-}
+  // The same, with no copy and no sum of its own.
+  static bool accumulate(const Call& call, std::size_t operand, Handle& v, bool, Handle& sum) {
+    const Array &a = call.operand_array(0), &b = call.operand_array(1);
+    const auto [ta, tb, zeros] = call.attributes<Attributes>();
+    if (v.shape() != call.output_shape() || b.shape.rank() != 2 || (ta && a.shape.rank() != 2)) return false;
+    const std::int64_t n = v.shape().back(), k = b.shape.from_end(tb ? 1 : 2),
+                       m = v.shape().count(0, v.shape().rank() - 1);
+    const T beta = sum ? T{1} : T{0};
+    if (!sum) sum = Handle(allocate_like<T>(call.operand_shape(operand)));
+    const T *x = a.as<T>(), *y = b.as<T>(), *g = v.array()->as<T>();
+    T* out = elements<T>(sum.array());
+    if (operand == 0 && !ta)
+      kernels::strong_gemm(false, !tb, m, k, n, g, y, beta, out);
+    else if (operand == 0)
+      kernels::strong_gemm(tb, true, k, m, n, y, g, beta, out);
+    else if (!tb)
+      kernels::strong_gemm(!ta, false, k, n, m, x, g, beta, out);
+    else
+      kernels::strong_gemm(true, ta, n, k, m, g, x, beta, out);
+    return true;
+  }
 
-// A row, or a column alone, by the other operand: a matrix that every block shares.
-template <class T>
-bool carry(Carry& carry) {
-  const Call& call = carry.call;
-  const Blocks &in = carry.in, &out = carry.out;
-  const std::size_t k = carry.k, other = 1 - k;
-  const Shape &own = call.operand_shape(k), &shape = call.operand_shape(other);
-  const bool ta = call.attributes().axes[0] != 0, tb = call.attributes().axes[1] != 0;
-  const bool row = k == 0 && !ta && own.back() == in.m, column = k == 1 && !tb && in.batch == 1 && own.back() == 1;
-  if (own.rank() != 2 || shape.rank() != 2 || !(row || column) || in.m != in.n) return false;
-  if (carry.diagonal().shift != 0) return false;
-  const Tensor<T> matrix = call.operand<T>(other);
-  const Tensor<T> columns = k == 0 ? (tb ? transpose(matrix) : matrix) : (ta ? matrix : transpose(matrix));
-  return carry.add(Matrix{Matrix::Kind::columns,
-                          {},
-                          reshape(columns, {out.n, 1, out.m}).handle(),
-                          carry.scale(),
-                          !call.leads_to_input(other)});
-}
-
-template <class T>
-constexpr Primitive matmul_primitive{.name = "matmul",
-                                     .pullback = pullback<T>,
-                                     .pushforward = pushforward<T>,
-                                     .rows = rows,
-                                     .broadcasts = true,
-                                     .accumulate = accumulate<T>,
-                                     .carry = carry<T>};
+  // A row, or a column alone, by the other operand: a matrix that every block shares.
+  static bool carry(Carry& carry) {
+    const Call& call = carry.call;
+    const Blocks &in = carry.in, &out = carry.out;
+    const std::size_t k = carry.k, other = 1 - k;
+    const Shape &own = call.operand_shape(k), &shape = call.operand_shape(other);
+    const auto [ta, tb, zeros] = call.attributes<Attributes>();
+    const bool row = k == 0 && !ta && own.back() == in.m, column = k == 1 && !tb && in.batch == 1 && own.back() == 1;
+    if (own.rank() != 2 || shape.rank() != 2 || !(row || column) || in.m != in.n) return false;
+    if (carry.diagonal().shift != 0) return false;
+    const Tensor<T> matrix = call.operand<T>(other);
+    const Tensor<T> columns = k == 0 ? (tb ? transpose(matrix) : matrix) : (ta ? matrix : transpose(matrix));
+    return carry.add(Matrix{Matrix::Kind::columns,
+                            {},
+                            reshape(columns, {out.n, 1, out.m}).handle(),
+                            carry.scale(),
+                            !call.leads_to_input(other)});
+  }
+  static constexpr bool broadcasts = true;
+};
 
 [[noreturn]] void throw_inner(const Shape& a, bool ta, const Shape& b, bool tb, const Where& where) {
   const bool fits = !ta && !tb && a.from_end(1) == b.from_end(1);
@@ -130,9 +163,6 @@ constexpr Primitive matmul_primitive{.name = "matmul",
 template <class T>
 Tensor<T> product(const Tensor<T>& a, bool transpose_a, const Tensor<T>& b, bool transpose_b, const Where& where,
                   Zeros zeros) {
-  const auto gemm = [zeros](auto... arguments) {
-    zeros == Zeros::strong ? kernels::strong_gemm(arguments...) : kernels::gemm(arguments...);
-  };
   const Array &x = value_of(a, "matmul", where), &y = value_of(b, "matmul", where);
   const std::int64_t m = x.shape.from_end(transpose_a ? 1 : 2), k = x.shape.from_end(transpose_a ? 2 : 1),
                      n = y.shape.from_end(transpose_b ? 2 : 1);
@@ -148,29 +178,7 @@ Tensor<T> product(const Tensor<T>& a, bool transpose_a, const Tensor<T>& b, bool
   }
   const Shape batch = batch_a == batch_b ? batch_a : broadcast(batch_a, batch_b, "matmul", where);
   Array* out = allocate_like<T>(batch.concat({m, n}));
-  T* c = elements<T>(out);
-  if (n == 1 && batch_a.count() == 1 && batch_b.count() == batch.count()) {
-    // One matrix for many columns: these are the rows of one matrix.
-    gemm(false, !transpose_a, batch.count(), m, k, y.as<T>(), x.as<T>(), T{0}, c);
-  } else if (!transpose_a && batch_b.count() == 1 && batch_a.count() == batch.count()) {
-    // One matrix for the whole batch: its rows are one tall matrix.
-    gemm(false, transpose_b, batch.count() * m, n, k, x.as<T>(), y.as<T>(), T{0}, c);
-  } else if (batch.count() != 0) {
-    const Shape rows = batch.concat({1}), rows_a = batch_a.concat({1}), rows_b = batch_b.concat({1});
-    const Loops<2> loops(rows, {&rows_a, &rows_b});
-    loops.for_each_block([&](const auto& offset, std::int64_t at) {
-      for (std::int64_t i = 0; i < loops.rows(); ++i) {
-        for (std::int64_t j = 0; j < loops.cols(); ++j) {
-          const std::int64_t ia = offset[0] + i * loops.row_stride(0) + (loops.steps(0) ? j : 0);
-          const std::int64_t ib = offset[1] + i * loops.row_stride(1) + (loops.steps(1) ? j : 0);
-          gemm(transpose_a, transpose_b, m, n, k, x.as<T>() + ia * m * k, y.as<T>() + ib * k * n, T{0},
-               c + (at + i * loops.cols() + j) * m * n);
-        }
-      }
-    });
-  }
-  return Tensor<T>(
-      record(matmul_primitive<T>, out, {&a.handle(), &b.handle()}, where, {.axes = {transpose_a, transpose_b}}));
+  return Tensor<T>(apply<MatmulPrimitive<T>>({&a.handle(), &b.handle()}, out, where, {transpose_a, transpose_b, zeros}));
 }
 
 }  // namespace
@@ -182,7 +190,7 @@ Tensor<T> strong_matmul(const Tensor<T>& a, const Tensor<T>& b) {
 template Tensor<float> strong_matmul(const Tensor<float>&, const Tensor<float>&);
 template Tensor<double> strong_matmul(const Tensor<double>&, const Tensor<double>&);
 
-void list_matmul(std::vector<const Primitive*>& all) { all.insert(all.end(), {&matmul_primitive<double>}); }
+void list_matmul(std::vector<const Primitive*>& all) { all.insert(all.end(), {&primitive<MatmulPrimitive<double>>}); }
 
 }  // namespace detail
 

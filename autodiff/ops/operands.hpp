@@ -1,6 +1,9 @@
 #pragma once
 // The arrays of an operation: checked operands, and results.
 
+#include <algorithm>
+
+#include "../core/command.hpp"
 #include "../tensor.hpp"
 
 namespace tapegrad::detail {
@@ -38,6 +41,24 @@ Handle array_for(Handle& v, bool last) {
 template <class T>
 T* elements(Array* array) {
   return array->template as<T>();
+}
+/// All elements, as a command reads or writes them.
+template <class T>
+In<T> in_of(const Array& array) {
+  return {array.as<T>(), array.shape.count()};
+}
+template <class T>
+Out<T> out_of(Array* array) {
+  return {array->as<T>(), array->shape.count()};
+}
+template <class T>
+InOut<T> in_out_of(Array* array) {
+  return {array->as<T>(), array->shape.count()};
+}
+
+template <class T>
+void fill(Array* array, T value) {
+  command("fill", [n = array->shape.count(), value](T* to) { std::fill_n(to, n, value); }, out_of<T>(array));
 }
 
 }  // namespace tapegrad::detail

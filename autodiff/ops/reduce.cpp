@@ -1,5 +1,4 @@
-// sum, max, cumsum: along a group of adjacent axes, counted from the end. Other sets of axes are reduced group by
-// group.
+// sum, max, min: along a group of adjacent axes, counted from the end. Other sets of axes are reduced group by group.
 
 #include <algorithm>
 #include <bit>
@@ -14,23 +13,18 @@ namespace tapegrad {
 namespace detail {
 namespace {
 
-// How a reduction's attributes are kept: the first axis of the group from the end, the number of axes, and whether they
-// stay with size 1.
+// The axes that a reduction takes: the first of the group from the end, the number of axes, and whether they stay with
+// size 1.
 struct Group {
-  std::size_t from_end, axes;
+  std::uint8_t from_end, axes;
   bool keep;
 
-  explicit Group(const Attributes& attributes)
-      : from_end(static_cast<std::size_t>(attributes.axes[0])),
-        axes(static_cast<std::size_t>(attributes.axes[1])),
-        keep(attributes.axes[2] != 0) {}
   Group(std::size_t first_from_end, std::size_t count, bool keep_axes)
-      : from_end(first_from_end), axes(count), keep(keep_axes) {}
+      : from_end(static_cast<std::uint8_t>(first_from_end)), axes(static_cast<std::uint8_t>(count)), keep(keep_axes) {}
 
-  Attributes attributes() const {
-    return {.axes = {static_cast<std::int8_t>(from_end), static_cast<std::int8_t>(axes), keep}};
-  }
   std::size_t first(const Shape& shape) const { return shape.rank() - from_end; }
+  /// Of the whole.
+  AxisView view(const Shape& shape) const { return around(shape, first(shape), axes); }
   Shape reduced(const Shape& shape) const {
     if (!keep) return shape.prefix(first(shape)).concat(shape.suffix(first(shape) + axes));
     Shape out = shape;
@@ -39,13 +33,22 @@ struct Group {
   }
 };
 
-std::optional<BatchAxis> reduce_rows(const Call& call, std::span<const BatchAxis> axes) {
-  const Group group(call.attributes());
-  const auto axis = static_cast<std::size_t>(axes[0]);
-  if (axis <= group.from_end && axis > group.from_end - group.axes) return std::nullopt;
-  if (group.keep || axis <= group.from_end - group.axes) return axes[0];
-  return static_cast<BatchAxis>(axis - group.axes);
-}
+// What sum, max and min share.
+struct Reduction {
+  using Attributes = Group;
+  static const Group& group_of(const Call& call) { return call.attributes<Group>(); }
+  static std::string describe(const Group& group) {
+    return "axes " + std::to_string(-group.from_end) + " to " + std::to_string(group.axes - group.from_end - 1) +
+           (group.keep ? ", kept" : "");
+  }
+  static std::optional<BatchAxis> rows(const Call& call, std::span<const BatchAxis> axes) {
+    const Group& group = group_of(call);
+    const int axis = axes[0], below = group.from_end - group.axes;
+    if (axis <= group.from_end && axis > below) return std::nullopt;
+    if (group.keep || axis <= below) return axes[0];
+    return static_cast<BatchAxis>(axis - group.axes);
+  }
+};
 
 // v of the reduced shape, with its axes of size 1 back and repeated to the operand's.
 template <class T>
@@ -57,91 +60,107 @@ Tensor<T> expand(const Call& call, const Tensor<T>& v, const Group& group) {
 // ------------------------------------------------------------------------------------------------ sum
 
 template <class T>
-Handle sum_pullback(const Call& call, std::size_t, const Handle& v) {
-  return expand(call, Tensor<T>(v), Group(call.attributes())).handle();
-}
-template <class T>
-Handle sum_pushforward(const Call& call, std::size_t, const Handle& v) {
-  const Group group(call.attributes());
-  return sum_group(Tensor<T>(v), group.from_end, group.axes, group.keep, call.where()).handle();
-}
-// The sum of a whole block: J is the row of column sums.
-bool sum_carry(Carry& carry) {
-  if (carry.out.m != 1) return false;
-  carry.add(RankOne{carry.ones(carry.call.output_shape()), carry.row(carry.diagonal())});
-  return true;
-}
-// Adds to what is there, instead of writing v out for every element first.
-template <class T>
-bool sum_accumulate(const Call& call, std::size_t, Handle& v, bool, Handle& sum) {
-  const Group group(call.attributes());
-  const Shape &from = call.output_shape(), &to = call.operand_shape(0);
-  AxisView view = around(to, group.first(to), group.axes);
-  view.outer *= v.shape().count(0, v.shape().rank() - from.rank());
-  const bool add = static_cast<bool>(sum);
-  if (!add) sum = Handle(allocate_like<T>(seeded(v, from, to)));
-  kernels::kernels<T>().spread(v.array()->as<T>(), elements<T>(sum.array()), view.outer, view.count, view.inner, add);
-  return true;
-}
-template <class T>
-constexpr Primitive sum_primitive{.name = "sum",
-                                  .pullback = sum_pullback<T>,
-                                  .pushforward = sum_pushforward<T>,
-                                  .rows = reduce_rows,
-                                  .accumulate = sum_accumulate<T>,
-                                  .carry = sum_carry};
+struct SumPrimitive : Reduction {
+  static constexpr const char* name = "sum";
+
+  static void evaluate(const Group& group, Operands x, Results y) {
+    const AxisView view = group.view(x[0]->shape);
+    kernels::kernels<T>().sum(x[0]->as<T>(), elements<T>(y[0]), view.outer, view.count, view.inner);
+  }
+  static Handle pullback(const Call& call, std::size_t, const Handle& v) {
+    return expand(call, Tensor<T>(v), group_of(call)).handle();
+  }
+  static Handle pushforward(const Call& call, std::size_t, const Handle& v) {
+    const Group& group = group_of(call);
+    return sum_group(Tensor<T>(v), group.from_end, group.axes, group.keep, call.where()).handle();
+  }
+  // Adds to what is there, instead of writing v out for every element first.
+  static bool accumulate(const Call& call, std::size_t, Handle& v, bool, Handle& sum) {
+    const Shape &from = call.output_shape(), &to = call.operand_shape(0);
+    AxisView view = group_of(call).view(to);
+    view.outer *= v.shape().count(0, v.shape().rank() - from.rank());
+    const bool add = static_cast<bool>(sum);
+    if (!add) sum = Handle(allocate_like<T>(seeded(v, from, to)));
+    kernels::kernels<T>().spread(v.array()->as<T>(), elements<T>(sum.array()), view.outer, view.count, view.inner, add);
+    return true;
+  }
+  // The sum of a whole block: J is the row of column sums.
+  static bool carry(Carry& carry) {
+    if (carry.out.m != 1) return false;
+    carry.add(RankOne{carry.ones(carry.call.output_shape()), carry.row(carry.diagonal())});
+    return true;
+  }
+};
 
 // ------------------------------------------------------------------------------------------------ max, min
 
 // Where the derivative goes: the positions in x of the first element of each group that equals y, or of the first NaN.
 template <class T>
-Tensor<std::int64_t> positions_of(const Array& x, const Array& y, const Group& group) {
-  const AxisView view = around(x.shape, group.first(x.shape), group.axes);
-  Array* positions = allocate_like<std::int64_t>({view.outer * view.inner});
-  kernels::kernels<T>().find(x.as<T>(), y.as<T>(), positions->as<std::int64_t>(), view.outer, view.count, view.inner);
-  return Tensor<std::int64_t>(Handle(positions));
+Handle positions_of(const Array& x, const Array& y, const Group& group) {
+  const AxisView view = group.view(x.shape);
+  Handle positions(allocate_like<std::int64_t>({view.outer * view.inner}));
+  kernels::kernels<T>().find(x.as<T>(), y.as<T>(), elements<std::int64_t>(positions.array()), view.outer, view.count,
+                             view.inner);
+  return positions;
 }
 template <class T>
-Tensor<std::int64_t> positions_of(const Call& call) {
-  return positions_of<T>(call.operand_array(0), call.output_array(), Group(call.attributes()));
+Handle positions_of(const Call& call) {
+  return positions_of<T>(call.operand_array(0), call.output_array(), call.attributes<Group>());
+}
+
+// positions / inner % count.
+void make_indices(Array* positions, std::int64_t inner, std::int64_t count) {
+  command(
+      "indices",
+      [=, n = positions->shape.count()](std::int64_t* at) {
+        for (std::int64_t i = 0; i < n; ++i) at[i] = at[i] / inner % count;
+      },
+      in_out_of<std::int64_t>(positions));
 }
 
 // A rule that records must leave the other axes apart, for they may hold a batch: along the last axis alone by indices
 // of its rows, else by a mask.
 template <class T>
-Tensor<std::int64_t> indices_of_rows(const Call& call) {
+Handle indices_of_rows(const Call& call) {
   const Shape& shape = call.operand_shape(0);
-  Tensor<std::int64_t> indices = positions_of<T>(call);
-  std::int64_t* index = indices.mutable_data();
-  for (std::int64_t i = 0; i < indices.size(); ++i) index[i] %= shape.back();
-  return reshape(indices, shape.prefix(shape.rank() - 1).concat({1}));
+  const Handle indices = positions_of<T>(call);
+  make_indices(indices.array(), 1, shape.back());
+  return Handle(view(indices.array(), shape.prefix(shape.rank() - 1).concat({1})));
 }
 template <class T>
 Tensor<bool> mask_of(const Call& call) {
-  Tensor<bool> mask = full<bool>(call.operand_shape(0), false);
-  bool* out = mask.mutable_data();
-  const Tensor<std::int64_t> positions = positions_of<T>(call);
-  for (std::int64_t position : positions.elements_view()) out[position] = true;
-  return mask;
+  Handle mask(allocate_like<bool>(call.operand_shape(0)));
+  fill(mask.array(), false);
+  const Handle positions = positions_of<T>(call);
+  command(
+      "mark",
+      [n = positions.shape().count()](const std::int64_t* at, bool* out) {
+        for (std::int64_t i = 0; i < n; ++i) out[at[i]] = true;
+      },
+      in_of<std::int64_t>(*positions.array()), in_out_of<bool>(mask.array()));
+  return Tensor<bool>(std::move(mask));
 }
 bool along_rows(const Group& group) { return group.from_end == 1 && group.axes == 1; }
 
 template <class T>
 bool extreme_accumulate(const Call& call, std::size_t, Handle& v, bool, Handle& sum) {
   const Shape &from = call.output_shape(), &to = call.operand_shape(0);
-  const std::int64_t seeds = v.shape().count(0, v.shape().rank() - from.rank()), size = to.count();
+  const std::int64_t seeds = v.shape().count(0, v.shape().rank() - from.rank());
   if (!sum) sum = zeros<T>(seeded(v, from, to)).handle();
-  const Tensor<std::int64_t> positions = positions_of<T>(call);
-  T* out = elements<T>(sum.array());
-  const T* in = v.array()->as<T>();
-  for (std::int64_t s = 0; s < seeds; ++s, out += size) {
-    for (std::int64_t position : positions.elements_view()) out[position] += *in++;
-  }
+  const Handle positions = positions_of<T>(call);
+  command(
+      "add at places",
+      [seeds, size = to.count(), n = positions.shape().count()](const T* in, const std::int64_t* at, T* out) {
+        for (std::int64_t s = 0; s < seeds; ++s, out += size) {
+          for (std::int64_t i = 0; i < n; ++i) out[at[i]] += *in++;
+        }
+      },
+      in_of<T>(*v.array()), in_of<std::int64_t>(*positions.array()), in_out_of<T>(sum.array()));
   return true;
 }
 template <class T>
 Handle extreme_pullback(const Call& call, std::size_t k, const Handle& v) {
-  const Group group(call.attributes());
+  const Group& group = call.attributes<Group>();
   if (!v.traced()) {
     Handle given = v, sum;
     extreme_accumulate<T>(call, k, given, false, sum);
@@ -149,99 +168,59 @@ Handle extreme_pullback(const Call& call, std::size_t k, const Handle& v) {
   }
   if (!along_rows(group)) return where(mask_of<T>(call), expand(call, Tensor<T>(v), group), 0.0).handle();
   const Tensor<T> rows = group.keep ? Tensor<T>(v) : insert_axes(Tensor<T>(v), 1, 1);
-  const Tensor<std::int64_t> indices = indices_of_rows<T>(call);
-  return put_rows(rows, *indices.handle().array(), call.operand_shape(0).back(), call.where()).handle();
+  const Handle indices = indices_of_rows<T>(call);
+  return put(rows, {{.along = true}, indices.array()}, call.operand_shape(0).back(), call.where()).handle();
 }
 template <class T>
 Handle extreme_pushforward(const Call& call, std::size_t, const Handle& v) {
-  const Group group(call.attributes());
+  const Group& group = call.attributes<Group>();
   const Shape& shape = call.operand_shape(0);
   if (!v.traced()) {
-    const std::int64_t seeds = v.shape().count(0, v.shape().rank() - shape.rank());
     Handle out(allocate_like<T>(seeded(v, shape, call.output_shape())));
-    const Tensor<std::int64_t> positions = positions_of<T>(call);
-    const T* in = v.array()->as<T>();
-    T* to = elements<T>(out.array());
-    for (std::int64_t s = 0; s < seeds; ++s, in += shape.count()) {
-      for (std::int64_t position : positions.elements_view()) *to++ = in[position];
-    }
+    const Handle positions = positions_of<T>(call);
+    command(
+        "choose",
+        [seeds = v.shape().count(0, v.shape().rank() - shape.rank()), size = shape.count(),
+         n = positions.shape().count()](const T* in, const std::int64_t* at, T* to) {
+          for (std::int64_t s = 0; s < seeds; ++s, in += size) {
+            for (std::int64_t i = 0; i < n; ++i) *to++ = in[at[i]];
+          }
+        },
+        in_of<T>(*v.array()), in_of<std::int64_t>(*positions.array()), out_of<T>(out.array()));
     return out;
   }
   if (!along_rows(group)) {
     return sum_group(where(mask_of<T>(call), Tensor<T>(v), 0.0), group.from_end, group.axes, group.keep, call.where())
         .handle();
   }
-  const Tensor<T> chosen = take_rows(Tensor<T>(v), *indices_of_rows<T>(call).handle().array(), call.where());
+  const Handle indices = indices_of_rows<T>(call);
+  const Tensor<T> chosen = part_of(Tensor<T>(v), {{.along = true}, indices.array()}, 1, call.where());
   return (group.keep ? chosen : reshape(chosen, seeded(v, shape, call.output_shape()))).handle();
 }
 
 enum class Extreme { largest, smallest };
 template <Extreme which, class T>
-constexpr Primitive extreme_primitive{.name = which == Extreme::largest ? "max" : "min",
-                                      .pullback = extreme_pullback<T>,
-                                      .pushforward = extreme_pushforward<T>,
-                                      .rows = reduce_rows,
-                                      .accumulate = extreme_accumulate<T>};
+struct ExtremePrimitive : Reduction {
+  static constexpr const char* name = which == Extreme::largest ? "max" : "min";
+
+  static void evaluate(const Group& group, Operands x, Results y) {
+    const AxisView view = group.view(x[0]->shape);
+    if (view.outer * view.inner == 0) return;
+    const auto& table = kernels::kernels<T>();
+    (which == Extreme::largest ? table.max : table.min)(x[0]->as<T>(), elements<T>(y[0]), view.outer, view.count,
+                                                        view.inner);
+  }
+  static constexpr auto pullback = extreme_pullback<T>;
+  static constexpr auto pushforward = extreme_pushforward<T>;
+  static constexpr auto accumulate = extreme_accumulate<T>;
+};
 
 template <Extreme which, class T>
 Tensor<T> extreme_group(const Tensor<T>& x, std::size_t from_end, std::size_t axes, bool keep, const Where& where) {
-  const Primitive& primitive = extreme_primitive<which, T>;
-  const Array& in = value_of(x, primitive.name, where);
+  using P = ExtremePrimitive<which, T>;
   const Group group(from_end, axes, keep);
-  const AxisView view = around(in.shape, group.first(in.shape), axes);
-  Array* out = allocate_like<T>(group.reduced(in.shape));
-  if (view.outer * view.inner > 0) {
-    const auto& table = kernels::kernels<T>();
-    (which == Extreme::largest ? table.max : table.min)(in.as<T>(), elements<T>(out), view.outer, view.count,
-                                                        view.inner);
-  }
-  return Tensor<T>(record(primitive, out, {&x.handle()}, where, group.attributes()));
+  return Tensor<T>(apply<P>({&x.handle()}, allocate_like<T>(group.reduced(value_of(x, P::name, where).shape)), where, group));
 }
-
-// ------------------------------------------------------------------------------------------------ cumsum
-
-std::optional<BatchAxis> along_axis_rows(const Call& call, std::span<const BatchAxis> axes) {
-  if (axes[0] == call.attributes().axes[0]) return std::nullopt;
-  return axes[0];
-}
-
-template <class T>
-Handle cumsum_product(const Call& call, const Handle& v, bool transposed) {
-  const Attributes& attributes = call.attributes();
-  return cumsum_along(Tensor<T>(v), static_cast<std::size_t>(attributes.axes[0]),
-                      (attributes.axes[1] != 0) != transposed, call.where())
-      .handle();
-}
-// Along a whole block: a triangle of ones.
-template <class T>
-bool cumsum_carry(Carry& carry) {
-  const Attributes& attributes = carry.call.attributes();
-  const std::int64_t count = carry.call.operand_shape(0).from_end(static_cast<std::size_t>(attributes.axes[0]));
-  if (count != carry.in.m || count != carry.in.n || carry.diagonal().shift != 0) return false;
-  const Matrix::Kind kind = attributes.axes[1] != 0 ? Matrix::Kind::upper : Matrix::Kind::lower;
-  return carry.add(Matrix{kind, {}, {}, carry.scale()});
-}
-template <class T>
-constexpr Primitive cumsum_primitive{
-    .name = "cumsum",
-    .pullback = [](const Call& call, std::size_t, const Handle& v) { return cumsum_product<T>(call, v, true); },
-    .pushforward = [](const Call& call, std::size_t, const Handle& v) { return cumsum_product<T>(call, v, false); },
-    .rows = along_axis_rows,
-    .carry = cumsum_carry<T>};
-
-}  // namespace
-
-template <Real T>
-Tensor<T> cumsum_along(const Tensor<T>& x, std::size_t from_end, bool reverse, const Where& where) {
-  const Array& in = value_of(x, "cumsum", where);
-  const AxisView view = around(in.shape, in.shape.rank() - from_end);
-  Array* out = allocate_like<T>(in.shape);
-  kernels::kernels<T>().cumsum(in.as<T>(), elements<T>(out), view.outer, view.count, view.inner, reverse);
-  return Tensor<T>(
-      record(cumsum_primitive<T>, out, {&x.handle()}, where, {.axes = {static_cast<std::int8_t>(from_end), reverse}}));
-}
-
-namespace {
 
 // ------------------------------------------------------------------------------------------------ any axes
 
@@ -305,18 +284,15 @@ Tensor<T> by_groups(const Tensor<T>& x, unsigned marks, KeepDims keep, const Whe
 }  // namespace
 
 void list_reduce(std::vector<const Primitive*>& all) {
-  all.insert(all.end(), {&sum_primitive<double>, &extreme_primitive<Extreme::largest, double>,
-                         &extreme_primitive<Extreme::smallest, double>, &cumsum_primitive<double>});
+  all.insert(all.end(), {&primitive<SumPrimitive<double>>, &primitive<ExtremePrimitive<Extreme::largest, double>>,
+                         &primitive<ExtremePrimitive<Extreme::smallest, double>>});
 }
 
 template <Real T>
 Tensor<T> sum_group(const Tensor<T>& x, std::size_t from_end, std::size_t axes, bool keep, const Where& where) {
-  const Array& in = value_of(x, "sum", where);
   const Group group(from_end, axes, keep);
-  const AxisView view = around(in.shape, group.first(in.shape), axes);
-  Array* out = allocate_like<T>(group.reduced(in.shape));
-  kernels::kernels<T>().sum(in.as<T>(), elements<T>(out), view.outer, view.count, view.inner);
-  return Tensor<T>(record(sum_primitive<T>, out, {&x.handle()}, where, group.attributes()));
+  return Tensor<T>(apply<SumPrimitive<T>>({&x.handle()},
+                                          allocate_like<T>(group.reduced(value_of(x, "sum", where).shape)), where, group));
 }
 
 template <Real T>
@@ -342,8 +318,6 @@ Tensor<T> sum_to(const Tensor<T>& v, const Shape& shape, std::size_t seeds, cons
 
 template Tensor<float> sum_group(const Tensor<float>&, std::size_t, std::size_t, bool, const Where&);
 template Tensor<double> sum_group(const Tensor<double>&, std::size_t, std::size_t, bool, const Where&);
-template Tensor<float> cumsum_along(const Tensor<float>&, std::size_t, bool, const Where&);
-template Tensor<double> cumsum_along(const Tensor<double>&, std::size_t, bool, const Where&);
 template Tensor<float> sum_to(const Tensor<float>&, const Shape&, std::size_t, const Where&);
 template Tensor<double> sum_to(const Tensor<double>&, const Shape&, std::size_t, const Where&);
 
@@ -371,7 +345,7 @@ namespace {
 
 template <Extreme which, class T>
 Tensor<T> extreme(const Tensor<T>& x, const Axes& axes, KeepDims keep, const Where& where) {
-  const char* name = extreme_primitive<which, T>.name;
+  const char* name = ExtremePrimitive<which, T>::name;
   const Shape& shape = value_of(x, name, where).shape;
   const unsigned marks = marked(shape, axes, name, where);
   reduced_count(shape, marks, name, where);
@@ -393,25 +367,37 @@ Tensor<T> min(const Tensor<T>& x, Axes axes, KeepDims keep, Where where) {
   return detail::extreme<detail::Extreme::smallest>(x, axes, keep, where);
 }
 
+namespace detail {
+namespace {
+
+template <class T>
+struct ArgmaxPrimitive {
+  static constexpr const char* name = "argmax";
+  using Attributes = Group;
+
+  static void evaluate(const Group& group, Operands x, Results y) {
+    const Handle largest(allocate_like<T>(y[0]->shape));
+    Array* const results[] = {largest.array()};
+    ExtremePrimitive<Extreme::largest, T>::evaluate(group, x, results);
+    const AxisView view = group.view(x[0]->shape);
+    kernels::kernels<T>().find(x[0]->as<T>(), largest.array()->template as<T>(), elements<std::int64_t>(y[0]),
+                               view.outer, view.count, view.inner);
+    make_indices(y[0], view.inner, view.count);
+  }
+};
+
+}  // namespace
+}  // namespace detail
+
 template <Real T>
 Tensor<std::int64_t> argmax(const Tensor<T>& x, int axis, Where where) {
   using namespace detail;
-  const Array& in = value_of(x, "argmax", where);
-  const std::size_t at = normalise_axis(axis, in.shape.rank(), "argmax", in.shape, where);
-  reduced_count(in.shape, 1U << at, "argmax", where);
-  const Tensor<T> largest = extreme_group<Extreme::largest>(stop_gradient(x), in.shape.rank() - at, 1, false, where);
-  Tensor<std::int64_t> result = positions_of<T>(in, *largest.handle().array(), Group(in.shape.rank() - at, 1, false));
-  const AxisView view = around(in.shape, at);
-  std::int64_t* index = result.mutable_data();
-  for (std::int64_t i = 0; i < result.size(); ++i) index[i] = index[i] / view.inner % view.count;
-  return reshape(result, in.shape.prefix(at).concat(in.shape.suffix(at + 1)));
-}
-
-template <Real T>
-Tensor<T> cumsum(const Tensor<T>& x, int axis, Where where) {
-  const Shape& shape = detail::value_of(x, "cumsum", where).shape;
-  const std::size_t at = detail::normalise_axis(axis, shape.rank(), "cumsum", shape, where);
-  return detail::cumsum_along(x, shape.rank() - at, false, where);
+  const Shape& shape = value_of(x, "argmax", where).shape;
+  const std::size_t at = normalise_axis(axis, shape.rank(), "argmax", shape, where);
+  reduced_count(shape, 1U << at, "argmax", where);
+  const Group group(shape.rank() - at, 1, false);
+  return Tensor<std::int64_t>(apply<ArgmaxPrimitive<T>>(
+      {&x.handle()}, allocate_like<std::int64_t>(group.reduced(shape)), where, group));
 }
 
 template Tensor<float> sum(const Tensor<float>&, Axes, KeepDims, Where);
@@ -424,7 +410,5 @@ template Tensor<float> min(const Tensor<float>&, Axes, KeepDims, Where);
 template Tensor<double> min(const Tensor<double>&, Axes, KeepDims, Where);
 template Tensor<std::int64_t> argmax(const Tensor<float>&, int, Where);
 template Tensor<std::int64_t> argmax(const Tensor<double>&, int, Where);
-template Tensor<float> cumsum(const Tensor<float>&, int, Where);
-template Tensor<double> cumsum(const Tensor<double>&, int, Where);
 
 }  // namespace tapegrad

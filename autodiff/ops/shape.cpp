@@ -10,91 +10,19 @@
 
 namespace tapegrad {
 namespace detail {
-
-namespace {
-
-[[noreturn, gnu::cold]] void throw_axis(int axis, int rank, const char* operation, const Shape& shape,
-                                        const Where& where) {
-  throw ShapeError(
-      std::string(operation) + to_string(where) + ": axis " + std::to_string(axis) +
-      " is out of range for a tensor of shape " + to_string(shape) +
-      (rank == 0 ? ", which has no axes" : "; use " + std::to_string(-rank) + " to " + std::to_string(rank - 1)));
-}
-
-}  // namespace
-
-std::size_t normalise_axis(int axis, std::size_t rank, const char* operation, const Shape& shape, const Where& where) {
-  const int n = static_cast<int>(rank);
-  if (axis < -n || axis >= n) throw_axis(axis, n, operation, shape, where);
-  return static_cast<std::size_t>(axis < 0 ? axis + n : axis);
-}
-
-namespace {
-
-[[noreturn, gnu::cold]] void throw_no_broadcast(const Shape& a, const Shape& b, std::size_t back, const char* operation,
-                                                const Where& where) {
-  throw ShapeError(std::string(operation) + to_string(where) + ": shapes " + to_string(a) + " and " + to_string(b) +
-                   " do not broadcast: sizes " + std::to_string(a.from_end(back)) + " and " +
-                   std::to_string(b.from_end(back)) + " of axis -" + std::to_string(back) + " differ and neither is 1");
-}
-
-}  // namespace
-
-Shape broadcast(const Shape& a, const Shape& b, const char* operation, const Where& where) {
-  const Shape& longer = a.rank() >= b.rank() ? a : b;
-  const Shape& shorter = a.rank() >= b.rank() ? b : a;
-  Shape out = longer;
-  for (std::size_t back = 1; back <= shorter.rank(); ++back) {
-    std::int64_t& size = out[out.rank() - back];
-    const std::int64_t other = shorter.from_end(back);
-    if (size == other || other == 1) continue;
-    if (size != 1) throw_no_broadcast(a, b, back, operation, where);
-    size = other;
-  }
-  return out;
-}
-
-void throw_no_value(const char* operation, const Where& where) {
-  throw ValueError(std::string(operation) + to_string(where) +
-                   ": an operand has no value; it was default-constructed or moved from");
-}
-
-AxisView around(const Shape& shape, std::size_t first, std::size_t axes) {
-  return {shape.count(0, first), shape.count(first, first + axes), shape.count(first + axes, shape.rank())};
-}
-
-std::optional<AxisView> repeated(const Shape& own, const Shape& full) {
-  const std::size_t rank = full.rank(), added = rank - own.rank();
-  std::size_t first = rank, end = rank;
-  for (std::size_t i = 0; i < rank; ++i) {
-    if (full[i] == 1 || (i >= added && own[i - added] == full[i])) continue;
-    if (first == rank)
-      first = i;
-    else if (full.count(end, i) != 1)
-      return std::nullopt;
-    end = i + 1;
-  }
-  return around(full, first, end - first);
-}
-
-std::optional<BatchAxis> rows_agree(const Call&, std::span<const BatchAxis> axes) {
-  BatchAxis common = 0;
-  for (BatchAxis axis : axes) {
-    if (axis == 0) continue;
-    if (common != 0 && axis != common) return std::nullopt;
-    common = axis;
-  }
-  return common;
-}
-
 namespace {
 
 // ------------------------------------------------------------------------------------------------ reshape
 
+// Axes of size 1 that are put in: the first of them from the end of the result, and how many.
+struct NewAxes {
+  std::uint8_t first = 0, count = 0;
+};
+
 // The batch axis stays one where the elements before and after it do. Of several of size 1 that is the first, unless
 // the record says which axes are new.
 std::optional<BatchAxis> reshape_rows(const Call& call, std::span<const BatchAxis> axes) {
-  const int first_new = call.attributes().axes[0], new_axes = call.attributes().axes[1];
+  const auto [first_new, new_axes] = call.attributes<NewAxes>();
   if (new_axes != 0) return static_cast<BatchAxis>(axes[0] + (axes[0] > first_new - new_axes ? new_axes : 0));
   const Shape &in = call.operand_shape(0), &out = call.output_shape();
   const std::size_t at = in.rank() - static_cast<std::size_t>(axes[0]);
@@ -108,30 +36,29 @@ std::optional<BatchAxis> reshape_rows(const Call& call, std::span<const BatchAxi
 }
 
 template <class T>
-Tensor<T> reshaped(const Tensor<T>& x, const Shape& shape, const Where& where,
-                   const Attributes& attributes = no_attributes);
+Tensor<T> reshaped(const Tensor<T>& x, const Shape& shape, const Where& where, NewAxes axes = {});
 
 template <class T>
-constexpr Primitive reshape_primitive{
-    .name = "reshape",
-    .pullback =
-        [](const Call& call, std::size_t, const Handle& v) {
-          return reshaped(Tensor<T>(v), seeded(v, call.output_shape(), call.operand_shape(0)), call.where()).handle();
-        },
-    .pushforward =
-        [](const Call& call, std::size_t, const Handle& v) {
-          return reshaped(Tensor<T>(v), seeded(v, call.operand_shape(0), call.output_shape()), call.where()).handle();
-        },
-    .rows = reshape_rows,
-    .carry = carry_diagonal};
+struct ReshapePrimitive {
+  static constexpr const char* name = "reshape";
+  using Attributes = NewAxes;
+
+  static Handle pullback(const Call& call, std::size_t, const Handle& v) {
+    return reshaped(Tensor<T>(v), seeded(v, call.output_shape(), call.operand_shape(0)), call.where()).handle();
+  }
+  static Handle pushforward(const Call& call, std::size_t, const Handle& v) {
+    return reshaped(Tensor<T>(v), seeded(v, call.operand_shape(0), call.output_shape()), call.where()).handle();
+  }
+  static constexpr auto rows = reshape_rows;
+  static constexpr auto carry = carry_diagonal;
+};
 
 template <class T>
-Tensor<T> reshaped(const Tensor<T>& x, const Shape& shape, const Where& where, const Attributes& attributes) {
-  Array* out = view(x.handle().array(), shape);
-  if constexpr (Real<T>)
-    return Tensor<T>(record(reshape_primitive<T>, out, {&x.handle()}, where, attributes));
-  else
-    return Tensor<T>(Handle(out));
+Tensor<T> reshaped(const Tensor<T>& x, const Shape& shape, const Where& where, NewAxes axes) {
+  Handle value(view(x.handle().array(), shape));
+  if constexpr (!Real<T>) return Tensor<T>(std::move(value));
+  const Handle* const operands[] = {&x.handle()};
+  return Tensor<T>(record(primitive<ReshapePrimitive<T>>, std::move(value), operands, words_of(axes), where));
 }
 
 // ------------------------------------------------------------------------------------------------ transpose
@@ -156,37 +83,60 @@ void copy_transposed(const T* x, T* y, std::int64_t rows, std::int64_t cols) {
   }
 }
 
-template <class T>
-void copy_permuted(const T* x, T* y, const Shape& in, const Shape& out, const Order& order) {
-  const std::size_t rank = in.rank();
+// The last two axes change places, the others stay.
+bool are_matrices(const Order& order, std::size_t rank) {
   bool matrices = rank >= 2 && order[0] == 1 && order[1] == 0;
   for (std::size_t i = 2; i < rank; ++i) matrices = matrices && order[i] == static_cast<std::int8_t>(i);
-  if (matrices) {
-    const std::int64_t rows = in.from_end(2), cols = in.from_end(1), batch = in.prefix(rank - 2).count();
-    for (std::int64_t b = 0; b < batch; ++b) copy_transposed(x + b * rows * cols, y + b * rows * cols, rows, cols);
-    return;
+  return matrices;
+}
+template <class T>
+void copy_matrices(const Array& x, Array* y) {
+  const std::int64_t rows = x.shape.from_end(2), cols = x.shape.from_end(1), size = rows * cols;
+  command(
+      "transpose",
+      [=, count = x.shape.count()](const T* from, T* to) {
+        for (std::int64_t at = 0; at < count; at += size) copy_transposed(from + at, to + at, rows, cols);
+      },
+      in_of<T>(x), out_of<T>(y));
+}
+
+// y[i, j, ...] = x[...] with the axes in another order, in the order of y.
+class Permutation {
+ public:
+  Permutation(const Shape& in, const Shape& out, const Order& order) : rank_(in.rank()), count_(out.count()) {
+    std::array<std::int64_t, Shape::max_rank> in_stride{};
+    std::int64_t product = 1;
+    for (std::size_t i = 0; i < rank_; ++i) {
+      in_stride[i] = product;
+      product *= in.from_end(i + 1);
+      size_[i] = out.from_end(i + 1);
+    }
+    for (std::size_t i = 0; i < rank_; ++i) stride_[i] = in_stride[static_cast<std::size_t>(order[i])];
+    // Where the last axis stays last, its rows are copied whole.
+    moving_ = order[0] == 0 ? 1 : 0;
   }
-  std::array<std::int64_t, Shape::max_rank> in_stride{}, stride{}, index{};
-  std::int64_t product = 1;
-  for (std::size_t i = 0; i < rank; ++i) {
-    in_stride[i] = product;
-    product *= in.from_end(i + 1);
-  }
-  for (std::size_t i = 0; i < rank; ++i) stride[i] = in_stride[static_cast<std::size_t>(order[i])];
-  // Where the last axis stays last, its rows are copied whole.
-  const std::size_t moving = order[0] == 0 ? 1 : 0;
-  const std::int64_t count = out.count(), run = moving ? out.from_end(1) : 1;
-  std::int64_t from = 0;
-  for (std::int64_t at = 0; at < count; at += run) {
-    std::copy_n(x + from, run, y + at);
-    for (std::size_t i = moving; i < rank; ++i) {
-      from += stride[i];
-      if (++index[i] < out.from_end(i + 1)) break;
-      from -= stride[i] * out.from_end(i + 1);
-      index[i] = 0;
+
+  template <class T>
+  void copy(const T* x, T* y) const {
+    const std::int64_t run = moving_ ? size_[0] : 1;
+    std::array<std::int64_t, Shape::max_rank> index{};
+    std::int64_t from = 0;
+    for (std::int64_t at = 0; at < count_; at += run) {
+      std::copy_n(x + from, run, y + at);
+      for (std::size_t i = moving_; i < rank_; ++i) {
+        from += stride_[i];
+        if (++index[i] < size_[i]) break;
+        from -= stride_[i] * size_[i];
+        index[i] = 0;
+      }
     }
   }
-}
+
+ private:
+  std::size_t rank_, moving_;
+  std::int64_t count_;
+  std::array<std::int64_t, Shape::max_rank> stride_{}, size_{};  // innermost first
+};
 
 template <class T>
 Tensor<T> permute(const Tensor<T>& x, Order order, std::size_t axes, const Where& where);
@@ -198,19 +148,36 @@ Order inverse(const Order& order, std::size_t axes) {
 }
 
 template <class T>
-constexpr Primitive transpose_primitive{
-    "transpose",
-    [](const Call& call, std::size_t, const Handle& v) {
-      const std::size_t axes = call.output_shape().rank();
-      return permute(Tensor<T>(v), inverse(call.attributes().axes, axes), axes, call.where()).handle();
-    },
-    [](const Call& call, std::size_t, const Handle& v) {
-      return permute(Tensor<T>(v), call.attributes().axes, call.output_shape().rank(), call.where()).handle();
-    },
-    [](const Call& call, std::span<const BatchAxis> axes) -> std::optional<BatchAxis> {
-      const Order back = inverse(call.attributes().axes, call.output_shape().rank());
-      return static_cast<BatchAxis>(back[static_cast<std::size_t>(axes[0] - 1)] + 1);
-    }};
+struct TransposePrimitive {
+  static constexpr const char* name = "transpose";
+  static constexpr bool differentiable = Real<T>;
+  using Attributes = Order;
+  static std::string describe(const Order& order) {
+    std::string text = "order from the end";
+    for (std::int8_t axis : order) text.append(" ").append(std::to_string(-axis - 1));
+    return text;
+  }
+
+  static void evaluate(const Order& order, Operands x, Results y) {
+    if (y[0]->shape.count() == 0) return;
+    if (are_matrices(order, x[0]->shape.rank())) return copy_matrices<T>(*x[0], y[0]);
+    command(
+        "permute",
+        [moved = Permutation(x[0]->shape, y[0]->shape, order)](const T* from, T* to) { moved.copy(from, to); },
+        in_of<T>(*x[0]), out_of<T>(y[0]));
+  }
+  static Handle pullback(const Call& call, std::size_t, const Handle& v) {
+    const std::size_t axes = call.output_shape().rank();
+    return permute(Tensor<T>(v), inverse(call.attributes<Order>(), axes), axes, call.where()).handle();
+  }
+  static Handle pushforward(const Call& call, std::size_t, const Handle& v) {
+    return permute(Tensor<T>(v), call.attributes<Order>(), call.output_shape().rank(), call.where()).handle();
+  }
+  static std::optional<BatchAxis> rows(const Call& call, std::span<const BatchAxis> axes) {
+    const Order back = inverse(call.attributes<Order>(), call.output_shape().rank());
+    return static_cast<BatchAxis>(back[static_cast<std::size_t>(axes[0] - 1)] + 1);
+  }
+};
 
 template <class T>
 Tensor<T> permute(const Tensor<T>& x, Order order, std::size_t axes, const Where& where) {
@@ -221,50 +188,97 @@ Tensor<T> permute(const Tensor<T>& x, Order order, std::size_t axes, const Where
   for (std::size_t i = 0; i < rank; ++i) {
     shape[rank - 1 - i] = in.shape[rank - 1 - static_cast<std::size_t>(order[i])];
   }
-  Array* out = allocate_like<T>(shape);
-  if (shape.count() > 0) copy_permuted(in.as<T>(), elements<T>(out), in.shape, shape, order);
-  if constexpr (Real<T>) {
-    return Tensor<T>(record(transpose_primitive<T>, out, {&x.handle()}, where, {.axes = order}));
-  } else {
-    return Tensor<T>(Handle(out));
-  }
+  return Tensor<T>(apply<TransposePrimitive<T>>({&x.handle()}, allocate_like<T>(shape), where, order));
 }
 
 // ------------------------------------------------------------------------------------------------ broadcast_to
 
-// The sweep sums an adjoint down, and spreads a tangent out.
-Handle same(const Call&, std::size_t, const Handle& v) { return v; }
+template <class T>
+struct BroadcastPrimitive {
+  static constexpr const char* name = "broadcast_to";
+  static constexpr bool differentiable = Real<T>;
 
-// Rows that are repeated are no longer one row each.
-std::optional<BatchAxis> broadcast_rows(const Call& call, std::span<const BatchAxis> axes) {
-  const auto axis = static_cast<std::size_t>(axes[0]);
-  if (call.operand_shape(0).from_end(axis) != call.output_shape().from_end(axis)) return std::nullopt;
-  return axes[0];
-}
-
-constexpr Primitive broadcast_primitive{.name = "broadcast_to",
-                                        .pullback = same,
-                                        .pushforward = same,
-                                        .rows = broadcast_rows,
-                                        .broadcasts = true,
-                                        .carry = carry_diagonal};
+  static void evaluate(const NoAttributes&, Operands x, Results y) {
+    const Shape &from = x[0]->shape, &to = y[0]->shape;
+    if (to.count() == 0) return;
+    if constexpr (Real<T>) {
+      if (const std::optional<AxisView> along = repeated(from, to)) {
+        return kernels::kernels<T>().spread(x[0]->as<T>(), elements<T>(y[0]), along->outer, along->count, along->inner,
+                                            false);
+      }
+    }
+    command(
+        name,
+        [loops = Loops<1>(to, {&from})](const T* in, T* out) {
+          loops.for_each_block([&](const auto& offset, std::int64_t at) {
+            for (std::int64_t i = 0; i < loops.rows(); ++i) {
+              const T* row = in + offset[0] + i * loops.row_stride(0);
+              T* end = out + at + i * loops.cols();
+              if (loops.steps(0))
+                std::copy_n(row, loops.cols(), end);
+              else
+                std::fill_n(end, loops.cols(), *row);
+            }
+          });
+        },
+        in_of<T>(*x[0]), out_of<T>(y[0]));
+  }
+  // The sweep sums an adjoint down, and spreads a tangent out.
+  static Handle same(const Call&, std::size_t, const Handle& v) { return v; }
+  static constexpr auto pullback = same, pushforward = same;
+  // Rows that are repeated are no longer one row each.
+  static std::optional<BatchAxis> rows(const Call& call, std::span<const BatchAxis> axes) {
+    const auto axis = static_cast<std::size_t>(axes[0]);
+    if (call.operand_shape(0).from_end(axis) != call.output_shape().from_end(axis)) return std::nullopt;
+    return axes[0];
+  }
+  static constexpr bool broadcasts = true;
+  static constexpr auto carry = carry_diagonal;
+};
 
 // ------------------------------------------------------------------------------------------------ astype
 
 template <class To, class From>
-Handle converted(const Handle& v) {
-  return astype<To>(Tensor<From>(v)).handle();
-}
-template <class To, class From>
-constexpr Primitive astype_primitive{
-    "astype", [](const Call&, std::size_t, const Handle& v) { return converted<From, To>(v); },
-    [](const Call&, std::size_t, const Handle& v) { return converted<To, From>(v); }, rows_agree};
+struct AstypePrimitive {
+  static constexpr const char* name = "astype";
+  static constexpr bool differentiable = Real<To> && Real<From>;
+  struct Attributes {
+    Where where;
+  };
+
+  static void evaluate(const Attributes& attributes, Operands x, Results y) {
+    command(
+        name,
+        [attributes, n = x[0]->shape.count()](const From* from, To* to) {
+          for (std::int64_t i = 0; i < n; ++i) {
+            if constexpr (Real<From> && std::is_same_v<To, std::int64_t>) {
+              // Beyond these a conversion is undefined.
+              if (!(from[i] >= From(-0x1p63) && from[i] < From(0x1p63))) throw_no_integer(from[i], attributes.where);
+            }
+            to[i] = static_cast<To>(from[i]);
+          }
+        },
+        in_of<From>(*x[0]), out_of<To>(y[0]));
+  }
+  static Handle pullback(const Call& call, std::size_t, const Handle& v) { return converted<From, To>(call, v); }
+  static Handle pushforward(const Call& call, std::size_t, const Handle& v) { return converted<To, From>(call, v); }
+  static constexpr auto rows = rows_agree;
+
+ private:
+  template <class A, class B>
+  static Handle converted(const Call& call, const Handle& v) {
+    return astype<A>(Tensor<B>(v), call.where()).handle();
+  }
+  [[noreturn, gnu::cold]] static void throw_no_integer(From value, const Where& where) {
+    throw ValueError("astype" + to_string(where) + ": " + std::to_string(value) + " is no 64-bit integer");
+  }
+};
 
 }  // namespace
 
 void list_shape(std::vector<const Primitive*>& all) {
-  all.insert(all.end(), {&reshape_primitive<double>, &transpose_primitive<double>, &broadcast_primitive,
-                         &astype_primitive<float, double>});
+  all.insert(all.end(), {&primitive<ReshapePrimitive<double>>, &primitive<TransposePrimitive<double>>,
+                         &primitive<BroadcastPrimitive<double>>, &primitive<AstypePrimitive<float, double>>});
 }
 
 template <Real T>
@@ -273,7 +287,7 @@ Tensor<T> insert_axes(const Tensor<T>& v, std::size_t from_end, std::size_t axes
   Shape shape = v.shape().prefix(at);
   for (std::size_t i = 0; i < axes; ++i) shape.push_back(1);
   return reshaped(v, shape.concat(v.shape().suffix(at)), {},
-                  {.axes = {static_cast<std::int8_t>(from_end), static_cast<std::int8_t>(axes)}});
+                  {static_cast<std::uint8_t>(from_end), static_cast<std::uint8_t>(axes)});
 }
 
 template <class T>
@@ -357,29 +371,7 @@ Tensor<T> broadcast_to(const Tensor<T>& x, const Shape& shape, Where where) {
     throw ShapeError("broadcast_to" + to_string(where) + ": shape " + to_string(in.shape) + " does not broadcast to " +
                      to_string(shape));
   }
-  Array* out = allocate_like<T>(shape);
-  const std::optional<AxisView> along = Real<T> ? repeated(in.shape, shape) : std::nullopt;
-  if (along) {
-    if constexpr (Real<T>) {
-      kernels::kernels<T>().spread(in.as<T>(), elements<T>(out), along->outer, along->count, along->inner, false);
-    }
-  } else if (shape.count() != 0) {
-    const Loops<1> loops(shape, {&in.shape});
-    loops.for_each_block([&](const auto& offset, std::int64_t at) {
-      for (std::int64_t i = 0; i < loops.rows(); ++i) {
-        const T* from = in.as<T>() + offset[0] + i * loops.row_stride(0);
-        T* to = elements<T>(out) + at + i * loops.cols();
-        if (loops.steps(0))
-          std::copy_n(from, loops.cols(), to);
-        else
-          std::fill_n(to, loops.cols(), *from);
-      }
-    });
-  }
-  if constexpr (Real<T>)
-    return Tensor<T>(record(broadcast_primitive, out, {&x.handle()}, where));
-  else
-    return Tensor<T>(Handle(out));
+  return Tensor<T>(apply<BroadcastPrimitive<T>>({&x.handle()}, allocate_like<T>(shape), where));
 }
 
 template <class To, class T>
@@ -388,23 +380,8 @@ Tensor<To> astype(const Tensor<T>& x, Where where) {
   if constexpr (std::is_same_v<To, T>) {
     return x;
   } else {
-    const Array& in = value_of(x, "astype", where);
-    Array* out = allocate_like<To>(in.shape);
-    if constexpr (Real<T> && std::is_same_v<To, std::int64_t>) {
-      // Beyond these a conversion is undefined.
-      for (T value : std::span(in.as<T>(), static_cast<std::size_t>(in.shape.count()))) {
-        if (value >= T(-0x1p63) && value < T(0x1p63)) continue;
-        destroy(out);
-        throw ValueError("astype" + to_string(where) + ": " + std::to_string(value) + " is no 64-bit integer");
-      }
-    }
-    std::transform(in.as<T>(), in.as<T>() + in.shape.count(), elements<To>(out),
-                   [](T value) { return static_cast<To>(value); });
-    if constexpr (Real<To> && Real<T>) {
-      return Tensor<To>(record(astype_primitive<To, T>, out, {&x.handle()}, where));
-    } else {
-      return Tensor<To>(Handle(out));
-    }
+    Array* out = allocate_like<To>(value_of(x, "astype", where).shape);
+    return Tensor<To>(apply<AstypePrimitive<To, T>>({&x.handle()}, out, where, {where}));
   }
 }
 

@@ -17,14 +17,6 @@ namespace tapegrad {
 namespace detail {
 namespace {
 
-// The last axis is mixed; others keep their place, or move with `dropped`.
-template <int dropped>
-std::optional<BatchAxis> last_axis_rows(const Call& call, std::span<const BatchAxis> axes) {
-  if (axes[0] == 1) return std::nullopt;
-  const bool keep = call.attributes().axes[0] != 0;
-  return static_cast<BatchAxis>(axes[0] - (keep ? 0 : dropped));
-}
-
 std::int64_t rows_of(const Shape& shape) { return shape.prefix(shape.rank() - 1).count(); }
 
 // A product of the kernels for v behind its seed axes.
@@ -49,126 +41,119 @@ Tensor<T> from_largest(const Tensor<T>& v, const Tensor<T>& p) {
 
 // ------------------------------------------------------------------------------------------------ softmax
 
-template <class T>
-Handle softmax_product(const Call& call, std::size_t, const Handle& v) {
-  if (v.traced() || call.traced()) {
-    const Tensor<T> y = call.output<T>(), w = from_largest(Tensor<T>(v), y);
-    return mul0(w - sum(mul0(w, y), -1, keep_dims), y).handle();
-  }
-  return by_rows<T>(kernels::kernels<T>().softmax_product, call.output_array(), *v.array());
+// The last axis is mixed; the others keep their place.
+std::optional<BatchAxis> last_axis_rows(const Call&, std::span<const BatchAxis> axes) {
+  if (axes[0] == 1) return std::nullopt;
+  return axes[0];
 }
-// J diag(d) = diag(y d) - y (y d)^T.
-template <class T>
-bool softmax_carry(Carry& carry) {
-  if (carry.call.operand_shape(0).back() != carry.in.m) return false;
-  const Tensor<T> y = carry.call.output<T>();
-  const Diagonal scaled{carry.diagonal().shift,
-                        carry.unit() ? y.handle() : mul0(y, Tensor<T>(carry.diagonal().entries)).handle()};
-  carry.add(scaled);
-  carry.add(RankOne{(-y).handle(), carry.row(scaled)});
-  return true;
-}
-template <class T>
-constexpr Primitive softmax_primitive{.name = "softmax",
-                                      .pullback = softmax_product<T>,
-                                      .pushforward = softmax_product<T>,
-                                      .rows = last_axis_rows<0>,
-                                      .carry = softmax_carry<T>};
 
 template <class T>
-Tensor<T> softmax_last(const Tensor<T>& x, const Where& where) {
-  const Array& in = value_of(x, "softmax", where);
-  Array* out = allocate_like<T>(in.shape);
-  kernels::kernels<T>().softmax(in.as<T>(), elements<T>(out), rows_of(in.shape), in.shape.back());
-  return Tensor<T>(record(softmax_primitive<T>, out, {&x.handle()}, where));
-}
+struct SoftmaxPrimitive {
+  static constexpr const char* name = "softmax";
+
+  static void evaluate(const NoAttributes&, Operands x, Results y) {
+    const Shape& shape = x[0]->shape;
+    kernels::kernels<T>().softmax(x[0]->as<T>(), elements<T>(y[0]), rows_of(shape), shape.back());
+  }
+  static Handle product(const Call& call, std::size_t, const Handle& v) {
+    if (v.traced() || call.traced()) {
+      const Tensor<T> y = call.output<T>(), w = from_largest(Tensor<T>(v), y);
+      return mul0(w - sum(mul0(w, y), -1, keep_dims), y).handle();
+    }
+    return by_rows<T>(kernels::kernels<T>().softmax_product, call.output_array(), *v.array());
+  }
+  static constexpr auto pullback = product, pushforward = product;
+  static constexpr auto rows = last_axis_rows;
+  // J diag(d) = diag(y d) - y (y d)^T.
+  static bool carry(Carry& carry) {
+    if (carry.call.operand_shape(0).back() != carry.in.m) return false;
+    const Tensor<T> y = carry.call.output<T>();
+    const Diagonal scaled{carry.diagonal().shift,
+                          carry.unit() ? y.handle() : mul0(y, Tensor<T>(carry.diagonal().entries)).handle()};
+    carry.add(scaled);
+    carry.add(RankOne{(-y).handle(), carry.row(scaled)});
+    return true;
+  }
+};
 
 // ------------------------------------------------------------------------------------------------ log_softmax
 
-// Room for softmax(x), where derivatives will ask for it.
+// Room for p = softmax(x) beside a value, where derivatives will ask for it.
 template <class T>
 Handle kept_softmax(const Tensor<T>& x) {
   return Handle(x.handle().traced() ? allocate_like<T>(x.shape()) : nullptr);
 }
 template <class T>
-T* elements_of(const Handle& p) {
-  return p ? elements<T>(p.array()) : nullptr;
+T* elements_or_null(Results results, std::size_t i) {
+  return results[i] ? elements<T>(results[i]) : nullptr;
 }
 // What was kept; recorded as softmax(x) where it is to be differentiated again.
 template <class T>
 Tensor<T> softmax_of(const Call& call) {
-  Array* p = call.attributes().constant;
-  if (!call.traced()) return Tensor<T>(share(p));
+  const Tensor<T> p = call.operand<T>(1);
+  if (!call.traced()) return p;
   const Tensor<T> x = call.operand<T>(0);
-  retain(p);
-  return Tensor<T>(record(softmax_primitive<T>, p, {&x.handle()}, call.where()));
+  const Handle* const operands[] = {&x.handle()};
+  return Tensor<T>(record(primitive<SoftmaxPrimitive<T>>, p.handle(), operands, {}, call.where()));
 }
 
 template <class T>
-Handle log_softmax_pullback(const Call& call, std::size_t, const Handle& v) {
-  return log_softmax_product(softmax_of<T>(call), Tensor<T>(v)).handle();
-}
-template <class T>
-Handle log_softmax_pushforward(const Call& call, std::size_t, const Handle& v) {
-  const Tensor<T> p = softmax_of<T>(call), w = from_largest(Tensor<T>(v), p);
-  return (w - sum(mul0(w, p), -1, keep_dims)).handle();
-}
-// J diag(d) = diag(d) - 1 (s d)^T.
-template <class T>
-bool log_softmax_carry(Carry& carry) {
-  if (carry.call.operand_shape(0).back() != carry.in.m) return false;
-  const Tensor<T> s = softmax_of<T>(carry.call);
-  const Diagonal scaled{carry.diagonal().shift,
-                        carry.unit() ? s.handle() : mul0(s, Tensor<T>(carry.diagonal().entries)).handle()};
-  carry.add(carry.diagonal());
-  carry.add(RankOne{full<T>(s.shape(), T{-1}).handle(), carry.row(scaled)});
-  return true;
-}
-template <class T>
-constexpr Primitive log_softmax_primitive{.name = "log_softmax",
-                                          .pullback = log_softmax_pullback<T>,
-                                          .pushforward = log_softmax_pushforward<T>,
-                                          .rows = last_axis_rows<0>,
-                                          .carry = log_softmax_carry<T>};
+struct LogSoftmaxPrimitive {
+  static constexpr const char* name = "log_softmax";
 
-template <class T>
-Tensor<T> log_softmax_last(const Tensor<T>& x, const Where& where) {
-  const Array& in = value_of(x, "log_softmax", where);
-  const Handle p = kept_softmax(x);
-  Array* out = allocate_like<T>(in.shape);
-  kernels::kernels<T>().log_softmax(in.as<T>(), elements<T>(out), elements_of<T>(p), rows_of(in.shape),
-                                    in.shape.back());
-  return Tensor<T>(record(log_softmax_primitive<T>, out, {&x.handle()}, where, {.constant = p.array()}));
-}
+  static void evaluate(const NoAttributes&, Operands x, Results y) {
+    const Shape& shape = x[0]->shape;
+    kernels::kernels<T>().log_softmax(x[0]->as<T>(), elements<T>(y[0]), elements_or_null<T>(y, 1), rows_of(shape),
+                                      shape.back());
+  }
+  static Handle pullback(const Call& call, std::size_t, const Handle& v) {
+    return log_softmax_product(softmax_of<T>(call), Tensor<T>(v)).handle();
+  }
+  static Handle pushforward(const Call& call, std::size_t, const Handle& v) {
+    const Tensor<T> p = softmax_of<T>(call), w = from_largest(Tensor<T>(v), p);
+    return (w - sum(mul0(w, p), -1, keep_dims)).handle();
+  }
+  static constexpr auto rows = last_axis_rows;
+  // J diag(d) = diag(d) - 1 (s d)^T.
+  static bool carry(Carry& carry) {
+    if (carry.call.operand_shape(0).back() != carry.in.m) return false;
+    const Tensor<T> s = softmax_of<T>(carry.call);
+    const Diagonal scaled{carry.diagonal().shift,
+                          carry.unit() ? s.handle() : mul0(s, Tensor<T>(carry.diagonal().entries)).handle()};
+    carry.add(carry.diagonal());
+    carry.add(RankOne{full<T>(s.shape(), T{-1}).handle(), carry.row(scaled)});
+    return true;
+  }
+};
 
 // ------------------------------------------------------------------------------------------------ logsumexp
 
 template <class T>
-Handle logsumexp_pullback(const Call& call, std::size_t, const Handle& v) {
-  const bool keep = call.attributes().axes[0] != 0;
-  const Tensor<T> vt(v);
-  return mul0(keep ? vt : insert_axes(vt, 1, 1), softmax_of<T>(call)).handle();
-}
-template <class T>
-Handle logsumexp_pushforward(const Call& call, std::size_t, const Handle& v) {
-  const bool keep = call.attributes().axes[0] != 0;
-  return sum_group(mul0(Tensor<T>(v), softmax_of<T>(call)), 1, 1, keep, call.where()).handle();
-}
-template <class T>
-constexpr Primitive logsumexp_primitive{"logsumexp", logsumexp_pullback<T>, logsumexp_pushforward<T>,
-                                        last_axis_rows<1>};
+struct LogsumexpPrimitive {
+  static constexpr const char* name = "logsumexp";
+  struct Attributes {
+    bool keep;  // the last axis, with size 1
+  };
+  static std::string describe(const Attributes& attributes) { return attributes.keep ? "kept" : ""; }
 
-template <class T>
-Tensor<T> logsumexp_last(const Tensor<T>& x, bool keep, const Where& where) {
-  const Array& in = value_of(x, "logsumexp", where);
-  Shape shape = in.shape.prefix(in.shape.rank() - 1);
-  if (keep) shape.push_back(1);
-  const Handle p = kept_softmax(x);
-  Array* out = allocate_like<T>(shape);
-  kernels::kernels<T>().logsumexp(in.as<T>(), elements<T>(out), elements_of<T>(p), shape.count(), in.shape.back());
-  return Tensor<T>(record(logsumexp_primitive<T>, out, {&x.handle()}, where,
-                          {.axes = {static_cast<std::int8_t>(keep)}, .constant = p.array()}));
-}
+  static void evaluate(const Attributes&, Operands x, Results y) {
+    const Shape& shape = x[0]->shape;
+    kernels::kernels<T>().logsumexp(x[0]->as<T>(), elements<T>(y[0]), elements_or_null<T>(y, 1), rows_of(shape),
+                                    shape.back());
+  }
+  static Handle pullback(const Call& call, std::size_t, const Handle& v) {
+    const Tensor<T> vt(v);
+    return mul0(call.attributes<Attributes>().keep ? vt : insert_axes(vt, 1, 1), softmax_of<T>(call)).handle();
+  }
+  static Handle pushforward(const Call& call, std::size_t, const Handle& v) {
+    return sum_group(mul0(Tensor<T>(v), softmax_of<T>(call)), 1, 1, call.attributes<Attributes>().keep, call.where())
+        .handle();
+  }
+  static std::optional<BatchAxis> rows(const Call& call, std::span<const BatchAxis> axes) {
+    if (axes[0] == 1) return std::nullopt;
+    return static_cast<BatchAxis>(axes[0] - !call.attributes<Attributes>().keep);
+  }
+};
 
 // ------------------------------------------------------------------------------------------------ any axis
 
@@ -202,7 +187,8 @@ template Tensor<float> log_softmax_product(const Tensor<float>&, const Tensor<fl
 template Tensor<double> log_softmax_product(const Tensor<double>&, const Tensor<double>&);
 
 void list_softmax(std::vector<const Primitive*>& all) {
-  all.insert(all.end(), {&softmax_primitive<double>, &log_softmax_primitive<double>, &logsumexp_primitive<double>});
+  all.insert(all.end(), {&primitive<SoftmaxPrimitive<double>>, &primitive<LogSoftmaxPrimitive<double>>,
+                         &primitive<LogsumexpPrimitive<double>>});
 }
 
 }  // namespace detail
@@ -210,19 +196,31 @@ void list_softmax(std::vector<const Primitive*>& all) {
 template <Real T>
 Tensor<T> softmax(const Tensor<T>& x, int axis, Where where) {
   return detail::on_last_axis(x, axis, "softmax", where,
-                              [&](const Tensor<T>& y) { return detail::softmax_last(y, where); });
+                              [&](const Tensor<T>& y) {
+    using namespace detail;
+    return Tensor<T>(apply<SoftmaxPrimitive<T>>({&y.handle()}, allocate_like<T>(y.shape()), where));
+  });
 }
 template <Real T>
 Tensor<T> log_softmax(const Tensor<T>& x, int axis, Where where) {
   return detail::on_last_axis(x, axis, "log_softmax", where,
-                              [&](const Tensor<T>& y) { return detail::log_softmax_last(y, where); });
+                              [&](const Tensor<T>& y) {
+    using namespace detail;
+    return Tensor<T>(
+        apply_keeping<LogSoftmaxPrimitive<T>>(y.handle(), allocate_like<T>(y.shape()), kept_softmax(y), where));
+  });
 }
 template <Real T>
 Tensor<T> logsumexp(const Tensor<T>& x, int axis, KeepDims keep, Where where) {
   const std::size_t rank = x.rank();
   const bool last = axis == -1 || static_cast<std::size_t>(axis) + 1 == rank;
   const Tensor<T> y = detail::on_last_axis(x, axis, "logsumexp", where, [&](const Tensor<T>& z) {
-    return detail::logsumexp_last(z, !last || keep == KeepDims::yes, where);
+    using namespace detail;
+    const bool kept = !last || keep == KeepDims::yes;
+    Shape shape = z.shape().prefix(z.rank() - 1);
+    if (kept) shape.push_back(1);
+    return Tensor<T>(
+        apply_keeping<LogsumexpPrimitive<T>>(z.handle(), allocate_like<T>(shape), kept_softmax(z), where, {kept}));
   });
   if (last || keep == KeepDims::yes) return y;
   const std::size_t at = detail::normalise_axis(axis, rank, "logsumexp", x.shape(), where);

@@ -84,74 +84,90 @@ Shape common_shape(Arrays& operands, const char* name, const Where& where) {
   return shape;
 }
 
-// A record's operands are those of the function, then the saved slopes of the traced ones: this one's, or null.
-const Array* saved_slope(const Call& call, std::size_t k) {
-  const Function& function = function_of(call.attributes().constant);
-  std::size_t slope = function.operands();
-  if (!function.product(k).saved || call.operand_count() == slope) return nullptr;
-  for (std::size_t i = 0; i < k; ++i) slope += call.operands(i).record != no_record && function.product(i).saved;
-  return &call.operand_array(slope);
-}
-
-// v * df/dx_k from the record's operands, of v's shape or what both broadcast to.
+// A call of a function: behind its operands the function itself, then the slopes that are saved of the traced ones.
 template <Real T>
-Handle run_product(const Call& call, std::size_t k, const Handle& v) {
-  const Function& product = function_of(function_of(call.attributes().constant).product(k).function.array());
-  Arrays x(product.operands());
-  x[0] = v.array();
-  x[1] = &call.output_array();
-  for (std::size_t i = 2; i < product.operands(); ++i) x[i] = &call.operand_array(i - 2);
-  Handle out(allocate_like<T>(common_shape(x, product.name(), call.where())));
-  Array* const result[] = {out.array()};
-  product.program().run<T>(x, result);
-  return out;
-}
-
-// A sweep that is itself recorded runs the product as a function of x, through which it can be differentiated again.
-template <Real T>
-Handle function_rule(const Call& call, std::size_t k, const Handle& v) {
-  const Function::Product& product = function_of(call.attributes().constant).product(k);
-  if (v.traced() || call.traced()) {
-    const std::size_t count = function_of(product.function.array()).operands();
-    Few<Tensor<T>, 8> x(count);
-    x[0] = Tensor<T>(v);
-    x[1] = call.output<T>();
-    for (std::size_t i = 2; i < count; ++i) x[i] = call.operand<T>(i - 2);
-    Few<const Tensor<T>*, 8> pointers(count);
-    for (std::size_t i = 0; i < count; ++i) pointers[i] = &x[i];
-    return run_function<T>(product.function, pointers, call.where()).handle();
+struct FunctionPrimitive {
+  static constexpr const char* name = "elementwise";  // until it is a certain function's
+  struct Attributes {
+    const Array* function;
+    unsigned saving;  // the operands by which slopes are saved where they are worth it; bit k for operand k
+  };
+  static const Function& function_of(const Call& call) {
+    return detail::function_of(call.attributes<Attributes>().function);
   }
-  const Array* slope = saved_slope(call, k);
-  if (!slope) return run_product<T>(call, k, v);
-  return mul0(Tensor<T>(v), Tensor<T>(share(const_cast<Array*>(slope))), call.where()).handle();
-}
 
-template <Real T>
-bool function_accumulate(const Call& call, std::size_t k, Handle& v, bool last, Handle& sum) {
-  const Shape& shape = call.output_shape();
-  if (v.shape() != shape || call.operand_shape(k) != shape) return false;
-  const Array* slope = saved_slope(call, k);
-  if (!slope) {
-    add_term(sum, run_product<T>(call, k, v));
+  static void evaluate(const Attributes& attributes, Operands in, Results out) {
+    const Function& function = detail::function_of(attributes.function);
+    const Program& program = out.size() > 1 ? function.with_slopes(attributes.saving) : function.program();
+    program.run<T>(in.first(function.operands()), out);
+  }
+
+  // A sweep that is itself recorded runs the product as a function of x, through which it can be differentiated again.
+  static Handle rule(const Call& call, std::size_t k, const Handle& v) {
+    const Function::Product& product = function_of(call).product(k);
+    if (v.traced() || call.traced()) {
+      const std::size_t count = detail::function_of(product.function.array()).operands();
+      Few<Tensor<T>, 8> x(count);
+      x[0] = Tensor<T>(v);
+      x[1] = call.output<T>();
+      for (std::size_t i = 2; i < count; ++i) x[i] = call.operand<T>(i - 2);
+      Few<const Tensor<T>*, 8> pointers(count);
+      for (std::size_t i = 0; i < count; ++i) pointers[i] = &x[i];
+      return run_function<T>(product.function, pointers, call.where()).handle();
+    }
+    const Array* slope = saved_slope(call, k);
+    if (!slope) return run_product(call, k, v);
+    return mul0(Tensor<T>(v), Tensor<T>(share(const_cast<Array*>(slope))), call.where()).handle();
+  }
+  static constexpr auto pullback = rule, pushforward = rule;
+  static bool accumulate(const Call& call, std::size_t k, Handle& v, bool last, Handle& sum) {
+    const Shape& shape = call.output_shape();
+    if (v.shape() != shape || call.operand_shape(k) != shape) return false;
+    const Array* slope = saved_slope(call, k);
+    if (!slope) {
+      add_term(sum, run_product(call, k, v));
+      return true;
+    }
+    const kernels::Source<T> in[] = {{v.array()->template as<T>(), 0, true}, {slope->as<T>(), 0, true}};
+    Handle term = array_for<T>(v, last);
+    kernels::kernels<T>().binary[index_in<ops::Mul0, ops::Binary>].value(1, shape.count(), in, T{},
+                                                                         elements<T>(term.array()));
+    add_term(sum, std::move(term));
     return true;
   }
-  const kernels::Source<T> in[] = {{v.array()->template as<T>(), 0, true}, {slope->as<T>(), 0, true}};
-  Handle term = array_for<T>(v, last);
-  kernels::kernels<T>().binary[index_in<ops::Mul0, ops::Binary>].value(1, shape.count(), in, T{},
-                                                                       elements<T>(term.array()));
-  add_term(sum, std::move(term));
-  return true;
-}
+  static constexpr auto rows = rows_agree;
+  static constexpr bool broadcasts = true;
+  static constexpr auto carry = carry_diagonal;
+
+ private:
+  // Of operand k, or null.
+  static const Array* saved_slope(const Call& call, std::size_t k) {
+    const Function& function = function_of(call);
+    std::size_t slope = function.operands() + 1;
+    if (!function.product(k).saved || call.operand_count() == slope) return nullptr;
+    for (std::size_t i = 0; i < k; ++i) slope += call.operands(i).record != no_record && function.product(i).saved;
+    return &call.operand_array(slope);
+  }
+
+  // v * df/dx_k from the record's operands, of v's shape or what both broadcast to.
+  static Handle run_product(const Call& call, std::size_t k, const Handle& v) {
+    const Function& product = detail::function_of(function_of(call).product(k).function.array());
+    Arrays x(product.operands());
+    x[0] = v.array();
+    x[1] = &call.output_array();
+    for (std::size_t i = 2; i < product.operands(); ++i) x[i] = &call.operand_array(i - 2);
+    Handle out(allocate_like<T>(common_shape(x, product.name(), call.where())));
+    Array* const result[] = {out.array()};
+    product.program().run<T>(x, result);
+    return out;
+  }
+};
 
 template <Real T>
 Primitive function_primitive(const std::string& name) {
-  return {.name = name.c_str(),
-          .pullback = function_rule<T>,
-          .pushforward = function_rule<T>,
-          .rows = rows_agree,
-          .broadcasts = true,
-          .accumulate = function_accumulate<T>,
-          .carry = carry_diagonal};
+  Primitive made = primitive<FunctionPrimitive<T>>;
+  made.name = name.c_str();
+  return made;
 }
 
 Function::Function(std::string name, std::size_t operands, Formula formula)
@@ -269,7 +285,7 @@ Tensor<T> run_function(const Handle& handle, std::span<const Tensor<T>* const> o
   Arrays arrays(n);
   // What the function does not depend on is a constant to the tape.
   Few<Handle, 8> constants(n);
-  Few<const Handle*, 16> handles(2 * n);
+  Few<const Handle*, 16> handles(n + 1);
   unsigned traced = 0;  // a set of operands
   for (std::size_t k = 0; k < n; ++k) {
     arrays[k] = &value_of(*operands[k], function.name(), where);
@@ -280,22 +296,15 @@ Tensor<T> run_function(const Handle& handle, std::span<const Tensor<T>* const> o
     else
       handles[k] = &(constants[k] = share(handles[k]->array()));
   }
+  handles[n] = &handle;
   const Shape shape = common_shape(arrays, function.name(), where);
   std::array<Handle, most_operands> slopes;
-  Array* results[1 + most_operands];
   std::size_t saved = 0;
   for (std::size_t k = 0; k < n && n <= most_operands; ++k) {
-    if ((traced >> k & 1U) == 0 || !function.product(k).saved) continue;
-    slopes[saved] = Handle(allocate_like<T>(shape));
-    handles[n + saved] = &slopes[saved];
-    results[1 + saved] = slopes[saved].array();
-    ++saved;
+    if ((traced >> k & 1U) != 0 && function.product(k).saved) slopes[saved++] = Handle(allocate_like<T>(shape));
   }
-  const Program& program = saved != 0 ? function.with_slopes(traced) : function.program();
-  results[0] = allocate_like<T>(shape);
-  program.run<T>(arrays, {results, 1 + saved});
-  return Tensor<T>(
-      record(function.primitive<T>(), results[0], {handles.begin(), n + saved}, where, {.constant = handle.array()}));
+  return Tensor<T>(apply_all<FunctionPrimitive<T>>(function.primitive<T>(), handles, {slopes.data(), saved},
+                                                   allocate_like<T>(shape), where, {handle.array(), traced}));
 }
 
 template <Real T>

@@ -1,5 +1,7 @@
 #include "program.hpp"
 
+#include "../core/few.hpp"
+
 #include <algorithm>
 #include <cstdint>
 #include <map>

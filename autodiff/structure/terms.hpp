@@ -15,7 +15,7 @@
 
 #include "../ops.hpp"
 #include "../tape/carry.hpp"
-#include "../tape/tape.hpp"
+#include "../tape/recording.hpp"
 
 namespace tapegrad::detail {
 

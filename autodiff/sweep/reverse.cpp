@@ -79,11 +79,12 @@ class PendingParts {
   // In a whole of shape `own`, with the axis that x[i] has left out.
   template <class T>
   Part placed(Pending& pending, const Shape& own) const {
-    if (pending.record == no_record) return {std::move(pending.v), {.axis = 1}};
+    if (pending.record == no_record) return {std::move(pending.v), {}};
     const Call call(segment_, pending.record);
-    const Places places = call.primitive().places(call);
-    if (call.output_shape().rank() == own.rank()) return {std::move(pending.v), places};
-    return {insert_axes(Tensor<T>(std::move(pending.v)), places.axis, 1).handle(), places};
+    const Placed at = call.primitive().places(call);
+    Handle v = std::move(pending.v);
+    if (call.output_shape().rank() < own.rank()) v = insert_axes(Tensor<T>(std::move(v)), at.at.axis, 1).handle();
+    return {std::move(v), at.at, share(at.indices)};
   }
 
   const Segment& segment_;

@@ -3,7 +3,7 @@
 
 #include <span>
 
-#include "../tape/tape.hpp"
+#include "../tape/recording.hpp"
 
 namespace tapegrad::detail {
 

@@ -1,4 +1,4 @@
-#include "tape.hpp"
+#include "recording.hpp"
 
 #include <algorithm>
 #include <string>
@@ -56,6 +56,7 @@ constexpr std::uint32_t levels_below(int depth) { return static_cast<std::uint32
 Handle identity_rule(const Call&, std::size_t, const Handle& v) { return v; }
 std::optional<BatchAxis> identity_rows(const Call&, std::span<const BatchAxis> axes) { return axes[0]; }
 const Primitive identity{.name = "identity",
+                         .evaluate = nullptr,
                          .pullback = identity_rule,
                          .pushforward = identity_rule,
                          .rows = identity_rows,
@@ -76,19 +77,18 @@ int Tape::depth_of(std::uint64_t scope) const {
   return d;
 }
 
-void Tape::truncate(std::uint32_t records, std::uint32_t operands) {
-  for (std::size_t i = operands; i < operands_.size(); ++i) {
+void Tape::truncate(const TapeSize& to) {
+  for (std::size_t i = to.operands; i < operands_.size(); ++i) {
     if (operands_[i].record == no_record) release(operands_[i].array);
   }
-  for (std::size_t i = records; i < records_.size(); ++i) {
-    release(records_[i].output);
-    release(records_[i].attributes.constant);
-  }
-  operands_.truncate(operands);
-  records_.truncate(records);
+  for (std::size_t i = to.records; i < records_.size(); ++i) release(records_[i].output);
+  attributes_.truncate(to.attributes);
+  operands_.truncate(to.operands);
+  records_.truncate(to.records);
   // A tape of a hundred thousand records keeps its memory for the next; a longer one gives the rest back.
   constexpr std::size_t most_chunks = 100;
-  if (records == 0) {
+  if (to.records == 0) {
+    attributes_.shrink(most_chunks);
     records_.shrink(most_chunks);
     operands_.shrink(2 * most_chunks);
   }
@@ -102,12 +102,11 @@ void Tape::empty(std::uint32_t begin, std::uint32_t end) {
       if (entry.record == no_record) release(std::exchange(entry.array, nullptr));
     }
     release(std::exchange(record.output, nullptr));
-    release(std::exchange(record.attributes.constant, nullptr));
   }
 }
 
 Place append(const Primitive& primitive, Array* output, std::span<const Handle* const> operands,
-             const Attributes& attributes, const Where& where) {
+             std::span<const std::uint64_t> attributes, const Where& where) {
   Tape* tape = current_tape;
   if (!tape) throw_not_open((*std::ranges::find_if(operands, &Handle::traced))->place(), primitive.name, where);
   Tape::Level& level = tape->levels_[static_cast<std::size_t>(tape->depth_ - 1)];
@@ -119,7 +118,7 @@ Place append(const Primitive& primitive, Array* output, std::span<const Handle* 
     if (place.scope == 0) {
       retain(operand->array());
     } else if (place.scope != level.scope && tape->depth_of(place.scope) < 0) {
-      tape->truncate(tape->size(), first_operand);
+      tape->truncate({tape->size(), first_operand, static_cast<std::uint32_t>(tape->attributes_.size())});
       throw_not_open(place, primitive.name, where);
     }
     RecordOperand& entry = tape->operands_.push();
@@ -131,20 +130,19 @@ Place append(const Primitive& primitive, Array* output, std::span<const Handle* 
   level.reached |= levels;
   // Nobody else knows the output yet: no atomic increment.
   output->references.store(output->references.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
-  retain(attributes.constant);
   const std::uint32_t index = tape->size();
   // Field by field: a record built on the stack and copied would wait for its own stores.
   Record& record = tape->records_.push();
   record.primitive = &primitive;
   record.output = output;
-  record.attributes.scalar = attributes.scalar;
-  record.attributes.axes = attributes.axes;
-  record.attributes.constant = attributes.constant;
   record.file = where.file;
   record.line = static_cast<std::uint32_t>(where.line);
   record.first_operand = first_operand;
   record.operand_count = static_cast<std::uint32_t>(operands.size());
   record.levels = levels;
+  if (!attributes.empty()) {
+    record.attributes = static_cast<std::uint32_t>(tape->attributes_.push_together(attributes.data(), attributes.size()));
+  }
   return Place::make(level.scope, index, levels);
 }
 
@@ -152,14 +150,13 @@ Scope::Scope(const Where& where) : tape_(current_tape), where_(where) {
   if (!tape_) tape_ = current_tape = acquire_tape();
   if (tape_->depth_ == max_depth)
     throw TapeError("a derivative" + to_string(where) + ": derivatives are nested more than 32 deep");
-  tape_->levels_[static_cast<std::size_t>(tape_->depth_++)] = {fresh_scope(), tape_->size(),
-                                                               static_cast<std::uint32_t>(tape_->operands_.size()), 0};
+  tape_->levels_[static_cast<std::size_t>(tape_->depth_++)] = {fresh_scope(), tape_->sizes(), 0};
 }
 
 Scope::~Scope() {
   if (!tape_) return;
   const Tape::Level& level = tape_->levels_[static_cast<std::size_t>(--tape_->depth_)];
-  tape_->truncate(level.begin, level.begin_operands);
+  tape_->truncate(level.begin);
   if (tape_->depth_ == 0) {
     current_tape = nullptr;
     give_back_tape(tape_);
@@ -186,12 +183,12 @@ Handle Scope::trace(const Handle& argument) {
   const std::uint32_t index = tape_->size();
   tape_->records_.push() = {.primitive = &identity,
                             .output = argument.array(),
-                            .attributes = {},
                             .file = "",
                             .line = 0,
                             .levels = outer | own,
                             .first_operand = first_operand,
-                            .operand_count = argument.traced() ? 1U : 0U};
+                            .operand_count = argument.traced() ? 1U : 0U,
+                            .attributes = 0};
   ++inputs_;
   return share(argument.array(), Place::make(level.scope, index, outer | own));
 }
@@ -203,9 +200,9 @@ Recording Scope::close() {
   const int depth = --tape_->depth_;
   s = {.tape = tape_,
        .scope = level.scope,
-       .begin = level.begin,
+       .begin = level.begin.records,
        .end = tape_->size(),
-       .begin_operands = level.begin_operands,
+       .sizes_before = level.begin,
        .inputs = inputs_,
        .level = std::uint32_t{1} << depth,
        .outer_levels = levels_below(depth),
@@ -233,12 +230,12 @@ Recording::~Recording() {
   Tape* tape = segment_.tape;
   if (!tape) return;
   if (segment_.outer_scope == 0) {
-    tape->truncate(0, 0);
+    tape->truncate({});
     give_back_tape(tape);
   } else if (!segment_.needed && tape == current_tape && tape->depth_of(segment_.outer_scope) >= 0) {
     const bool last = tape->size() == segment_.end && tape->depth_of(segment_.outer_scope) == tape->depth_ - 1;
     if (last)
-      tape->truncate(segment_.begin, segment_.begin_operands);
+      tape->truncate(segment_.sizes_before);
     else
       tape->empty(segment_.begin, segment_.end);
   }

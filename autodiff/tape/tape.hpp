@@ -10,7 +10,6 @@
 #include <cstdint>
 #include <memory>
 #include <new>
-#include <optional>
 #include <span>
 #include <vector>
 
@@ -20,31 +19,19 @@ namespace tapegrad::detail {
 
 struct Primitive;
 
-/// Where the batch axis of a tensor is, counted from its end; 0 when it has none, because it depends on no row.
-using BatchAxis = std::int8_t;
-using BatchAxes = std::vector<BatchAxis, PoolAllocator<BatchAxis>>;
-
 /// Nesting depth of scopes; a record keeps one bit for each.
 inline constexpr int max_depth = 32;
 
-/// What a rule needs besides operands and output.
-struct Attributes {
-  double scalar = 0;                  // an exponent, a slope
-  std::array<std::int8_t, 8> axes{};  // counted from the end: 1 is the last
-  Array* constant = nullptr;          // indices, a mask, a user's rule; the record keeps it alive
-};
-
-inline constexpr Attributes no_attributes;
-
-/// One operation. Operands and output are kept alive by the tape.
+/// One operation. Operands and output are kept alive by the tape. Behind the operands of the primitive there may be what
+/// it has kept for its rules.
 struct Record {
   const Primitive* primitive;
   Array* output;
-  Attributes attributes;
   const char* file;  // of the call, and its line
   std::uint32_t line;
   std::uint32_t levels;  // as in Place; bit d: depends on an argument of the scope at depth d
   std::uint32_t first_operand, operand_count;
+  std::uint32_t attributes;  // their first word
 };
 
 struct RecordOperand {
@@ -64,6 +51,18 @@ class Chunks {
     if (next_ == chunk_end_) grow();
     ++size_;
     return *new (next_++) E;
+  }
+  /// The number of the first of n elements, one behind the other; n is at most `chunk`. What is left of a chunk where
+  /// they do not fit is skipped.
+  std::size_t push_together(const E* from, std::size_t n) {
+    if (static_cast<std::size_t>(chunk_end_ - next_) < n) {
+      size_ = (size_ + chunk - 1) / chunk * chunk;
+      grow();
+    }
+    const std::size_t first = size_;
+    for (std::size_t i = 0; i < n; ++i) *new (next_++) E = from[i];
+    size_ += n;
+    return first;
   }
   void truncate(std::size_t size) {
     if (size == size_) return;
@@ -93,87 +92,39 @@ class Chunks {
   Raw *next_ = nullptr, *chunk_end_ = nullptr;  // where the next element goes, in the chunk that it goes to
 };
 
-class Tape;
-
-/// The records of one scope, and what of them leads to the scopes around it.
-struct Segment {
-  Tape* tape = nullptr;
-  std::uint64_t scope = 0;
-  std::uint32_t begin = 0, end = 0;
-  std::uint32_t begin_operands = 0;
-  std::uint32_t inputs = 0;        // identity records, first in the range
-  std::uint32_t level = 0;         // this scope's bit
-  std::uint32_t outer_levels = 0;  // bits of the scopes around it
-  std::uint64_t outer_scope = 0;   // id of the scope around it; 0 when there is none
-  bool needed = false;             // some record leads to a scope around it
-
-  /// Where the scope around this one sees a record.
-  Place outside(std::uint32_t record, std::uint32_t levels) const;
-};
-
-/// What a rule sees of the record that it differentiates.
-class Call {
- public:
-  inline Call(const Segment& segment, std::uint32_t index);
-
-  const Primitive& primitive() const { return *record_.primitive; }
-  std::size_t operand_count() const { return record_.operand_count; }
-  const Array& operand_array(std::size_t k) const { return *operands(k).array; }
-  const Array& output_array() const { return *record_.output; }
-  const Shape& operand_shape(std::size_t k) const { return operand_array(k).shape; }
-  const Shape& output_shape() const { return output_array().shape; }
-  const Attributes& attributes() const { return record_.attributes; }
-  Where where() const { return {record_.file, static_cast<int>(record_.line)}; }
-  /// True when the rule itself must be recorded, whatever it is applied to.
-  bool traced() const { return (record_.levels & segment_.outer_levels) != 0; }
-  /// True when operand k depends on an argument of the scope.
-  bool leads_to_input(std::size_t k) const { return (operands(k).levels & segment_.level) != 0; }
-
-  /// Operand and output as tensors, with a place where they lead to a scope that is still open.
-  template <class T>
-  Tensor<T> operand(std::size_t k) const {
-    const RecordOperand& operand = operands(k);
-    return Tensor<T>(handle(operand.array, operand.record, operand.levels));
-  }
-  template <class T>
-  Tensor<T> output() const {
-    return Tensor<T>(handle(record_.output, index_, record_.levels));
-  }
-  inline const RecordOperand& operands(std::size_t k) const;
-
- private:
-  Handle handle(Array* array, std::uint32_t record, std::uint32_t levels) const;
-
-  const Segment& segment_;
-  std::uint32_t index_;
-  const Record& record_;
+/// Numbers of records, operands and words of attributes.
+struct TapeSize {
+  std::uint32_t records = 0, operands = 0, attributes = 0;
 };
 
 class Tape {
  public:
   Tape() = default;
   Tape(const Tape&) = delete;
-  ~Tape() { truncate(0, 0); }
+  ~Tape() { truncate({}); }
 
   const Record& record(std::uint32_t i) const { return records_[i]; }
   const RecordOperand& operand(std::uint32_t i) const { return operands_[i]; }
+  const std::uint64_t* attributes(std::uint32_t i) const { return &attributes_[i]; }
   std::uint32_t size() const { return static_cast<std::uint32_t>(records_.size()); }
   bool is_open(std::uint64_t scope) const { return depth_of(scope) >= 0; }
 
  private:
   friend class Scope;
   friend class Recording;
-  friend Place append(const Primitive&, Array*, std::span<const Handle* const>, const Attributes&, const Where&);
+  friend Place append(const Primitive&, Array*, std::span<const Handle* const>, std::span<const std::uint64_t>,
+                      const Where&);
 
   struct Level {
     std::uint64_t scope;
-    std::uint32_t begin, begin_operands;
+    TapeSize begin;
     std::uint32_t reached;  // levels of all its records together
   };
 
   /// Depth of an open scope; -1 when it is not open.
   int depth_of(std::uint64_t scope) const;
-  void truncate(std::uint32_t records, std::uint32_t operands);
+  TapeSize sizes() const { return {size(), static_cast<std::uint32_t>(operands_.size()), static_cast<std::uint32_t>(attributes_.size())}; }
+  void truncate(const TapeSize& to);
   /// Lets go of what the records of a closed scope hold, in the middle of the tape.
   void empty(std::uint32_t begin, std::uint32_t end);
 
@@ -181,70 +132,12 @@ class Tape {
   int depth_ = 0;
   Chunks<Record> records_;
   Chunks<RecordOperand> operands_;
+  Chunks<std::uint64_t> attributes_;
 };
-
-inline Call::Call(const Segment& segment, std::uint32_t index)
-    : segment_(segment), index_(index), record_(segment.tape->record(index)) {}
-
-inline const RecordOperand& Call::operands(std::size_t k) const {
-  return segment_.tape->operand(record_.first_operand + static_cast<std::uint32_t>(k));
-}
 
 /// Appends a record to the tape that the operands stand on, with a fresh output; at least one of them is traced. Throws
 /// TapeError when an operand's scope has closed or belongs to another thread.
 Place append(const Primitive& primitive, Array* output, std::span<const Handle* const> operands,
-             const Attributes& attributes, const Where& where);
-
-/// A closed scope: its records, which sweep/ can go through any number of times as long as the scope around it is open
-/// (for ever, when there is none). Its destructor gives back what no open scope needs.
-class TAPEGRAD_EXPORT Recording {
- public:
-  Recording() = default;
-  Recording(Recording&& other) noexcept;
-  Recording& operator=(Recording&& other) noexcept;
-  ~Recording();
-
-  /// Number of traced arguments.
-  std::size_t inputs() const { return segment_.inputs; }
-  inline const Array& input(std::size_t i) const;
-  /// An output of the function, as the scope around it sees it.
-  Handle lift(const Handle& output) const;
-  bool depends_on_inputs(const Handle& output) const;
-  const Segment& segment() const { return segment_; }
-
-  /// Throws TapeError once the scope around this one has closed.
-  void require_open(const Where& where) const;
-  /// What the rules record stands in the scope around this one, if anywhere: it is good as long as this is.
-  bool records_outside() const;
-
- private:
-  friend class Scope;
-  Segment segment_;
-};
-
-inline const Array& Recording::input(std::size_t i) const {
-  return *segment_.tape->record(segment_.begin + static_cast<std::uint32_t>(i)).output;
-}
-
-/// An open scope on this thread. Left by an exception, it takes its records with it.
-class TAPEGRAD_EXPORT Scope {
- public:
-  /// `where`: the user's line, for errors.
-  explicit Scope(const Where& where = {});
-  Scope(const Scope&) = delete;
-  ~Scope();
-
-  /// A fresh identity of an argument, or (empty handles included) of what it holds. Before any operation.
-  Handle trace(const Handle& argument);
-  /// Number of arguments traced so far.
-  std::size_t inputs() const { return inputs_; }
-  /// Records made from here on belong to the scope around this one.
-  Recording close();
-
- private:
-  Tape* tape_;
-  Where where_;
-  std::uint32_t inputs_ = 0;
-};
+             std::span<const std::uint64_t> attributes, const Where& where);
 
 }  // namespace tapegrad::detail

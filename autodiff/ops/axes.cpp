@@ -1,0 +1,28 @@
+#include "axes.hpp"
+
+#include <string>
+
+namespace tapegrad::detail {
+namespace {
+
+[[noreturn, gnu::cold]] void throw_axis(int axis, int rank, const char* operation, const Shape& shape,
+                                        const Where& where) {
+  throw ShapeError(
+      std::string(operation) + to_string(where) + ": axis " + std::to_string(axis) +
+      " is out of range for a tensor of shape " + to_string(shape) +
+      (rank == 0 ? ", which has no axes" : "; use " + std::to_string(-rank) + " to " + std::to_string(rank - 1)));
+}
+
+}  // namespace
+
+std::size_t normalise_axis(int axis, std::size_t rank, const char* operation, const Shape& shape, const Where& where) {
+  const int n = static_cast<int>(rank);
+  if (axis < -n || axis >= n) throw_axis(axis, n, operation, shape, where);
+  return static_cast<std::size_t>(axis < 0 ? axis + n : axis);
+}
+
+AxisView around(const Shape& shape, std::size_t first, std::size_t axes) {
+  return {shape.count(0, first), shape.count(first, first + axes), shape.count(first + axes, shape.rank())};
+}
+
+}  // namespace tapegrad::detail

@@ -1,0 +1,55 @@
+#include "broadcast.hpp"
+
+#include <string>
+
+namespace tapegrad::detail {
+namespace {
+
+[[noreturn, gnu::cold]] void throw_no_broadcast(const Shape& a, const Shape& b, std::size_t back, const char* operation,
+                                                const Where& where) {
+  throw ShapeError(std::string(operation) + to_string(where) + ": shapes " + to_string(a) + " and " + to_string(b) +
+                   " do not broadcast: sizes " + std::to_string(a.from_end(back)) + " and " +
+                   std::to_string(b.from_end(back)) + " of axis -" + std::to_string(back) + " differ and neither is 1");
+}
+
+}  // namespace
+
+Shape broadcast(const Shape& a, const Shape& b, const char* operation, const Where& where) {
+  const Shape& longer = a.rank() >= b.rank() ? a : b;
+  const Shape& shorter = a.rank() >= b.rank() ? b : a;
+  Shape out = longer;
+  for (std::size_t back = 1; back <= shorter.rank(); ++back) {
+    std::int64_t& size = out[out.rank() - back];
+    const std::int64_t other = shorter.from_end(back);
+    if (size == other || other == 1) continue;
+    if (size != 1) throw_no_broadcast(a, b, back, operation, where);
+    size = other;
+  }
+  return out;
+}
+
+std::optional<AxisView> repeated(const Shape& own, const Shape& full) {
+  const std::size_t rank = full.rank(), added = rank - own.rank();
+  std::size_t first = rank, end = rank;
+  for (std::size_t i = 0; i < rank; ++i) {
+    if (full[i] == 1 || (i >= added && own[i - added] == full[i])) continue;
+    if (first == rank)
+      first = i;
+    else if (full.count(end, i) != 1)
+      return std::nullopt;
+    end = i + 1;
+  }
+  return around(full, first, end - first);
+}
+
+std::optional<BatchAxis> rows_agree(const Call&, std::span<const BatchAxis> axes) {
+  BatchAxis common = 0;
+  for (BatchAxis axis : axes) {
+    if (axis == 0) continue;
+    if (common != 0 && axis != common) return std::nullopt;
+    common = axis;
+  }
+  return common;
+}
+
+}  // namespace tapegrad::detail

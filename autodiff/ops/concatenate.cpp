@@ -1,0 +1,141 @@
+// concatenate: parts one behind the other along an axis.
+
+#include "broadcast.hpp"
+#include "internal.hpp"
+#include "places.hpp"
+#include "registry.hpp"
+
+namespace tapegrad {
+namespace detail {
+namespace {
+
+// Behind the parts stands where each of them begins: kept with the record, since to add them up for each part again
+// would be quadratic.
+template <class T>
+struct ConcatenatePrimitive {
+  static constexpr const char* name = "concatenate";
+  static constexpr bool differentiable = Real<T>;
+  struct Attributes {
+    std::uint8_t axis;  // from the end
+  };
+  static std::string describe(const Attributes& attributes) { return "axis " + std::to_string(-attributes.axis); }
+
+  static void evaluate(const Attributes& attributes, Operands in, Results out) {
+    const Placement first{.axis = attributes.axis};
+    const std::int64_t size = out[0]->shape.from_end(attributes.axis);
+    Placement at = first;
+    for (const Array* part : in) {
+      if (part->dtype != dtype_of<T>) break;  // where they begin
+      if (part->shape.count() != 0) {
+        const Layout of = layout(part->shape, size, at, nullptr);
+        command(
+            name,
+            [of](const T* from, T* to) {
+              for_each_run(of, nullptr, [=](std::int64_t place, std::int64_t of_part, std::int64_t n) {
+                std::copy_n(from + of_part, n, to + place);
+              });
+            },
+            in_of<T>(*part), in_out_of<T>(out[0]));
+      }
+      at.start += part->shape.from_end(attributes.axis);
+    }
+  }
+  static Placement placement(const Call& call, std::size_t k) {
+    return {.start = call.operand_array(call.operand_count() - 1).template as<std::int64_t>()[k],
+            .axis = call.attributes<Attributes>().axis};
+  }
+  static Handle pullback(const Call& call, std::size_t k, const Handle& v) {
+    const Placement at = placement(call, k);
+    return part_of(Tensor<T>(v), {at}, call.operand_shape(k).from_end(at.axis), call.where()).handle();
+  }
+  static Handle pushforward(const Call& call, std::size_t k, const Handle& v) {
+    const Placement at = placement(call, k);
+    return put(Tensor<T>(v), {at}, call.output_shape().from_end(at.axis), call.where()).handle();
+  }
+  // All tangents at once: each alone would be put into zeros of the whole.
+  static Handle pushforward_all(const Call& call, std::span<const Handle> tangents) {
+    const Handle& given = *std::ranges::find_if(tangents, [](const Handle& t) { return static_cast<bool>(t); });
+    const auto k = static_cast<std::size_t>(&given - tangents.data());
+    PoolVector<Tensor<T>> parts;
+    for (std::size_t i = 0; i + 1 < tangents.size(); ++i) {
+      parts.push_back(tangents[i] ? Tensor<T>(tangents[i])
+                                  : zeros<T>(seeded(given, call.operand_shape(k), call.operand_shape(i))));
+    }
+    const int axis = -call.attributes<Attributes>().axis;
+    return concatenate(std::span<const Tensor<T>>(parts), axis, call.where()).handle();
+  }
+  static std::optional<BatchAxis> rows(const Call& call, std::span<const BatchAxis> axes) {
+    for (BatchAxis axis : axes) {
+      if (axis == call.attributes<Attributes>().axis) return std::nullopt;
+    }
+    return rows_agree(call, axes);
+  }
+  static bool accumulate(const Call& call, std::size_t k, Handle& v, bool, Handle& sum) {
+    const Placement at = placement(call, k);
+    const Shape &own = call.operand_shape(k), whole = seeded(v, call.output_shape(), own);
+    const bool add = static_cast<bool>(sum);
+    if (!add) {
+      sum = Handle(allocate_like<T>(whole));
+      copy_part_out<T>(*v.array(), {at}, sum.array());
+      return true;
+    }
+    if (whole.count() == 0) return true;
+    command(
+        "add a part",
+        [of = layout(whole, v.shape().from_end(at.axis), at, nullptr)](const T* from, T* to) {
+          for_each_run(of, nullptr, [=](std::int64_t place, std::int64_t of_part, std::int64_t n) {
+            kernels::kernels<T>().add_to(to + of_part, from + place, n);
+          });
+        },
+        in_of<T>(*v.array()), in_out_of<T>(sum.array()));
+    return true;
+  }
+  static bool carry(Carry& carry) {
+    const Placement at = placement(carry.call, carry.k);
+    return carry_part(carry, at, at.start);
+  }
+};
+
+}  // namespace
+
+void list_concatenate(std::vector<const Primitive*>& all) { all.push_back(&primitive<ConcatenatePrimitive<double>>); }
+
+}  // namespace detail
+
+template <class T>
+Tensor<T> concatenate(std::span<const Tensor<T>> parts, int axis, Where where) {
+  using namespace detail;
+  if (parts.empty()) throw ShapeError("concatenate" + to_string(where) + ": no tensors to put together");
+  const Shape& first = value_of(parts[0], "concatenate", where).shape;
+  const std::size_t at = normalise_axis(axis, first.rank(), "concatenate", first, where);
+  const std::size_t from_end = first.rank() - at;
+  const Handle begins(allocate(Dtype::i64, {static_cast<std::int64_t>(parts.size())}));
+  auto* begin = elements<std::int64_t>(begins.array());
+  PoolVector<const Handle*> operands;
+  std::int64_t total = 0;
+  for (const Tensor<T>& part : parts) {
+    const Shape& shape = value_of(part, "concatenate", where).shape;
+    if (shape.rank() != first.rank() || with_size(shape, from_end, 1) != with_size(first, from_end, 1)) {
+      throw ShapeError("concatenate" + to_string(where) + ": shapes " + to_string(first) + " and " + to_string(shape) +
+                       " differ off axis " + std::to_string(axis));
+    }
+    *begin++ = std::exchange(total, total + shape[at]);
+    operands.push_back(&part.handle());
+  }
+  if constexpr (Real<T>) operands.push_back(&begins);
+  using P = ConcatenatePrimitive<T>;
+  return Tensor<T>(apply_all<P>(primitive<P>, operands, {}, allocate_like<T>(with_size(first, from_end, total)), where,
+                                {static_cast<std::uint8_t>(from_end)}));
+}
+
+namespace {
+
+[[gnu::used]] constexpr std::tuple functions(
+    static_cast<Tensor<float> (*)(std::span<const Tensor<float>>, int, Where)>(&concatenate<float>),
+    static_cast<Tensor<double> (*)(std::span<const Tensor<double>>, int, Where)>(&concatenate<double>),
+    static_cast<Tensor<std::int64_t> (*)(std::span<const Tensor<std::int64_t>>, int, Where)>(
+        &concatenate<std::int64_t>),
+    static_cast<Tensor<bool> (*)(std::span<const Tensor<bool>>, int, Where)>(&concatenate<bool>));
+
+}  // namespace
+}  // namespace tapegrad
