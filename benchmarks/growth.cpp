@@ -100,7 +100,7 @@ std::vector<Case> cases() {
   add(
       "put_parts", "slices of one source", rows, [](std::int64_t n) { return matrix(n, 8); },
       [slices](std::int64_t n) { return gradient_of(slices(n)); });
-  by_rows("embed", "rows", gradient_of([](const X& x) { return slice(x, 0, 1, -1); }));
+  by_rows("put", "of a slice, rows", gradient_of([](const X& x) { return slice(x, 0, 1, -1); }));
   by_rows("take", "source, five rows of it", [](const X& x) { return take(x, {0, 5, 2, 5, 1}, 0); });
   add(
       "take", "indices", elements, [](std::int64_t) { return matrix(rows, 8); },
@@ -138,14 +138,14 @@ std::vector<Case> cases() {
   add("x[i]", "elements, each chosen", elements, vector, elements_of);
   add("put_parts", "elements, each chosen", elements, vector,
       [elements_of](std::int64_t n) { return gradient_of(elements_of(n)); });
-  by_rows("put", "rows", gradient_of([](const X& x) { return take(x, {0, 5, 2, 5, 1}, 0); }));
+  by_rows("put", "of takes, rows", gradient_of([](const X& x) { return take(x, {0, 5, 2, 5, 1}, 0); }));
   add(
       "take_along", "rows", rows, [](std::int64_t n) { return matrix(n, 8); },
       [](std::int64_t n) -> Function {
         return [indices = reshape(scattered(n * 3, 8), {n, 3})](const X& x) { return take_along(x, indices); };
       });
   add(
-      "put_along", "rows", rows, [](std::int64_t n) { return matrix(n, 8); },
+      "put", "of takes along, rows", rows, [](std::int64_t n) { return matrix(n, 8); },
       [](std::int64_t n) {
         return gradient_of(
             [indices = reshape(scattered(n * 3, 8), {n, 3})](const X& x) { return take_along(x, indices); });

@@ -318,7 +318,7 @@ std::vector<Row<T>> table() {
       return slice(x, axis, start, stop, step);
     };
     add("slice", what, anywhere<T>, {{s.shape}}, choose);
-    add("embed", "transpose of " + what, anywhere<T>, {{choose(zeros<T>(s.shape)).shape()}},
+    add("put", "transpose of " + what, anywhere<T>, {{choose(zeros<T>(s.shape)).shape()}},
         [choose, shape = s.shape](const X& g) { return vjp(choose, zeros<T>(shape)).second(g); });
   }
 
@@ -373,7 +373,7 @@ std::vector<Row<T>> table() {
     const std::string what = to_string(t.indices.shape()) + " along " + to_string(t.shape);
     auto choose = [t](const X& x) { return take_along(x, t.indices); };
     add("take_along", what, anywhere<T>, {{t.shape}}, choose);
-    add("put_along", "transpose of " + what, anywhere<T>, {{choose(zeros<T>(t.shape)).shape()}},
+    add("put", "transpose of " + what, anywhere<T>, {{choose(zeros<T>(t.shape)).shape()}},
         [choose, shape = t.shape](const X& g) { return vjp(choose, zeros<T>(shape)).second(g); });
   }
   add("", "sort", apart<T>, {{{5}}, {{2, 4}}, {{1}}, {{2, 3, 2}}, {{0}}, {{2, 0}}}, [](const X& x) { return sort(x); });
