@@ -288,10 +288,10 @@ TEST_CASE("read_csv: blanks inside the quotes of a number are as blanks round it
 TEST_CASE("split_labels") {
   const Tensor<> table{{1, 2, 3}, {4, 5, 6}};
   const auto last = nn::split_labels(table);
-  CHECK(allclose(last.X, Tensor<>{{1, 2}, {4, 5}}));
+  CHECK(allclose(last.X, Tensor<>{{1, 2}, {4, 5}}, 0, 0));
   CHECK(last.y(1) == 6);
   const auto first = nn::split_labels(table, nn::LabelColumn::first);
-  CHECK(allclose(first.X, Tensor<>{{2, 3}, {5, 6}}));
+  CHECK(allclose(first.X, Tensor<>{{2, 3}, {5, 6}}, 0, 0));
   CHECK(first.y(1) == 4);
   CHECK_THROWS_AS(nn::split_labels(table / 2), ValueError);
   CHECK_THROWS_AS(nn::split_labels(reshape(table, {6, 1})), ShapeError);

@@ -19,6 +19,7 @@
 #include <tapegrad/nn.hpp>
 #include <thread>
 
+#include "../close.hpp"
 #include "../error_message.hpp"
 
 using namespace tapegrad;
@@ -93,7 +94,7 @@ TEST_CASE("validation data may be of another type of number, but not labels for 
   const Clouds<float> single;
   nn::Sequential<double> model = classifier<double>();
   const nn::History h = model.fit(data.X, data.y, {.validation_data = {{single.X, single.y}}});
-  CHECK(h["val_loss"].back() == doctest::Approx(model.evaluate(data.X, data.y)["loss"]).epsilon(1e-6));
+  CHECK(h["val_loss"].back() == about(model.evaluate(data.X, data.y)["loss"], 1e-6));
   const std::string message = message_of([&] {
     model.fit(data.X, data.y, {.validation_data = {{data.X, data.labels}}});
   });
@@ -153,7 +154,7 @@ TEST_CASE("metrics are of all predictions of an epoch together") {
   const nn::History h = model.fit(data.X, data.y, {.epochs = 2, .batch_size = 4});
   const nn::Logs now = model.evaluate(data.X, data.y);
   CHECK(h["accuracy"][1] == now["accuracy"]);
-  CHECK(h["loss"][1] == doctest::Approx(now["loss"]).epsilon(1e-14));
+  CHECK(h["loss"][1] == about(now["loss"], 1e-14));
 }
 
 TEST_CASE("evaluate and predict in batches are the whole but for the last bits, and on the tape the whole") {
@@ -165,7 +166,7 @@ TEST_CASE("evaluate and predict in batches are the whole but for the last bits, 
     CAPTURE(size);
     CHECK(allclose(model.predict(data.X, {.batch_size = size}), whole, 0, 1e-15));
     const nn::Logs logs = model.evaluate(data.X, data.y, {.batch_size = size});
-    CHECK(logs["loss"] == doctest::Approx(model.evaluate(data.X, data.y)["loss"]).epsilon(1e-14));
+    CHECK(logs["loss"] == about(model.evaluate(data.X, data.y)["loss"], 1e-14));
     CHECK(logs["accuracy"] == model.evaluate(data.X, data.y)["accuracy"]);
   }
   const auto gradient = [&](std::int64_t size) {
@@ -183,7 +184,7 @@ TEST_CASE("an activation that mixes rows sees them all, whatever the batch size"
     return e / sum(e);
   };
   nn::Sequential<double> model({nn::Dense{3, nn::mixes_rows(nn::Activation(over_batch))}});
-  CHECK(sum(model.predict(data.X, {.batch_size = 7})).item() == doctest::Approx(1).epsilon(1e-14));
+  CHECK(sum(model.predict(data.X, {.batch_size = 7})).item() == about(1, 1e-14));
 }
 
 TEST_CASE("predict_classes: the largest output, or above a half") {
@@ -451,13 +452,12 @@ TEST_CASE("weights of examples and of classes multiply the losses; metrics see o
   const nn::History r =
       repeating.fit(take(data.X, repeated), take(data.y, repeated), {.epochs = 4, .batch_size = 1000});
   for (std::size_t k = 0; k < 4; ++k) {
-    CHECK(h["loss"][k] * 60 == doctest::Approx(r["loss"][k] * static_cast<double>(rows.size())).epsilon(1e-13));
+    CHECK(h["loss"][k] * 60 == about(r["loss"][k] * static_cast<double>(rows.size()), 1e-13));
     CHECK(allclose(weighted.parameters()[k], repeating.parameters()[k], 0, 1e-13));
   }
   const nn::Logs logs = weighted.evaluate(data.X, data.y, {.batch_size = 7, .sample_weight = weights});
   CHECK(logs["loss"] * 60 ==
-        doctest::Approx(sum(weights * nn::categorical_crossentropy(weighted.predict(data.X), data.y)).item())
-            .epsilon(1e-13));
+        about(sum(weights * nn::categorical_crossentropy(weighted.predict(data.X), data.y)).item(), 1e-13));
   CHECK(logs["accuracy"] == weighted.evaluate(take(data.X, repeated_once), take(data.y, repeated_once))["accuracy"]);
 
   // Class weights are weights by label, and both multiply.
@@ -498,6 +498,7 @@ nn::Sequential<T> logistic_model(const nn::Loss& loss, const nn::Activation& act
 
 TEST_CASE_TEMPLATE("a row of weight 0 contributes nothing, whatever its target", T, float, double) {
   const Clouds<T> data(20);
+  const double tolerance = sizeof(T) == 8 ? 1e-13 : 1e-5;
   Tensor<T> weights = ones<T>({20}), y = data.y;
   Tensor<std::int64_t> labels = data.labels;
   std::vector<std::int64_t> kept;
@@ -526,15 +527,15 @@ TEST_CASE_TEMPLATE("a row of weight 0 contributes nothing, whatever its target",
     with_weights.sample_weight = weights;
     without_weights.sample_weight = W;
     const nn::History h = with.fit(data.X, all, with_weights), g = without.fit(X, few, without_weights);
-    for (std::size_t k = 0; k < 2; ++k) CHECK(allclose(with.parameters()[k], without.parameters()[k], 0, 1e-5));
+    for (std::size_t k = 0; k < 2; ++k) CHECK(allclose(with.parameters()[k], without.parameters()[k], 0, tolerance));
     const nn::Logs a = with.evaluate(data.X, all, {.batch_size = 3, .sample_weight = weights}),
                    b = with.evaluate(X, few, {.sample_weight = W});
-    CHECK(a["loss"] * 20 == doctest::Approx(b["loss"] * 15).epsilon(1e-5));
-    CHECK(h["loss"][2] * 20 == doctest::Approx(g["loss"][2] * 15).epsilon(1e-5));
+    CHECK(a["loss"] * 20 == about(b["loss"] * 15, tolerance));
+    CHECK(h["loss"][2] * 20 == about(g["loss"][2] * 15, tolerance));
     for (const nn::Metric& metric : metrics) {
       CAPTURE(metric.name());
-      CHECK(a[metric.name()] == doctest::Approx(b[metric.name()]).epsilon(1e-5));
-      CHECK(h[metric.name()][2] == doctest::Approx(g[metric.name()][2]).epsilon(1e-5));
+      CHECK(a[metric.name()] == about(b[metric.name()], tolerance));
+      CHECK(h[metric.name()][2] == about(g[metric.name()][2], tolerance));
     }
     // Nor with validation data, and nothing at all where every weight is 0.
     nn::FitOptions validated = with_weights;
@@ -564,6 +565,7 @@ TEST_CASE_TEMPLATE("a row of weight 0 contributes nothing, whatever its target",
 TEST_CASE_TEMPLATE("an ignored label: the mean over the other rows, in training, report and metrics", T, float,
                    double) {
   const Clouds<T> data(20);
+  const double tolerance = sizeof(T) == 8 ? 1e-13 : 1e-5;
   Tensor<std::int64_t> labels = data.labels;
   std::vector<std::int64_t> kept;
   for (std::int64_t i = 0; i < 20; ++i) {
@@ -592,14 +594,14 @@ TEST_CASE_TEMPLATE("an ignored label: the mean over the other rows, in training,
       nn::Sequential<T> without = with;
       const nn::History h = with.fit(data.X, labels, {.epochs = 3, .batch_size = 20, .shuffle = false});
       const nn::History g = without.fit(X, few, {.epochs = 3, .batch_size = 20, .shuffle = false});
-      for (std::size_t k = 0; k < 2; ++k) CHECK(allclose(with.parameters()[k], without.parameters()[k], 0, 1e-5));
+      for (std::size_t k = 0; k < 2; ++k) CHECK(allclose(with.parameters()[k], without.parameters()[k], 0, tolerance));
       for (const char* name : {"loss", "accuracy", "recall", "own"}) {
-        CHECK(h[name][2] == doctest::Approx(g[name][2]).epsilon(1e-5));
+        CHECK(h[name][2] == about(g[name][2], tolerance));
       }
       // In batches, the first of which is ignored whole.
       const nn::Logs a = with.evaluate(data.X, labels, {.batch_size = 4}), b = with.evaluate(X, few);
       for (const char* name : {"loss", "accuracy", "recall", "own"}) {
-        CHECK(a[name] == doctest::Approx(b[name]).epsilon(1e-5));
+        CHECK(a[name] == about(b[name], tolerance));
       }
       CHECK_NOTHROW(with.fit(data.X, labels, {.batch_size = 4, .class_weight = {1, 2, 3}, .shuffle = false}));
       const Tensor<std::int64_t> all = full<std::int64_t>({20}, 255);
@@ -885,12 +887,11 @@ TEST_CASE("the loss of evaluate and of the validation includes the penalties, as
         {.optimizer = nn::SGD{.learning_rate = 0}, .loss = "categorical_crossentropy", .reduction = reduction});
     const nn::History h = model.fit(data.X, data.y, {.batch_size = 60, .validation_data = {{data.X, data.y}}});
     const double loss = model.evaluate(data.X, data.y, {.batch_size = 7})["loss"];
-    CHECK(h["loss"].back() == doctest::Approx(loss).epsilon(1e-14));
-    CHECK(h["val_loss"].back() == doctest::Approx(loss).epsilon(1e-14));
+    CHECK(h["loss"].back() == about(loss, 1e-14));
+    CHECK(h["val_loss"].back() == about(loss, 1e-14));
     const TensorList<double> p = model.parameters();
     const double penalties = 0.1 * sum(square(p[0])).item() + 0.3 * sum(abs(p[2])).item();
-    CHECK(loss == doctest::Approx(mean(nn::categorical_crossentropy(model.predict(data.X), data.y)).item() + penalties)
-                      .epsilon(1e-14));
+    CHECK(loss == about(mean(nn::categorical_crossentropy(model.predict(data.X), data.y)).item() + penalties, 1e-14));
   }
 }
 

@@ -8,6 +8,8 @@
 #include <tapegrad/autodiff.hpp>
 #include <tapegrad/nn.hpp>
 
+#include "../close.hpp"
+
 using namespace tapegrad;
 
 namespace {
@@ -38,7 +40,7 @@ TEST_CASE("initial values by Keras's names have their variance and bounds") {
   const Shape shape{300, 100};
   // Of a normal distribution truncated at two standard deviations (density phi), 1 - 4 phi(2) / (2 Phi(2) - 1).
   const double kept = 1 - 4 * std::exp(-2.0) / std::sqrt(2 * std::acos(-1.0)) / std::erf(std::sqrt(2.0));
-  CHECK(std::sqrt(kept) == doctest::Approx(0.87962566103423978).epsilon(1e-15));
+  CHECK(std::sqrt(kept) == about(0.87962566103423978, 1e-15));
   auto truncated = [&](const char* name, double variance) {
     check_distribution(name, shape, variance, 2 * std::sqrt(variance / kept));
   };
@@ -53,7 +55,7 @@ TEST_CASE("initial values by Keras's names have their variance and bounds") {
   truncated("lecun_normal", 1.0 / 300);
   uniform("random_uniform", 0.05 * 0.05 / 3);
   truncated("truncated_normal", 0.05 * 0.05 * kept);
-  CHECK(deviation(draw("random_normal", shape)) == doctest::Approx(0.05).epsilon(0.03));
+  CHECK(deviation(draw("random_normal", shape)) == about(0.05, 0.03));
   CHECK(largest(draw("random_normal", shape)) > 0.15);
 }
 
@@ -63,13 +65,13 @@ TEST_CASE("constants, and a uniform distribution of one's own") {
   const Tensor<> x = draw(nn::uniform(2, 3), {1000});
   CHECK(min(x).item() >= 2);
   CHECK(max(x).item() < 3);
-  CHECK(mean(x).item() == doctest::Approx(2.5).epsilon(0.02));
+  CHECK(mean(x).item() == about(2.5, 0.02));
 }
 
 TEST_CASE("fans of vectors and of more than two axes are Keras's") {
-  CHECK(largest(draw("he_uniform", {1000})) == doctest::Approx(std::sqrt(6.0 / 1000)).epsilon(0.01));
-  CHECK(largest(draw("he_uniform", {3, 3, 20, 30})) == doctest::Approx(std::sqrt(6.0 / 180)).epsilon(0.01));
-  CHECK(largest(draw("glorot_uniform", {3, 3, 20, 30})) == doctest::Approx(std::sqrt(6.0 / 450)).epsilon(0.01));
+  CHECK(largest(draw("he_uniform", {1000})) == about(std::sqrt(6.0 / 1000), 0.01));
+  CHECK(largest(draw("he_uniform", {3, 3, 20, 30})) == about(std::sqrt(6.0 / 180), 0.01));
+  CHECK(largest(draw("glorot_uniform", {3, 3, 20, 30})) == about(std::sqrt(6.0 / 450), 0.01));
   CHECK(draw("he_normal", {}).rank() == 0);
   CHECK(draw("glorot_normal", {0, 4}).shape() == Shape{0, 4});
 }

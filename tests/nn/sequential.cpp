@@ -10,6 +10,7 @@
 #include <tapegrad/nn.hpp>
 #include <tapegrad/nn/train/progress.hpp>
 
+#include "../close.hpp"
 #include "../error_message.hpp"
 
 using namespace tapegrad;
@@ -76,7 +77,7 @@ TEST_CASE("a network learns XOR, on the same path under every way of delta") {
   }
   for (std::size_t i = 1; i < weights.size(); ++i) {
     CHECK(allclose(weights[i], weights[0], 0, 1e-12));
-    CHECK(losses[i] == doctest::Approx(losses[0]).epsilon(1e-12));
+    CHECK(losses[i] == about(losses[0], 1e-12));
   }
 }
 
@@ -154,7 +155,7 @@ TEST_CASE("one step is w - rate * gradient, of the sum or of the mean") {
       const auto [value, g] = value_and_grad(loss)(before);
       const nn::Logs logs = model.train_on_batch(xor_inputs, xor_targets);
       // What is reported is the mean, whatever is differentiated.
-      CHECK(logs["loss"] == doctest::Approx(value.item() / (reduction == nn::Reduction::sum ? 4 : 1)).epsilon(1e-14));
+      CHECK(logs["loss"] == about(value.item() / (reduction == nn::Reduction::sum ? 4 : 1), 1e-14));
       const TensorList<double> after = model.parameters();
       for (std::size_t k = 0; k < 4; ++k) CHECK(allclose(after[k], before[k] - 0.3 * g[k], 0, 1e-15));
     }
@@ -354,13 +355,13 @@ TEST_CASE("with a loss of logits, one output is cut at 0") {
     const Tensor<std::int64_t> classes = logits.predict_classes(X), expected{0, 0, 0, 1, 1, 1};
     CHECK(allclose(astype<double>(classes), astype<double>(expected), 0, 0));
   }
-  CHECK(logits.evaluate(X, y)["accuracy"] == doctest::Approx(4.0 / 6));
+  CHECK(logits.evaluate(X, y)["accuracy"] == 4.0 / 6);
   // A threshold of one's own stays.
   logits.compile({.loss = "binary_crossentropy_from_logits", .metrics = {nn::BinaryAccuracy{.threshold = 0.5}}});
-  CHECK(logits.evaluate(X, y)["binary_accuracy"] == doctest::Approx(2.0 / 6));
+  CHECK(logits.evaluate(X, y)["binary_accuracy"] == 2.0 / 6);
   // Other losses say nothing about logits.
   logits.compile({.loss = "mse", .metrics = {"accuracy"}});
-  CHECK(logits.evaluate(X, y)["accuracy"] == doctest::Approx(2.0 / 6));
+  CHECK(logits.evaluate(X, y)["accuracy"] == 2.0 / 6);
   CHECK(logits.predict_classes(X)(4) == 0);
 }
 
@@ -375,10 +376,10 @@ TEST_CASE("with a softmax inside the loss, a row's softmax is what precision cut
   for (const auto& [key, value] : probabilities.evaluate(X, labels)) {
     const std::string name(key);
     CAPTURE(name);
-    CHECK(of_logits[name] == doctest::Approx(value));
+    CHECK(of_logits[name] == about(value, 1e-15));
     CHECK(of_column[name] == of_logits[name]);
   }
-  CHECK(of_logits["recall"] == doctest::Approx(1.0 / 3));
+  CHECK(of_logits["recall"] == 1.0 / 3);
 }
 
 TEST_CASE("labels in a column train as labels do, in every way") {

@@ -6,6 +6,7 @@
 #include <tapegrad/autodiff.hpp>
 #include <tapegrad/nn.hpp>
 
+#include "../close.hpp"
 #include "trajectory.hpp"
 
 namespace {
@@ -90,17 +91,15 @@ void follow_200_steps(nn::Sequential<double>& model, const Data& data, const std
 void follow_5000_steps(nn::Sequential<double>& model, const Data& data, const std::string& run, double tolerance) {
   const Tensor<> batch_accuracy = reference().read<double>(run + "_epoch_batch_acc");
   const Tensor<> accuracy = reference().read<double>(run + "_epoch_train_test_acc");
-  model.fit(
-      data.x, data.y,
-      {.epochs = 100,
-       .batches = reference().read<std::int64_t>("batch_idx"),
-       .callbacks = {[&](nn::Epoch& e) {
-         const Tensor<std::int64_t> rows = batch_rows(50 * e.index + 49);
-         CHECK(model.evaluate(take(data.x, rows), take(data.y, rows))["accuracy"] == batch_accuracy(e.index));
-         CHECK(model.evaluate(data.x, data.y)["accuracy"] == doctest::Approx(accuracy(e.index, 0)).epsilon(1e-15));
-         CHECK(model.evaluate(data.x_test, data.y_test)["accuracy"] ==
-               doctest::Approx(accuracy(e.index, 1)).epsilon(1e-15));
-       }}});
+  model.fit(data.x, data.y,
+            {.epochs = 100,
+             .batches = reference().read<std::int64_t>("batch_idx"),
+             .callbacks = {[&](nn::Epoch& e) {
+               const Tensor<std::int64_t> rows = batch_rows(50 * e.index + 49);
+               CHECK(model.evaluate(take(data.x, rows), take(data.y, rows))["accuracy"] == batch_accuracy(e.index));
+               CHECK(model.evaluate(data.x, data.y)["accuracy"] == about(accuracy(e.index, 0), 1e-15));
+               CHECK(model.evaluate(data.x_test, data.y_test)["accuracy"] == about(accuracy(e.index, 1), 1e-15));
+             }}});
   const double difference = largest_difference(model.parameters(), recorded(run + "_final_"));
   CHECK(difference <= tolerance);
   MESSAGE(run << " after 5000 steps: weights differ by " << difference);
