@@ -96,6 +96,13 @@ class Shape {
   /// The first `n` axes, and all but the first `n`.
   constexpr Shape prefix(std::size_t n) const { return Shape(begin(), begin() + n); }
   constexpr Shape suffix(std::size_t n) const { return Shape(begin() + n, end()); }
+  /// Without `n` axes from axis `first` on.
+  constexpr Shape without(std::size_t first, std::size_t n = 1) const {
+    Shape s;
+    for (std::size_t i = 0; i < first; ++i) s.sizes_[s.rank_++] = sizes_[i];
+    for (std::size_t i = first + n; i < rank_; ++i) s.sizes_[s.rank_++] = sizes_[i];
+    return s;
+  }
   /// The axes of this shape, then those of `tail`.
   constexpr Shape concat(const Shape& tail) const {
     Shape s = *this;

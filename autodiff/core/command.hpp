@@ -1,5 +1,6 @@
 #pragma once
-// The door that all computing goes through: every loop over numbers is a command, told what it reads and what it writes.
+// The door that all computing goes through: every loop over numbers is a command, told what it reads and what it
+// writes.
 //
 //     command("arange", [=](T* to) { for (...) to[i] = ...; }, Out{elements, n});
 //
@@ -10,6 +11,7 @@
 #include <cstdint>
 #include <span>
 #include <type_traits>
+#include <utility>
 
 #include "../error.hpp"
 #include "export.hpp"
@@ -96,9 +98,11 @@ class TAPEGRAD_EXPORT Observer {
 /// While it lives the thread is at an operation of that name and line.
 class AtSite {
  public:
-  AtSite(const char* operation, const Where& where, Site::Part part = Site::Part::value) {
-    if (observed()) [[unlikely]]
-      enter(operation, where, part);
+  AtSite(const char* operation, const Where& where, Site::Part part = Site::Part::value) : inside_(observed()) {
+    if (inside_) [[unlikely]] {
+      site_ = {operation, where, part};
+      before_ = std::exchange(door.site, &site_);
+    }
   }
   AtSite(const AtSite&) = delete;
   ~AtSite() {
@@ -107,16 +111,12 @@ class AtSite {
   }
 
  private:
-  [[gnu::noinline, gnu::cold]] void enter(const char* operation, const Where& where, Site::Part part) {
-    site_ = {operation, where, part};
-    before_ = door.site;
-    door.site = &site_;
-    inside_ = true;
-  }
-
-  bool inside_ = false;
+  // Unset while nobody looks, which costs nothing.
+  bool inside_;
   const Site* before_;
-  Site site_;
+  union {
+    Site site_;
+  };
 };
 
 /// Shows a command to the observers of the thread.
@@ -158,8 +158,8 @@ inline void command(const char* name, const Body& body, const Operands&... opera
 template <class Body>
 inline void command_of(const char* name, std::span<const Command::Operand> operands, const Body& body) {
   static_assert(std::is_trivially_copyable_v<Body>);
-  observe({name, operands,
-           [](const void* kept, void* const* data) { (*static_cast<const Body*>(kept))(data); }, &body, sizeof(Body)});
+  observe({name, operands, [](const void* kept, void* const* data) { (*static_cast<const Body*>(kept))(data); }, &body,
+           sizeof(Body)});
 }
 
 }  // namespace tapegrad::detail

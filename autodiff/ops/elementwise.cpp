@@ -104,7 +104,8 @@ struct UnaryPrimitive {
     const Array& x = *in[0];
     const kernels::UnaryKernels<T>& kernel = kernels::kernels<T>().unary[index_in<Op, ops::Unary>];
     if constexpr (KeepsSlope<Op>) {
-      if (out.size() > 1 && out[1]) return kernel.both(x.shape.count(), x.as<T>(), elements<T>(out[0]), elements<T>(out[1]));
+      if (out.size() > 1 && out[1])
+        return kernel.both(x.shape.count(), x.as<T>(), elements<T>(out[0]), elements<T>(out[1]));
     }
     const Source<T> source{x.as<T>(), 0, true};
     kernel.value(1, x.shape.count(), &source, constant(attributes), elements<T>(out[0]));
@@ -322,8 +323,8 @@ Tensor<T> unary(const Tensor<T>& x, const Where& where, double p) {
 template <class Op, Real T>
 Tensor<T> binary(const Tensor<T>& a, const Tensor<T>& b, const Where& where) {
   const Array &x = value_of(a, Op::name, where), &y = value_of(b, Op::name, where);
-  Array* out = x.shape == y.shape ? allocate_like<T>(x.shape)
-                                  : allocate_like<T>(broadcast(x.shape, y.shape, Op::name, where));
+  Array* out =
+      x.shape == y.shape ? allocate_like<T>(x.shape) : allocate_like<T>(broadcast(x.shape, y.shape, Op::name, where));
   return Tensor<T>(apply<BinaryPrimitive<Op, T>>({&a.handle(), &b.handle()}, out, where));
 }
 
@@ -347,10 +348,12 @@ constexpr const ops::Binary* binary_list = nullptr;
 }  // namespace
 
 void list_elementwise(std::vector<const Primitive*>& all) {
-  [&]<class... Op>(const std::tuple<Op...>*) { (all.push_back(&primitive<UnaryPrimitive<Op, double>>), ...); }
-  (unary_list);
-  [&]<class... Op>(const std::tuple<Op...>*) { (all.push_back(&primitive<BinaryPrimitive<Op, double>>), ...); }
-  (binary_list);
+  [&]<class... Op>(const std::tuple<Op...>*) {
+    (all.push_back(&primitive<UnaryPrimitive<Op, double>>), ...);
+  }(unary_list);
+  [&]<class... Op>(const std::tuple<Op...>*) {
+    (all.push_back(&primitive<BinaryPrimitive<Op, double>>), ...);
+  }(binary_list);
 }
 
 }  // namespace detail

@@ -12,7 +12,8 @@ namespace tapegrad {
 namespace detail {
 namespace {
 
-// ------------------------------------------------------------------------------------------------ slice, take, take_along
+// ------------------------------------------------------------------------------------------------ slice, take,
+// take_along
 
 enum class Choice { slice, take, take_along };
 
@@ -164,10 +165,8 @@ struct SubtensorPrimitive {
 
   static Tensor<T> subtensor_along(const Tensor<T>& x, const Attributes& attributes, const Where& where) {
     const Shape& shape = x.shape();
-    const std::size_t axis = shape.rank() - attributes.axis;
-    Shape rest = shape.prefix(axis);
-    for (std::size_t i = axis + 1; i < shape.rank(); ++i) rest.push_back(shape[i]);
-    return Tensor<T>(apply<SubtensorPrimitive>({&x.handle()}, allocate_like<T>(rest), where, attributes));
+    Array* out = allocate_like<T>(shape.without(shape.rank() - attributes.axis));
+    return Tensor<T>(apply<SubtensorPrimitive>({&x.handle()}, out, where, attributes));
   }
 
  private:
@@ -178,7 +177,7 @@ struct SubtensorPrimitive {
       const std::size_t axis = shape.rank() - attributes.axis;
       outer = shape.count(0, axis);
       inner = shape.count(axis + 1, shape.rank());
-      size = shape[axis] * inner;
+      size = shape.begin()[axis] * inner;
       offset = attributes.at * inner;
     }
   };
@@ -294,7 +293,8 @@ Tensor<T> slice(const Tensor<T>& x, int axis, std::int64_t start, std::int64_t s
     throw ValueError("slice" + to_string(where) + ": step " + std::to_string(step) +
                      " is beyond 2^31 - 1; use take with the indices");
   }
-  const detail::Placement placement{from, static_cast<std::int32_t>(step), static_cast<std::uint8_t>(shape.rank() - at)};
+  const detail::Placement placement{from, static_cast<std::int32_t>(step),
+                                    static_cast<std::uint8_t>(shape.rank() - at)};
   return detail::part_of(x, {placement}, count, where);
 }
 

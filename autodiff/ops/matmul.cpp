@@ -83,7 +83,8 @@ struct MatmulPrimitive {
       a = reshape(a, {rows, a.shape().back()}, call.where());
       g = reshape(g, {rows, g.shape().back()}, call.where());
     }
-    return (tb ? strong_product(g, true, a, ta, call.where()) : strong_product(a, !ta, g, false, call.where())).handle();
+    return (tb ? strong_product(g, true, a, ta, call.where()) : strong_product(a, !ta, g, false, call.where()))
+        .handle();
   }
 
   static Handle pushforward(const Call& call, std::size_t k, const Handle& v) {
@@ -178,7 +179,8 @@ Tensor<T> product(const Tensor<T>& a, bool transpose_a, const Tensor<T>& b, bool
   }
   const Shape batch = batch_a == batch_b ? batch_a : broadcast(batch_a, batch_b, "matmul", where);
   Array* out = allocate_like<T>(batch.concat({m, n}));
-  return Tensor<T>(apply<MatmulPrimitive<T>>({&a.handle(), &b.handle()}, out, where, {transpose_a, transpose_b, zeros}));
+  return Tensor<T>(
+      apply<MatmulPrimitive<T>>({&a.handle(), &b.handle()}, out, where, {transpose_a, transpose_b, zeros}));
 }
 
 }  // namespace

@@ -42,23 +42,33 @@ template <class T>
 T* elements(Array* array) {
   return array->template as<T>();
 }
-/// All elements, as a command reads or writes them.
+/// All elements of an array as an operand of a command; counted only when somebody looks.
+template <class Access>
+struct AllOf {
+  decltype(Access::data) data;
+  const Array* array;
+};
 template <class T>
-In<T> in_of(const Array& array) {
-  return {array.as<T>(), array.shape.count()};
+AllOf<In<T>> in_of(const Array& array) {
+  return {array.as<T>(), &array};
 }
 template <class T>
-Out<T> out_of(Array* array) {
-  return {array->as<T>(), array->shape.count()};
+AllOf<Out<T>> out_of(Array* array) {
+  return {array->as<T>(), array};
 }
 template <class T>
-InOut<T> in_out_of(Array* array) {
-  return {array->as<T>(), array->shape.count()};
+AllOf<InOut<T>> in_out_of(Array* array) {
+  return {array->as<T>(), array};
+}
+template <class Access>
+Command::Operand operand_of(const AllOf<Access>& all) {
+  return operand_of(Access{all.data, all.array ? all.array->shape.count() : 0});
 }
 
 template <class T>
 void fill(Array* array, T value) {
-  command("fill", [n = array->shape.count(), value](T* to) { std::fill_n(to, n, value); }, out_of<T>(array));
+  command(
+      "fill", [n = array->shape.count(), value](T* to) { std::fill_n(to, n, value); }, out_of<T>(array));
 }
 
 }  // namespace tapegrad::detail

@@ -16,8 +16,8 @@ inline Shape with_size(const Shape& shape, std::size_t from_end, std::int64_t si
   return out;
 }
 
-inline In<std::int64_t> indices_of(const Placed& placed) {
-  return placed.indices ? in_of<std::int64_t>(*placed.indices) : In<std::int64_t>{nullptr, 0};
+inline AllOf<In<std::int64_t>> indices_of(const Placed& placed) {
+  return {placed.indices ? placed.indices->as<std::int64_t>() : nullptr, placed.indices};
 }
 
 /// What places are, so far as a command needs to know: sizes of the part, and how the whole is laid out.
@@ -55,8 +55,9 @@ void copy_part_out(const Array& whole, const Placed& placed, Array* part) {
   if (part->shape.count() == 0) return;
   const Layout of = layout(part->shape, whole.shape.from_end(placed.at.axis), placed.at, placed.indices);
   const auto body = [of](const T* from, const std::int64_t* indices, T* to) {
-    for_each_run(of, indices,
-                 [=](std::int64_t at, std::int64_t of_part, std::int64_t n) { std::copy_n(from + at, n, to + of_part); });
+    for_each_run(of, indices, [=](std::int64_t at, std::int64_t of_part, std::int64_t n) {
+      std::copy_n(from + at, n, to + of_part);
+    });
   };
   command("copy out", body, in_of<T>(whole), indices_of(placed), out_of<T>(part));
 }

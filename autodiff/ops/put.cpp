@@ -9,8 +9,8 @@ namespace tapegrad::detail {
 namespace {
 
 std::optional<BatchAxis> put_rows(const Call& call, std::size_t k, const Placed& placed, BatchAxis axis) {
-  const bool moves = placed.indices || call.operand_shape(k).from_end(placed.at.axis) !=
-                                           call.output_shape().from_end(placed.at.axis);
+  const bool moves =
+      placed.indices || call.operand_shape(k).from_end(placed.at.axis) != call.output_shape().from_end(placed.at.axis);
   if (moves && axis == placed.at.axis) return std::nullopt;
   return axis;
 }
@@ -71,7 +71,8 @@ struct PutPartsPrimitive {
     const std::span<const TableEntry> table = table_of(*in.back());
     for (std::size_t k = 0; k < table.size(); ++k) {
       const TableEntry& entry = table[k];
-      Array* indices = entry.indices == none ? nullptr : const_cast<Array*>(in[static_cast<std::size_t>(entry.indices)]);
+      Array* indices =
+          entry.indices == none ? nullptr : const_cast<Array*>(in[static_cast<std::size_t>(entry.indices)]);
       add_part<T>(*in[k], {entry.at, indices}, out[0]);
     }
   }
@@ -128,8 +129,8 @@ template Tensor<double> put(const Tensor<double>&, const Placed&, std::int64_t, 
 
 template <Real T>
 Tensor<T> put_parts(std::span<const Part> parts, const Shape& whole, const Where& where) {
-  const Handle table(allocate(
-      Dtype::i64, {static_cast<std::int64_t>(parts.size() * sizeof(TableEntry) / sizeof(std::int64_t))}));
+  const Handle table(
+      allocate(Dtype::i64, {static_cast<std::int64_t>(parts.size() * sizeof(TableEntry) / sizeof(std::int64_t))}));
   PoolVector<const Handle*> operands;
   for (const Part& part : parts) operands.push_back(&part.v);
   auto* entry = static_cast<TableEntry*>(table.array()->data);

@@ -26,7 +26,7 @@ struct Group {
   /// Of the whole.
   AxisView view(const Shape& shape) const { return around(shape, first(shape), axes); }
   Shape reduced(const Shape& shape) const {
-    if (!keep) return shape.prefix(first(shape)).concat(shape.suffix(first(shape) + axes));
+    if (!keep) return shape.without(first(shape), axes);
     Shape out = shape;
     for (std::size_t i = 0; i < axes; ++i) out[first(shape) + i] = 1;
     return out;
@@ -219,7 +219,8 @@ template <Extreme which, class T>
 Tensor<T> extreme_group(const Tensor<T>& x, std::size_t from_end, std::size_t axes, bool keep, const Where& where) {
   using P = ExtremePrimitive<which, T>;
   const Group group(from_end, axes, keep);
-  return Tensor<T>(apply<P>({&x.handle()}, allocate_like<T>(group.reduced(value_of(x, P::name, where).shape)), where, group));
+  return Tensor<T>(
+      apply<P>({&x.handle()}, allocate_like<T>(group.reduced(value_of(x, P::name, where).shape)), where, group));
 }
 
 // ------------------------------------------------------------------------------------------------ any axes
@@ -291,8 +292,8 @@ void list_reduce(std::vector<const Primitive*>& all) {
 template <Real T>
 Tensor<T> sum_group(const Tensor<T>& x, std::size_t from_end, std::size_t axes, bool keep, const Where& where) {
   const Group group(from_end, axes, keep);
-  return Tensor<T>(apply<SumPrimitive<T>>({&x.handle()},
-                                          allocate_like<T>(group.reduced(value_of(x, "sum", where).shape)), where, group));
+  return Tensor<T>(apply<SumPrimitive<T>>(
+      {&x.handle()}, allocate_like<T>(group.reduced(value_of(x, "sum", where).shape)), where, group));
 }
 
 template <Real T>
@@ -396,8 +397,8 @@ Tensor<std::int64_t> argmax(const Tensor<T>& x, int axis, Where where) {
   const std::size_t at = normalise_axis(axis, shape.rank(), "argmax", shape, where);
   reduced_count(shape, 1U << at, "argmax", where);
   const Group group(shape.rank() - at, 1, false);
-  return Tensor<std::int64_t>(apply<ArgmaxPrimitive<T>>(
-      {&x.handle()}, allocate_like<std::int64_t>(group.reduced(shape)), where, group));
+  return Tensor<std::int64_t>(
+      apply<ArgmaxPrimitive<T>>({&x.handle()}, allocate_like<std::int64_t>(group.reduced(shape)), where, group));
 }
 
 template Tensor<float> sum(const Tensor<float>&, Axes, KeepDims, Where);

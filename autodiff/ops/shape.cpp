@@ -58,7 +58,7 @@ Tensor<T> reshaped(const Tensor<T>& x, const Shape& shape, const Where& where, N
   Handle value(view(x.handle().array(), shape));
   if constexpr (!Real<T>) return Tensor<T>(std::move(value));
   const Handle* const operands[] = {&x.handle()};
-  return Tensor<T>(record(primitive<ReshapePrimitive<T>>, std::move(value), operands, words_of(axes), where));
+  return Tensor<T>(record(primitive<ReshapePrimitive<T>>, std::move(value), operands, axes, where));
 }
 
 // ------------------------------------------------------------------------------------------------ transpose

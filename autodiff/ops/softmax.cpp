@@ -94,7 +94,7 @@ Tensor<T> softmax_of(const Call& call) {
   if (!call.traced()) return p;
   const Tensor<T> x = call.operand<T>(0);
   const Handle* const operands[] = {&x.handle()};
-  return Tensor<T>(record(primitive<SoftmaxPrimitive<T>>, p.handle(), operands, {}, call.where()));
+  return Tensor<T>(record(primitive<SoftmaxPrimitive<T>>, Handle(p.handle()), operands, NoAttributes{}, call.where()));
 }
 
 template <class T>
@@ -195,16 +195,14 @@ void list_softmax(std::vector<const Primitive*>& all) {
 
 template <Real T>
 Tensor<T> softmax(const Tensor<T>& x, int axis, Where where) {
-  return detail::on_last_axis(x, axis, "softmax", where,
-                              [&](const Tensor<T>& y) {
+  return detail::on_last_axis(x, axis, "softmax", where, [&](const Tensor<T>& y) {
     using namespace detail;
     return Tensor<T>(apply<SoftmaxPrimitive<T>>({&y.handle()}, allocate_like<T>(y.shape()), where));
   });
 }
 template <Real T>
 Tensor<T> log_softmax(const Tensor<T>& x, int axis, Where where) {
-  return detail::on_last_axis(x, axis, "log_softmax", where,
-                              [&](const Tensor<T>& y) {
+  return detail::on_last_axis(x, axis, "log_softmax", where, [&](const Tensor<T>& y) {
     using namespace detail;
     return Tensor<T>(
         apply_keeping<LogSoftmaxPrimitive<T>>(y.handle(), allocate_like<T>(y.shape()), kept_softmax(y), where));

@@ -66,8 +66,7 @@ Tensor<T> where(const Tensor<bool>& mask, const Tensor<T>& a, const std::type_id
   const Where& line = b.where();
   const Array &m = value_of(mask, "where", line), &x = value_of(a, "where", line),
               &y = value_of(b.tensor(), "where", line);
-  Array* out =
-      allocate_like<T>(broadcast(m.shape, broadcast(x.shape, y.shape, "where", line), "where", line));
+  Array* out = allocate_like<T>(broadcast(m.shape, broadcast(x.shape, y.shape, "where", line), "where", line));
   return Tensor<T>(apply<WherePrimitive<T>>({&mask.handle(), &a.handle(), &b.handle()}, out, line));
 }
 

@@ -12,8 +12,7 @@
 //     apply<Sum<T>>({&x.handle()}, allocate_like<T>(shape), where, attributes);
 
 #include <array>
-#include <cstring>
-#include <initializer_list>
+#include <new>
 #include <optional>
 #include <span>
 #include <string>
@@ -135,28 +134,23 @@ inline constexpr Primitive primitive = [] {
 
 /// An operation's value with its place on the tape; plain when no operand is traced, or the primitive has no rules.
 /// Behind the operands stands what is kept for the rules.
-inline Handle record(const Primitive& primitive, Handle value, std::span<const Handle* const> operands,
-                     std::span<const std::uint64_t> attributes, const Where& where) {
+template <class A>
+[[gnu::always_inline]] inline Handle record(const Primitive& primitive, Handle&& value,
+                                            std::span<const Handle* const> operands, const A& attributes,
+                                            const Where& where) {
+  static_assert(std::is_trivially_copyable_v<A> && alignof(A) <= alignof(std::uint64_t));
   if (watched()) [[unlikely]]
     watch_value(*value.array(), primitive.name, where);
-  if (!primitive.pullback) return value;
   for (const Handle* operand : operands) {
-    if (operand->traced()) {
-      Array* array = value.array();
-      return std::move(value).at(append(primitive, array, operands, attributes, where));
-    }
+    if (!operand->traced() || !primitive.pullback) continue;
+    constexpr std::size_t words = std::is_empty_v<A> ? 0 : (sizeof(A) + 7) / 8;
+    std::uint64_t* place_of_attributes = nullptr;
+    const Place place = append(primitive, value.array(), operands, where, words, place_of_attributes);
+    // From registers: through memory they would be read as a whole before their parts are written.
+    if constexpr (words != 0) new (place_of_attributes) A(attributes);
+    return std::move(value).at(place);
   }
-  return value;
-}
-
-template <class A>
-using Words = std::array<std::uint64_t, std::is_empty_v<A> ? 0 : (sizeof(A) + 7) / 8>;
-template <class A>
-Words<A> words_of(const A& attributes) {
-  static_assert(std::is_trivially_copyable_v<A> && alignof(A) <= alignof(std::uint64_t));
-  Words<A> words{};
-  if constexpr (!std::is_empty_v<A>) std::memcpy(words.data(), &attributes, sizeof(A));
-  return words;
+  return std::move(value);
 }
 
 /// Evaluates P into `out`, which is fresh, and records the call.
@@ -168,7 +162,7 @@ Handle apply(const Handle* const (&operands)[n], Array* out, const Where& where,
   const Array* arrays[n];
   for (std::size_t k = 0; k < n; ++k) arrays[k] = operands[k]->array();
   P::evaluate(attributes, arrays, {&out, 1});
-  return record(primitive<P>, std::move(value), operands, words_of(attributes), where);
+  return record(primitive<P>, std::move(value), operands, attributes, where);
 }
 
 /// The same for a P of one operand that keeps something beside its value for its rules: `kept`, fresh too, or empty
@@ -182,13 +176,13 @@ Handle apply_keeping(const Handle& operand, Array* out, const Handle& kept, cons
   Array* const results[] = {out, kept.array()};
   P::evaluate(attributes, arrays, results);
   const Handle* const all[] = {&operand, &kept};
-  return record(primitive<P>, std::move(value), std::span(all, kept ? 2 : 1), words_of(attributes), where);
+  return record(primitive<P>, std::move(value), std::span(all, kept ? 2 : 1), attributes, where);
 }
 
 /// The same for any number of operands, of a primitive that is made at run time.
 template <class P>
-Handle apply_all(const Primitive& as, std::span<const Handle* const> operands, std::span<const Handle> kept, Array* out, const Where& where,
-                 const typename AttributesOf<P>::type& attributes = {}) {
+Handle apply_all(const Primitive& as, std::span<const Handle* const> operands, std::span<const Handle> kept, Array* out,
+                 const Where& where, const typename AttributesOf<P>::type& attributes = {}) {
   Handle value(out);
   const AtSite site(as.name, where);
   Few<const Array*, 8> arrays(operands.size());
@@ -198,7 +192,7 @@ Handle apply_all(const Primitive& as, std::span<const Handle* const> operands, s
   results[0] = out;
   for (std::size_t k = 0; k < kept.size(); ++k) results[1 + k] = (all[operands.size() + k] = &kept[k])->array();
   P::evaluate(attributes, arrays, results);
-  return record(as, std::move(value), all, words_of(attributes), where);
+  return record(as, std::move(value), all, attributes, where);
 }
 
 }  // namespace tapegrad::detail

@@ -105,8 +105,8 @@ void Tape::empty(std::uint32_t begin, std::uint32_t end) {
   }
 }
 
-Place append(const Primitive& primitive, Array* output, std::span<const Handle* const> operands,
-             std::span<const std::uint64_t> attributes, const Where& where) {
+Place append(const Primitive& primitive, Array* output, std::span<const Handle* const> operands, const Where& where,
+             std::size_t words, std::uint64_t*& attributes) {
   Tape* tape = current_tape;
   if (!tape) throw_not_open((*std::ranges::find_if(operands, &Handle::traced))->place(), primitive.name, where);
   Tape::Level& level = tape->levels_[static_cast<std::size_t>(tape->depth_ - 1)];
@@ -140,8 +140,9 @@ Place append(const Primitive& primitive, Array* output, std::span<const Handle* 
   record.first_operand = first_operand;
   record.operand_count = static_cast<std::uint32_t>(operands.size());
   record.levels = levels;
-  if (!attributes.empty()) {
-    record.attributes = static_cast<std::uint32_t>(tape->attributes_.push_together(attributes.data(), attributes.size()));
+  if (words != 0) {
+    attributes = tape->attributes_.push_together(words);
+    record.attributes = static_cast<std::uint32_t>(tape->attributes_.size() - words);
   }
   return Place::make(level.scope, index, levels);
 }

@@ -22,8 +22,8 @@ struct Primitive;
 /// Nesting depth of scopes; a record keeps one bit for each.
 inline constexpr int max_depth = 32;
 
-/// One operation. Operands and output are kept alive by the tape. Behind the operands of the primitive there may be what
-/// it has kept for its rules.
+/// One operation. Operands and output are kept alive by the tape. Behind the operands of the primitive there may be
+/// what it has kept for its rules.
 struct Record {
   const Primitive* primitive;
   Array* output;
@@ -52,15 +52,15 @@ class Chunks {
     ++size_;
     return *new (next_++) E;
   }
-  /// The number of the first of n elements, one behind the other; n is at most `chunk`. What is left of a chunk where
-  /// they do not fit is skipped.
-  std::size_t push_together(const E* from, std::size_t n) {
+  /// n elements that are not set yet, one behind the other; n is at most `chunk`. What is left of a chunk where they do
+  /// not fit is skipped.
+  E* push_together(std::size_t n) {
     if (static_cast<std::size_t>(chunk_end_ - next_) < n) {
       size_ = (size_ + chunk - 1) / chunk * chunk;
       grow();
     }
-    const std::size_t first = size_;
-    for (std::size_t i = 0; i < n; ++i) *new (next_++) E = from[i];
+    E* first = new (next_) E[n];
+    next_ += n;
     size_ += n;
     return first;
   }
@@ -112,8 +112,8 @@ class Tape {
  private:
   friend class Scope;
   friend class Recording;
-  friend Place append(const Primitive&, Array*, std::span<const Handle* const>, std::span<const std::uint64_t>,
-                      const Where&);
+  friend Place append(const Primitive&, Array*, std::span<const Handle* const>, const Where&, std::size_t,
+                      std::uint64_t*&);
 
   struct Level {
     std::uint64_t scope;
@@ -123,7 +123,9 @@ class Tape {
 
   /// Depth of an open scope; -1 when it is not open.
   int depth_of(std::uint64_t scope) const;
-  TapeSize sizes() const { return {size(), static_cast<std::uint32_t>(operands_.size()), static_cast<std::uint32_t>(attributes_.size())}; }
+  TapeSize sizes() const {
+    return {size(), static_cast<std::uint32_t>(operands_.size()), static_cast<std::uint32_t>(attributes_.size())};
+  }
   void truncate(const TapeSize& to);
   /// Lets go of what the records of a closed scope hold, in the middle of the tape.
   void empty(std::uint32_t begin, std::uint32_t end);
@@ -135,9 +137,10 @@ class Tape {
   Chunks<std::uint64_t> attributes_;
 };
 
-/// Appends a record to the tape that the operands stand on, with a fresh output; at least one of them is traced. Throws
-/// TapeError when an operand's scope has closed or belongs to another thread.
-Place append(const Primitive& primitive, Array* output, std::span<const Handle* const> operands,
-             std::span<const std::uint64_t> attributes, const Where& where);
+/// Appends a record to the tape that the operands stand on, with a fresh output; at least one of them is traced. Room
+/// for so many words of `attributes` comes with it. Throws TapeError when an operand's scope has closed or belongs to
+/// another thread.
+Place append(const Primitive& primitive, Array* output, std::span<const Handle* const> operands, const Where& where,
+             std::size_t words, std::uint64_t*& attributes);
 
 }  // namespace tapegrad::detail

@@ -55,8 +55,8 @@ struct RulePrimitive {
     const Tensor<T> result = function(k, Tensor<T>(v), call.output<T>(), operands);
     const Shape &from = forward ? call.operand_shape(k) : call.output_shape(),
                 &to = forward ? call.output_shape() : call.operand_shape(k);
-    require_rule_shape(rule.name, forward ? "pushforward" : "pullback", result.shape(),
-                       v.shape().rank() - from.rank(), to, call.where());
+    require_rule_shape(rule.name, forward ? "pushforward" : "pullback", result.shape(), v.shape().rank() - from.rank(),
+                       to, call.where());
     return result.handle();
   }
 };
@@ -96,7 +96,7 @@ Tensor<T> CustomFunction<T>::call(std::span<const Tensor<T>> x, Where where) con
   // An own array, since the value may be one of the operands.
   Handle value(view(y.handle().array(), y.shape()));
   const typename RulePrimitive<T>::Attributes attributes{rule_.handle().array()};
-  return Tensor<T>(record(object.primitive, std::move(value), operands, words_of(attributes), where));
+  return Tensor<T>(record(object.primitive, std::move(value), operands, attributes, where));
 }
 
 template class CustomFunction<float>;
