@@ -5,10 +5,11 @@
 //     command("arange", [=](T* to) { for (...) to[i] = ...; }, Out{elements, n});
 //
 // A command runs at once. While an observer looks in on the thread it is shown each command instead, and runs it. The
-// body keeps sizes and plain numbers only, and is given the addresses, so that it can be run again on others.
+// body keeps sizes and plain numbers, and is given the addresses, so that a copy of it can be run again on others.
 
 #include <array>
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <type_traits>
 #include <utility>
@@ -50,7 +51,8 @@ struct Command {
   /// Runs the body on `data`, an address for each operand.
   void (*call)(const void* body, void* const* data);
   const void* body;
-  std::size_t body_bytes;
+  /// A copy of the body.
+  std::shared_ptr<const void> (*copy)(const void* body);
 };
 
 /// What a thread is about: an operation that it evaluates, or the rule of one.
@@ -135,31 +137,36 @@ Command::Operand operand_of(const InOut<T>& both) {
   return {both.data, both.size * static_cast<std::int64_t>(sizeof(T)), Command::Access::updates};
 }
 
-/// body(addresses...), with one for each operand.
-template <class Body, class... Operands>
-inline void command(const char* name, const Body& body, const Operands&... operands) {
-  static_assert(std::is_trivially_copyable_v<Body>);
-  if (!observed()) [[likely]]
-    return body(operands.data...);
-  [&]() __attribute__((noinline, cold)) {
-    const Command::Operand all[] = {operand_of(operands)...};
-    const auto call = [](const void* kept, void* const* data) {
-      [&]<std::size_t... k>(std::index_sequence<k...>) {
-        (*static_cast<const Body*>(kept))(static_cast<decltype(operands.data)>(data[k])...);
-      }
-      (std::index_sequence_for<Operands...>());
-    };
-    observe({name, all, call, &body, sizeof(Body)});
-  }
-  ();
+template <class Body>
+std::shared_ptr<const void> copy_of(const void* body) {
+  return std::make_shared<const Body>(*static_cast<const Body*>(body));
 }
 
-/// The same for a number of operands that only running shows: body(data), an address for each.
+/// body(addresses...), with one for each operand.
+template <class Body, class... Operands>
+[[gnu::noinline, gnu::cold]] void observed_command(const char* name, const Body& body, const Operands&... operands) {
+  const Command::Operand all[] = {operand_of(operands)...};
+  observe({name, all,
+           [](const void* kept, void* const* data) {
+             [&]<std::size_t... k>(std::index_sequence<k...>) {
+               (*static_cast<const Body*>(kept))(static_cast<decltype(operands.data)>(data[k])...);
+             }
+             (std::index_sequence_for<Operands...>());
+           },
+           &body, copy_of<Body>});
+}
+template <class Body, class... Operands>
+inline void command(const char* name, const Body& body, const Operands&... operands) {
+  if (observed()) [[unlikely]]
+    return observed_command(name, body, operands...);
+  body(operands.data...);
+}
+
+/// For a number of operands that only running shows, while somebody looks: body(data), an address for each.
 template <class Body>
-inline void command_of(const char* name, std::span<const Command::Operand> operands, const Body& body) {
-  static_assert(std::is_trivially_copyable_v<Body>);
+void command_of(const char* name, std::span<const Command::Operand> operands, const Body& body) {
   observe({name, operands, [](const void* kept, void* const* data) { (*static_cast<const Body*>(kept))(data); }, &body,
-           sizeof(Body)});
+           copy_of<Body>});
 }
 
 }  // namespace tapegrad::detail

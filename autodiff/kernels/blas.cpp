@@ -122,26 +122,39 @@ void multiply_strongly(bool transpose_a, bool transpose_b, std::int64_t m, std::
   for (std::int64_t i = 0; i < m * n; ++i) c[i] = out[i] + beta * c[i];
 }
 
+template <class T, auto product>
+void multiplied(bool transpose_a, bool transpose_b, std::int64_t m, std::int64_t n, std::int64_t k, const T* a,
+                const T* b, T beta, T* c) {
+  using namespace detail;
+  const auto body = [=](const T* x, const T* y, T* out) {
+    product(transpose_a, transpose_b, m, n, k, x, y, beta, out);
+  };
+  if (beta == 0)
+    command("gemm", body, In<T>{a, m * k}, In<T>{b, k * n}, Out<T>{c, m * n});
+  else
+    command("gemm", body, In<T>{a, m * k}, In<T>{b, k * n}, InOut<T>{c, m * n});
+}
+
 }  // namespace
 
 void gemm(bool transpose_a, bool transpose_b, std::int64_t m, std::int64_t n, std::int64_t k, const float* a,
           const float* b, float beta, float* c) {
-  multiply(transpose_a, transpose_b, m, n, k, a, b, beta, c);
+  multiplied<float, multiply<float>>(transpose_a, transpose_b, m, n, k, a, b, beta, c);
 }
 
 void gemm(bool transpose_a, bool transpose_b, std::int64_t m, std::int64_t n, std::int64_t k, const double* a,
           const double* b, double beta, double* c) {
-  multiply(transpose_a, transpose_b, m, n, k, a, b, beta, c);
+  multiplied<double, multiply<double>>(transpose_a, transpose_b, m, n, k, a, b, beta, c);
 }
 
 void strong_gemm(bool transpose_a, bool transpose_b, std::int64_t m, std::int64_t n, std::int64_t k, const float* a,
                  const float* b, float beta, float* c) {
-  multiply_strongly(transpose_a, transpose_b, m, n, k, a, b, beta, c);
+  multiplied<float, multiply_strongly<float>>(transpose_a, transpose_b, m, n, k, a, b, beta, c);
 }
 
 void strong_gemm(bool transpose_a, bool transpose_b, std::int64_t m, std::int64_t n, std::int64_t k, const double* a,
                  const double* b, double beta, double* c) {
-  multiply_strongly(transpose_a, transpose_b, m, n, k, a, b, beta, c);
+  multiplied<double, multiply_strongly<double>>(transpose_a, transpose_b, m, n, k, a, b, beta, c);
 }
 
 void set_blas_threads(int count) {

@@ -1,4 +1,4 @@
-// Chooses the table of kernels once, at the first call.
+// Chooses the table of kernels, at a thread's first call.
 
 #include <cstdlib>
 #include <string>
@@ -47,26 +47,35 @@ bool use_v3() {
 }  // namespace
 
 template <class T>
-const Kernels<T>& choose() {
-  constexpr bool is_float = std::is_same_v<T, float>;
-  const Kernels<T>* table;
-  if constexpr (is_float)
-    table = &baseline_f32;
-  else
-    table = &baseline_f64;
+const Kernels<T>& plain() {
   // A wrong TAPEGRAD_ISA throws in every build.
-  if (use_v3()) {
+  const bool v3 = use_v3();
 #ifndef TAPEGRAD_BASELINE_ONLY
-    if constexpr (is_float)
-      table = &v3_f32;
+  if (v3) {
+    if constexpr (std::is_same_v<T, float>)
+      return v3_f32;
     else
-      table = &v3_f64;
-#endif
+      return v3_f64;
   }
-  chosen<T>.store(table, std::memory_order_relaxed);
-  return *table;
+#else
+  static_cast<void>(v3);
+#endif
+  if constexpr (std::is_same_v<T, float>)
+    return baseline_f32;
+  else
+    return baseline_f64;
 }
 
+template <class T>
+const Kernels<T>& choose() {
+  if (detail::observed()) return observed_kernels<T>();
+  const Kernels<T>& table = plain<T>();
+  detail::door.kernels[std::is_same_v<T, float> ? 0 : 1] = &table;
+  return table;
+}
+
+template const Kernels<float>& plain<float>();
+template const Kernels<double>& plain<double>();
 template const Kernels<float>& choose<float>();
 template const Kernels<double>& choose<double>();
 

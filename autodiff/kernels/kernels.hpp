@@ -6,10 +6,11 @@
 // loop therefore needs no scalar tail: its last vector spills into the padding, or into the next row, which is written
 // afterwards. Where lanes are combined (sums, maxima) the spilled lanes are masked.
 
-#include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <type_traits>
 
+#include "../core/command.hpp"
 #include "../core/padding.hpp"
 #include "update.hpp"
 
@@ -56,6 +57,9 @@ struct Band {
   const T* entries;
 };
 enum class Triangle { none, lower, upper };
+
+// A StructuredMatrix has at most so many outer products, and so many bands.
+inline constexpr std::int64_t most_terms = 16;
 
 // Products with a factor of a matrix below are strong-zero ones, see ops/elementwise.hpp.
 // `batch` blocks (m, n): outer products, bands, and a triangle of ones with its rows and columns scaled. Every factor
@@ -127,16 +131,20 @@ struct Kernels {
   void (*root_update)(const detail::RootUpdate<T>& update);
 };
 
-// The table for this CPU, or the one that TAPEGRAD_ISA=baseline forces; null until the first call.
+// The table for this CPU, or the one that TAPEGRAD_ISA=baseline forces.
 template <class T>
-inline std::atomic<const Kernels<T>*> chosen{nullptr};
+const Kernels<T>& plain();
+// Of the same kernels, each a command: for a thread in which somebody looks.
+template <class T>
+const Kernels<T>& observed_kernels();
+// One of the two, kept for the thread where it is the first.
 template <class T>
 const Kernels<T>& choose();
 
 template <class T>
 const Kernels<T>& kernels() {
-  const Kernels<T>* table = chosen<T>.load(std::memory_order_relaxed);
-  return table ? *table : choose<T>();
+  const void* table = detail::door.kernels[std::is_same_v<T, float> ? 0 : 1];
+  return table ? *static_cast<const Kernels<T>*>(table) : choose<T>();
 }
 
 // "x86-64-v3" or "baseline".

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include "../ops.hpp"
+#include "../tape/primitive.hpp"
 #include "operands.hpp"
 
 namespace tapegrad {
@@ -11,9 +12,8 @@ namespace {
 
 template <class T>
 Tensor<T> filled(const Shape& shape, T value, const char* operation, const Where& where) {
-  detail::Array* out = detail::allocate_result<T>(shape, operation, where);
-  std::fill_n(detail::elements<T>(out), shape.count(), value);
-  return Tensor<T>(detail::Handle(out));
+  return detail::made<T>(shape, operation, where,
+                         [value](T* to, std::int64_t size) { std::fill_n(to, size, value); });
 }
 
 }  // namespace
@@ -33,9 +33,10 @@ Tensor<T> ones(const Shape& shape, Where where) {
 
 template <class T>
 Tensor<T> eye(std::int64_t n, Where where) {
-  Tensor<T> result = filled<T>({n, n}, T{0}, "eye", where);
-  for (std::int64_t i = 0; i < n; ++i) result.mutable_data()[i * n + i] = T{1};
-  return result;
+  return detail::made<T>({n, n}, "eye", where, [n](T* to, std::int64_t size) {
+    std::fill_n(to, size, T{0});
+    for (std::int64_t i = 0; i < n; ++i) to[i * n + i] = T{1};
+  });
 }
 
 template <class T>
@@ -45,12 +46,12 @@ Tensor<T> arange(double start, double stop, double step, Where where) {
     throw ValueError("arange" + to_string(where) + ": from " + std::to_string(start) + " to " + std::to_string(stop) +
                      " by " + std::to_string(step) + " has no finite number of steps");
   }
-  const auto n = static_cast<std::int64_t>(std::max(count, 0.0));
-  detail::Array* out = detail::allocate_result<T>({n}, "arange", where);
-  for (std::int64_t i = 0; i < n; ++i) {
-    detail::elements<T>(out)[i] = static_cast<T>(start + static_cast<double>(i) * step);
-  }
-  return Tensor<T>(detail::Handle(out));
+  return detail::made<T>({static_cast<std::int64_t>(std::max(count, 0.0))}, "arange", where,
+                         [start, step](T* to, std::int64_t size) {
+                           for (std::int64_t i = 0; i < size; ++i) {
+                             to[i] = static_cast<T>(start + static_cast<double>(i) * step);
+                           }
+                         });
 }
 
 template <Real T>
@@ -60,29 +61,55 @@ Tensor<T> linspace(double start, double stop, std::int64_t count, Where where) {
                      "; the ends must be finite");
   }
   if (count < 0) throw ValueError("linspace" + to_string(where) + ": " + std::to_string(count) + " points");
-  detail::Array* out = detail::allocate_result<T>({count}, "linspace", where);
-  for (std::int64_t i = 0; i < count; ++i) {
-    const double t = count == 1 ? 0 : static_cast<double>(i) / static_cast<double>(count - 1);
-    detail::elements<T>(out)[i] = static_cast<T>(i + 1 == count && count > 1 ? stop : start + t * (stop - start));
-  }
-  return Tensor<T>(detail::Handle(out));
+  return detail::made<T>({count}, "linspace", where, [start, stop](T* to, std::int64_t size) {
+    for (std::int64_t i = 0; i < size; ++i) {
+      const double t = size == 1 ? 0 : static_cast<double>(i) / static_cast<double>(size - 1);
+      to[i] = static_cast<T>(i + 1 == size && size > 1 ? stop : start + t * (stop - start));
+    }
+  });
 }
+
+namespace detail {
+namespace {
+
+template <class T>
+struct OneHotPrimitive {
+  static constexpr const char* name = "one_hot";
+  struct Attributes {
+    std::int64_t classes;
+    Where where;
+  };
+
+  static void evaluate(const Attributes& attributes, Operands labels, Results out) {
+    command(
+        name,
+        [attributes, n = labels[0]->shape.count()](const std::int64_t* label, T* to) {
+          std::fill_n(to, n * attributes.classes, T{0});
+          for (std::int64_t i = 0; i < n; ++i, to += attributes.classes) {
+            if (label[i] < 0 || label[i] >= attributes.classes) throw_no_class(attributes, i, label[i]);
+            to[label[i]] = T{1};
+          }
+        },
+        in_of<std::int64_t>(*labels[0]), out_of<T>(out[0]));
+  }
+
+ private:
+  [[noreturn, gnu::cold]] static void throw_no_class(const Attributes& attributes, std::int64_t i, std::int64_t label) {
+    throw ValueError("one_hot" + to_string(attributes.where) + ": label " + std::to_string(label) + " at position " +
+                     std::to_string(i) + " is not one of the " + std::to_string(attributes.classes) +
+                     " classes 0 to " + std::to_string(attributes.classes - 1));
+  }
+};
+
+}  // namespace
+}  // namespace detail
 
 template <Real T>
 Tensor<T> one_hot(const Tensor<std::int64_t>& labels, std::int64_t classes, Where where) {
-  detail::value_of(labels, "one_hot", where);
-  Tensor<T> result = filled<T>(labels.shape().concat({classes}), T{0}, "one_hot", where);
-  T* out = result.mutable_data();
-  for (std::int64_t i = 0; i < labels.size(); ++i) {
-    const std::int64_t label = labels.data()[i];
-    if (label < 0 || label >= classes) {
-      throw ValueError("one_hot" + to_string(where) + ": label " + std::to_string(label) + " at position " +
-                       std::to_string(i) + " is not one of the " + std::to_string(classes) + " classes 0 to " +
-                       std::to_string(classes - 1));
-    }
-    out[i * classes + label] = T{1};
-  }
-  return result;
+  using namespace detail;
+  const Shape shape = value_of(labels, "one_hot", where).shape.concat({classes});
+  return Tensor<T>(apply<OneHotPrimitive<T>>({&labels.handle()}, allocate_result<T>(shape, "one_hot", where), where,
+                                             {classes, where}));
 }
 
 template <Real T>

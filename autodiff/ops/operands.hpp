@@ -71,4 +71,14 @@ void fill(Array* array, T value) {
       "fill", [n = array->shape.count(), value](T* to) { std::fill_n(to, n, value); }, out_of<T>(array));
 }
 
+/// A new tensor of an operation without operands: body(elements, their number) sets them.
+template <class T, class Body>
+Tensor<T> made(const Shape& shape, const char* operation, const Where& where, const Body& body) {
+  Handle out(allocate_result<T>(shape, operation, where));
+  const AtSite site(operation, where);
+  command(
+      operation, [body, n = shape.count()](T* to) { body(to, n); }, out_of<T>(out.array()));
+  return Tensor<T>(std::move(out));
+}
+
 }  // namespace tapegrad::detail

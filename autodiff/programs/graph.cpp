@@ -23,7 +23,7 @@ double fold(const Operation& operation, std::span<const Scalar> x, double p) {
     in[k][0] = constant_of(x[k]);
     sources[k] = {in[k], 0, true};
   }
-  operation.kernel_f64(kernels::kernels<double>())(1, 1, sources, p, out);
+  operation.kernel_f64(kernels::plain<double>())(1, 1, sources, p, out);
   return out[0];
 }
 

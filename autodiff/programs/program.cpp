@@ -227,8 +227,8 @@ struct Program::Lowering {
     std::vector<Step> all;
     for (const Instruction& instruction : instructions) {
       const Operation& o = *instruction.operation;
-      Step step{o.kernel_f32(kernels::kernels<float>()),
-                o.kernel_f64(kernels::kernels<double>()),
+      Step step{o.kernel_f32(kernels::plain<float>()),
+                o.kernel_f64(kernels::plain<double>()),
                 instruction.p,
                 {},
                 o.arity,
@@ -236,8 +236,8 @@ struct Program::Lowering {
       for (std::size_t k = 0; k < o.arity; ++k) step.in[k] = at(slot, instruction.in[k]);
       if (instruction.slope != no_node) {
         step.slope = at(slot, instruction.slope);
-        step.pair_f32 = o.pair_f32(kernels::kernels<float>());
-        step.pair_f64 = o.pair_f64(kernels::kernels<double>());
+        step.pair_f32 = o.pair_f32(kernels::plain<float>());
+        step.pair_f64 = o.pair_f64(kernels::plain<double>());
       }
       all.push_back(step);
     }
@@ -397,7 +397,46 @@ void Program::execute(const Code& code, std::span<const T* const> slots, std::in
 
 template <Real T>
 void Program::run(std::span<const Array* const> operands, std::span<Array* const> results) const {
-  const Shape& shape = results[0]->shape;
+  Few<const T*, 8> from(operands.size());
+  Few<T*, 8> to(results.size());
+  Few<const Shape*, 8> shapes(operands.size());
+  for (std::size_t k = 0; k < operands.size(); ++k) {
+    from[k] = operands[k]->template as<T>();
+    shapes[k] = &operands[k]->shape;
+  }
+  for (std::size_t r = 0; r < results.size(); ++r) to[r] = results[r]->template as<T>();
+  if (observed()) [[unlikely]]
+    return run_observed<T>(shapes, from, results[0]->shape, to);
+  run_at<T>(shapes, from, results[0]->shape, to);
+}
+
+// As one command.
+template <Real T>
+void Program::run_observed(std::span<const Shape* const> shapes, std::span<const T* const> operands, const Shape& shape,
+                           std::span<T* const> results) const {
+  std::vector<Shape> kept;
+  std::vector<Command::Operand> touched;
+  for (std::size_t k = 0; k < operands.size(); ++k) {
+    kept.push_back(*shapes[k]);
+    touched.push_back(operand_of(In<T>{operands[k], reads(k) ? shapes[k]->count() : 0}));
+  }
+  for (T* result : results) touched.push_back(operand_of(Out<T>{result, shape.count()}));
+  command_of("program", touched, [this, kept, shape, count = results.size()](void* const* data) {
+    std::vector<const Shape*> of_operands;
+    std::vector<const T*> from;
+    std::vector<T*> to;
+    for (const Shape& own : kept) {
+      of_operands.push_back(&own);
+      from.push_back(static_cast<const T*>(*data++));
+    }
+    for (std::size_t r = 0; r < count; ++r) to.push_back(static_cast<T*>(*data++));
+    run_at<T>(of_operands, from, shape, to);
+  });
+}
+
+template <Real T>
+void Program::run_at(std::span<const Shape* const> shapes, std::span<const T* const> operands, const Shape& shape,
+                     std::span<T* const> results) const {
   const std::int64_t count = shape.count();
   const std::vector<T>* constants;
   if constexpr (std::is_same_v<T, float>)
@@ -413,7 +452,7 @@ void Program::run(std::span<const Array* const> operands, std::span<Array* const
   };
   std::size_t blocks = registers_ - results_, moving = results_;
   for (std::size_t k = 0; k < operands_; ++k) {
-    if (reads(k)) ++(operands[k]->shape == shape ? moving : blocks);
+    if (reads(k)) ++(*shapes[k] == shape ? moving : blocks);
   }
   const std::size_t line = cache_line / sizeof(T), whole = block_bytes / sizeof(T),
                     part = cache_bytes / ((blocks + moving) * sizeof(T)) / line * line;
@@ -427,14 +466,14 @@ void Program::run(std::span<const Array* const> operands, std::span<Array* const
   for (std::size_t r = results_; r < registers_; ++r, next += block_size) slots[r] = next;
   for (std::size_t k = 0; k < operands_; ++k) {
     if (!reads(k)) continue;
-    const T* from = operands[k]->template as<T>();
+    const T* from = operands[k];
     slots[registers_ + k] = from;
-    if (operands[k]->shape == shape) continue;
+    if (*shapes[k] == shape) continue;
     slots[registers_ + k] = next;
-    if (operands[k]->shape.count() == 1)
+    if (shapes[k]->count() == 1)
       std::fill_n(next, block, *from);
     else
-      repeated.push_back({from, next, Spread(operands[k]->shape, shape)});
+      repeated.push_back({from, next, Spread(*shapes[k], shape)});
     next += block_size;
   }
   for (std::size_t c = 0; c < constants->size(); ++c) slots[registers_ + operands_ + c] = &(*constants)[c];
@@ -442,7 +481,7 @@ void Program::run(std::span<const Array* const> operands, std::span<Array* const
   for (std::int64_t at = 0; at < count; at += block) {
     const std::int64_t n = std::min(block, count - at);
     for (const Repeated& r : repeated) r.spread.copy(r.from, at, n, r.to);
-    for (std::size_t r = 0; r < results_; ++r) slots[r] = results[r]->as<T>() + at;
+    for (std::size_t r = 0; r < results_; ++r) slots[r] = results[r] + at;
     execute<T>(code_, slots, n);
     for (std::size_t r : checked_) {
       if (!kernels::kernels<T>().any_nan(slots[r], n)) continue;
@@ -450,7 +489,7 @@ void Program::run(std::span<const Array* const> operands, std::span<Array* const
       break;
     }
     for (std::size_t k = 0; k < operands_; ++k) {
-      if (reads(k) && operands[k]->shape == shape) slots[registers_ + k] += n;
+      if (reads(k) && *shapes[k] == shape) slots[registers_ + k] += n;
     }
   }
 }

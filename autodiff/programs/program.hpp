@@ -48,6 +48,12 @@ class Program {
     std::vector<Copy> copies;
   };
   template <Real T>
+  void run_at(std::span<const Shape* const> shapes, std::span<const T* const> operands, const Shape& shape,
+              std::span<T* const> results) const;
+  template <Real T>
+  void run_observed(std::span<const Shape* const> shapes, std::span<const T* const> operands, const Shape& shape,
+                    std::span<T* const> results) const;
+  template <Real T>
   void execute(const Code& code, std::span<const T* const> slots, std::int64_t n) const;
 
   std::size_t operands_, results_;

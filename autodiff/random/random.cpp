@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 #include <numbers>
 #include "../ops/operands.hpp"
 
@@ -78,24 +79,23 @@ std::int64_t Generator::below(std::int64_t n, Where where) {
   return static_cast<std::int64_t>(x % bound);
 }
 
+// A draw changes the generator and is none to run again: the body knows the generator that was used.
 template <Real T>
 Tensor<T> Generator::uniform(const Shape& shape, double low, double high, Where where) {
-  Tensor<T> result(detail::Handle(detail::allocate_result<T>(shape, "uniform", where)));
-  T* out = result.mutable_data();
-  const T end = static_cast<T>(high), last = std::nextafter(end, static_cast<T>(low));
-  for (std::int64_t i = 0; i < shape.count(); ++i) {
-    const T x = static_cast<T>(low + (high - low) * uniform());
-    out[i] = x == end ? last : x;  // to which it can be rounded
-  }
-  return result;
+  return detail::made<T>(shape, "uniform", where, [this, low, high](T* out, std::int64_t size) {
+    const T end = static_cast<T>(high), last = std::nextafter(end, static_cast<T>(low));
+    for (std::int64_t i = 0; i < size; ++i) {
+      const T x = static_cast<T>(low + (high - low) * uniform());
+      out[i] = x == end ? last : x;  // to which it can be rounded
+    }
+  });
 }
 
 template <Real T>
 Tensor<T> Generator::normal(const Shape& shape, double mean, double standard_deviation, Where where) {
-  Tensor<T> result(detail::Handle(detail::allocate_result<T>(shape, "normal", where)));
-  T* out = result.mutable_data();
-  for (std::int64_t i = 0; i < shape.count(); ++i) out[i] = static_cast<T>(mean + standard_deviation * normal());
-  return result;
+  return detail::made<T>(shape, "normal", where, [this, mean, standard_deviation](T* out, std::int64_t size) {
+    for (std::int64_t i = 0; i < size; ++i) out[i] = static_cast<T>(mean + standard_deviation * normal());
+  });
 }
 
 template <Real T>
@@ -107,18 +107,18 @@ Tensor<T> Generator::bernoulli(const Shape& shape, double probability, double va
   if (bound > ~std::uint32_t{0}) return full<T>(shape, static_cast<T>(value), where);
   const auto below = static_cast<std::uint32_t>(bound);
   const T one = static_cast<T>(value);
-  Tensor<T> result(detail::Handle(detail::allocate_result<T>(shape, "bernoulli", where)));
-  T* out = result.mutable_data();
-  constexpr std::int64_t lanes = 32;  // as many as make the compiler use vectors
-  const std::int64_t n = shape.count();
-  for (std::int64_t i = 0; i < n; counter_ += lanes) {
-    std::uint32_t drawn[4][lanes];
-    philox(seed_, counter_, stream_, drawn);
-    for (const auto& words : drawn) {
-      for (std::int64_t end = std::min(n, i + lanes), k = 0; i < end; ++i, ++k) out[i] = words[k] < below ? one : T{0};
+  return detail::made<T>(shape, "bernoulli", where, [this, one, below](T* out, std::int64_t n) {
+    constexpr std::int64_t lanes = 32;  // as many as make the compiler use vectors
+    for (std::int64_t i = 0; i < n; counter_ += lanes) {
+      std::uint32_t drawn[4][lanes];
+      philox(seed_, counter_, stream_, drawn);
+      for (const auto& words : drawn) {
+        for (std::int64_t end = std::min(n, i + lanes), k = 0; i < end; ++i, ++k) {
+          out[i] = words[k] < below ? one : T{0};
+        }
+      }
     }
-  }
-  return result;
+  });
 }
 
 Tensor<std::int64_t> Generator::permutation(std::int64_t n, Where where) {
@@ -131,9 +131,10 @@ Tensor<std::int64_t> Generator::choice(std::int64_t n, std::int64_t k, Where whe
     throw ValueError("choice" + to_string(where) + ": " + std::to_string(k) + " of " + std::to_string(n) +
                      " without repetition");
   }
-  Tensor<std::int64_t> all = arange<std::int64_t>(static_cast<double>(n));
-  std::int64_t* out = all.mutable_data();
-  for (std::int64_t i = 0; i < k; ++i) std::swap(out[i], out[i + below(n - i)]);
+  const auto all = detail::made<std::int64_t>({n}, "choice", where, [this, k](std::int64_t* out, std::int64_t size) {
+    std::iota(out, out + size, std::int64_t{0});
+    for (std::int64_t i = 0; i < k; ++i) std::swap(out[i], out[i + below(size - i)]);
+  });
   return slice(all, 0, 0, k);
 }
 

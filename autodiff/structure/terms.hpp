@@ -13,6 +13,7 @@
 #include <optional>
 #include <span>
 
+#include "../kernels/kernels.hpp"
 #include "../ops.hpp"
 #include "../tape/carry.hpp"
 #include "../tape/recording.hpp"
@@ -79,7 +80,7 @@ class Ones {
 };
 
 /// Beyond this many diagonals and rank-one terms, sweeps are as cheap.
-inline constexpr std::int64_t most_terms = 16;
+inline constexpr std::int64_t most_terms = kernels::most_terms;
 
 /// A Jacobian in terms, few of them.
 struct Structured {
