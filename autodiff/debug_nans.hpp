@@ -18,7 +18,7 @@
 namespace tapegrad {
 
 namespace detail {
-struct NanWatch;
+class NanWatch;
 }
 
 struct DebugNansOptions {

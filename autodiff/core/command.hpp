@@ -97,11 +97,14 @@ class TAPEGRAD_EXPORT Observer {
   Observer* outer_;
 };
 
-/// While it lives the thread is at an operation of that name and line.
+/// While it lives the thread is at an operation of that name and line. What the rule of an operation calls is done for
+/// that operation.
 class AtSite {
  public:
   AtSite(const char* operation, const Where& where, Site::Part part = Site::Part::value) : inside_(observed()) {
     if (inside_) [[unlikely]] {
+      inside_ = !door.site || door.site->part == Site::Part::value;
+      if (!inside_) return;
       site_ = {operation, where, part};
       before_ = std::exchange(door.site, &site_);
     }

@@ -83,6 +83,7 @@ constinit Block bottom{};  // of every stack
 struct Pool {
   Block* free[class_count];
   std::size_t kept_bytes;
+  std::size_t system_bytes;     // of the blocks that this thread has taken from the system, freed or not
   std::size_t most_kept_bytes;  // 0 before the guard is made, and after it has gone
   std::uint16_t home;
   bool closed;
@@ -92,6 +93,7 @@ struct Pool {
 thread_local constinit Pool pool{};
 
 void free_block(void* block, std::size_t size_class) noexcept {
+  pool.system_bytes -= class_bytes(size_class);
   unpoison(block, class_bytes(size_class));
   std::free(block);
 }
@@ -194,7 +196,10 @@ void keep_or_free(void* block, std::size_t size_class) noexcept {
   }
   const std::size_t all = class_bytes(size_class);
   void* block = size_class <= most_chunks ? std::malloc(all) : std::aligned_alloc(64, all);
-  if (block) poison(static_cast<std::byte*>(block) + bytes, all - bytes);
+  if (block) {
+    pool.system_bytes += all;
+    poison(static_cast<std::byte*>(block) + bytes, all - bytes);
+  }
   return block;
 }
 
@@ -355,6 +360,11 @@ void* pool_allocate(std::size_t bytes) {
   if (!block) throw std::bad_alloc();
   return new (block) RawHeader{pool.home, static_cast<std::uint16_t>(size_class)} + 1;
 }
+std::int64_t live_bytes() {
+  const std::size_t returned = homes[pool.home].returned_bytes.load(std::memory_order_relaxed);
+  return static_cast<std::int64_t>(pool.system_bytes - pool.kept_bytes - returned);
+}
+
 void pool_deallocate(void* block) noexcept {
   RawHeader* header = static_cast<RawHeader*>(block) - 1;
   give_back(header, header->home, header->size_class);

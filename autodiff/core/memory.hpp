@@ -90,6 +90,9 @@ TAPEGRAD_EXPORT void destroy(Array* array);
 /// An array that owns `object`.
 TAPEGRAD_EXPORT Array* allocate_object(std::unique_ptr<Object> object);
 
+/// Bytes of the blocks that this thread has taken and nobody has given back.
+std::int64_t live_bytes();
+
 /// Raw blocks of the pool, for containers that come and go in every step.
 TAPEGRAD_EXPORT void* pool_allocate(std::size_t bytes);
 TAPEGRAD_EXPORT void pool_deallocate(void* block) noexcept;

@@ -176,8 +176,7 @@ void logsumexp(const T* x, T* y, T* p, std::int64_t rows, std::int64_t cols) {
 template <class T, auto member>
 void row_product(const T* p, const T* g, T* out, std::int64_t seeds, std::int64_t rows, std::int64_t cols) {
   command(
-      "product of rows",
-      [=](const T* own, const T* v, T* to) { (plain<T>().*member)(own, v, to, seeds, rows, cols); },
+      "product of rows", [=](const T* own, const T* v, T* to) { (plain<T>().*member)(own, v, to, seeds, rows, cols); },
       In<T>{p, rows * cols}, In<T>{g, seeds * rows * cols}, Out<T>{out, seeds * rows * cols});
 }
 
@@ -274,7 +273,8 @@ void structured_apply(const StructuredMatrix<T>& J, bool transposed, const T* v,
   });
 }
 
-// ------------------------------------------------------------------------------------------------ questions, sums, updates
+// ------------------------------------------------------------------------------------------------ questions, sums,
+// updates
 
 // What asks and gives no numbers is no command.
 template <class T>

@@ -12,8 +12,7 @@ namespace {
 
 template <class T>
 Tensor<T> filled(const Shape& shape, T value, const char* operation, const Where& where) {
-  return detail::made<T>(shape, operation, where,
-                         [value](T* to, std::int64_t size) { std::fill_n(to, size, value); });
+  return detail::made<T>(shape, operation, where, [value](T* to, std::int64_t size) { std::fill_n(to, size, value); });
 }
 
 }  // namespace
@@ -96,8 +95,8 @@ struct OneHotPrimitive {
  private:
   [[noreturn, gnu::cold]] static void throw_no_class(const Attributes& attributes, std::int64_t i, std::int64_t label) {
     throw ValueError("one_hot" + to_string(attributes.where) + ": label " + std::to_string(label) + " at position " +
-                     std::to_string(i) + " is not one of the " + std::to_string(attributes.classes) +
-                     " classes 0 to " + std::to_string(attributes.classes - 1));
+                     std::to_string(i) + " is not one of the " + std::to_string(attributes.classes) + " classes 0 to " +
+                     std::to_string(attributes.classes - 1));
   }
 };
 

@@ -85,7 +85,7 @@ Handle kept_softmax(const Tensor<T>& x) {
 }
 template <class T>
 T* elements_or_null(Results results, std::size_t i) {
-  return results[i] ? elements<T>(results[i]) : nullptr;
+  return i < results.size() && results[i] ? elements<T>(results[i]) : nullptr;
 }
 // What was kept; recorded as softmax(x) where it is to be differentiated again.
 template <class T>

@@ -4,6 +4,7 @@
 #include <bit>
 #include <cmath>
 #include <limits>
+#include <numeric>
 #include <sstream>
 #include <string>
 #include "../ops/operands.hpp"
@@ -19,10 +20,9 @@ void require_shape(const char* function, const Shape& shape, const Where& where)
 template <class T, class Draw>
 Tensor<T> drawn(const char* function, const Shape& shape, const Where& where, Draw draw) {
   require_shape(function, shape, where);
-  Tensor<T> result(detail::Handle(detail::allocate_like<T>(shape)));
-  T* out = result.mutable_data();
-  for (std::int64_t i = 0; i < shape.count(); ++i) out[i] = draw();
-  return result;
+  return detail::made<T>(shape, function, where, [draw](T* out, std::int64_t size) {
+    for (std::int64_t i = 0; i < size; ++i) out[i] = draw();
+  });
 }
 
 }  // namespace
@@ -142,10 +142,10 @@ Tensor<std::int64_t> NumpyRandomState::choice(std::int64_t n, const Shape& shape
 
 Tensor<std::int64_t> NumpyRandomState::permutation(std::int64_t n, Where where) {
   if (n < 0) throw ValueError("permutation" + to_string(where) + " of " + std::to_string(n) + " numbers");
-  Tensor<std::int64_t> order = arange<std::int64_t>(static_cast<double>(n));
-  std::int64_t* out = order.mutable_data();
-  for (std::int64_t i = n - 1; i > 0; --i) std::swap(out[i], out[up_to(static_cast<std::uint64_t>(i))]);
-  return order;
+  return detail::made<std::int64_t>({n}, "permutation", where, [this](std::int64_t* out, std::int64_t size) {
+    std::iota(out, out + size, std::int64_t{0});
+    for (std::int64_t i = size - 1; i > 0; --i) std::swap(out[i], out[up_to(static_cast<std::uint64_t>(i))]);
+  });
 }
 
 std::int64_t NumpyRandomState::rows_of(const Shape& shape, const Where& where) {

@@ -119,11 +119,12 @@ Tensor<T> written(const Structured& form, const Shape& shape) {
   if (by_tensors) {
     J = reshape(traced_dense<T>(form), shape);
   } else {
+    const AtSite site("jacobian", {});
     const KernelTerms<T> kernel_terms(form);
     Array* out = allocate_like<T>(shape);
     kernels::kernels<T>().structured_dense(*kernel_terms, elements<T>(out));
     J = Tensor<T>(Handle(out));
-    if (watched()) watch_value(*out, "jacobian", {});
+    if (observed()) door.observer->value({"jacobian"}, *out);
   }
   return matrix.handle() ? J + matrix : J;
 }
@@ -136,11 +137,12 @@ Tensor<T> structured_product(const Structured& form, const Tensor<T>& v, bool tr
     const Tensor<T> rows = reshape(v, {batch, transposed ? m : n}, where);
     return reshape(traced_product(form, rows, transposed), result, where);
   }
+  const AtSite site("jacobian", where);
   const KernelTerms<T> terms(form);
   Array* out = allocate_like<T>(result);
   kernels::kernels<T>().structured_apply(*terms, transposed, v.data(), elements<T>(out));
   Tensor<T> product{Handle(out)};
-  if (watched()) watch_value(*out, "jacobian", where);
+  if (observed()) door.observer->value({"jacobian", where}, *out);
   return product;
 }
 

@@ -73,10 +73,11 @@ void forward(const Recording& recording, std::span<const Handle> inputs, std::sp
   const Segment& s = recording.segment();
   Table table(s.end - s.begin);
   for (std::size_t i = 0; i < inputs.size(); ++i) table[i] = inputs[i];
-  const bool watching = watched();
+  const bool watching = nan_watch() != nullptr;
   for (std::uint32_t i = s.begin + s.inputs; i < s.end; ++i) {
     if ((s.tape->record(i).levels & s.level) == 0) continue;
     const Call call(s, i);
+    const AtSite site(call.primitive().name, call.where(), Site::Part::tangent);
     if (call.primitive().pushforward_all && !watching) {
       push_all(call, table, s.begin, table[i - s.begin]);
       continue;

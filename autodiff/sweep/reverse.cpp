@@ -133,7 +133,7 @@ void reverse(const Recording& recording, std::span<const Handle> outputs, std::s
       add_term(table[outputs[i].place().record() - s.begin], adjoints[i]);
     }
   }
-  const bool watching = watched();
+  const bool looked_at = observed(), watching = nan_watch() != nullptr;
   bool waiting = false;  // some adjoints of chosen elements for the others
   PendingParts pending(s);
   for (std::uint32_t i = s.end; i-- > s.begin + s.inputs;) {
@@ -145,16 +145,19 @@ void reverse(const Recording& recording, std::span<const Handle> outputs, std::s
     const bool recorded = call.traced() || adjoint.traced();
     const bool plain = !recorded && call.primitive().accumulate;
     const auto sum_of = [&](std::size_t k) -> Handle& { return table[call.operands(k).record - s.begin]; };
-    if (plain && !watching) [[likely]] {
+    if (plain && !looked_at) [[likely]] {
       for_each_operand(call, [&](std::size_t k, bool last) { accumulate(call, k, adjoint, last, sum_of(k)); });
     } else if (recorded && call.primitive().places) {
       pending.add(call.operands(0).record, i, std::move(adjoint), sum_of(0));
       waiting = true;
     } else {
+      const AtSite site(call.primitive().name, call.where(), Site::Part::adjoint);
       for_each_operand(call, [&](std::size_t k, bool last) {
         if (waiting && !plain) pending.add_to(sum_of(k), call.operands(k).record);
         if (watching)
           watch_accumulate(call, k, adjoint, last, sum_of(k), plain);
+        else if (plain)
+          accumulate(call, k, adjoint, last, sum_of(k));
         else
           accumulate_by_rule(call, k, adjoint, sum_of(k));
       });

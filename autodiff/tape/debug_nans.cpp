@@ -9,8 +9,6 @@ namespace tapegrad {
 namespace detail {
 namespace {
 
-thread_local constinit NanWatch* innermost = nullptr;
-
 std::string position(std::int64_t element, const Shape& shape) {
   Shape index = shape;
   for (std::size_t i = shape.rank(); i-- > 0;) {
@@ -22,9 +20,12 @@ std::string position(std::int64_t element, const Shape& shape) {
 
 }  // namespace
 
-constinit std::atomic<int> nan_watches{0};
-
-NanWatch* nan_watch() { return innermost; }
+NanWatch* find_nan_watch() {
+  for (Observer* observer = door.observer; observer; observer = observer->outer()) {
+    if (auto* watch = dynamic_cast<NanWatch*>(observer)) return watch;
+  }
+  return nullptr;
+}
 
 bool all_finite(const Array& array) {
   if (array.dtype != Dtype::f32 && array.dtype != Dtype::f64) return true;
@@ -46,8 +47,8 @@ void require_finite(const Array& array, const char* operation, const std::string
   });
 }
 
-void watch_value(const Array& array, const char* operation, const Where& where) {
-  if (innermost && !innermost->in_rule) require_finite(array, operation, "the value", where);
+void NanWatch::value(const Site& site, const Array& array) {
+  if (!in_rule) require_finite(array, site.operation, "the value", site.where);
 }
 
 Handle zeros_of(const Handle& v) {
@@ -63,14 +64,8 @@ Handle zeros_of(const Handle& v) {
 
 }  // namespace detail
 
-DebugNans::DebugNans(DebugNansOptions options) : watch_(new detail::NanWatch{std::move(options), detail::innermost}) {
-  detail::innermost = watch_.get();
-  ++detail::nan_watches;
-}
+DebugNans::DebugNans(DebugNansOptions options) : watch_(new detail::NanWatch(std::move(options))) {}
 
-DebugNans::~DebugNans() {
-  detail::innermost = watch_->outer;
-  --detail::nan_watches;
-}
+DebugNans::~DebugNans() = default;
 
 }  // namespace tapegrad

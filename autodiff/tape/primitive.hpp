@@ -20,7 +20,6 @@
 #include "../core/command.hpp"
 #include "../core/few.hpp"
 #include "carry.hpp"
-#include "nan_watch.hpp"
 #include "recording.hpp"
 
 namespace tapegrad::detail {
@@ -139,8 +138,8 @@ template <class A>
                                             std::span<const Handle* const> operands, const A& attributes,
                                             const Where& where) {
   static_assert(std::is_trivially_copyable_v<A> && alignof(A) <= alignof(std::uint64_t));
-  if (watched()) [[unlikely]]
-    watch_value(*value.array(), primitive.name, where);
+  if (observed()) [[unlikely]]
+    door.observer->value({primitive.name, where}, *value.array());
   for (const Handle* operand : operands) {
     if (!operand->traced() || !primitive.pullback) continue;
     constexpr std::size_t words = std::is_empty_v<A> ? 0 : (sizeof(A) + 7) / 8;

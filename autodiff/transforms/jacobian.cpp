@@ -8,6 +8,7 @@
 #include "../ops/internal.hpp"
 #include "../ops/operands.hpp"
 #include "../structure/terms.hpp"
+#include "../tape/nan_watch.hpp"
 
 namespace tapegrad {
 
@@ -94,7 +95,7 @@ struct Linearisation {
 
   std::optional<Structured> search(bool columns_allowed, Lost* lost = nullptr) const {
     // Sweeps know the lines that debug_nans() names.
-    if (!function || wanted != Sweep::automatic || watched()) return std::nullopt;
+    if (!function || wanted != Sweep::automatic || nan_watch()) return std::nullopt;
     return detail::structure<T>(function->recording, function->output.handle(), input, axes, columns_allowed, lost);
   }
 

@@ -5,7 +5,7 @@ cmake_minimum_required(VERSION 3.25)
 
 # From the ground up; a room is a folder, with the public headers whose insides it holds.
 set(rooms
-  "autodiff/core      error shape tensor named parameters xtensor"
+  "autodiff/core      error shape tensor named parameters xtensor profile"
   "autodiff/rules"
   "autodiff/kernels"
   "autodiff/tape      debug_nans"
@@ -14,7 +14,7 @@ set(rooms
   "autodiff/programs  elementwise"
   "autodiff/structure"
   "autodiff/random    random numpy_random"
-  "autodiff/transforms transforms jacobian custom check"
+  "autodiff/transforms transforms jacobian custom check dump"
   "autodiff           autodiff extend"
   "nn/core            named"
   "nn/data"
