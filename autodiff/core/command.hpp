@@ -51,7 +51,8 @@ struct Command {
   /// Runs the body on `data`, an address for each operand.
   void (*call)(const void* body, void* const* data);
   const void* body;
-  /// A copy of the body.
+  std::size_t body_bytes;
+  /// A copy of the body; null where one of its bytes is one.
   std::shared_ptr<const void> (*copy)(const void* body);
 };
 
@@ -141,8 +142,13 @@ Command::Operand operand_of(const InOut<T>& both) {
 }
 
 template <class Body>
-std::shared_ptr<const void> copy_of(const void* body) {
-  return std::make_shared<const Body>(*static_cast<const Body*>(body));
+constexpr auto copy_of() -> std::shared_ptr<const void> (*)(const void*) {
+  if constexpr (std::is_trivially_copyable_v<Body>)
+    return nullptr;
+  else
+    return [](const void* body) -> std::shared_ptr<const void> {
+      return std::make_shared<const Body>(*static_cast<const Body*>(body));
+    };
 }
 
 /// body(addresses...), with one for each operand.
@@ -156,7 +162,7 @@ template <class Body, class... Operands>
              }
              (std::index_sequence_for<Operands...>());
            },
-           &body, copy_of<Body>});
+           &body, sizeof(Body), copy_of<Body>()});
 }
 template <class Body, class... Operands>
 inline void command(const char* name, const Body& body, const Operands&... operands) {
@@ -169,7 +175,7 @@ inline void command(const char* name, const Body& body, const Operands&... opera
 template <class Body>
 void command_of(const char* name, std::span<const Command::Operand> operands, const Body& body) {
   observe({name, operands, [](const void* kept, void* const* data) { (*static_cast<const Body*>(kept))(data); }, &body,
-           copy_of<Body>});
+           sizeof(Body), copy_of<Body>()});
 }
 
 }  // namespace tapegrad::detail

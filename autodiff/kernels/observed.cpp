@@ -30,68 +30,71 @@ Command::Operand reads(const Source<T>& source, std::int64_t rows, std::int64_t 
   return reads(source.data, (rows - 1) * source.row + (source.steps ? cols : 1));
 }
 
-/// `Which` gives a kernel of a table; K sources.
-template <class Which, std::size_t K, class T>
-void elementwise(std::int64_t rows, std::int64_t cols, const Source<T>* in, T p, T* out) {
+// A kernel of K sources.
+template <std::size_t K, class T>
+void elementwise(const char* name, ElementwiseKernel<T> kernel, std::int64_t rows, std::int64_t cols,
+                 const Source<T>* in, T p, T* out) {
   struct Body {
+    ElementwiseKernel<T> kernel;
     std::int64_t rows, cols;
     std::array<Source<T>, K> in;
     T p;
     void operator()(void* const* data) const {
       std::array<Source<T>, K> sources = in;
       for (std::size_t k = 0; k < K; ++k) sources[k].data = static_cast<const T*>(data[k]);
-      Which::of(plain<T>())(rows, cols, sources.data(), p, static_cast<T*>(data[K]));
+      kernel(rows, cols, sources.data(), p, static_cast<T*>(data[K]));
     }
   };
-  Body body{rows, cols, {}, p};
+  Body body{kernel, rows, cols, {}, p};
   std::array<Command::Operand, K + 1> operands;
   for (std::size_t k = 0; k < K; ++k) {
     body.in[k] = in[k];
     operands[k] = reads(in[k], rows, cols);
   }
   operands[K] = operand_of(Out<T>{out, rows * cols});
-  command_of(Which::name, operands, body);
+  command_of(name, operands, body);
 }
 
-template <class Op>
-struct UnaryValue {
-  static constexpr const char* name = Op::name;
-  static auto of(const auto& table) { return table.unary[detail::index_in<Op, ops::Unary>].value; }
-};
-template <class Op>
-struct UnaryProduct {
-  static constexpr const char* name = Op::name;
-  static auto of(const auto& table) { return table.unary[detail::index_in<Op, ops::Unary>].product; }
-};
-template <class Op>
-struct BinaryValue {
-  static constexpr const char* name = Op::name;
-  static auto of(const auto& table) { return table.binary[detail::index_in<Op, ops::Binary>].value; }
-};
-template <class Op, std::size_t k>
-struct BinaryProduct {
-  static constexpr const char* name = Op::name;
-  static auto of(const auto& table) { return table.binary[detail::index_in<Op, ops::Binary>].product[k]; }
-};
+template <class Op, class T>
+const UnaryKernels<T>& own() {
+  return plain<T>().unary[detail::index_in<Op, ops::Unary>];
+}
+template <class Op, class T>
+void unary_value(std::int64_t rows, std::int64_t cols, const Source<T>* in, T p, T* out) {
+  elementwise<1>(Op::name, own<Op, T>().value, rows, cols, in, p, out);
+}
+template <class Op, class T>
+void unary_product(std::int64_t rows, std::int64_t cols, const Source<T>* in, T p, T* out) {
+  elementwise<3>(Op::name, own<Op, T>().product, rows, cols, in, p, out);
+}
+template <class T>
+void both(const char* name, void (*kernel)(std::int64_t, const T*, T*, T*), std::int64_t n, const T* x, T* y,
+          T* slope) {
+  command(
+      name, [n, kernel](const T* from, T* value, T* its_slope) { kernel(n, from, value, its_slope); }, In<T>{x, n},
+      Out<T>{y, n}, Out<T>{slope, n});
+}
+template <class Op, class T>
+void unary_both(std::int64_t n, const T* x, T* y, T* slope) {
+  both(Op::name, own<Op, T>().both, n, x, y, slope);
+}
 
 template <class Op, class T>
-void both(std::int64_t n, const T* x, T* y, T* slope) {
-  command(
-      Op::name,
-      [n](const T* from, T* value, T* its_slope) {
-        plain<T>().unary[detail::index_in<Op, ops::Unary>].both(n, from, value, its_slope);
-      },
-      In<T>{x, n}, Out<T>{y, n}, Out<T>{slope, n});
+void binary_value(std::int64_t rows, std::int64_t cols, const Source<T>* in, T p, T* out) {
+  elementwise<2>(Op::name, plain<T>().binary[detail::index_in<Op, ops::Binary>].value, rows, cols, in, p, out);
+}
+template <class Op, std::size_t k, class T>
+void binary_product(std::int64_t rows, std::int64_t cols, const Source<T>* in, T p, T* out) {
+  elementwise<4>(Op::name, plain<T>().binary[detail::index_in<Op, ops::Binary>].product[k], rows, cols, in, p, out);
 }
 
 template <class T, class... Op>
 constexpr std::array<UnaryKernels<T>, sizeof...(Op)> unary_table(const std::tuple<Op...>*) {
-  return {UnaryKernels<T>{elementwise<UnaryValue<Op>, 1, T>, elementwise<UnaryProduct<Op>, 3, T>, both<Op, T>}...};
+  return {UnaryKernels<T>{unary_value<Op, T>, unary_product<Op, T>, unary_both<Op, T>}...};
 }
 template <class T, class... Op>
 constexpr std::array<BinaryKernels<T>, sizeof...(Op)> binary_table(const std::tuple<Op...>*) {
-  return {BinaryKernels<T>{elementwise<BinaryValue<Op>, 2, T>,
-                           {elementwise<BinaryProduct<Op, 0>, 4, T>, elementwise<BinaryProduct<Op, 1>, 4, T>}}...};
+  return {BinaryKernels<T>{binary_value<Op, T>, {binary_product<Op, 0, T>, binary_product<Op, 1, T>}}...};
 }
 template <class T>
 constexpr auto unary = unary_table<T>(static_cast<const ops::Unary*>(nullptr));

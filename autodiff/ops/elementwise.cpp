@@ -34,8 +34,8 @@ bool is_column_of(const Shape& shape, const Shape& whole) {
 }
 
 template <std::size_t K, class T>
-void run(kernels::ElementwiseKernel<T> kernel, T p, const Shape& out_shape, T* out,
-         const std::array<const Array*, K>& in, unsigned full) {
+[[gnu::noinline]] void run(kernels::ElementwiseKernel<T> kernel, T p, const Shape& out_shape, T* out,
+                           const std::array<const Array*, K>& in, unsigned full) {
   std::array<Source<T>, K> sources;
   // Mostly every source is whole, one number for each row, or one number.
   const std::int64_t cols = out_shape.empty() ? 1 : out_shape.back();

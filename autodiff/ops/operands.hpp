@@ -60,9 +60,18 @@ template <class T>
 AllOf<InOut<T>> in_out_of(Array* array) {
   return {array->as<T>(), array};
 }
-template <class Access>
-Command::Operand operand_of(const AllOf<Access>& all) {
-  return operand_of(Access{all.data, all.array ? all.array->shape.count() : 0});
+Command::Operand operand_of(const Array* array, Command::Access access);
+template <class T>
+Command::Operand operand_of(const AllOf<In<T>>& all) {
+  return operand_of(all.array, Command::Access::reads);
+}
+template <class T>
+Command::Operand operand_of(const AllOf<Out<T>>& all) {
+  return operand_of(all.array, Command::Access::writes);
+}
+template <class T>
+Command::Operand operand_of(const AllOf<InOut<T>>& all) {
+  return operand_of(all.array, Command::Access::updates);
 }
 
 template <class T>

@@ -108,7 +108,7 @@ inline constexpr Primitive primitive = [] {
   using A = typename AttributesOf<P>::type;
   Primitive made{.name = P::name, .evaluate = nullptr, .pullback = nullptr, .pushforward = nullptr, .rows = nullptr};
   if constexpr (requires { &P::evaluate; }) {
-    made.evaluate = [](const std::uint64_t* attributes, Operands operands, Results results) {
+    made.evaluate = [](const std::uint64_t* attributes, Operands operands, Results results) __attribute__((cold)) {
       P::evaluate(*reinterpret_cast<const A*>(attributes), operands, results);
     };
   }
