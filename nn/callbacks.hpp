@@ -12,6 +12,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -28,6 +29,7 @@ struct InTraining {
   virtual void set_learning_rate(double rate) = 0;
   virtual void save(const std::string& path) const = 0;
   virtual void restore_at_end() = 0;
+  virtual std::optional<bool> larger_is_better(std::string_view log) const = 0;
 };
 
 }  // namespace detail
@@ -59,6 +61,10 @@ class TAPEGRAD_EXPORT Epoch {
   /// The parameters and states of this moment are those that fit leaves the model with, however it ends (but for an
   /// exception), unless this is called again. Costs nothing now; the next step writes into fresh tensors.
   void restore_at_end() { model_.restore_at_end(); }
+
+  /// Whether a larger value of this log is better, as a smaller one is of the loss; nothing where that is not known, as
+  /// of a log that a callback adds.
+  std::optional<bool> larger_is_better(std::string_view log) const { return model_.larger_is_better(log); }
 
   /// The line of the fit.
   const Where& where() const { return where_; }
@@ -129,8 +135,8 @@ class Callback {
 
 namespace detail {
 
-/// The best value of a log in this fit. `mode` is "min" or "max", which says what is better, or "auto", which knows the
-/// losses and metrics of the library by their names.
+/// The best value of a log in this fit. `mode` is "min" or "max", which says what is better, or "auto": as
+/// the loss or metric itself says.
 struct TAPEGRAD_EXPORT Best {
   std::optional<double> value = {};  // a NaN is none
   std::int64_t waited = 0;           // epochs since

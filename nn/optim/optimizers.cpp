@@ -218,18 +218,16 @@ template void Adagrad::update(Tensor<double>&, const Tensor<double>&, Params<dou
 
 namespace {
 
-Optimizer named_optimizer(std::string_view name, const Where& where) {
-  if (name == "sgd") return SGD{};
-  if (name == "adam") return Adam{};
-  if (name == "adamw") return AdamW{};
-  if (name == "rmsprop") return RMSprop{};
-  if (name == "adagrad") return Adagrad{};
-  detail::throw_unknown("optimizer", name, {"sgd", "adam", "adamw", "rmsprop", "adagrad"}, where);
+const Named<Optimizer>& known_optimizers() {
+  static const Named<Optimizer> known{
+      {"sgd", SGD{}}, {"adam", Adam{}}, {"adamw", AdamW{}}, {"rmsprop", RMSprop{}}, {"adagrad", Adagrad{}}};
+  return known;
 }
 
 }  // namespace
 
-Optimizer::Optimizer(const char* name, Where where) : Optimizer(named_optimizer(name ? name : "", where)) {}
+Optimizer::Optimizer(const char* name, Where where)
+    : Optimizer(detail::by_name("optimizer", name, known_optimizers(), where)) {}
 
 void Optimizer::set_learning_rate(std::optional<LearningRate> rate, Where where) {
   if (rate) rate->at(epoch_, step_, iterations_, where);

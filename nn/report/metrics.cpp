@@ -357,29 +357,40 @@ template TAPEGRAD_EXPORT CountsOf<double, std::int64_t> confusion_matrix;
 
 namespace {
 
-struct Known {
-  std::string_view name;
-  Metric metric;
+/// The cosine itself: 1 for vectors of one direction, where the loss, which is made small, is -1.
+struct Cosine {
+  static constexpr bool larger_is_better = true;
+  using Tag = detail::Builtin;
+  template <Real T>
+  double operator()(const Tensor<T>& a, const Tensor<T>& y, const Where& where = {}) const {
+    return -static_cast<double>(mean(plain(cosine_similarity(a, y, where)), {}, KeepDims::no, where).item());
+  }
 };
 
-const std::vector<Known>& known_metrics() {
-  static const std::vector<Known> known{
-      {"accuracy", accuracy},
-      {"categorical_accuracy", accuracy},
-      {"sparse_categorical_accuracy", accuracy},
-      {"binary_accuracy", binary_accuracy},
-      {"top_k_categorical_accuracy", TopK{}},
-      {"sparse_top_k_categorical_accuracy", TopK{}},
-      {"precision", precision},
-      {"recall", recall},
-      {"f1", f1},
-      {"f1_score", f1},
-      {"rmse", rmse},
-      {"root_mean_squared_error", rmse},
-      {"r2", r2},
-      {"r2_score", r2},
-      {"cosine_similarity", cosine_similarity},
-  };
+const Named<Metric>& known_metrics() {
+  static const Named<Metric> known = [] {
+    Named<Metric> table{
+        {"accuracy", accuracy},
+        {"categorical_accuracy", accuracy},
+        {"sparse_categorical_accuracy", accuracy},
+        {"binary_accuracy", binary_accuracy},
+        {"top_k_categorical_accuracy", TopK{}},
+        {"sparse_top_k_categorical_accuracy", TopK{}},
+        {"precision", precision},
+        {"recall", recall},
+        {"f1", f1},
+        {"f1_score", f1},
+        {"rmse", rmse},
+        {"root_mean_squared_error", rmse},
+        {"r2", r2},
+        {"r2_score", r2},
+        {cosine_similarity.name(), Metric(cosine_similarity.name(), Cosine{})},
+    };
+    for (const auto& [name, loss] : detail::known_losses()) {
+      if (loss.name() != cosine_similarity.name()) table.add(name, Metric(loss.name(), loss));
+    }
+    return table;
+  }();
   return known;
 }
 
@@ -395,29 +406,12 @@ std::int64_t top_k_of(std::string_view name) {
 
 }  // namespace
 
-Metric::Metric(const char* name, Where where) {
-  const std::string wanted = name ? name : "";
-  if (const std::int64_t k = top_k_of(wanted); k > 0) {
-    *this = TopK{.k = k};
-    return;
-  }
-  detail::PoolVector<std::string_view> names;
-  for (const Known& known : known_metrics()) {
-    if (known.name == wanted) {
-      *this = known.metric;
-      name_ = wanted;
-      return;
-    }
-    names.push_back(known.name);
-  }
-  if (const Loss* loss = detail::find_loss(wanted)) {
-    *this = Metric(wanted, *loss);
-    return;
-  }
-  for (const Loss& loss : detail::known_losses()) {
-    if (loss.name() != cosine_similarity.name()) names.push_back(loss.name());
-  }
-  detail::throw_unknown("metric", wanted, names, where);
+Metric::Metric(const char* name, Where where)
+    : Metric([&]() -> Metric {
+        if (const std::int64_t k = top_k_of(name ? name : ""); k > 0) return TopK{.k = k};
+        return detail::by_name("metric", name, known_metrics(), where);
+      }()) {
+  name_ = name;
 }
 
 Metric Metric::with(Outputs outputs) const {
@@ -427,27 +421,11 @@ Metric Metric::with(Outputs outputs) const {
   return other;
 }
 
-template <Real T, class Y>
-double Metric::operator()(const Tensor<T>& prediction, const Tensor<Y>& target, Where where) const {
-  constexpr bool of_labels = std::is_same_v<Y, std::int64_t>;
-  const auto& f = [this]() -> const auto& {
-    if constexpr (of_labels)
-      return of_labels_.get<Signature<T, Y>>();
-    else
-      return of_numbers_.get<Signature<T, Y>>();
-  }
-  ();
-  if (!f) {
-    throw ValueError("the metric " + name_ + to_string(where) +
-                     (of_labels ? " does not take labels; one_hot(labels, classes) makes them numbers"
-                                : " was not written for targets of this number type; a generic lambda, "
-                                  "[](const auto& a, const auto& y) { ... }, serves float and double"));
-  }
-  return f(prediction, target, where);
+void Metric::refuse(bool labels, const Where& where) const {
+  throw ValueError("the metric " + name_ + to_string(where) +
+                   (labels ? " does not take labels; one_hot(labels, classes) makes them numbers"
+                           : " was not written for targets of this number type; a generic lambda, "
+                             "[](const auto& a, const auto& y) { ... }, serves float and double"));
 }
-template TAPEGRAD_EXPORT MetricOf<float, float> Metric::operator();
-template TAPEGRAD_EXPORT MetricOf<double, double> Metric::operator();
-template TAPEGRAD_EXPORT MetricOf<float, std::int64_t> Metric::operator();
-template TAPEGRAD_EXPORT MetricOf<double, std::int64_t> Metric::operator();
 
 }  // namespace tapegrad::nn

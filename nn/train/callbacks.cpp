@@ -31,23 +31,6 @@ void require_patience(const Epoch& epoch, const char* callback, std::int64_t pat
   refuse(epoch, std::string(callback) + ": patience is " + std::to_string(patience) + "; it is a number of epochs");
 }
 
-/// 1 where a larger value is better, -1 where a smaller one is, 0 where that is not known.
-int direction_of(std::string_view log) {
-  if (log.starts_with("val_")) log.remove_prefix(4);
-  const auto ends_with_any = [&](auto... ends) { return (log.ends_with(ends) || ...); };
-  if (ends_with_any("accuracy", "precision", "recall", "f1", "r2", "r2_score", "f1_score", "auc")) return 1;
-  const bool smaller = ends_with_any("loss", "error", "crossentropy", "from_logits", "hinge", "divergence");
-  return smaller ||
-                 std::ranges::count(
-                     std::initializer_list<std::string_view>{"mse", "mae", "rmse", "huber", "log_cosh", "poisson"}, log)
-             ? -1
-             : 0;
-}
-
-int direction_of(const std::string& monitor, const std::string& mode) {
-  return mode == "auto" ? direction_of(monitor) : mode == "max" ? 1 : -1;
-}
-
 }  // namespace
 
 namespace detail {
@@ -65,7 +48,7 @@ void Best::require(const Epoch& epoch, const char* callback, const std::string& 
   if (mode != "auto" && mode != "min" && mode != "max") {
     refuse_option("mode is \"" + mode + "\"; it is \"auto\", \"min\" or \"max\"");
   }
-  if (direction_of(monitor, mode) == 0) {
+  if (mode == "auto" && !epoch.larger_is_better(monitor)) {
     refuse_option("whether more or less of it is better is not known; give mode = \"min\" or \"max\"");
   }
   if (std::isnan(min_delta)) refuse_option("min_delta is nan");
@@ -74,7 +57,8 @@ void Best::require(const Epoch& epoch, const char* callback, const std::string& 
 bool Best::improved(const Epoch& epoch, const std::string& monitor, const std::string& mode, double min_delta) {
   const double now = epoch.logs[monitor];
   const bool first = !value || std::isnan(*value);
-  const bool better = !std::isnan(now) && (first || direction_of(monitor, mode) * (now - *value) > std::abs(min_delta));
+  const bool larger = mode == "auto" ? epoch.larger_is_better(monitor).value() : mode == "max";
+  const bool better = !std::isnan(now) && (first || (larger ? now - *value : *value - now) > std::abs(min_delta));
   if (better) value = now;
   waited = better ? 0 : waited + 1;
   return better;

@@ -14,16 +14,6 @@
 #include "dataset.hpp"
 
 namespace tapegrad::nn {
-namespace {
-
-/// What a model gives that is trained under this loss.
-Outputs outputs_of(const Loss& loss) {
-  if (!loss.name().ends_with("_from_logits")) return Outputs::probabilities;
-  return loss.name() == binary_crossentropy_from_logits.name() ? Outputs::sigmoid_logits : Outputs::softmax_logits;
-}
-
-}  // namespace
-
 // ---------------------------------------------------------------------------------------------- what it is made of
 
 template <Real T>
@@ -63,7 +53,7 @@ void Sequential<T>::compile(const CompileOptions& options, Where where) {
   }
   if (!layers_.empty()) output_delta_of(options, where);
   options_ = options;
-  for (Metric& metric : options_.metrics) metric = metric.with(outputs_of(options.loss));
+  for (Metric& metric : options_.metrics) metric = metric.with(options.loss.outputs());
 }
 
 template <Real T>
@@ -74,14 +64,15 @@ OutputDelta Sequential<T>::output_delta_used(Where where) const {
 template <Real T>
 OutputDelta Sequential<T>::output_delta_of(const CompileOptions& options, const Where& where) const {
   if (layers_.empty()) throw ValueError("the model has no layers" + to_string(where));
-  const std::string &activation = layers_.back().activation().name(), &loss = options.loss.name();
+  const Activation& activation = layers_.back().activation();
+  const bool known = detail::is_known_pair(activation, options.loss);
   switch (options.output_delta) {
     case OutputDelta::automatic:
-      return detail::is_known_pair(activation, loss) ? OutputDelta::closed_form : OutputDelta::vjp;
+      return known ? OutputDelta::closed_form : OutputDelta::vjp;
     case OutputDelta::closed_form:
+      if (known) return OutputDelta::closed_form;
       detail::in_place([&] { return "output_delta" + to_string(where) + ": "; },
-                       [&] { detail::require_known_pair(activation, loss); });
-      return OutputDelta::closed_form;
+                       [&] { detail::throw_no_closed_form(activation.name(), options.loss.name()); });
     default:
       return options.output_delta;
   }
@@ -309,7 +300,7 @@ Tensor<std::int64_t> Sequential<T>::predict_classes(const Tensor<T>& x, const Pr
   if (prediction.shape()[1] > 1) return argmax(prediction, -1, where);
   Tensor<std::int64_t> classes = zeros<std::int64_t>({prediction.shape()[0]});
   const Tensor<T> values = stop_gradient(prediction);
-  const T threshold = outputs_of(options_.loss) == Outputs::probabilities ? T(0.5) : T(0);
+  const T threshold = options_.loss.outputs() == Outputs::probabilities ? T(0.5) : T(0);
   std::ranges::transform(values.elements_view(), classes.mutable_data(), [=](T p) { return p > threshold ? 1 : 0; });
   return classes;
 }

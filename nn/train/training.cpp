@@ -99,7 +99,7 @@ bool is_ignored(const Y& target, const std::optional<std::int64_t>& ignored_labe
 /// How many examples have a label that is not ignored.
 template <class Y>
 std::int64_t counted(const Tensor<Y>& targets, const Loss& loss) {
-  const std::optional<std::int64_t> ignored_label = loss.key().ignored_label;
+  const std::optional<std::int64_t> ignored_label = loss.ignored_label();
   if (!ignored_label) return targets.shape()[0];
   const auto view = targets.elements_view();
   return std::count_if(view.begin(), view.end(), [&](const Y& y) { return !is_ignored(y, ignored_label); });
@@ -128,7 +128,7 @@ template <Real T, class Y>
 void put_metrics(Logs& logs, const CompileOptions& options, const Tensor<T>& prediction, const Tensor<Y>& targets,
                  const Tensor<T>& weights, const Where& where) {
   if (options.metrics.empty()) return;
-  const std::optional<std::int64_t> ignored_label = options.loss.key().ignored_label;
+  const std::optional<std::int64_t> ignored_label = options.loss.ignored_label();
   const std::int64_t size = targets.shape()[0];
   auto counts = [&](std::int64_t i) {
     return !(weights.handle() && weights.data()[i] == 0) && !is_ignored(targets.data()[i], ignored_label);
@@ -244,7 +244,7 @@ void Sequential<T>::require_targets(const Dataset<T, Y>& data, std::int64_t row,
   if (!of_labels && options_.metrics.empty()) return;
   std::vector<std::int64_t> rows{0};
   if constexpr (of_labels) {
-    if (data.y.rank() == 1) rows = rows_of_labels(data, options_.loss.key().ignored_label);
+    if (data.y.rank() == 1) rows = rows_of_labels(data, options_.loss.ignored_label());
   }
   const Tensor<T> prediction = run_plain(data.rows(0, 1, where).x, false, caller, where);
   for (const std::int64_t i : rows) {
@@ -322,6 +322,14 @@ struct Sequential<T>::InFit final : detail::InTraining {
   double learning_rate() const override { return model.options_.optimizer.learning_rate(); }
   void set_learning_rate(double rate) override { model.options_.optimizer.set_learning_rate(rate, where); }
   void save(const std::string& path) const override { model.save(path, where); }
+  std::optional<bool> larger_is_better(std::string_view log) const override {
+    if (log.starts_with("val_")) log.remove_prefix(4);
+    if (log == "loss") return false;
+    for (const Metric& metric : model.options_.metrics) {
+      if (metric.name() == log) return metric.larger_is_better();
+    }
+    return {};
+  }
   void restore_at_end() override { kept = {model.parameters_, model.states_}; }
   void end() {
     if (kept) std::tie(model.parameters_, model.states_) = *kept;
@@ -336,7 +344,7 @@ struct Sequential<T>::InFit final : detail::InTraining {
   template <class Y>
   std::string meet(double loss, const Epoch& epoch, std::int64_t step, const Dataset<T, Y>& batch,
                    const Tensor<std::int64_t>& rows) {
-    const auto ignored_label = model.options_.loss.key().ignored_label;
+    const auto ignored_label = model.options_.loss.ignored_label();
     const std::string x = nonfinite_row(batch.x, batch, rows, ignored_label);
     const std::string weights = nonfinite(model.parameters_, model.states_);
     std::string y;
@@ -408,7 +416,7 @@ History Sequential<T>::fit(const Tensor<T>& x, const Tensor<Y>& y, const FitOpti
   auto [training, validation] = split(dataset(x, y, options.sample_weight, "fit", where), options, where);
   if (!options.class_weight.empty()) {
     auto by_class = [&](const Tensor<Y>& targets) {
-      return class_weights_of<T>(targets, options.class_weight, options_.loss.key().ignored_label, where);
+      return class_weights_of<T>(targets, options.class_weight, options_.loss.ignored_label(), where);
     };
     if (!training.weights.handle()) {
       training.weights = by_class(training.y);
