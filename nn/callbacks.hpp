@@ -9,7 +9,6 @@
 #include <concepts>
 #include <cstdint>
 #include <functional>
-#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -88,49 +87,30 @@ class Callback {
   || requires(F& f, Epoch& epoch) { f.begun(epoch); }
   || requires(F& f, Epoch& epoch) { f.ended(epoch); };
 
-  template <class F>
-  requires(!std::same_as<F, Callback> && accepts<F>) Callback(F f)
-      : callback_(std::make_unique<Holder<F>>(std::move(f))) {}
-  Callback(const Callback& other) : callback_(other.callback_->clone()) {}
-  Callback& operator=(const Callback& other) {
-    callback_ = other.callback_->clone();
-    return *this;
-  }
+  /// When in an epoch it is called, in this order.
+  enum class When { begin, begun, end, ended };
 
-  void begin(Epoch& epoch) { callback_->begin(epoch); }
-  void begun(Epoch& epoch) { callback_->begun(epoch); }
-  void end(Epoch& epoch) { callback_->end(epoch); }
-  void ended(Epoch& epoch) { callback_->ended(epoch); }
+  template <class F>
+  requires(!std::same_as<F, Callback> && accepts<F>) Callback(F callback)
+      : call_([f = std::move(callback)](When when, Epoch& epoch) mutable {
+          if constexpr (requires { f.begin(epoch); }) {
+            if (when == When::begin) f.begin(epoch);
+          }
+          if constexpr (requires { f.begun(epoch); }) {
+            if (when == When::begun) f.begun(epoch);
+          }
+          if constexpr (requires { f(epoch); }) {
+            if (when == When::end) f(epoch);
+          }
+          if constexpr (requires { f.ended(epoch); }) {
+            if (when == When::ended) f.ended(epoch);
+          }
+        }) {}
+
+  void operator()(When when, Epoch& epoch) { call_(when, epoch); }
 
  private:
-  struct Interface {
-    virtual ~Interface() = default;
-    virtual std::unique_ptr<Interface> clone() const = 0;
-    virtual void begin(Epoch& epoch) = 0;
-    virtual void begun(Epoch& epoch) = 0;
-    virtual void end(Epoch& epoch) = 0;
-    virtual void ended(Epoch& epoch) = 0;
-  };
-  template <class F>
-  struct Holder final : Interface {
-    explicit Holder(F callback) : f(std::move(callback)) {}
-    std::unique_ptr<Interface> clone() const override { return std::make_unique<Holder>(f); }
-    void begin([[maybe_unused]] Epoch& epoch) override {
-      if constexpr (requires { f.begin(epoch); }) f.begin(epoch);
-    }
-    void begun([[maybe_unused]] Epoch& epoch) override {
-      if constexpr (requires { f.begun(epoch); }) f.begun(epoch);
-    }
-    void end([[maybe_unused]] Epoch& epoch) override {
-      if constexpr (requires { f(epoch); }) f(epoch);
-    }
-    void ended([[maybe_unused]] Epoch& epoch) override {
-      if constexpr (requires { f.ended(epoch); }) f.ended(epoch);
-    }
-    F f;
-  };
-
-  std::unique_ptr<Interface> callback_;
+  std::function<void(When, Epoch&)> call_;  // a copy of which has a state of its own
 };
 
 namespace detail {

@@ -17,11 +17,9 @@ namespace tapegrad::nn::detail {
 template <class V>
 const V& by_name(const char* what, const char* name, const Named<V>& table, const Where& where) {
   const std::string_view wanted = name ? name : "";
+  if (const V* value = table.find(wanted)) return *value;
   PoolVector<std::string_view> names;
-  for (const auto& [known, value] : table) {
-    if (known == wanted) return value;
-    names.push_back(known);
-  }
+  for (const auto& [known, value] : table) names.push_back(known);
   throw_unknown(what, wanted, names, where);
 }
 

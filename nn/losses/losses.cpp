@@ -349,21 +349,29 @@ template LossOf<double> BinaryCrossentropy::operator();
 // ------------------------------------------------------------------------------------------------- by name
 
 const Named<Loss>& detail::known_losses() {
-  static const Named<Loss> known = [] {
-    Named<Loss> table;
-    for (const Loss& loss : std::initializer_list<Loss>{
-             mse, mae, mean_error, huber, log_cosh, hinge, squared_hinge, categorical_hinge, categorical_crossentropy,
-             categorical_crossentropy_from_logits, sparse_categorical_crossentropy,
-             sparse_categorical_crossentropy_from_logits, binary_crossentropy, binary_crossentropy_from_logits,
-             kl_divergence, poisson, cosine_similarity}) {
-      table.add(loss.name(), loss);
-    }
-    table.add("mean_squared_error", mse);
-    table.add("mean_absolute_error", mae);
-    table.add("kullback_leibler_divergence", kl_divergence);
-    table.add("logcosh", log_cosh);
-    return table;
-  }();
+  static const Named<Loss> known{
+      {"mse", mse},
+      {"mean_squared_error", mse},
+      {"mae", mae},
+      {"mean_absolute_error", mae},
+      {"mean_error", mean_error},
+      {"huber", huber},
+      {"log_cosh", log_cosh},
+      {"logcosh", log_cosh},
+      {"hinge", hinge},
+      {"squared_hinge", squared_hinge},
+      {"categorical_hinge", categorical_hinge},
+      {"categorical_crossentropy", categorical_crossentropy},
+      {"categorical_crossentropy_from_logits", categorical_crossentropy_from_logits},
+      {"sparse_categorical_crossentropy", sparse_categorical_crossentropy},
+      {"sparse_categorical_crossentropy_from_logits", sparse_categorical_crossentropy_from_logits},
+      {"binary_crossentropy", binary_crossentropy},
+      {"binary_crossentropy_from_logits", binary_crossentropy_from_logits},
+      {"kl_divergence", kl_divergence},
+      {"kullback_leibler_divergence", kl_divergence},
+      {"poisson", poisson},
+      {"cosine_similarity", cosine_similarity},
+  };
   return known;
 }
 
@@ -411,17 +419,13 @@ Tensor<T> class_weights_of(const Tensor<Y>& targets, std::span<const double> wei
                      std::to_string(weights[k]) + "; weights are finite and not negative");
   }
   const Y* values = tapegrad::detail::elements_of(targets);
-  auto class_of = [&](std::int64_t i) {
-    if (!of_rows) return static_cast<double>(values[i]);
-    const Y* row = values + i * classes;
-    return static_cast<double>(std::max_element(row, row + classes) - row);
-  };
   std::vector<T> out(static_cast<std::size_t>(shape[0]));
   for (std::int64_t i = 0; i < shape[0]; ++i) {
+    const Y* row = values + i * (of_rows ? classes : 1);
     if constexpr (std::is_same_v<Y, std::int64_t>) {
-      if (targets.data()[i] == ignored_label) continue;
+      if (*row == ignored_label) continue;
     }
-    const double k = class_of(i);
+    const auto k = static_cast<double>(of_rows ? static_cast<Y>(std::max_element(row, row + classes) - row) : *row);
     if (!(k >= 0 && k < static_cast<double>(classes)) || k != std::floor(k)) {
       std::ostringstream message;
       message << "class weights" << to_string(where) << ": the target " << k << " of example " << i

@@ -258,9 +258,9 @@ Optimizer::AllKept Optimizer::fresh_slots(const Handles& params) const {
     }
     Kept& kept = made.emplace_back(Kept{w.shape(), {}});
     if (is_float(w))
-      kept.slots = rule_->slots(Tensor<float>(w));
+      kept.slots = make_slots_.get<MakeSlots<float>>()(Tensor<float>(w));
     else
-      kept.slots = rule_->slots(Tensor<double>(w));
+      kept.slots = make_slots_.get<MakeSlots<double>>()(Tensor<double>(w));
   }
   return made;
 }
@@ -317,17 +317,16 @@ void Optimizer::set_slots(const Handles& params, const Params<T>& state, std::in
       if (!slots) continue;
       for (auto& [name, slot] : *slots) {
         const std::string wanted = slot_name(k, name);
-        const auto given = std::find_if(state.begin(), state.end(),
-                                        [&](const auto& entry) { return wanted == std::string_view(entry.first); });
-        if (given == state.end()) {
+        const Tensor<T>* given = state.find(wanted);
+        if (!given) {
           throw ValueError(operation + ": the state has no " + wanted + "; is it that of another rule or model?");
         }
-        detail::require_plain(given->second.handle(), "set_state", where);
-        if (!(given->second.shape() == slot.shape())) {
-          throw ShapeError(operation + ": " + wanted + " is " + to_string(given->second.shape()) +
+        detail::require_plain(given->handle(), "set_state", where);
+        if (!(given->shape() == slot.shape())) {
+          throw ShapeError(operation + ": " + wanted + " is " + to_string(given->shape()) +
                            ", but the parameter needs " + to_string(slot.shape()));
         }
-        slot = given->second;
+        slot = *given;
         ++taken;
       }
     }

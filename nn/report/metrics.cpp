@@ -119,32 +119,30 @@ std::int64_t decide(const T* row, std::int64_t columns, double threshold) {
   return std::max_element(row, row + columns) - row;
 }
 
-/// The class of each row that counts, -1 for none.
-struct Classes {
-  std::int64_t columns = 0;
-  detail::PoolVector<std::int64_t> predicted = {}, actual = {}, rows = {};
-
-  std::int64_t count() const { return std::max<std::int64_t>(columns, 2); }
+/// A row that counts, with its classes, -1 for none.
+struct Judged {
+  std::int64_t row, predicted, actual;
+  bool right() const { return predicted >= 0 && predicted == actual; }
 };
+std::int64_t count_of_classes(const Shape& prediction) { return std::max<std::int64_t>(prediction[1], 2); }
 
 template <Real T, class Y>
-Classes classes_of(const std::string& metric, const Tensor<T>& prediction, const Tensor<Y>& target, double threshold,
-                   std::optional<std::int64_t> ignored_label, const Where& where) {
+detail::PoolVector<Judged> judge(const std::string& metric, const Tensor<T>& prediction, const Tensor<Y>& target,
+                                 double threshold, std::optional<std::int64_t> ignored_label, const Where& where) {
   require_classes(metric, prediction, target, ignored_label, where);
   const Tensor<T> a = plain(prediction);
   const Tensor<Y> y = plain(target);
-  Classes classes{.columns = a.shape()[1]};
+  const std::int64_t columns = a.shape()[1];
+  detail::PoolVector<Judged> rows;
   for (std::int64_t i = 0; i < a.shape()[0]; ++i) {
-    const std::int64_t first = i * classes.columns;
-    if (is_ignored(y.data()[are_labels<Y> ? i : first], ignored_label)) continue;
-    classes.rows.push_back(i);
-    classes.predicted.push_back(decide(a.data() + first, classes.columns, threshold));
-    if constexpr (are_labels<Y>)
-      classes.actual.push_back(y.data()[i]);
-    else
-      classes.actual.push_back(decide(y.data() + first, classes.columns, 0.5));
+    const std::int64_t first = i * columns, predicted = decide(a.data() + first, columns, threshold);
+    if constexpr (are_labels<Y>) {
+      if (y.data()[i] != ignored_label) rows.push_back({i, predicted, y.data()[i]});
+    } else {
+      rows.push_back({i, predicted, decide(y.data() + first, columns, 0.5)});
+    }
   }
-  return classes;
+  return rows;
 }
 
 /// How often a class was predicted, was meant, and both.
@@ -184,10 +182,9 @@ double averaged(const M& metric, const Tensor<T>& a, const Tensor<Y>& y, const W
   if (metric.average == Average::micro || a.shape() == Shape{a.size(), 1}) {
     return value(count_elements(metric, a, y, where));
   }
-  const Classes classes = classes_of(metric.name(), a, y, 0.5, metric.ignored_label, where);
-  detail::PoolVector<Counts> of_class(static_cast<std::size_t>(classes.count()));
-  for (std::size_t i = 0; i < classes.actual.size(); ++i) {
-    const std::int64_t p = classes.predicted[i], t = classes.actual[i];
+  const auto judged = judge(metric.name(), a, y, 0.5, metric.ignored_label, where);
+  detail::PoolVector<Counts> of_class(static_cast<std::size_t>(count_of_classes(a.shape())));
+  for (const auto& [row, p, t] : judged) {
     if (p >= 0) of_class[static_cast<std::size_t>(p)].add(true, p == t);
     if (t >= 0 && t != p) of_class[static_cast<std::size_t>(t)].add(false, true);
   }
@@ -217,12 +214,8 @@ double Accuracy::operator()(const Tensor<T>& a, const Tensor<Y>& y, Where where)
     require_classes(name(), a, y, ignored_label, where);
     return fraction_met(cut(*this, a, where), y, ignored_label);
   }
-  const Classes classes = classes_of(name(), a, y, 0.5, ignored_label, where);
-  std::int64_t right = 0;
-  for (std::size_t i = 0; i < classes.actual.size(); ++i) {
-    if (classes.predicted[i] >= 0 && classes.predicted[i] == classes.actual[i]) ++right;
-  }
-  return fraction(right, static_cast<std::int64_t>(classes.actual.size()));
+  const auto judged = judge(name(), a, y, 0.5, ignored_label, where);
+  return fraction(std::ranges::count_if(judged, &Judged::right), std::ssize(judged));
 }
 
 template <Real T, class Y>
@@ -242,17 +235,16 @@ double BinaryAccuracy::operator()(const Tensor<T>& a, const Tensor<Y>& y, Where 
 template <Real T, class Y>
 double TopK::operator()(const Tensor<T>& a, const Tensor<Y>& y, Where where) const {
   if (k < 1) throw ValueError("TopK" + to_string(where) + ": k is " + std::to_string(k) + ", not >= 1");
-  const Classes classes = classes_of(name(), a, y, 0.5, ignored_label, where);
-  if (classes.columns < 2) throw_shapes(name(), a.shape(), y.shape(), "(batch, n) with n > 1", where);
+  const auto judged = judge(name(), a, y, 0.5, ignored_label, where);
+  const std::int64_t columns = a.shape()[1];
+  if (columns < 2) throw_shapes(name(), a.shape(), y.shape(), "(batch, n) with n > 1", where);
   const Tensor<T> prediction = plain(a);
-  std::int64_t right = 0;
-  for (std::size_t i = 0; i < classes.actual.size(); ++i) {
-    if (classes.predicted[i] < 0 || classes.actual[i] < 0) continue;
-    const T* row = prediction.data() + classes.rows[i] * classes.columns;
-    const T own = row[classes.actual[i]];
-    if (std::count_if(row, row + classes.columns, [own](T p) { return p > own; }) < k) ++right;
-  }
-  return fraction(right, static_cast<std::int64_t>(classes.actual.size()));
+  const std::int64_t right = std::ranges::count_if(judged, [&](const Judged& each) {
+    if (each.predicted < 0 || each.actual < 0) return false;
+    const T *row = prediction.data() + each.row * columns, own = row[each.actual];
+    return std::count_if(row, row + columns, [own](T p) { return p > own; }) < k;
+  });
+  return fraction(right, std::ssize(judged));
 }
 
 template <Real T, class Y>
@@ -273,13 +265,12 @@ double F1::operator()(const Tensor<T>& a, const Tensor<Y>& y, Where where) const
 template <Real T, class Y>
 Tensor<std::int64_t> confusion_matrix(const Tensor<T>& a, const Tensor<Y>& y, double threshold,
                                       std::optional<std::int64_t> ignored_label, Where where) {
-  const Classes classes = classes_of("confusion_matrix", a, y, threshold, ignored_label, where);
-  Tensor<std::int64_t> counts = zeros<std::int64_t>({classes.count(), classes.count()});
+  const auto judged = judge("confusion_matrix", a, y, threshold, ignored_label, where);
+  const std::int64_t classes = count_of_classes(a.shape());
+  Tensor<std::int64_t> counts = zeros<std::int64_t>({classes, classes});
   std::int64_t* out = counts.mutable_data();
-  for (std::size_t i = 0; i < classes.actual.size(); ++i) {
-    if (classes.predicted[i] >= 0 && classes.actual[i] >= 0) {
-      ++out[classes.actual[i] * classes.count() + classes.predicted[i]];
-    }
+  for (const auto& [row, predicted, actual] : judged) {
+    if (predicted >= 0 && actual >= 0) ++out[actual * classes + predicted];
   }
   return counts;
 }

@@ -40,7 +40,7 @@ void Best::require(const Epoch& epoch, const char* callback, const std::string& 
   const auto refuse_option = [&](const std::string& what) {
     refuse(epoch, std::string(callback) + "{.monitor = \"" + monitor + "\"}: " + what);
   };
-  if (std::ranges::none_of(epoch.logs, [&](const auto& log) { return log.first == std::string_view(monitor); })) {
+  if (!epoch.logs.find(monitor)) {
     const bool of_validation = monitor.starts_with("val_");
     refuse_option("the logs are " + names_of(epoch.logs) +
                   (of_validation ? "; those of val_ need validation_data or validation_split" : ""));
@@ -130,16 +130,13 @@ class Pattern {
       return field.starts_with(name) && (field.size() == name.size() || field[name.size()] == ':');
     };
     // A name may hold a colon itself: the longest that fits is meant.
-    std::optional<std::string_view> found;
-    double value = 0;
-    for (const auto& [name, log] : epoch_.logs) {
-      if (!names(name) || (found && found->size() > name.size())) continue;
-      found = name;
-      value = log;
+    const Logs::Entry* found = nullptr;
+    for (const Logs::Entry& log : epoch_.logs) {
+      if (names(log.first) && !(found && found->first.size() > log.first.size())) found = &log;
     }
     if (found) {
       before_logs_ = std::min(before_logs_, path_.size());
-      format(field, *found, value);
+      format(field, found->first, found->second);
     } else if (names("epoch")) {
       format(field, "epoch", epoch_.index + 1);
     } else {
@@ -225,8 +222,8 @@ void CsvLogger::ended(Epoch& epoch) {
   }
   Logs row;
   for (const std::string& name : columns) {
-    const auto log = std::ranges::find_if(epoch.logs, [&](const auto& entry) { return name == entry.first.c_str(); });
-    row.add(name, log == epoch.logs.end() ? std::numeric_limits<double>::quiet_NaN() : log->second);
+    const double* log = epoch.logs.find(name);
+    row.add(name, log ? *log : std::numeric_limits<double>::quiet_NaN());
   }
   std::error_code failed;
   if (first && whole && fs::file_size(path, failed) > *whole) fs::resize_file(path, *whole, failed);
