@@ -122,9 +122,9 @@ struct TAPEGRAD_EXPORT Best {
   std::int64_t waited = 0;           // epochs since
 
   /// Throws ValueError, naming the callback, for a name that is not in the logs, another mode, "auto" for a log that is
-  /// not known, or a min_delta that is NaN.
+  /// not known, a min_delta that is NaN, or negative patience.
   static void require(const Epoch& epoch, const char* callback, const std::string& monitor, const std::string& mode,
-                      double min_delta);
+                      double min_delta, std::int64_t patience = 0);
   /// Whether the value of this epoch is better by more than min_delta; a NaN never is.
   bool improved(const Epoch& epoch, const std::string& monitor, const std::string& mode, double min_delta);
 };

@@ -28,6 +28,15 @@ namespace detail {
 TAPEGRAD_EXPORT void require_same_shapes(const char* loss, const Shape& prediction, const Shape& target,
                                          const Where& line = {});
 
+/// Whether a target is the label whose rows do not count; a number never is.
+template <class Y>
+bool is_ignored(const Y& target, const std::optional<std::int64_t>& ignored_label) {
+  if constexpr (std::is_same_v<Y, std::int64_t>)
+    return target == ignored_label;
+  else
+    return false;
+}
+
 /// A loss as it is called: an elementwise function becomes its sum over the last axis.
 template <class F>
 const F& as_loss(const F& f) {

@@ -197,24 +197,25 @@ class TAPEGRAD_EXPORT Optimizer {
     const Step now = begin_step(handles(params), slopes, where);
     std::size_t k = 0;
     tapegrad::detail::for_each_tensor(params, [&]<class T>(Tensor<T>& w) {
-      update_.template get<Update<T>>()(w, Tensor<T>(std::move(slopes[k])), std::get<Params<T>>(kept_[k].slots), now);
+      update_.template get<Update<T>>()(w, Tensor<T>(std::move(slopes[k])), std::get<Params<T>>(now_.kept[k].slots),
+                                        now);
       ++k;
     });
     ++step_;
-    ++iterations_;
+    ++now_.iterations;
   }
 
   /// The next step is the first of this epoch.
   void begin_epoch(std::int64_t epoch) { epoch_ = epoch, step_ = 0; }
   /// The rate of the next step.
-  double learning_rate() const { return rate().at(epoch_, step_, iterations_); }
+  double learning_rate() const { return rate().at(epoch_, step_, now_.iterations); }
   /// In place of the rule's own, a number or a schedule; std::nullopt gives the rule its own back. Throws ValueError
   /// when its next rate is negative or not finite.
   void set_learning_rate(std::optional<LearningRate> rate, Where where = Where::here());
   /// The number that is in place of the rule's own, where one is.
   std::optional<double> fixed_learning_rate() const { return set_rate_ ? set_rate_->constant() : std::nullopt; }
   /// The steps made so far.
-  std::int64_t iterations() const { return iterations_; }
+  std::int64_t iterations() const { return now_.iterations; }
 
   /// The slots of parameters of Tensor<T>: "0.m", "0.v", "1.m", ..., by the parameter's number. Empty before the first
   /// step. Together with iterations() it is all that a rule goes by.
@@ -240,20 +241,15 @@ class TAPEGRAD_EXPORT Optimizer {
   using AllKept = detail::PoolVector<Kept>;
 
  public:
-  /// What steps have changed.
+  /// What steps change.
   class Moment {
     friend Optimizer;
-    AllKept kept;
+    AllKept kept;  // of each parameter, in order, from the first step on
     std::int64_t iterations = 0;
   };
   /// As it is now; costs nothing, the next step writes into fresh slots.
-  Moment moment() const {
-    Moment now;
-    now.kept = kept_;
-    now.iterations = iterations_;
-    return now;
-  }
-  void go_back(const Moment& moment) { kept_ = moment.kept, iterations_ = moment.iterations; }
+  const Moment& moment() const { return now_; }
+  void go_back(const Moment& moment) { now_ = moment; }
 
  private:
   using Handles = detail::PoolVector<tapegrad::detail::Handle>;
@@ -283,8 +279,8 @@ class TAPEGRAD_EXPORT Optimizer {
   std::optional<LearningRate> set_rate_;  // that is in its place
   detail::Overloads<MakeSlots<float>, MakeSlots<double>> make_slots_;
   detail::Overloads<Update<float>, Update<double>> update_;
-  AllKept kept_;  // of each parameter, in order, from the first step on
-  std::int64_t epoch_ = 0, step_ = 0, iterations_ = 0;
+  Moment now_;
+  std::int64_t epoch_ = 0, step_ = 0;
 };
 
 }  // namespace tapegrad::nn

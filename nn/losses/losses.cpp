@@ -138,12 +138,9 @@ constinit const PlainLoss mse = plain(
     "mse",
     [](const auto& a, const auto& y, const Where& line) { return mean(square(a - y, line), -1, KeepDims::no, line); },
     [] {
-      return detail::ClosedForm{
-          .activation = "linear",
-          .loss = mse,
-          .slope = []<Real T>(const Tensor<T>& z, const Tensor<T>&, const Tensor<T>& y, double scale, const Where&) {
-            return scaled(z - y, scale * (2 / last_size(z)));
-          }};
+      const auto slope = []<Real T>(const Tensor<T>& z, const Tensor<T>&, const Tensor<T>& y, double scale,
+                                    const Where&) { return scaled(z - y, scale * (2 / last_size(z))); };
+      return detail::ClosedForm{"linear", mse, slope};
     });
 
 constinit const PlainLoss mae = plain("mae", [](const auto& a, const auto& y, const Where& line) {
@@ -154,12 +151,9 @@ constinit const PlainLoss mae = plain("mae", [](const auto& a, const auto& y, co
 constinit const PlainLoss mean_error = plain(
     "mean_error", [](const auto& a, const auto& y, const Where& line) { return mean(y - a, -1, KeepDims::no, line); },
     [] {
-      return detail::ClosedForm{
-          .activation = "linear",
-          .loss = mean_error,
-          .slope = []<Real T>(const Tensor<T>& z, const Tensor<T>&, const Tensor<T>&, double scale, const Where&) {
-            return full<T>(z.shape(), static_cast<T>(-scale / last_size(z)));
-          }};
+      const auto slope = []<Real T>(const Tensor<T>& z, const Tensor<T>&, const Tensor<T>&, double scale,
+                                    const Where&) { return full<T>(z.shape(), static_cast<T>(-scale / last_size(z))); };
+      return detail::ClosedForm{"linear", mean_error, slope};
     });
 
 constinit const PlainLoss log_cosh = plain("log_cosh", [](const auto& a, const auto& y, const Where& line) {
@@ -196,15 +190,13 @@ constinit const PlainLoss kl_divergence = plain(
       return sum(y * (finite_log(y, line) - finite_log(a, line)), -1, KeepDims::no, line);
     },
     [] {
-      return detail::ClosedForm{.activation = "softmax",
-                                .loss =
-                                    []<Real T>(const Tensor<T>& z, const Tensor<T>& y, const Where& line) {
-                                      detail::require_same_shapes(kl_divergence.name(), z.shape(), y.shape(), line);
-                                      const Tensor<T> log_ratio = finite_log(y, line) - log_softmax(z, -1, line);
-                                      return sum(mul0(y, log_ratio, line), -1, KeepDims::no, line);
-                                    },
-                                .slope = []<Real T>(const Tensor<T>&, const Tensor<T>& a, const Tensor<T>& y,
-                                                    double scale, const Where&) { return softmax_slope(a, y, scale); }};
+      const auto from_logits = []<Real T>(const Tensor<T>& z, const Tensor<T>& y, const Where& line) {
+        detail::require_same_shapes(kl_divergence.name(), z.shape(), y.shape(), line);
+        return sum(mul0(y, finite_log(y, line) - log_softmax(z, -1, line), line), -1, KeepDims::no, line);
+      };
+      const auto slope = []<Real T>(const Tensor<T>&, const Tensor<T>& a, const Tensor<T>& y, double scale,
+                                    const Where&) { return softmax_slope(a, y, scale); };
+      return detail::ClosedForm{"softmax", from_logits, slope};
     });
 
 constinit const PlainLoss poisson = plain(
@@ -213,15 +205,13 @@ constinit const PlainLoss poisson = plain(
       return mean(a - y * finite_log(a, line), -1, KeepDims::no, line);
     },
     [] {
-      return detail::ClosedForm{
-          .activation = "exponential",
-          .loss =
-              []<Real T>(const Tensor<T>& z, const Tensor<T>& y, const Where& line) {
-                detail::require_same_shapes(poisson.name(), z.shape(), y.shape(), line);
-                return mean(exp(z, line) - mul0(y, z, line), -1, KeepDims::no, line);
-              },
-          .slope = []<Real T>(const Tensor<T>& z, const Tensor<T>& a, const Tensor<T>& y, double scale,
-                              const Where&) { return scaled(a - y, scale / last_size(z)); }};
+      const auto from_logits = []<Real T>(const Tensor<T>& z, const Tensor<T>& y, const Where& line) {
+        detail::require_same_shapes(poisson.name(), z.shape(), y.shape(), line);
+        return mean(exp(z, line) - mul0(y, z, line), -1, KeepDims::no, line);
+      };
+      const auto slope = []<Real T>(const Tensor<T>& z, const Tensor<T>& a, const Tensor<T>& y, double scale,
+                                    const Where&) { return scaled(a - y, scale / last_size(z)); };
+      return detail::ClosedForm{"exponential", from_logits, slope};
     });
 
 constinit const PlainLoss cosine_similarity =
@@ -422,9 +412,7 @@ Tensor<T> class_weights_of(const Tensor<Y>& targets, std::span<const double> wei
   std::vector<T> out(static_cast<std::size_t>(shape[0]));
   for (std::int64_t i = 0; i < shape[0]; ++i) {
     const Y* row = values + i * (of_rows ? classes : 1);
-    if constexpr (std::is_same_v<Y, std::int64_t>) {
-      if (*row == ignored_label) continue;
-    }
+    if (detail::is_ignored(*row, ignored_label)) continue;
     const auto k = static_cast<double>(of_rows ? static_cast<Y>(std::max_element(row, row + classes) - row) : *row);
     if (!(k >= 0 && k < static_cast<double>(classes)) || k != std::floor(k)) {
       std::ostringstream message;

@@ -101,33 +101,31 @@ OutputHead<T> swept_head(const Activation& f, const Loss& c, const Tensor<T>& z,
                          double scale, const Tensor<T>& weights, const Where& where) {
   const bool known = is_known_pair(f, c);
   OutputHead<T> head;
-  auto activation = [&](const Tensor<T>& traced) {
+  const auto activation = [&](const Tensor<T>& traced) {
     Tensor<T> a = f(traced);
     head.prediction = stop_gradient(a);
     return a;
   };
-  auto keep = [&](const Tensor<T>& losses) {
+  const auto keep = [&](const Tensor<T>& losses) {
     const Tensor<T> value = weighted(losses, weights, where);
     head.loss = stop_gradient(value);
     // A scalar is taken as it is: it has been reduced by the loss itself.
     return value.rank() == 0 || scale == 1 ? value : value * scale;
   };
+  const auto loss = [&](const Tensor<T>& a, const Tensor<Y>& target) { return keep(c(a, target, where)); };
   if (way == OutputDelta::vjp && known) {
-    head.prediction = f(z);
+    activation(z);
     head.delta = grad([&](const Tensor<T>& traced) { return total(keep(c.from_logits(traced, y, where))); })(z);
-    return head;
-  }
-  auto loss = [&](const Tensor<T>& a, const Tensor<Y>& target) { return keep(c(a, target, where)); };
-  if (way == OutputDelta::vjp) {
+  } else if (way == OutputDelta::vjp) {
     head.delta = delta_by_sweep(activation, loss, z, y);
-    return head;
+  } else {
+    try {
+      head.delta = delta_by_jacobian(activation, loss, z, y, f.may_mix_rows());
+    } catch (const RowMixingError& error) {
+      throw_rows_mixed(error.what());
+    }
+    if (known) head.loss = weighted(c.from_logits(z, y, where), weights, where);
   }
-  try {
-    head.delta = delta_by_jacobian(activation, loss, z, y, f.may_mix_rows());
-  } catch (const RowMixingError& error) {
-    throw_rows_mixed(error.what());
-  }
-  if (known) head.loss = weighted(c.from_logits(z, y, where), weights, where);
   return head;
 }
 

@@ -61,14 +61,6 @@ void require_classes(const std::string& metric, const Tensor<T>& a, const Tensor
   }
 }
 
-template <class Y>
-bool is_ignored(const Y& target, std::optional<std::int64_t> ignored_label) {
-  if constexpr (are_labels<Y>)
-    return target == ignored_label;
-  else
-    return false;
-}
-
 /// Numbers, and what they are compared with.
 template <Real T>
 struct Cut {
@@ -103,7 +95,7 @@ double fraction_met(const Cut<T>& predicted, const Tensor<Y>& y, std::optional<s
   std::int64_t right = 0, counted = 0;
   for (std::int64_t i = 0; i < y.size(); ++i) {
     const Y target = targets.data()[i];
-    if (is_ignored(target, ignored_label)) continue;
+    if (detail::is_ignored(target, ignored_label)) continue;
     ++counted;
     const int p = predicted(i);
     if (p >= 0 && static_cast<Y>(p) == target) ++right;
@@ -167,7 +159,7 @@ Counts count_elements(const M& metric, const Tensor<T>& a, const Tensor<Y>& y, c
   for (std::int64_t i = 0; i < a.size(); ++i) {
     const std::int64_t row = i / columns, column = i % columns;
     const Y target = targets.data()[are_labels<Y> ? row : i];
-    if (is_ignored(target, metric.ignored_label)) continue;
+    if (detail::is_ignored(target, metric.ignored_label)) continue;
     if constexpr (are_labels<Y>)
       counts.add(predicted(i) == 1, target == (columns == 1 ? 1 : column));
     else

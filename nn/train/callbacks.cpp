@@ -26,17 +26,12 @@ std::string names_of(const Logs& logs) {
   return names;
 }
 
-void require_patience(const Epoch& epoch, const char* callback, std::int64_t patience) {
-  if (patience >= 0) return;
-  refuse(epoch, std::string(callback) + ": patience is " + std::to_string(patience) + "; it is a number of epochs");
-}
-
 }  // namespace
 
 namespace detail {
 
 void Best::require(const Epoch& epoch, const char* callback, const std::string& monitor, const std::string& mode,
-                   double min_delta) {
+                   double min_delta, std::int64_t patience) {
   const auto refuse_option = [&](const std::string& what) {
     refuse(epoch, std::string(callback) + "{.monitor = \"" + monitor + "\"}: " + what);
   };
@@ -52,6 +47,7 @@ void Best::require(const Epoch& epoch, const char* callback, const std::string& 
     refuse_option("whether more or less of it is better is not known; give mode = \"min\" or \"max\"");
   }
   if (std::isnan(min_delta)) refuse_option("min_delta is nan");
+  if (patience < 0) refuse_option("patience is " + std::to_string(patience) + "; it is a number of epochs");
 }
 
 bool Best::improved(const Epoch& epoch, const std::string& monitor, const std::string& mode, double min_delta) {
@@ -67,8 +63,7 @@ bool Best::improved(const Epoch& epoch, const std::string& monitor, const std::s
 }  // namespace detail
 
 void EarlyStopping::begin(Epoch& epoch) const {
-  detail::Best::require(epoch, "EarlyStopping", monitor, mode, min_delta);
-  require_patience(epoch, "EarlyStopping", patience);
+  detail::Best::require(epoch, "EarlyStopping", monitor, mode, min_delta, patience);
 }
 
 void EarlyStopping::operator()(Epoch& epoch) {
@@ -241,8 +236,7 @@ void LearningRateScheduler::begin(Epoch& epoch) const {
 
 void ReduceLearningRateOnPlateau::begin(Epoch& epoch) const {
   const char* const name = "ReduceLearningRateOnPlateau";
-  detail::Best::require(epoch, name, monitor, mode, min_delta);
-  require_patience(epoch, name, patience);
+  detail::Best::require(epoch, name, monitor, mode, min_delta, patience);
   if (!(factor > 0 && factor < 1)) {
     refuse(epoch, std::string(name) + ": factor is " + std::to_string(factor) + "; it is between 0 and 1");
   }

@@ -135,14 +135,6 @@ std::pair<Dataset<T, Y>, std::optional<Dataset<T, Y>>> split(const Dataset<T, Y>
   return {all.rows(0, training, where), all.rows(training, all.size(), where)};
 }
 
-template <class Y>
-bool is_ignored(const Y& target, const std::optional<std::int64_t>& ignored_label) {
-  if constexpr (std::is_same_v<Y, std::int64_t>)
-    return target == ignored_label;
-  else
-    return false;
-}
-
 /// The rows of each label's first example that counts, in the order of the labels; of many labels those of the smallest
 /// and the largest, which are out of range where any is.
 template <Real T>

@@ -193,26 +193,24 @@ void Trainer<T>::load(Network<T>& network, const std::string& path, const Where&
   loaded.seed_ = static_cast<std::uint64_t>(file.number("seed"));
   trainer.steps_ = file.count("steps");
   trainer.epochs_trained_ = file.count("epochs_trained");
-  if (!compiled() || file.names(optimizer).empty()) {
-    file.ignore(optimizer);
-    trainer.options_.optimizer.set_learning_rate(std::nullopt, where);
-    trainer.options_.optimizer.set_state(loaded.parameters_, Params<T>{}, 0, where);
-  } else {
-    const std::int64_t iterations = file.count(optimizer + "iterations");
-    std::optional<LearningRate> rate;
+  std::int64_t iterations = 0;
+  std::optional<LearningRate> rate;
+  Params<T> state;
+  if (compiled() && !file.names(optimizer).empty()) {
+    iterations = file.count(optimizer + "iterations");
     if (const std::string name = optimizer + "learning_rate"; file.contains(name)) {
       rate = file.template read<double>(name, {}).item();
     }
-    Params<T> state;
     for (const std::string& name : file.names(optimizer)) {
       state.add(name.substr(optimizer.size()), file.template read<T>(name));
     }
-    try {
-      trainer.options_.optimizer.set_learning_rate(rate, where);
-      trainer.options_.optimizer.set_state(loaded.parameters_, state, iterations, where);
-    } catch (const Error& error) {
-      file.fail(": \"" + optimizer + "*\": " + error.what());
-    }
+  }
+  file.ignore(optimizer);
+  try {
+    trainer.options_.optimizer.set_learning_rate(rate, where);
+    trainer.options_.optimizer.set_state(loaded.parameters_, state, iterations, where);
+  } catch (const Error& error) {
+    file.fail(": \"" + optimizer + "*\": " + error.what());
   }
   file.require_nothing_left();
   network = std::move(loaded);

@@ -147,13 +147,10 @@ void put_metrics(Logs& logs, const CompileOptions& options, const Tensor<T>& pre
     if (weights.handle() && weights.data()[i] == 0) continue;
     if (!detail::is_ignored(targets.data()[i], ignored_label)) rows.push_back(i);
   }
-  if (std::ssize(rows) == size) {
-    for (const Metric& metric : options.metrics) logs[metric.name()] = metric(prediction, targets, where);
-    return;
-  }
+  const bool all = std::ssize(rows) == size;
   const Tensor<std::int64_t> kept({std::ssize(rows)}, rows);
-  const Tensor<T> a = take(prediction, kept, 0, where);
-  const Tensor<Y> y = take(targets, kept, 0, where);
+  const Tensor<T> a = all ? prediction : take(prediction, kept, 0, where);
+  const Tensor<Y> y = all ? targets : take(targets, kept, 0, where);
   for (const Metric& metric : options.metrics) logs[metric.name()] = rows.empty() ? 0 : metric(a, y, where);
 }
 
@@ -394,13 +391,10 @@ History Trainer<T>::fit(Network<T>& network, const Tensor<T>& x, const Tensor<Y>
   auto [training, validation] =
       detail::split(detail::dataset(x, y, options.sample_weight, "fit", where), options, where);
   if (!options.class_weight.empty()) {
-    auto by_class = [&](const Tensor<Y>& targets) {
-      return class_weights_of<T>(targets, options.class_weight, options_.loss.ignored_label(), where);
-    };
-    if (!training.weights.handle()) {
-      training.weights = by_class(training.y);
-    } else if (const Tensor<std::int64_t> rows = detail::stand_ins(training.weights); rows.handle()) {
-      training.weights = training.weights * by_class(take(training.y, rows, 0, where));
+    if (!training.weights.handle()) training.weights = ones<T>({training.size()});
+    if (const Tensor<std::int64_t> rows = detail::stand_ins(training.weights); rows.handle()) {
+      training.weights = training.weights * class_weights_of<T>(take(training.y, rows, 0, where), options.class_weight,
+                                                                options_.loss.ignored_label(), where);
     }
   }
   require_compiled("fit", where);
