@@ -15,7 +15,7 @@
 
 namespace tapegrad::nn {
 
-/// A network (train/network.hpp: add, build, parameters, the call, summary) with its training; copies are independent.
+/// A network (network.hpp: add, build, parameters, the call, summary) with its training; copies are independent.
 /// Threads may share a model that is built to predict, evaluate and call it outside training, which only read it; they
 /// must not build or train it at the same time. Throws TapeError for traced data in training, which is not
 /// differentiated. Errors of a layer name the call and the layer.

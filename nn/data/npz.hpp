@@ -70,8 +70,8 @@ TAPEGRAD_EXPORT void write_npz(const std::string& path, const Named<AnyTensor>& 
 
 namespace detail {
 
-void write_npz(const std::string& path, const Named<AnyTensor>& arrays, const NpzOptions& options, const char* caller,
-               const Where& where);
+TAPEGRAD_EXPORT void write_npz(const std::string& path, const Named<AnyTensor>& arrays, const NpzOptions& options,
+                               const char* caller, const Where& where);
 
 }  // namespace detail
 }  // namespace tapegrad::nn

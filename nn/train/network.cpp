@@ -1,4 +1,4 @@
-#include "network.hpp"
+#include "../network.hpp"
 
 #include <algorithm>
 #include <array>

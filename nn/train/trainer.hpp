@@ -5,7 +5,7 @@
 #include <string>
 
 #include "../history.hpp"
-#include "network.hpp"
+#include "../network.hpp"
 
 namespace tapegrad::nn {
 

@@ -6,8 +6,8 @@
 #include <iosfwd>
 #include <vector>
 
-#include "../fit.hpp"
-#include "../layers.hpp"
+#include "fit.hpp"
+#include "layers.hpp"
 
 namespace tapegrad::nn {
 
