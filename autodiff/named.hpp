@@ -26,6 +26,9 @@ TAPEGRAD_EXPORT std::string known_names(const PoolVector<std::string_view>& know
 [[noreturn]] TAPEGRAD_EXPORT void throw_not_named(std::string_view name, const PoolVector<std::string_view>& known,
                                                   const Where& where);
 
+/// The one copy of this text, which a zero byte follows.
+TAPEGRAD_EXPORT std::string_view interned(std::string_view text);
+
 /// A name, with the line that it stands on.
 struct NameAt {
   std::string_view name;
@@ -38,8 +41,27 @@ struct NameAt {
 
 }  // namespace detail
 
-/// A string whose storage comes from the pool, so that lists of names can be copied in every training step.
-using Name = std::basic_string<char, std::char_traits<char>, detail::PoolAllocator<char>>;
+/// A name: text that is kept once, for the life of the process, however many lists hold it. Lists of names are copied
+/// in every training step, and their text is not.
+class Name : public std::string_view {
+ public:
+  Name() = default;
+  template <class S>
+  requires std::is_convertible_v<const S&, std::string_view> Name(const S& text)
+      : std::string_view(detail::interned(text)) {}
+  Name(const char* text, std::size_t size) : Name(std::string_view(text, size)) {}
+
+  /// With a zero byte at the end.
+  const char* c_str() const { return empty() ? "" : data(); }
+};
+
+/// Texts of which one at least is a Name, one after the other.
+template <class A, class B>
+requires((std::is_same_v<A, Name> || std::is_same_v<B, Name>)&&std::is_convertible_v<const A&, std::string_view>&&
+             std::is_convertible_v<const B&, std::string_view>) std::string
+operator+(const A& a, const B& b) {
+  return std::string(std::string_view(a)).append(std::string_view(b));
+}
 
 template <class V>
 class Named {
@@ -49,11 +71,16 @@ class Named {
   Named() = default;
   Named(std::initializer_list<Entry> entries) : entries_(entries) {}
 
+  /// The value of this name, the first of them; null where there is none.
+  const V* find(std::string_view name) const {
+    for (const Entry& entry : entries_) {
+      if (entry.first == name) return &entry.second;
+    }
+    return nullptr;
+  }
   /// Throws ValueError, listing the names there are.
   const V& at(std::string_view name, Where where = Where::here()) const {
-    for (const Entry& entry : entries_) {
-      if (entry.first == name) return entry.second;
-    }
+    if (const V* value = find(name)) return *value;
     detail::PoolVector<std::string_view> known;
     for (const Entry& entry : entries_) known.push_back(entry.first);
     detail::throw_not_named(name, known, where);

@@ -26,7 +26,8 @@ foreach(folder IN ITEMS autodiff nn)
     REGEX "/autodiff/ops/(axes|broadcast|internal|operands|registry)\\.hpp$" EXCLUDE
     REGEX "/autodiff/(programs|random|structure|transforms)$" EXCLUDE
     REGEX "/autodiff/(sweep/rules|tape/carry|tape/primitive)\\.hpp$" EXCLUDE
-    REGEX "/nn/(layers|losses|optim|report|train)$" EXCLUDE
+    REGEX "/nn/(layers|losses|optim|report)$" EXCLUDE
+    REGEX "/nn/train/(dataset|interrupt|progress|sampler)\\.hpp$" EXCLUDE
     REGEX "/nn/(core/errors|data/file|data/npy_format)\\.hpp$" EXCLUDE)
 endforeach()
 install(FILES "${PROJECT_SOURCE_DIR}/LICENSE" DESTINATION "${CMAKE_INSTALL_DOCDIR}")

@@ -9,9 +9,9 @@
 #include <concepts>
 #include <cstdint>
 #include <functional>
-#include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -28,6 +28,7 @@ struct InTraining {
   virtual void set_learning_rate(double rate) = 0;
   virtual void save(const std::string& path) const = 0;
   virtual void restore_at_end() = 0;
+  virtual std::optional<bool> larger_is_better(std::string_view log) const = 0;
 };
 
 }  // namespace detail
@@ -60,6 +61,10 @@ class TAPEGRAD_EXPORT Epoch {
   /// exception), unless this is called again. Costs nothing now; the next step writes into fresh tensors.
   void restore_at_end() { model_.restore_at_end(); }
 
+  /// Whether a larger value of this log is better, as a smaller one is of the loss; nothing where that is not known, as
+  /// of a log that a callback adds.
+  std::optional<bool> larger_is_better(std::string_view log) const { return model_.larger_is_better(log); }
+
   /// The line of the fit.
   const Where& where() const { return where_; }
 
@@ -82,63 +87,44 @@ class Callback {
   || requires(F& f, Epoch& epoch) { f.begun(epoch); }
   || requires(F& f, Epoch& epoch) { f.ended(epoch); };
 
-  template <class F>
-  requires(!std::same_as<F, Callback> && accepts<F>) Callback(F f)
-      : callback_(std::make_unique<Holder<F>>(std::move(f))) {}
-  Callback(const Callback& other) : callback_(other.callback_->clone()) {}
-  Callback& operator=(const Callback& other) {
-    callback_ = other.callback_->clone();
-    return *this;
-  }
+  /// When in an epoch it is called, in this order.
+  enum class When { begin, begun, end, ended };
 
-  void begin(Epoch& epoch) { callback_->begin(epoch); }
-  void begun(Epoch& epoch) { callback_->begun(epoch); }
-  void end(Epoch& epoch) { callback_->end(epoch); }
-  void ended(Epoch& epoch) { callback_->ended(epoch); }
+  template <class F>
+  requires(!std::same_as<F, Callback> && accepts<F>) Callback(F callback)
+      : call_([f = std::move(callback)](When when, Epoch& epoch) mutable {
+          if constexpr (requires { f.begin(epoch); }) {
+            if (when == When::begin) f.begin(epoch);
+          }
+          if constexpr (requires { f.begun(epoch); }) {
+            if (when == When::begun) f.begun(epoch);
+          }
+          if constexpr (requires { f(epoch); }) {
+            if (when == When::end) f(epoch);
+          }
+          if constexpr (requires { f.ended(epoch); }) {
+            if (when == When::ended) f.ended(epoch);
+          }
+        }) {}
+
+  void operator()(When when, Epoch& epoch) { call_(when, epoch); }
 
  private:
-  struct Interface {
-    virtual ~Interface() = default;
-    virtual std::unique_ptr<Interface> clone() const = 0;
-    virtual void begin(Epoch& epoch) = 0;
-    virtual void begun(Epoch& epoch) = 0;
-    virtual void end(Epoch& epoch) = 0;
-    virtual void ended(Epoch& epoch) = 0;
-  };
-  template <class F>
-  struct Holder final : Interface {
-    explicit Holder(F callback) : f(std::move(callback)) {}
-    std::unique_ptr<Interface> clone() const override { return std::make_unique<Holder>(f); }
-    void begin([[maybe_unused]] Epoch& epoch) override {
-      if constexpr (requires { f.begin(epoch); }) f.begin(epoch);
-    }
-    void begun([[maybe_unused]] Epoch& epoch) override {
-      if constexpr (requires { f.begun(epoch); }) f.begun(epoch);
-    }
-    void end([[maybe_unused]] Epoch& epoch) override {
-      if constexpr (requires { f(epoch); }) f(epoch);
-    }
-    void ended([[maybe_unused]] Epoch& epoch) override {
-      if constexpr (requires { f.ended(epoch); }) f.ended(epoch);
-    }
-    F f;
-  };
-
-  std::unique_ptr<Interface> callback_;
+  std::function<void(When, Epoch&)> call_;  // a copy of which has a state of its own
 };
 
 namespace detail {
 
-/// The best value of a log in this fit. `mode` is "min" or "max", which says what is better, or "auto", which knows the
-/// losses and metrics of the library by their names.
+/// The best value of a log in this fit. `mode` is "min" or "max", which says what is better, or "auto": as
+/// the loss or metric itself says.
 struct TAPEGRAD_EXPORT Best {
   std::optional<double> value = {};  // a NaN is none
   std::int64_t waited = 0;           // epochs since
 
   /// Throws ValueError, naming the callback, for a name that is not in the logs, another mode, "auto" for a log that is
-  /// not known, or a min_delta that is NaN.
+  /// not known, a min_delta that is NaN, or negative patience.
   static void require(const Epoch& epoch, const char* callback, const std::string& monitor, const std::string& mode,
-                      double min_delta);
+                      double min_delta, std::int64_t patience = 0);
   /// Whether the value of this epoch is better by more than min_delta; a NaN never is.
   bool improved(const Epoch& epoch, const std::string& monitor, const std::string& mode, double min_delta);
 };

@@ -48,8 +48,8 @@ TAPEGRAD_EXPORT double max_difference(const char* what, const Tensor<T>& a, cons
 template <class F, class C, Real T, class Y, class ClosedForm>
 DeltaReport compare_output_delta(const F& f, const C& c, const Tensor<T>& z, const Tensor<Y>& y,
                                  const ClosedForm& closed_form, Where where = Where::here()) {
-  const auto& activation = detail::as_function(f, static_cast<Activation*>(nullptr));
-  const auto& loss = detail::as_function(c, static_cast<Loss*>(nullptr));
+  const auto& activation = detail::activation_of(f, where);
+  const auto& loss = detail::loss_of(c, where);
   const Tensor<T> a = activation(z);
   const Tensor<T> expected = closed_form(z, a, y);
   Tensor<T> result;

@@ -29,6 +29,7 @@
 // Members of these names that do not fit do not compile.
 
 #include <concepts>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -74,30 +75,20 @@ struct OptionalMembers {
 template <class L>
 struct BesideMembers : L, OptionalMembers {};
 template <class L>
-concept CanBeBase = std::is_class_v<L> && !std::is_final_v<L>;
+using NameIn = decltype(&BesideMembers<L>::name);
 template <class L>
-concept HasName = CanBeBase<L> && !requires {
-  &BesideMembers<L>::name;
-};
+using InitIn = decltype(&BesideMembers<L>::init);
 template <class L>
-concept HasInit = CanBeBase<L> && !requires {
-  &BesideMembers<L>::init;
-};
+using StateIn = decltype(&BesideMembers<L>::state);
 template <class L>
-concept HasState = CanBeBase<L> && !requires {
-  &BesideMembers<L>::state;
-};
+using PenaltyIn = decltype(&BesideMembers<L>::penalty);
 template <class L>
-concept HasPenalty = CanBeBase<L> && !requires {
-  &BesideMembers<L>::penalty;
-};
+using LogitsIn = decltype(&BesideMembers<L>::logits);
 template <class L>
-concept HasLogits = CanBeBase<L> && !requires {
-  &BesideMembers<L>::logits;
-};
-template <class L>
-concept HasDescription = CanBeBase<L> && !requires {
-  &BesideMembers<L>::description;
+using DescriptionIn = decltype(&BesideMembers<L>::description);
+template <class L, template <class> class Member>
+concept Has = std::is_class_v<L> && !std::is_final_v<L> && !requires {
+  typename Member<L>;
 };
 
 template <class R, class T>
@@ -159,6 +150,28 @@ struct FunctionLayer {
   }
 };
 
+/// Fails to compile where a member has the name of an optional one and does not fit.
+template <class L, class T>
+constexpr void require_members_that_fit() {
+  static_assert(!Has<L, NameIn> || FitsName<L>,
+                "the member name of a layer is text: static constexpr const char* name = \"Scale\";");
+  static_assert(!Has<L, InitIn> || FitsInit<L, T>,
+                "the member init of a layer is nn::Params<T> init(const Shape& in, nn::Rng& rng) const, for the T of "
+                "the model");
+  static_assert(!Has<L, StateIn> || FitsState<L, T>,
+                "the member state of a layer is nn::Params<T> state(const Shape& in) const, for the T of the model, "
+                "and its operator() takes (const nn::Params<T>& p, nn::Params<T>& state, const Tensor<T>& x, "
+                "nn::Mode)");
+  static_assert(!Has<L, PenaltyIn> || FitsPenalty<L, T>,
+                "the member penalty of a layer is Tensor<T> penalty(const nn::Params<T>& p) const, for the T of the "
+                "model; a number would have no derivative");
+  static_assert(!Has<L, LogitsIn> || FitsLogits<L, T>,
+                "the member logits of a layer is Tensor<T> logits(const nn::Params<T>& p, const Tensor<T>& x, "
+                "nn::Mode) const, for the T of the model, beside a member nn::Activation activation");
+  static_assert(!Has<L, DescriptionIn> || FitsDescription<L>,
+                "the member description of a layer is std::string description() const");
+}
+
 }  // namespace detail
 
 /// Any layer, for one number type.
@@ -166,8 +179,44 @@ template <Real T>
 class Layer {
  public:
   template <class L>
-  requires(detail::CalledPlainly<L, T> || detail::CalledWithState<L, T>) Layer(L layer)
-      : layer_(std::make_shared<const Holder<L>>(std::move(layer))) {}
+  requires(detail::CalledPlainly<L, T> || detail::CalledWithState<L, T>) Layer(L layer) {
+    detail::require_members_that_fit<L, T>();
+    const auto own = std::make_shared<const L>(std::move(layer));
+    if constexpr (requires { std::string(own->name()); }) {
+      name_ = own->name();
+    } else if constexpr (detail::FitsName<L>) {
+      name_ = own->name;
+    }
+    description_ = name_;
+    call_ = [own](const Params<T>& p, [[maybe_unused]] Params<T>& state, const Tensor<T>& x, Mode mode) {
+      if constexpr (detail::CalledWithState<L, T>)
+        return (*own)(p, state, x, mode);
+      else
+        return (*own)(p, x, mode);
+    };
+    logits_ = call_;
+    if constexpr (detail::FitsLogits<L, T>) {
+      activation_ = own->activation;
+      description_ += std::string(" ") + activation_.kind();
+      logits_ = [own](const Params<T>& p, Params<T>&, const Tensor<T>& x, Mode mode) {
+        return own->logits(p, x, mode);
+      };
+    }
+    if constexpr (detail::FitsDescription<L>) description_ = own->description();
+    if constexpr (requires(const Shape& in, Rng& rng) { own->template init<T>(in, rng); }) {
+      init_ = [own](const Shape& in, Rng& rng) -> Params<T> { return own->template init<T>(in, rng); };
+    } else if constexpr (detail::FitsInit<L, T>) {
+      init_ = [own](const Shape& in, Rng& rng) -> Params<T> { return own->init(in, rng); };
+    }
+    if constexpr (detail::FitsState<L, T> && requires(const Shape& in) { own->template state<T>(in); }) {
+      state_ = [own](const Shape& in) -> Params<T> { return own->template state<T>(in); };
+    } else if constexpr (detail::FitsState<L, T>) {
+      state_ = [own](const Shape& in) -> Params<T> { return own->state(in); };
+    }
+    if constexpr (detail::FitsPenalty<L, T>) {
+      penalty_ = [own](const Params<T>& p) -> std::optional<Tensor<T>> { return own->penalty(p); };
+    }
+  }
   /// A function of a tensor, nn::Activation("relu") and elementwise() included. As the last layer, after a Dense that
   /// is linear, it is that layer's activation, closed form of delta and all.
   template <class F>
@@ -185,122 +234,25 @@ class Layer {
   Layer& operator=(const Layer&) = default;
 
   /// The name that its type gives itself, or that of the activation that it is; else "custom".
-  std::string name() const { return layer_->name(); }
+  std::string name() const { return name_; }
   /// The name with what else decides what its parameters are for: "Dense relu".
-  std::string description() const { return layer_->description(); }
-  Params<T> init(const Shape& in, Rng& rng) const { return layer_->init(in, rng); }
+  std::string description() const { return description_; }
+  Params<T> init(const Shape& in, Rng& rng) const { return init_ ? init_(in, rng) : Params<T>(); }
   /// What it keeps from step to step; mostly nothing.
-  Params<T> state(const Shape& in) const { return layer_->state(in); }
+  Params<T> state(const Shape& in) const { return state_ ? state_(in) : Params<T>(); }
   Tensor<T> operator()(const Params<T>& p, Params<T>& state, const Tensor<T>& x, Mode mode) const {
-    return layer_->call(p, state, x, mode);
+    return call_(p, state, x, mode);
   }
   /// The layer up to its activation, which is linear for a layer that does not name one.
   Tensor<T> logits(const Params<T>& p, Params<T>& state, const Tensor<T>& x, Mode mode) const {
-    return layer_->logits(p, state, x, mode);
+    return logits_(p, state, x, mode);
   }
-  const Activation& activation() const { return layer_->activation(); }
+  const Activation& activation() const { return activation_; }
   /// What it adds to the loss, a scalar; nothing for most layers.
-  std::optional<Tensor<T>> penalty(const Params<T>& p) const { return layer_->penalty(p); }
+  std::optional<Tensor<T>> penalty(const Params<T>& p) const { return penalty_ ? penalty_(p) : std::nullopt; }
 
  private:
-  struct Interface {
-    virtual ~Interface() = default;
-    virtual std::string name() const = 0;
-    virtual std::string description() const = 0;
-    virtual Params<T> init(const Shape& in, Rng& rng) const = 0;
-    virtual Params<T> state(const Shape& in) const = 0;
-    virtual Tensor<T> call(const Params<T>& p, Params<T>& state, const Tensor<T>& x, Mode mode) const = 0;
-    virtual Tensor<T> logits(const Params<T>& p, Params<T>& state, const Tensor<T>& x, Mode mode) const = 0;
-    virtual const Activation& activation() const = 0;
-    virtual std::optional<Tensor<T>> penalty(const Params<T>& p) const = 0;
-  };
-
-  template <class L>
-  struct Holder final : Interface {
-    explicit Holder(L l) : layer(std::move(l)) {}
-
-    static_assert(!detail::HasName<L> || detail::FitsName<L>,
-                  "the member name of a layer is text: static constexpr const char* name = \"Scale\";");
-    static_assert(
-        !detail::HasInit<L> || detail::FitsInit<L, T>,
-        "the member init of a layer is nn::Params<T> init(const Shape& in, nn::Rng& rng) const, for the T of the "
-        "model");
-    static_assert(
-        !detail::HasState<L> || detail::FitsState<L, T>,
-        "the member state of a layer is nn::Params<T> state(const Shape& in) const, for the T of the model, and "
-        "its operator() takes (const nn::Params<T>& p, nn::Params<T>& state, const Tensor<T>& x, nn::Mode)");
-    static_assert(!detail::HasPenalty<L> || detail::FitsPenalty<L, T>,
-                  "the member penalty of a layer is Tensor<T> penalty(const nn::Params<T>& p) const, for the T of the "
-                  "model; a number would have no derivative");
-    static_assert(
-        !detail::HasLogits<L> || detail::FitsLogits<L, T>,
-        "the member logits of a layer is Tensor<T> logits(const nn::Params<T>& p, const Tensor<T>& x, nn::Mode) "
-        "const, for the T of the model, beside a member nn::Activation activation");
-    static_assert(!detail::HasDescription<L> || detail::FitsDescription<L>,
-                  "the member description of a layer is std::string description() const");
-    static constexpr bool splits = detail::FitsLogits<L, T>;
-
-    std::string name() const override {
-      if constexpr (requires { std::string(layer.name()); })
-        return layer.name();
-      else if constexpr (detail::FitsName<L>)
-        return layer.name;
-      else
-        return "custom";
-    }
-    std::string description() const override {
-      if constexpr (detail::FitsDescription<L>)
-        return layer.description();
-      else if constexpr (splits)
-        return name() + " " + Activation(layer.activation).kind();
-      else
-        return name();
-    }
-    Params<T> init(const Shape& in, Rng& rng) const override {
-      if constexpr (!detail::FitsInit<L, T>)
-        return {};
-      else if constexpr (requires { layer.template init<T>(in, rng); })
-        return layer.template init<T>(in, rng);
-      else
-        return layer.init(in, rng);
-    }
-    Params<T> state(const Shape& in) const override {
-      if constexpr (!detail::FitsState<L, T>)
-        return {};
-      else if constexpr (requires { layer.template state<T>(in); })
-        return layer.template state<T>(in);
-      else
-        return layer.state(in);
-    }
-    Tensor<T> call(const Params<T>& p, Params<T>& state, const Tensor<T>& x, Mode mode) const override {
-      if constexpr (detail::CalledWithState<L, T>)
-        return layer(p, state, x, mode);
-      else
-        return layer(p, x, mode);
-    }
-    Tensor<T> logits(const Params<T>& p, Params<T>& state, const Tensor<T>& x, Mode mode) const override {
-      if constexpr (splits)
-        return layer.logits(p, x, mode);
-      else
-        return call(p, state, x, mode);
-    }
-    const Activation& activation() const override {
-      if constexpr (splits) {
-        return layer.activation;
-      } else {
-        static const Activation linear;
-        return linear;
-      }
-    }
-    std::optional<Tensor<T>> penalty(const Params<T>& p) const override {
-      if constexpr (detail::FitsPenalty<L, T>)
-        return layer.penalty(p);
-      else
-        return std::nullopt;
-    }
-
-    L layer;
-  };
+  using Call = std::function<Tensor<T>(const Params<T>& p, Params<T>& state, const Tensor<T>& x, Mode mode)>;
 
   /// A generic function is tried with T alone: it need not compile for the other number type.
   template <class F>
@@ -311,7 +263,12 @@ class Layer {
       return [f](const Tensor<T>& x) { return f(x); };
   }
 
-  std::shared_ptr<const Interface> layer_;
+  std::string name_ = "custom", description_;
+  Activation activation_;
+  Call call_, logits_;
+  std::function<Params<T>(const Shape& in, Rng& rng)> init_;
+  std::function<Params<T>(const Shape& in)> state_;
+  std::function<std::optional<Tensor<T>>(const Params<T>& p)> penalty_;
 };
 
 }  // namespace tapegrad::nn

@@ -16,11 +16,10 @@
 #include <optional>
 #include <span>
 #include <string>
-#include <string_view>
-#include <vector>
 
 #include "../autodiff/elementwise.hpp"
 #include "core/overloads.hpp"
+#include "named.hpp"
 
 namespace tapegrad::nn {
 namespace detail {
@@ -29,19 +28,14 @@ namespace detail {
 TAPEGRAD_EXPORT void require_same_shapes(const char* loss, const Shape& prediction, const Shape& target,
                                          const Where& line = {});
 
-/// y (1 - s) + s / classes: the part s of each target is spread over all classes. Throws ValueError unless 0 <= s <= 1.
-template <Real T>
-TAPEGRAD_EXPORT Tensor<T> smooth_labels(const Tensor<T>& y, double s, double classes, const Where& line);
-
-/// Labels with 0 in place of the ignored one, and where that stood.
-struct Ignored {
-  Tensor<std::int64_t> labels;
-  Tensor<bool> rows = {};
-};
-TAPEGRAD_EXPORT Ignored ignore(const Tensor<std::int64_t>& labels, std::int64_t ignored_label);
-
-/// Labels (..., 1) of predictions (..., n) as (...), as they are otherwise.
-TAPEGRAD_EXPORT Tensor<std::int64_t> one_per_row(const Tensor<std::int64_t>& labels, const Shape& prediction);
+/// Whether a target is the label whose rows do not count; a number never is.
+template <class Y>
+bool is_ignored(const Y& target, const std::optional<std::int64_t>& ignored_label) {
+  if constexpr (std::is_same_v<Y, std::int64_t>)
+    return target == ignored_label;
+  else
+    return false;
+}
 
 /// A loss as it is called: an elementwise function becomes its sum over the last axis.
 template <class F>
@@ -55,24 +49,26 @@ inline auto as_loss(const Elementwise<2>& f) {
   };
 }
 
-/// What a closed form knows a built-in loss by; "custom" is none.
-struct LossKey {
-  std::string_view name = "custom";
-  double label_smoothing = 0;
-  std::optional<std::int64_t> ignored_label = {};
+template <class T, class Y>
+using LossSignature = Tensor<T>(const Tensor<T>& a, const Tensor<Y>& y, const Where& where);
+template <class T, class Y>
+using SlopeSignature = Tensor<T>(const Tensor<T>& z, const Tensor<T>& a, const Tensor<Y>& y, double scale,
+                                 const Where& where);
+
+/// What a loss C knows about its composition with one activation f, both of them functions of the logits z: C(f(z), y),
+/// and the gradient by z of its sum over examples, times `scale`, with a = f(z) at hand. Both are right where
+/// probabilities f(z) underflow or round to 1.
+struct ClosedForm {
+  std::string activation = {};  // f by its name; empty where there is no closed form
+  OfTargets<LossSignature> loss = {};
+  OfTargets<SlopeSignature> slope = {};
 };
-template <class F>
-LossKey key_of(const F& f) {
-  LossKey key;
-  if constexpr (is_builtin<F>) {
-    key.name = f.name();
-    if constexpr (requires { f.label_smoothing; }) key.label_smoothing = f.label_smoothing;
-    if constexpr (requires { f.ignored_label; }) key.ignored_label = f.ignored_label;
-  }
-  return key;
-}
 
 }  // namespace detail
+
+/// What predictions are, which says where a probability of 1/2 lies: at 1/2, or at a logit of 0. Of the logits of a
+/// softmax only the row tells, whose softmax is taken.
+enum class Outputs { probabilities, sigmoid_logits, softmax_logits };
 
 // The built-in losses are called like functions and passed like values, with their options where they have any. a is
 // the prediction and y the target, both (..., n), and the result is (...). Throws ShapeError, naming both shapes, when
@@ -86,32 +82,50 @@ LossKey key_of(const F& f) {
 // finite: they keep their digits, value and slope, for any finite logits, and a logit of -inf whose target is 0 counts
 // nothing.
 
-/// "mse": mean_j (a_j - y_j)^2.
-struct TAPEGRAD_EXPORT MeanSquaredError {
-  constexpr const char* name() const { return "mse"; }
+/// A loss without options; losses.cpp has their formulas.
+struct TAPEGRAD_EXPORT PlainLoss {
   using Tag = detail::Builtin;
-  template <Real T>
-  Tensor<T> operator()(const Tensor<T>& a, const Tensor<T>& y, Where where = Where::here()) const;
-};
-inline constexpr MeanSquaredError mse;
 
-/// "mae": mean_j |a_j - y_j|, with slope 0 where the two are equal.
-struct TAPEGRAD_EXPORT MeanAbsoluteError {
-  constexpr const char* name() const { return "mae"; }
-  using Tag = detail::Builtin;
-  template <Real T>
-  Tensor<T> operator()(const Tensor<T>& a, const Tensor<T>& y, Where where = Where::here()) const;
-};
-inline constexpr MeanAbsoluteError mae;
+  const char* own_name;
+  detail::LossSignature<float, float>* of_float;
+  detail::LossSignature<double, double>* of_double;
+  detail::ClosedForm (*known)() = nullptr;
 
+  constexpr const char* name() const { return own_name; }
+  template <Real T>
+  Tensor<T> operator()(const Tensor<T>& a, const Tensor<T>& y, Where where = Where::here()) const {
+    detail::require_same_shapes(own_name, a.shape(), y.shape(), where);
+    if constexpr (std::is_same_v<T, float>)
+      return of_float(a, y, where);
+    else
+      return of_double(a, y, where);
+  }
+  detail::ClosedForm closed_form() const { return known ? known() : detail::ClosedForm(); }
+};
+
+/// "mse", also "mean_squared_error": mean_j (a_j - y_j)^2.
+TAPEGRAD_EXPORT extern const PlainLoss mse;
+/// "mae", also "mean_absolute_error": mean_j |a_j - y_j|, with slope 0 where the two are equal.
+TAPEGRAD_EXPORT extern const PlainLoss mae;
 /// "mean_error": mean_j (y_j - a_j), whose gradient is -1/n whatever y is. Notebook 001 calls it MSE.
-struct TAPEGRAD_EXPORT MeanError {
-  constexpr const char* name() const { return "mean_error"; }
-  using Tag = detail::Builtin;
-  template <Real T>
-  Tensor<T> operator()(const Tensor<T>& a, const Tensor<T>& y, Where where = Where::here()) const;
-};
-inline constexpr MeanError mean_error;
+TAPEGRAD_EXPORT extern const PlainLoss mean_error;
+/// "log_cosh", also "logcosh": mean_j log(cosh(a_j - y_j)), with its derivatives finite for every finite difference,
+/// and precise where the difference is small.
+TAPEGRAD_EXPORT extern const PlainLoss log_cosh;
+/// "hinge": mean_j max(1 - y_j a_j, 0), with slope 0 at the corner. Targets are -1 or 1; a target of 0 counts as -1, so
+/// that those of a classifier, 0 or 1, serve too.
+TAPEGRAD_EXPORT extern const PlainLoss hinge;
+/// "squared_hinge": mean_j max(1 - y_j a_j, 0)^2, with targets as for hinge.
+TAPEGRAD_EXPORT extern const PlainLoss squared_hinge;
+/// "categorical_hinge": max(1 + max_j (1 - y_j) a_j - sum_j y_j a_j, 0), of one-hot targets.
+TAPEGRAD_EXPORT extern const PlainLoss categorical_hinge;
+/// "kl_divergence", also "kullback_leibler_divergence": sum_j y_j log(y_j / a_j), of probabilities both.
+TAPEGRAD_EXPORT extern const PlainLoss kl_divergence;
+/// "poisson": mean_j (a_j - y_j log a_j), of rates a and counts y; the constant log y_j! is left out.
+TAPEGRAD_EXPORT extern const PlainLoss poisson;
+/// "cosine_similarity": -(a . y) / (|a| |y|): -1 for vectors of one direction, at any length that a number can hold. A
+/// zero vector gives 0, with a finite slope.
+TAPEGRAD_EXPORT extern const PlainLoss cosine_similarity;
 
 /// "huber": mean_j of d^2 / 2 where |d| <= delta, and delta (|d| - delta / 2) elsewhere, for d = a_j - y_j (Huber,
 /// Annals of Mathematical Statistics 35, 1964). Throws ValueError unless delta > 0.
@@ -123,44 +137,6 @@ struct TAPEGRAD_EXPORT Huber {
   Tensor<T> operator()(const Tensor<T>& a, const Tensor<T>& y, Where where = Where::here()) const;
 };
 inline constexpr Huber huber;
-
-/// "log_cosh": mean_j log(cosh(a_j - y_j)), with its derivatives finite for every finite difference, and precise where
-/// the difference is small.
-struct TAPEGRAD_EXPORT LogCosh {
-  constexpr const char* name() const { return "log_cosh"; }
-  using Tag = detail::Builtin;
-  template <Real T>
-  Tensor<T> operator()(const Tensor<T>& a, const Tensor<T>& y, Where where = Where::here()) const;
-};
-inline constexpr LogCosh log_cosh;
-
-/// "hinge": mean_j max(1 - y_j a_j, 0), with slope 0 at the corner. Targets are -1 or 1; a target of 0 counts as -1, so
-/// that those of a classifier, 0 or 1, serve too.
-struct TAPEGRAD_EXPORT Hinge {
-  constexpr const char* name() const { return "hinge"; }
-  using Tag = detail::Builtin;
-  template <Real T>
-  Tensor<T> operator()(const Tensor<T>& a, const Tensor<T>& y, Where where = Where::here()) const;
-};
-inline constexpr Hinge hinge;
-
-/// "squared_hinge": mean_j max(1 - y_j a_j, 0)^2, with targets as for hinge.
-struct TAPEGRAD_EXPORT SquaredHinge {
-  constexpr const char* name() const { return "squared_hinge"; }
-  using Tag = detail::Builtin;
-  template <Real T>
-  Tensor<T> operator()(const Tensor<T>& a, const Tensor<T>& y, Where where = Where::here()) const;
-};
-inline constexpr SquaredHinge squared_hinge;
-
-/// "categorical_hinge": max(1 + max_j (1 - y_j) a_j - sum_j y_j a_j, 0), of one-hot targets.
-struct TAPEGRAD_EXPORT CategoricalHinge {
-  constexpr const char* name() const { return "categorical_hinge"; }
-  using Tag = detail::Builtin;
-  template <Real T>
-  Tensor<T> operator()(const Tensor<T>& a, const Tensor<T>& y, Where where = Where::here()) const;
-};
-inline constexpr CategoricalHinge categorical_hinge;
 
 /// "categorical_crossentropy": -sum_j y_j log a_j, of probabilities a. With from_logits (and then by the name
 /// "categorical_crossentropy_from_logits") a are logits: -sum_j y_j log_softmax(a)_j, finite for every finite a.
@@ -174,6 +150,8 @@ struct TAPEGRAD_EXPORT CategoricalCrossentropy {
   using Tag = detail::Builtin;
   template <Real T>
   Tensor<T> operator()(const Tensor<T>& a, const Tensor<T>& y, Where where = Where::here()) const;
+  constexpr Outputs outputs() const { return from_logits ? Outputs::softmax_logits : Outputs::probabilities; }
+  detail::ClosedForm closed_form() const;
 };
 inline constexpr CategoricalCrossentropy categorical_crossentropy;
 inline constexpr CategoricalCrossentropy categorical_crossentropy_from_logits{.from_logits = true};
@@ -194,6 +172,8 @@ struct TAPEGRAD_EXPORT SparseCategoricalCrossentropy {
   using Tag = detail::Builtin;
   template <Real T>
   Tensor<T> operator()(const Tensor<T>& a, const Tensor<std::int64_t>& labels, Where where = Where::here()) const;
+  constexpr Outputs outputs() const { return from_logits ? Outputs::softmax_logits : Outputs::probabilities; }
+  detail::ClosedForm closed_form() const;
 };
 inline constexpr SparseCategoricalCrossentropy sparse_categorical_crossentropy;
 inline constexpr SparseCategoricalCrossentropy sparse_categorical_crossentropy_from_logits{.from_logits = true};
@@ -209,52 +189,19 @@ struct TAPEGRAD_EXPORT BinaryCrossentropy {
   using Tag = detail::Builtin;
   template <Real T>
   Tensor<T> operator()(const Tensor<T>& a, const Tensor<T>& y, Where where = Where::here()) const;
+  constexpr Outputs outputs() const { return from_logits ? Outputs::sigmoid_logits : Outputs::probabilities; }
+  detail::ClosedForm closed_form() const;
 };
 inline constexpr BinaryCrossentropy binary_crossentropy;
 inline constexpr BinaryCrossentropy binary_crossentropy_from_logits{.from_logits = true};
 
-/// "kl_divergence": sum_j y_j log(y_j / a_j), of probabilities both.
-struct TAPEGRAD_EXPORT KLDivergence {
-  constexpr const char* name() const { return "kl_divergence"; }
-  using Tag = detail::Builtin;
-  template <Real T>
-  Tensor<T> operator()(const Tensor<T>& a, const Tensor<T>& y, Where where = Where::here()) const;
-};
-inline constexpr KLDivergence kl_divergence;
-
-/// "poisson": mean_j (a_j - y_j log a_j), of rates a and counts y; the constant log y_j! is left out.
-struct TAPEGRAD_EXPORT Poisson {
-  constexpr const char* name() const { return "poisson"; }
-  using Tag = detail::Builtin;
-  template <Real T>
-  Tensor<T> operator()(const Tensor<T>& a, const Tensor<T>& y, Where where = Where::here()) const;
-};
-inline constexpr Poisson poisson;
-
-/// "cosine_similarity": -(a . y) / (|a| |y|): -1 for vectors of one direction, at any length that a number can hold. A
-/// zero vector gives 0, with a finite slope.
-struct TAPEGRAD_EXPORT CosineSimilarity {
-  constexpr const char* name() const { return "cosine_similarity"; }
-  using Tag = detail::Builtin;
-  template <Real T>
-  Tensor<T> operator()(const Tensor<T>& a, const Tensor<T>& y, Where where = Where::here()) const;
-};
-inline constexpr CosineSimilarity cosine_similarity;
-
 class TAPEGRAD_EXPORT Loss {
  public:
-  template <Real T, class Y>
-  using Signature = Tensor<T>(const Tensor<T>&, const Tensor<Y>&, const Where&);
   /// Targets are numbers as the prediction is, or labels.
-  using OfNumbers = detail::Overloads<Signature<float, float>, Signature<double, double>>;
-  using OfLabels = detail::Overloads<Signature<float, std::int64_t>, Signature<double, std::int64_t>>;
+  using Function = detail::OfTargets<detail::LossSignature>;
   template <class F>
-  static constexpr bool accepts = [] {
-    if constexpr (OfNumbers::accepts<detail::WithLine<F>>)
-      return true;
-    else
-      return OfLabels::accepts<detail::WithLine<F>>;
-  }();
+  static constexpr bool accepts =
+      Function::takes_numbers<detail::WithLine<F>> || Function::takes_labels<detail::WithLine<F>>;
 
   /// None yet: a model cannot be trained with it.
   Loss() = default;
@@ -264,12 +211,13 @@ class TAPEGRAD_EXPORT Loss {
   /// A built-in loss, or a function of (prediction, target), elementwise() included. One with a third argument,
   /// Where where = Where::here(), gets the user's line.
   template <class F>
-  requires(accepts<F>) Loss(const F& f) : name_(detail::key_of(f).name), key_(detail::key_of(f)) {
-    const detail::WithLine call{detail::as_loss(f)};
-    if constexpr (OfNumbers::accepts<detail::WithLine<F>>)
-      of_numbers_ = OfNumbers(call);
-    else
-      of_labels_ = OfLabels(call);
+  requires(accepts<F>) Loss(const F& f) : name_("custom"), function_(detail::WithLine{detail::as_loss(f)}) {
+    if constexpr (detail::is_builtin<F>) {
+      name_ = f.name();
+      if constexpr (requires { f.closed_form(); }) closed_form_ = f.closed_form();
+      if constexpr (requires { f.outputs(); }) outputs_ = f.outputs();
+      if constexpr (requires { f.ignored_label; }) ignored_label_ = f.ignored_label;
+    }
   }
 
   template <class F>
@@ -282,27 +230,52 @@ class TAPEGRAD_EXPORT Loss {
 
   /// Throws ValueError when the function was not written for these types. Y is T or std::int64_t.
   template <Real T, class Y>
-  Tensor<T> operator()(const Tensor<T>& prediction, const Tensor<Y>& target, Where where = Where::here()) const;
+  Tensor<T> operator()(const Tensor<T>& prediction, const Tensor<Y>& target, Where where = Where::here()) const {
+    return written_for<T, Y>(function_, prediction, where)(prediction, target, where);
+  }
 
   /// The name of a built-in loss; "custom" for a function, empty for none.
   const std::string& name() const& { return name_; }
   std::string name() && { return std::move(name_); }
-  /// What a closed form knows it by.
-  detail::LossKey key() const { return {name_, key_.label_smoothing, key_.ignored_label}; }
+  /// The label whose rows do not count, where there is one.
+  std::optional<std::int64_t> ignored_label() const { return ignored_label_; }
+  /// What the predictions are that it takes.
+  Outputs outputs() const { return outputs_; }
+
+  /// The name of the activation f that it has a closed form with; empty for none.
+  const std::string& known_activation() const { return closed_form_.activation; }
+  /// C(f(z), y) of that f, from the logits z. Throws as the loss itself does.
+  template <Real T, class Y>
+  Tensor<T> from_logits(const Tensor<T>& z, const Tensor<Y>& y, const Where& where) const {
+    return written_for<T, Y>(closed_form_.loss, z, where)(z, y, where);
+  }
+  /// Its gradient by z, summed over examples, times `scale`; a = f(z). y is one that from_logits takes.
+  template <Real T, class Y>
+  Tensor<T> slope(const Tensor<T>& z, const Tensor<T>& a, const Tensor<Y>& y, double scale, const Where& where) const {
+    return written_for<T, Y>(closed_form_.slope, z, where)(z, a, y, scale, where);
+  }
 
  private:
+  template <class T, class Y, template <class, class> class Signature>
+  const auto& written_for(const detail::OfTargets<Signature>& functions, const Tensor<T>& x, const Where& where) const {
+    const auto& f = functions.template get<T, Y>();
+    if (!f) refuse<T, Y>(x.shape(), where);
+    return f;
+  }
+  template <class T, class Y>
+  [[noreturn]] void refuse(const Shape& prediction, const Where& where) const;
+
   std::string name_;
-  detail::LossKey key_;  // but for its name
-  OfNumbers of_numbers_;
-  OfLabels of_labels_;
+  Function function_;
+  detail::ClosedForm closed_form_;
+  Outputs outputs_ = Outputs::probabilities;
+  std::optional<std::int64_t> ignored_label_;
 };
 
 namespace detail {
 
-/// The built-in losses with their default options.
-TAPEGRAD_EXPORT const std::vector<Loss>& known_losses();
-/// The one of this name, short or long; null for another name.
-TAPEGRAD_EXPORT const Loss* find_loss(std::string_view name);
+/// The built-in losses with their default options, by all their names.
+TAPEGRAD_EXPORT const Named<Loss>& known_losses();
 
 }  // namespace detail
 

@@ -21,10 +21,6 @@
 
 namespace tapegrad::nn {
 
-/// What predictions are, which says where a probability of 1/2 lies: at 1/2, or at a logit of 0. Of the logits of a
-/// softmax only the row tells, whose softmax is taken.
-enum class Outputs { probabilities, sigmoid_logits, softmax_logits };
-
 // Of classes. Predictions are (batch, n); targets (batch, n), one-hot or the like, or labels (batch) or (batch, 1). The
 // class of a row is its first largest element; with one column it is 1 where the prediction is above the threshold, and
 // 0 elsewhere. The threshold is a number that the predictions themselves are compared with; where none is given it is
@@ -41,6 +37,7 @@ struct TAPEGRAD_EXPORT Accuracy {
   Outputs outputs = Outputs::probabilities;
 
   constexpr const char* name() const { return "accuracy"; }
+  static constexpr bool larger_is_better = true;
   using Tag = detail::Builtin;
   template <Real T, class Y>
   double operator()(const Tensor<T>& a, const Tensor<Y>& y, Where where = Where::here()) const;
@@ -55,6 +52,7 @@ struct TAPEGRAD_EXPORT BinaryAccuracy {
   Outputs outputs = Outputs::probabilities;
 
   constexpr const char* name() const { return "binary_accuracy"; }
+  static constexpr bool larger_is_better = true;
   using Tag = detail::Builtin;
   template <Real T, class Y>
   double operator()(const Tensor<T>& a, const Tensor<Y>& y, Where where = Where::here()) const;
@@ -70,6 +68,7 @@ struct TAPEGRAD_EXPORT TopK {
   std::optional<std::int64_t> ignored_label = {};
 
   std::string name() const { return "top_" + std::to_string(k) + "_accuracy"; }
+  static constexpr bool larger_is_better = true;
   using Tag = detail::Builtin;
   template <Real T, class Y>
   double operator()(const Tensor<T>& a, const Tensor<Y>& y, Where where = Where::here()) const;
@@ -92,6 +91,7 @@ struct TAPEGRAD_EXPORT Precision {
   Outputs outputs = Outputs::probabilities;
 
   constexpr const char* name() const { return "precision"; }
+  static constexpr bool larger_is_better = true;
   using Tag = detail::Builtin;
   template <Real T, class Y>
   double operator()(const Tensor<T>& a, const Tensor<Y>& y, Where where = Where::here()) const;
@@ -106,6 +106,7 @@ struct TAPEGRAD_EXPORT Recall {
   Outputs outputs = Outputs::probabilities;
 
   constexpr const char* name() const { return "recall"; }
+  static constexpr bool larger_is_better = true;
   using Tag = detail::Builtin;
   template <Real T, class Y>
   double operator()(const Tensor<T>& a, const Tensor<Y>& y, Where where = Where::here()) const;
@@ -122,6 +123,7 @@ struct TAPEGRAD_EXPORT F1 {
   Outputs outputs = Outputs::probabilities;
 
   constexpr const char* name() const { return "f1"; }
+  static constexpr bool larger_is_better = true;
   using Tag = detail::Builtin;
   template <Real T, class Y>
   double operator()(const Tensor<T>& a, const Tensor<Y>& y, Where where = Where::here()) const;
@@ -140,6 +142,7 @@ TAPEGRAD_EXPORT Tensor<std::int64_t> confusion_matrix(const Tensor<T>& a, const 
 /// "rmse", also "root_mean_squared_error": the square root of the mean of (a - y)^2 over all elements.
 struct TAPEGRAD_EXPORT RootMeanSquaredError {
   constexpr const char* name() const { return "rmse"; }
+  static constexpr bool larger_is_better = false;
   using Tag = detail::Builtin;
   template <Real T>
   double operator()(const Tensor<T>& a, const Tensor<T>& y, Where where = Where::here()) const;
@@ -151,6 +154,7 @@ inline constexpr RootMeanSquaredError rmse;
 /// are exact and 0 for others, as in scikit-learn; Keras gives NaN for exact ones.
 struct TAPEGRAD_EXPORT R2 {
   constexpr const char* name() const { return "r2"; }
+  static constexpr bool larger_is_better = true;
   using Tag = detail::Builtin;
   template <Real T>
   double operator()(const Tensor<T>& a, const Tensor<T>& y, Where where = Where::here()) const;
@@ -174,34 +178,19 @@ struct AsMetric {
   }
 };
 
-/// A metric as it is called.
-template <class F>
-const F& as_metric(const F& f) {
-  return f;
-}
-/// The cosine itself: 1 for vectors of one direction, where the loss, which is made small, is -1.
-inline auto as_metric(const CosineSimilarity& f) {
-  return [f]<Real T>(const Tensor<T>& a, const Tensor<T>& y, const Where& line = {}) { return -f(a, y, line); };
-}
+template <class T, class Y>
+using MetricSignature = double(const Tensor<T>& a, const Tensor<Y>& y, const Where& where);
 
 }  // namespace detail
 
 class TAPEGRAD_EXPORT Metric {
  public:
-  template <Real T, class Y>
-  using Signature = double(const Tensor<T>&, const Tensor<Y>&, const Where&);
-  using OfNumbers = detail::Overloads<Signature<float, float>, Signature<double, double>>;
-  using OfLabels = detail::Overloads<Signature<float, std::int64_t>, Signature<double, std::int64_t>>;
+  using Function = detail::OfTargets<detail::MetricSignature>;
   template <class F>
-  static constexpr bool takes_numbers = OfNumbers::accepts<detail::AsMetric<F>>;
-  /// A generic lambda of numbers is not tried with labels: it need not compile.
+  static constexpr bool is_own = !detail::is_builtin<F> && !std::is_same_v<F, Loss>;
   template <class F>
-  static constexpr bool takes_labels = [] {
-    if constexpr (detail::is_builtin<F> || std::is_same_v<F, Loss> || !takes_numbers<F>)
-      return OfLabels::accepts<detail::AsMetric<F>>;
-    else
-      return false;
-  }();
+  static constexpr bool accepts =
+      Function::takes_numbers<detail::AsMetric<F>> || Function::takes_labels<detail::AsMetric<F>, !is_own<F>>;
 
   /// A built-in metric, or a built-in loss, whose mean over the examples is taken; "cosine_similarity" is the cosine
   /// itself, as Keras' metric of that name, and not the loss, its negative. In logs it has the name given here. Throws
@@ -212,13 +201,15 @@ class TAPEGRAD_EXPORT Metric {
   template <class F>
   requires detail::is_builtin<F> Metric(const F& f) : Metric(f.name(), f) {}
   /// A function of all predictions and all targets that gives a number, or a tensor, whose mean is taken; elementwise()
-  /// included. One of labels names their type: [](const auto& a, const Tensor<std::int64_t>& y) { ... }.
+  /// included. One of labels names their type: [](const auto& a, const Tensor<std::int64_t>& y) { ... }. A type with a
+  /// member static constexpr bool larger_is_better says so to callbacks.
   template <class F>
-  requires(takes_numbers<F> || takes_labels<F>) Metric(std::string name, const F& f)
-      : name_(std::move(name)), builtin_(detail::is_builtin<F> || std::is_same_v<F, Loss>) {
-    const detail::AsMetric<std::remove_cvref_t<decltype(detail::as_metric(f))>> call{{detail::as_metric(f)}};
-    if constexpr (takes_numbers<F>) of_numbers_ = OfNumbers(call);
-    if constexpr (takes_labels<F>) of_labels_ = OfLabels(call);
+  requires(accepts<F>) Metric(std::string name, const F& f)
+      : name_(std::move(name)),
+        builtin_(!is_own<F>),
+        function_(detail::AsMetric<F>{{f}}, std::bool_constant<!is_own<F>>()) {
+    if constexpr (!is_own<F>) larger_is_better_ = false;
+    if constexpr (requires { F::larger_is_better; }) larger_is_better_ = F::larger_is_better;
     if constexpr (requires { f.outputs; }) {
       with_outputs_ = [f](Outputs outputs) {
         F other = f;
@@ -227,16 +218,18 @@ class TAPEGRAD_EXPORT Metric {
       };
     }
   }
+  /// A loss without options, as by its name.
+  Metric(std::string name, const PlainLoss& loss) : Metric(loss.name()) { name_ = std::move(name); }
 
   template <class F>
-  requires(!takes_numbers<F> && !takes_labels<F> && detail::HasCallOperator<F>) Metric(std::string, const F&) {
+  requires(!accepts<F> && detail::HasCallOperator<F>) Metric(std::string, const F&) {
     static_assert(
         detail::never<F>,
         "a metric is a function of (prediction, target), two tensors of one number type or a tensor and labels, "
         "that gives a number or a tensor: [](const auto& a, const auto& y) { return max(abs(a - y)); }");
   }
   template <class F>
-  requires(!detail::is_builtin<F> && !std::is_same_v<F, Loss> && detail::HasCallOperator<F>) Metric(const F&) {
+  requires(is_own<F>&& detail::HasCallOperator<F>) Metric(const F&) {
     static_assert(detail::never<F>, "a metric of your own has a name: nn::Metric(\"worst\", function)");
   }
 
@@ -245,19 +238,27 @@ class TAPEGRAD_EXPORT Metric {
   /// A metric of the library, which has a value for one example too. Before its first step fit calls one of your own
   /// for up to 32 examples, so that one which fails does so at once.
   bool is_builtin() const { return builtin_; }
+  /// Whether a larger value is better than a smaller one; nothing where a metric of your own does not say.
+  std::optional<bool> larger_is_better() const { return larger_is_better_; }
   /// Of all examples at once. Y is T or std::int64_t. Throws ValueError when the metric does not take such targets.
   template <Real T, class Y>
-  double operator()(const Tensor<T>& prediction, const Tensor<Y>& target, Where where = Where::here()) const;
+  double operator()(const Tensor<T>& prediction, const Tensor<Y>& target, Where where = Where::here()) const {
+    const auto& f = function_.get<T, Y>();
+    if (!f) refuse(std::is_same_v<Y, std::int64_t>, where);
+    return f(prediction, target, where);
+  }
 
   /// The same for predictions of another kind, where it asks for a probability of 1/2.
   Metric with(Outputs outputs) const;
 
  private:
+  [[noreturn]] void refuse(bool labels, const Where& where) const;
+
   std::string name_;
   bool builtin_ = false;
+  std::optional<bool> larger_is_better_;
   std::function<Metric(Outputs)> with_outputs_;
-  OfNumbers of_numbers_;
-  OfLabels of_labels_;
+  Function function_;
 };
 
 }  // namespace tapegrad::nn

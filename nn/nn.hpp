@@ -15,6 +15,7 @@
 #include "layers.hpp"
 #include "losses.hpp"
 #include "metrics.hpp"
+#include "network.hpp"
 #include "optimizers.hpp"
 #include "output_delta.hpp"
 #include "plot.hpp"

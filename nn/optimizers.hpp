@@ -30,7 +30,6 @@
 //     };
 
 #include <cstdint>
-#include <memory>
 #include <optional>
 #include <string>
 #include <type_traits>
@@ -38,6 +37,7 @@
 #include <variant>
 
 #include "../autodiff/parameters.hpp"
+#include "core/overloads.hpp"
 #include "named.hpp"
 #include "schedules.hpp"
 
@@ -166,7 +166,19 @@ class TAPEGRAD_EXPORT Optimizer {
   /// step) and slots(w).
   template <class Rule>
   requires(detail::UpdateRule<Rule, float>&& detail::UpdateRule<Rule, double>) Optimizer(Rule rule)
-      : rate_(rule.learning_rate), rule_(std::make_shared<const Holder<Rule>>(std::move(rule))) {}
+      : rate_(rule.learning_rate),
+        make_slots_([rule]<Real T>(const Tensor<T>& w) -> Params<T> {
+          if constexpr (detail::UpdatesWithSlots<Rule, T>)
+            return rule.slots(w);
+          else
+            return {};
+        }),
+        update_([rule]<Real T>(Tensor<T>& w, const Tensor<T>& g, [[maybe_unused]] Params<T>& slots, const Step& step) {
+          if constexpr (detail::UpdatesWithSlots<Rule, T>)
+            rule.update(w, g, slots, step);
+          else
+            rule.update(w, g, step.rate);
+        }) {}
   /// "sgd", "adam", "adamw", "rmsprop" or "adagrad", with its defaults. Throws ValueError for another name.
   Optimizer(const char* name, Where where = Where::here());
   Optimizer(const std::string& name, Where where = Where::here()) : Optimizer(name.c_str(), where) {}
@@ -185,24 +197,25 @@ class TAPEGRAD_EXPORT Optimizer {
     const Step now = begin_step(handles(params), slopes, where);
     std::size_t k = 0;
     tapegrad::detail::for_each_tensor(params, [&]<class T>(Tensor<T>& w) {
-      rule_->update(w, Tensor<T>(std::move(slopes[k])), std::get<Params<T>>(kept_[k].slots), now);
+      update_.template get<Update<T>>()(w, Tensor<T>(std::move(slopes[k])), std::get<Params<T>>(now_.kept[k].slots),
+                                        now);
       ++k;
     });
     ++step_;
-    ++iterations_;
+    ++now_.iterations;
   }
 
   /// The next step is the first of this epoch.
   void begin_epoch(std::int64_t epoch) { epoch_ = epoch, step_ = 0; }
   /// The rate of the next step.
-  double learning_rate() const { return rate().at(epoch_, step_, iterations_); }
+  double learning_rate() const { return rate().at(epoch_, step_, now_.iterations); }
   /// In place of the rule's own, a number or a schedule; std::nullopt gives the rule its own back. Throws ValueError
   /// when its next rate is negative or not finite.
   void set_learning_rate(std::optional<LearningRate> rate, Where where = Where::here());
   /// The number that is in place of the rule's own, where one is.
   std::optional<double> fixed_learning_rate() const { return set_rate_ ? set_rate_->constant() : std::nullopt; }
   /// The steps made so far.
-  std::int64_t iterations() const { return iterations_; }
+  std::int64_t iterations() const { return now_.iterations; }
 
   /// The slots of parameters of Tensor<T>: "0.m", "0.v", "1.m", ..., by the parameter's number. Empty before the first
   /// step. Together with iterations() it is all that a rule goes by.
@@ -228,60 +241,23 @@ class TAPEGRAD_EXPORT Optimizer {
   using AllKept = detail::PoolVector<Kept>;
 
  public:
-  /// What steps have changed.
+  /// What steps change.
   class Moment {
     friend Optimizer;
-    AllKept kept;
+    AllKept kept;  // of each parameter, in order, from the first step on
     std::int64_t iterations = 0;
   };
   /// As it is now; costs nothing, the next step writes into fresh slots.
-  Moment moment() const {
-    Moment now;
-    now.kept = kept_;
-    now.iterations = iterations_;
-    return now;
-  }
-  void go_back(const Moment& moment) { kept_ = moment.kept, iterations_ = moment.iterations; }
+  const Moment& moment() const { return now_; }
+  void go_back(const Moment& moment) { now_ = moment; }
 
  private:
   using Handles = detail::PoolVector<tapegrad::detail::Handle>;
 
-  struct Interface {
-    virtual ~Interface() = default;
-    virtual Params<float> slots(const Tensor<float>& w) const = 0;
-    virtual Params<double> slots(const Tensor<double>& w) const = 0;
-    virtual void update(Tensor<float>& w, const Tensor<float>& g, Params<float>& slots, const Step& step) const = 0;
-    virtual void update(Tensor<double>& w, const Tensor<double>& g, Params<double>& slots, const Step& step) const = 0;
-  };
-  template <class Rule>
-  struct Holder final : Interface {
-    explicit Holder(Rule r) : rule(std::move(r)) {}
-
-    template <class T>
-    Params<T> slots_of(const Tensor<T>& w) const {
-      if constexpr (detail::UpdatesWithSlots<Rule, T>)
-        return rule.slots(w);
-      else
-        return {};
-    }
-    template <class T>
-    void apply(Tensor<T>& w, const Tensor<T>& g, Params<T>& slots, const Step& step) const {
-      if constexpr (detail::UpdatesWithSlots<Rule, T>)
-        rule.update(w, g, slots, step);
-      else
-        rule.update(w, g, step.rate);
-    }
-    Params<float> slots(const Tensor<float>& w) const override { return slots_of(w); }
-    Params<double> slots(const Tensor<double>& w) const override { return slots_of(w); }
-    void update(Tensor<float>& w, const Tensor<float>& g, Params<float>& slots, const Step& step) const override {
-      apply(w, g, slots, step);
-    }
-    void update(Tensor<double>& w, const Tensor<double>& g, Params<double>& slots, const Step& step) const override {
-      apply(w, g, slots, step);
-    }
-
-    Rule rule;
-  };
+  template <class T>
+  using MakeSlots = Params<T>(const Tensor<T>& w);
+  template <class T>
+  using Update = void(Tensor<T>& w, const Tensor<T>& g, Params<T>& slots, const Step& step);
 
   template <class P>
   static Handles handles(P& params) {
@@ -301,9 +277,10 @@ class TAPEGRAD_EXPORT Optimizer {
 
   LearningRate rate_;                     // the rule's own
   std::optional<LearningRate> set_rate_;  // that is in its place
-  std::shared_ptr<const Interface> rule_;
-  AllKept kept_;  // of each parameter, in order, from the first step on
-  std::int64_t epoch_ = 0, step_ = 0, iterations_ = 0;
+  detail::Overloads<MakeSlots<float>, MakeSlots<double>> make_slots_;
+  detail::Overloads<Update<float>, Update<double>> update_;
+  Moment now_;
+  std::int64_t epoch_ = 0, step_ = 0;
 };
 
 }  // namespace tapegrad::nn

@@ -43,36 +43,33 @@ struct OutputHead {
 template <Real T>
 TAPEGRAD_EXPORT Tensor<std::int64_t> stand_ins(const Tensor<T>& weights);
 
-/// True when the pair has a closed form.
-TAPEGRAD_EXPORT bool is_known_pair(std::string_view activation, std::string_view loss);
-/// Throws ValueError, listing the known pairs, for another.
-TAPEGRAD_EXPORT void require_known_pair(std::string_view activation, std::string_view loss);
-/// The closed form, computed from the logits so that it is right where probabilities underflow.
-template <Real T, class Y>
-TAPEGRAD_EXPORT OutputHead<T> closed_form_head(std::string_view activation, const LossKey& loss, const Tensor<T>& z,
-                                               const Tensor<Y>& y, double scale = 1, const Tensor<T>& weights = {},
-                                               const Where& where = {});
+/// Whether the loss has a closed form with the activation.
+inline bool is_known_pair(const Activation& f, const Loss& c) { return f.name() == c.known_activation(); }
+/// Throws ValueError, listing the known pairs.
+[[noreturn]] TAPEGRAD_EXPORT void throw_no_closed_form(std::string_view activation, std::string_view loss);
 
-/// C(f(z), y) of a known pair, computed from z.
-template <Real T, class Y>
-TAPEGRAD_EXPORT Tensor<T> loss_from_logits(std::string_view activation, const LossKey& loss, const Tensor<T>& z,
-                                           const Tensor<Y>& y, const Where& where);
-
-inline Activation as_function(std::string_view name, Activation*) { return Activation(std::string(name)); }
-inline Loss as_function(std::string_view name, Loss*) { return Loss(std::string(name)); }
+/// The activation or loss of a name, or of a built-in loss; another function is what it is.
+inline Activation activation_of(std::string_view name, const Where& where) { return {std::string(name), where}; }
+inline Loss loss_of(std::string_view name, const Where& where) { return {std::string(name), where}; }
 template <class F>
-requires(!std::is_convertible_v<const F&, std::string_view>) const F& as_function(const F& f, Activation*) { return f; }
+requires(!std::is_convertible_v<const F&, std::string_view>) const F& activation_of(const F& f, const Where&) {
+  return f;
+}
 template <class F>
-requires(!std::is_convertible_v<const F&, std::string_view>) decltype(auto) as_function(const F& f, Loss*) {
-  return as_loss(f);
+requires(!std::is_convertible_v<const F&, std::string_view>) decltype(auto) loss_of(const F& f, const Where&) {
+  if constexpr (is_builtin<F>)
+    return Loss(f);
+  else
+    return as_loss(f);
 }
 
-inline std::string_view name_of(const Activation& f) { return f.name(); }
 template <class F>
-std::string_view name_of(const F&) {
-  return "custom";
+std::string_view name_of(const F& f) {
+  if constexpr (std::is_same_v<F, Activation> || std::is_same_v<F, Loss>)
+    return f.name();
+  else
+    return "custom";
 }
-inline LossKey key_of(const Loss& loss) { return loss.key(); }
 
 template <class F>
 bool may_mix_rows(const F& f) {
@@ -92,48 +89,11 @@ Tensor<T> delta_by_sweep(const F& f, const C& c, const Tensor<T>& z, const Tenso
   return grad([&](const Tensor<T>& traced) { return total(c(f(traced), y)); })(z);
 }
 
-/// The same of a known pair.
-template <Real T, class Y>
-TAPEGRAD_EXPORT Tensor<T> known_delta_by_sweep(std::string_view activation, const LossKey& loss, const Tensor<T>& z,
-                                               const Tensor<Y>& y, const Where& where);
-
 template <class F, class C, Real T, class Y>
 Tensor<T> delta_by_jacobian(const F& f, const C& c, const Tensor<T>& z, const Tensor<Y>& y, bool mixes_rows) {
   const auto J = mixes_rows || z.rank() != 2 ? jacobian(f)(z) : batch_jacobian(f)(z);
   return J.apply_transposed(grad([&](const Tensor<T>& a) { return total(c(a, y)); })(J.value()));
 }
-
-}  // namespace detail
-
-/// J_f(z)^T dC/da at a = f(z), for z of (n) or (batch, n). `f` is a function of tensors or the name of an activation;
-/// `C(a, y)` a function or the name of a loss, with a scalar result or one value per example, which are summed.
-/// closed_form throws ValueError, listing the known pairs, unless both are built in and known together; jacobian throws
-/// RowMixingError when f mixes the rows of a batch and was not declared to, by nn::mixes_rows(f).
-template <class F, class C, Real T, class Y>
-Tensor<T> output_delta(const F& f, const C& c, const Tensor<T>& z, const Tensor<Y>& y,
-                       OutputDelta way = OutputDelta::automatic, Where where = Where::here()) {
-  const auto& activation = detail::as_function(f, static_cast<Activation*>(nullptr));
-  const auto& loss = detail::as_function(c, static_cast<Loss*>(nullptr));
-  const std::string_view f_name = detail::name_of(activation);
-  const detail::LossKey key = detail::key_of(loss);
-  if (way == OutputDelta::automatic) {
-    way = detail::is_known_pair(f_name, key.name) ? OutputDelta::closed_form : OutputDelta::vjp;
-  }
-  auto at_line = [&](const Tensor<T>& a, const Tensor<Y>& target) {
-    return detail::WithLine<decltype((loss))>{loss}(a, target, where);
-  };
-  switch (way) {
-    case OutputDelta::closed_form:
-      return detail::closed_form_head(f_name, key, z, y, 1, {}, where).delta;
-    case OutputDelta::jacobian:
-      return detail::delta_by_jacobian(activation, at_line, z, y, detail::may_mix_rows(activation));
-    default:
-      if (detail::is_known_pair(f_name, key.name)) return detail::known_delta_by_sweep(f_name, key, z, y, where);
-      return detail::delta_by_sweep(activation, at_line, z, y);
-  }
-}
-
-namespace detail {
 
 /// Prediction, loss and delta in a training step, from one evaluation of f and C. Throws ShapeError unless there is a
 /// weight for each loss of an example, ValueError for weights of a scalar loss.
@@ -147,4 +107,36 @@ TAPEGRAD_EXPORT OutputHead<T> output_loss(const Activation& f, const Loss& c, co
                                           const Tensor<T>& weights = {}, const Where& where = {});
 
 }  // namespace detail
+
+/// J_f(z)^T dC/da at a = f(z), for z of (n) or (batch, n). `f` is a function of tensors or the name of an activation;
+/// `C(a, y)` a function or the name of a loss, with a scalar result or one value per example, which are summed.
+/// closed_form throws ValueError, listing the known pairs, unless both are built in and known together; jacobian throws
+/// RowMixingError when f mixes the rows of a batch and was not declared to, by nn::mixes_rows(f).
+template <class F, class C, Real T, class Y>
+Tensor<T> output_delta(const F& f, const C& c, const Tensor<T>& z, const Tensor<Y>& y,
+                       OutputDelta way = OutputDelta::automatic, Where where = Where::here()) {
+  const auto& activation = detail::activation_of(f, where);
+  const auto& loss = detail::loss_of(c, where);
+  if constexpr (std::is_same_v<decltype(activation), const Activation&> &&
+                std::is_same_v<decltype(loss), const Loss&>) {
+    const bool known = detail::is_known_pair(activation, loss);
+    if (known && (way == OutputDelta::automatic || way == OutputDelta::closed_form)) {
+      return detail::output_head(activation, loss, z, y, OutputDelta::closed_form, 1, {}, where).delta;
+    }
+    if (known && way == OutputDelta::vjp) {
+      return grad([&](const Tensor<T>& traced) { return detail::total(loss.from_logits(traced, y, where)); })(z);
+    }
+  }
+  if (way == OutputDelta::closed_form) {
+    detail::throw_no_closed_form(detail::name_of(activation), detail::name_of(loss));
+  }
+  const auto at_line = [&](const Tensor<T>& a, const Tensor<Y>& target) {
+    return detail::WithLine<decltype((loss))>{loss}(a, target, where);
+  };
+  if (way == OutputDelta::jacobian) {
+    return detail::delta_by_jacobian(activation, at_line, z, y, detail::may_mix_rows(activation));
+  }
+  return detail::delta_by_sweep(activation, at_line, z, y);
+}
+
 }  // namespace tapegrad::nn

@@ -2,8 +2,8 @@
 
 namespace tapegrad::nn::detail {
 
-void throw_unknown(std::string_view what, std::string_view name, const PoolVector<std::string_view>& known,
-                   Where where) {
+void throw_unknown(const char* what, std::string_view name, const PoolVector<std::string_view>& known,
+                   const Where& where) {
   throw ValueError("unknown " + std::string(what) + " \"" + std::string(name) + "\"" + to_string(where) +
                    tapegrad::detail::known_names(known));
 }

@@ -9,8 +9,19 @@
 namespace tapegrad::nn::detail {
 
 /// Throws ValueError: unknown `what` "name"; known: the names in `known`.
-[[noreturn]] TAPEGRAD_EXPORT void throw_unknown(std::string_view what, std::string_view name,
-                                                const PoolVector<std::string_view>& known, Where where = {});
+[[noreturn]] TAPEGRAD_EXPORT void throw_unknown(const char* what, std::string_view name,
+                                                const PoolVector<std::string_view>& known, const Where& where);
+
+/// What a user's word stands for in a table of what is built in. Throws ValueError, which says what was looked for and
+/// lists the names, for another; no word, a null pointer, is one too.
+template <class V>
+const V& by_name(const char* what, const char* name, const Named<V>& table, const Where& where) {
+  const std::string_view wanted = name ? name : "";
+  if (const V* value = table.find(wanted)) return *value;
+  PoolVector<std::string_view> names;
+  for (const auto& [known, value] : table) names.push_back(known);
+  throw_unknown(what, wanted, names, where);
+}
 
 /// Throws TapeError for a tensor on a tape, in an operation that is not differentiated.
 TAPEGRAD_EXPORT void require_plain(const tapegrad::detail::Handle& tensor, const char* operation, const Where& where);

@@ -1,6 +1,7 @@
 #pragma once
 // A function object kept for every signature that it can be called with.
 
+#include <cstdint>
 #include <functional>
 #include <tuple>
 #include <type_traits>
@@ -83,6 +84,46 @@ class Overloads {
 
  private:
   std::tuple<std::function<Signatures>...> functions_;
+};
+
+/// A function of predictions of T and targets of Y, kept for float and double, and for targets that are numbers as the
+/// predictions are or labels. Signature<T, Y> is what it is called as.
+template <template <class T, class Y> class Signature>
+class OfTargets {
+  using Numbers = Overloads<Signature<float, float>, Signature<double, double>>;
+  using Labels = Overloads<Signature<float, std::int64_t>, Signature<double, std::int64_t>>;
+
+ public:
+  template <class F>
+  static constexpr bool takes_numbers = Numbers::template accepts<F>;
+  /// A generic lambda of numbers is not tried with labels, unless it is meant for `both`: it need not compile.
+  template <class F, bool both = false>
+  static constexpr bool takes_labels = [] {
+    if constexpr (both || !takes_numbers<F>)
+      return Labels::template accepts<F>;
+    else
+      return false;
+  }();
+
+  OfTargets() = default;
+  template <class F, bool both = false>
+  requires(takes_numbers<F> || takes_labels<F, both>) OfTargets(const F& f, std::bool_constant<both> = {}) {
+    if constexpr (takes_numbers<F>) numbers_ = Numbers(f);
+    if constexpr (takes_labels<F, both>) labels_ = Labels(f);
+  }
+
+  /// Empty when the function cannot be called so.
+  template <class T, class Y>
+  const std::function<Signature<T, Y>>& get() const {
+    if constexpr (std::is_same_v<Y, std::int64_t>)
+      return labels_.template get<Signature<T, Y>>();
+    else
+      return numbers_.template get<Signature<T, Y>>();
+  }
+
+ private:
+  Numbers numbers_;
+  Labels labels_;
 };
 
 }  // namespace tapegrad::nn::detail

@@ -55,8 +55,8 @@ class FieldReader {
   }
   /// What the last field ended.
   Ends ends() const { return ends_; }
-  /// Where it began.
-  std::int64_t line() const { return line_; }
+  /// Where it began, as messages tell it.
+  std::string place() const { return input_.place() + ", line " + std::to_string(line_); }
 
  private:
   // Moves what is left to the front, and reads as much as there is room for.
@@ -95,8 +95,7 @@ class FieldReader {
     return unquoted_;
   }
   [[noreturn]] void refuse_quote() const {
-    throw ValueError(input_.place() + ", line " + std::to_string(line_) +
-                     ": a quote that begins here does not end where its field does");
+    throw ValueError(place() + ": a quote that begins here does not end where its field does");
   }
 
   detail::Input& input_;
@@ -174,8 +173,7 @@ Table<T> detail::read_table(const std::string& path, const CsvOptions& options, 
       const std::string_view text = reader.field();
       if (column == 0 && text.empty() && reader.ends() != Ends::field) break;  // a blank line
       auto fail = [&](const std::string& problem) {
-        throw ValueError(input->place() + ", line " + std::to_string(reader.line()) + ", column " +
-                         std::to_string(column + 1) + ": " + problem);
+        throw ValueError(reader.place() + ", column " + std::to_string(column + 1) + ": " + problem);
       };
       T value{};
       Parsed parsed = parse(trimmed(text), value);
@@ -193,10 +191,11 @@ Table<T> detail::read_table(const std::string& path, const CsvOptions& options, 
         if (names.size() == most_names) fail("more than " + std::to_string(most_names) + " names");
         names.emplace_back(text);
       } else {
-        if (text.empty() && options.missing) {
+        if (text.empty()) {
+          if (!options.missing) {
+            fail("\"\" is not a finite number, but missing; CsvOptions::missing can name one to stand for it");
+          }
           value = static_cast<T>(*options.missing);
-        } else if (text.empty()) {
-          fail("\"\" is not a finite number, but missing; CsvOptions::missing can name one to stand for it");
         } else if (parsed != Parsed::number) {
           fail("\"" + detail::printable(text) + "\" is not a finite number");
         }
@@ -207,8 +206,8 @@ Table<T> detail::read_table(const std::string& path, const CsvOptions& options, 
     if (column == 0) continue;
     if (columns == 0) columns = column;
     if (column != columns) {
-      throw ValueError(input->place() + ", line " + std::to_string(reader.line()) + ": " + std::to_string(column) +
-                       " columns, but the first row has " + std::to_string(columns));
+      throw ValueError(reader.place() + ": " + std::to_string(column) + " columns, but the first row has " +
+                       std::to_string(columns));
     }
     rows += !names_here;
     header = CsvHeader::no;

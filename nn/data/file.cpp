@@ -7,6 +7,7 @@
 #include <zlib.h>
 
 #include <algorithm>
+#include <bit>
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
@@ -29,9 +30,8 @@ struct Descriptor {
 };
 
 std::string kind_of(mode_t mode) {
-  if (S_ISDIR(mode)) return "is a folder, not a file";
-  if (S_ISFIFO(mode) || S_ISSOCK(mode)) return "is a pipe, not a file";
-  return "is a device, not a file";
+  const bool pipe = S_ISFIFO(mode) || S_ISSOCK(mode);
+  return std::string("is a ") + (S_ISDIR(mode) ? "folder" : pipe ? "pipe" : "device") + ", not a file";
 }
 
 class GzipInput : public Input {
@@ -55,27 +55,20 @@ class GzipInput : public Input {
 }  // namespace
 
 std::size_t utf8_prefix(std::string_view text) {
+  constexpr std::uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};  // the first character that takes so many bytes
   std::size_t i = 0;
-  auto continues = [&](std::size_t at) { return at < text.size() && (text[at] & '\xc0') == '\x80'; };
   while (i < text.size()) {
     const auto first = static_cast<unsigned char>(text[i]);
-    const std::size_t length = first < 0x80                    ? 1
-                               : first >= 0xc2 && first < 0xe0 ? 2
-                               : first >= 0xe0 && first < 0xf0 ? 3
-                               : first >= 0xf0 && first < 0xf5 ? 4
-                                                               : 0;
-    if (length == 0) return i;
-    for (std::size_t k = 1; k < length; ++k) {
-      if (!continues(i + k)) return i;
+    const auto length = static_cast<std::size_t>(std::countl_one(first));  // but for one byte, which begins with a 0
+    if (length == 1 || length > 4 || text.size() - i < length) return i;
+    std::uint32_t character = first & (0x7f >> length);
+    for (const char c : text.substr(i + 1, std::max<std::size_t>(length, 1) - 1)) {
+      if ((c & '\xc0') != '\x80') return i;
+      character = character << 6 | (c & '\x3f');
     }
-    if (length > 2) {
-      const auto second = static_cast<unsigned char>(text[i + 1]);
-      if ((first == 0xe0 && second < 0xa0) || (first == 0xed && second >= 0xa0) || (first == 0xf0 && second < 0x90) ||
-          (first == 0xf4 && second >= 0x90)) {
-        return i;
-      }
-    }
-    i += length;
+    const bool surrogate = character >= 0xd800 && character < 0xe000;
+    if (character < least[length] || surrogate || character > 0x10ffff) return i;
+    i += std::max<std::size_t>(length, 1);
   }
   return i;
 }

@@ -1,5 +1,6 @@
 #include "idx.hpp"
 
+#include <algorithm>
 #include <filesystem>
 
 #include "npy_format.hpp"
@@ -10,24 +11,10 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// The third byte of the magic number.
+/// The type of elements by the third byte of the magic number; null for another.
 const char* element_type(unsigned char code) {
-  switch (code) {
-    case 0x08:
-      return "|u1";
-    case 0x09:
-      return "|i1";
-    case 0x0b:
-      return ">i2";
-    case 0x0c:
-      return ">i4";
-    case 0x0d:
-      return ">f4";
-    case 0x0e:
-      return ">f8";
-    default:
-      return nullptr;
-  }
+  constexpr const char* types[] = {"|u1", "|i1", nullptr, ">i2", ">i4", ">f4", ">f8"};
+  return code >= 0x08 && code <= 0x0e ? types[code - 0x08] : nullptr;
 }
 
 template <class T>
@@ -52,9 +39,7 @@ Tensor<T> read_idx_file(const std::string& path, const std::string& caller) {
 template <Real T>
 Tensor<T> divided(Tensor<T> x, double divisor) {
   T* values = x.mutable_data();
-  if (divisor != 1) {
-    for (std::int64_t i = 0; i < x.size(); ++i) values[i] /= static_cast<T>(divisor);
-  }
+  if (divisor != 1) std::for_each_n(values, x.size(), [&](T& value) { value /= static_cast<T>(divisor); });
   return x;
 }
 

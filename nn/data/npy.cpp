@@ -11,7 +11,6 @@ namespace tapegrad::nn {
 namespace detail {
 namespace {
 
-constexpr bool little_endian = std::endian::native == std::endian::little;
 constexpr char magic[] = "\x93NUMPY";
 constexpr std::size_t magic_bytes = 6, alignment = 64;
 // NumPy's own limit; a longer header holds a record of many fields.
@@ -32,13 +31,9 @@ class HeaderParser {
       if (which < 0 || seen[which]) refuse("descr, fortran_order and shape, once each");
       seen[which] = true;
       expect(':');
-      if (which == 0) {
-        header.type = type();
-      } else if (which == 1) {
-        header.fortran_order = truth();
-      } else {
-        header.shape = shape();
-      }
+      if (which == 0) header.type = type();
+      if (which == 1) header.fortran_order = truth();
+      if (which == 2) header.shape = shape();
       if (!take(',')) {
         expect('}');
         break;
@@ -58,12 +53,7 @@ class HeaderParser {
     const std::size_t first = rest_.find_first_not_of(" \t\n\r");
     rest_.remove_prefix(first == std::string_view::npos ? rest_.size() : first);
   }
-  bool take(char c) {
-    skip_space();
-    if (!rest_.starts_with(c)) return false;
-    rest_.remove_prefix(1);
-    return true;
-  }
+  bool take(char c) { return take(std::string_view(&c, 1)); }
   void expect(char c) {
     if (!take(c)) refuse(std::string("'") + c + "'");
   }
@@ -116,7 +106,9 @@ class HeaderParser {
   const Input& input_;
 };
 
-ElementLayout read_header(Input& input) {
+}  // namespace
+
+ElementLayout read_npy_header(Input& input) {
   unsigned char start[12];
   input.read(start, magic_bytes + 2, "the start of a .npy array");
   if (std::memcmp(start, magic, magic_bytes) != 0) input.fail("the 8 bytes before this one do not begin a .npy array");
@@ -134,6 +126,8 @@ ElementLayout read_header(Input& input) {
   input.read(text.data(), length, "the header");
   return HeaderParser(text, input).parse();
 }
+
+namespace {
 
 /// True when every value of S is a value of T.
 template <class S, class T>
@@ -189,6 +183,8 @@ struct Truth {
   unsigned char byte;
   explicit operator bool() const { return byte != 0; }
 };
+template <class S>
+using ValueOf = std::conditional_t<std::is_same_v<S, Truth>, bool, S>;
 
 template <class S, class T>
 void read_converted(Input& input, const ElementLayout& layout, bool swapped, T* out, std::int64_t count) {
@@ -206,19 +202,14 @@ void read_converted(Input& input, const ElementLayout& layout, bool swapped, T* 
     input.read(block, static_cast<std::size_t>(n) * sizeof(S), what);
     for (std::int64_t i = 0; i < n; ++i) {
       const S value = element<S>(block + static_cast<std::size_t>(i) * sizeof(S), swapped);
-      T& place = out[in_order ? first + i : order.next()];
-      if constexpr (std::is_same_v<S, Truth>) {
-        place = static_cast<T>(static_cast<bool>(value));
-      } else {
-        place = static_cast<T>(value);
-      }
+      out[in_order ? first + i : order.next()] = static_cast<T>(static_cast<ValueOf<S>>(value));
     }
   }
 }
 
 template <class S, class T>
 Tensor<T> read_array(Input& input, const ElementLayout& layout, bool swapped) {
-  using Values = std::conditional_t<std::is_same_v<S, Truth>, bool, S>;
+  using Values = ValueOf<S>;
   if constexpr (!fits<Values, T>()) {
     throw ValueError(input.place() + ": elements " + layout.type + " can lose digits in a " + tensor_of<T>() +
                      "; read a " + tensor_of<Values>() + " and convert it with astype");
@@ -261,19 +252,8 @@ Tensor<T> read_elements(Input& input, const ElementLayout& layout) {
                    "\" are not read; convert them in NumPy, by astype(np.float64) or astype(np.int64)");
 }
 
-template <class T>
-Tensor<T> read_npy_array(Input& input) {
-  return read_elements<T>(input, read_header(input));
-}
-
-template <class T>
-std::string npy_header(const Shape& shape) {
-  const std::string type = std::is_same_v<T, bool>           ? "|b1"
-                           : std::is_same_v<T, std::int64_t> ? "i8"
-                           : std::is_same_v<T, float>        ? "f4"
-                                                             : "f8";
-  std::string text = "{'descr': '" + (type.size() == 2 ? (little_endian ? "<" : ">") + type : type) +
-                     "', 'fortran_order': False, 'shape': (";
+std::string npy_header(const char* type, const Shape& shape) {
+  std::string text = "{'descr': '" + std::string(type) + "', 'fortran_order': False, 'shape': (";
   for (std::int64_t size : shape) text += std::to_string(size) + (shape.rank() == 1 ? "," : ", ");
   if (shape.rank() > 1) text.resize(text.size() - 2);
   text += "), }";
@@ -288,13 +268,14 @@ std::string npy_header(const Shape& shape) {
 
 template <class T>
 Tensor<T> read_npy(const std::string& path, Where where) {
-  return detail::read_npy_array<T>(*detail::open_input(path, "read_npy" + to_string(where)));
+  const std::unique_ptr<detail::Input> input = detail::open_input(path, "read_npy" + to_string(where));
+  return detail::read_elements<T>(*input, detail::read_npy_header(*input));
 }
 
 template <class T>
 void write_npy(const std::string& path, const Tensor<T>& x, Where where) {
   detail::Replacement replacement(path, "write_npy" + to_string(where));
-  const std::string header = detail::npy_header<T>(x.shape());
+  const std::string header = detail::npy_header(detail::npy_type<T>, x.shape());
   replacement.write(header.data(), header.size());
   replacement.write(tapegrad::detail::elements_of(x), static_cast<std::size_t>(x.size()) * sizeof(T));
   replacement.commit();
@@ -308,17 +289,9 @@ template void write_npy(const std::string&, const Tensor<float>&, Where);
 template void write_npy(const std::string&, const Tensor<double>&, Where);
 template void write_npy(const std::string&, const Tensor<std::int64_t>&, Where);
 template void write_npy(const std::string&, const Tensor<bool>&, Where);
-template Tensor<float> detail::read_npy_array(Input&);
 template Tensor<float> detail::read_elements(Input&, const ElementLayout&);
-template Tensor<double> detail::read_npy_array(Input&);
 template Tensor<double> detail::read_elements(Input&, const ElementLayout&);
-template Tensor<std::int64_t> detail::read_npy_array(Input&);
 template Tensor<std::int64_t> detail::read_elements(Input&, const ElementLayout&);
-template Tensor<bool> detail::read_npy_array(Input&);
 template Tensor<bool> detail::read_elements(Input&, const ElementLayout&);
-template std::string detail::npy_header<float>(const Shape&);
-template std::string detail::npy_header<double>(const Shape&);
-template std::string detail::npy_header<std::int64_t>(const Shape&);
-template std::string detail::npy_header<bool>(const Shape&);
 
 }  // namespace tapegrad::nn

@@ -1,6 +1,7 @@
 #pragma once
 // One array in NumPy's format, wherever it is kept.
 
+#include <bit>
 #include <string>
 
 #include "../../autodiff/tensor.hpp"
@@ -20,12 +21,19 @@ struct ElementLayout {
 template <class T>
 Tensor<T> read_elements(Input& input, const ElementLayout& layout);
 
-/// A whole .npy file. Throws as read_elements, and Error for a header that is none.
-template <class T>
-Tensor<T> read_npy_array(Input& input);
+/// What stands before the elements in a .npy file. Throws Error for a header that is none.
+ElementLayout read_npy_header(Input& input);
 
-/// What stands before the elements of a tensor.
+inline constexpr bool little_endian = std::endian::native == std::endian::little;
+
+/// The type of a Tensor<T> as NumPy writes it: one of a byte has no order.
 template <class T>
-std::string npy_header(const Shape& shape);
+inline constexpr const char* npy_type = sizeof(T) == 1                    ? "|b1"
+                                        : std::is_same_v<T, std::int64_t> ? little_endian ? "<i8" : ">i8"
+                                        : sizeof(T) == 4                  ? little_endian ? "<f4" : ">f4"
+                                        : little_endian                   ? "<f8"
+                                                                          : ">f8";
+/// What stands before the elements of a tensor.
+std::string npy_header(const char* type, const Shape& shape);
 
 }  // namespace tapegrad::nn::detail

@@ -133,7 +133,7 @@ Tensor<T> Npz::read(const std::string& name, Where where) const {
   MemberPointer member(zip_fopen_index(zip, found->second, 0));
   if (!member) throw Error(place + ": " + zip_strerror(zip));
   MemberInput input(place, status.size, std::move(member));
-  return detail::read_npy_array<T>(input);
+  return detail::read_elements<T>(input, detail::read_npy_header(input));
 }
 
 void write_npz(const std::string& path, const Named<AnyTensor>& arrays, const NpzOptions& options, Where where) {
@@ -162,25 +162,24 @@ void detail::write_npz(const std::string& path, const Named<AnyTensor>& arrays, 
   headers.reserve(arrays.size());
   for (const auto& [name, array] : arrays) {
     const std::string file = std::string(name) + std::string(suffix);
-    const std::string shown = '"' + detail::printable(name) + '"';
-    if (name.empty() || name.find('\0') != Name::npos) {
-      throw ValueError(caller + ": the name " + shown + " is empty or holds a zero byte");
-    }
+    const auto refuse = [&](const std::string& problem) {
+      throw ValueError(caller + ": the name \"" + detail::printable(name) + "\" " + problem);
+    };
+    if (name.empty() || name.find('\0') != Name::npos) refuse("is empty or holds a zero byte");
     if (const std::size_t good = detail::utf8_prefix(name); good != name.size()) {
-      throw ValueError(caller + ": the name " + shown + " is not UTF-8 from byte " + std::to_string(good) +
-                       " on; names in a .npz file are, so convert it");
+      refuse("is not UTF-8 from byte " + std::to_string(good) + " on; names in a .npz file are, so convert it");
     }
     if (file.size() > most_name_bytes) {
-      throw ValueError(caller + ": the name " + shown + " has " + std::to_string(name.size()) +
-                       " bytes; an archive takes " + std::to_string(most_name_bytes - suffix.size()));
+      refuse("has " + std::to_string(name.size()) + " bytes; an archive takes " +
+             std::to_string(most_name_bytes - suffix.size()));
     }
     if (zip_name_locate(zip.get(), file.c_str(), 0) >= 0) {
-      throw ValueError(caller + ": two arrays are named " + shown);
+      throw ValueError(caller + ": two arrays are named \"" + detail::printable(name) + '"');
     }
     zip_buffer_fragment_t parts[2];
     std::visit(
         [&]<class T>(const Tensor<T>& x) {
-          headers.push_back(detail::npy_header<T>(x.shape()));
+          headers.push_back(detail::npy_header(detail::npy_type<T>, x.shape()));
           parts[0] = {reinterpret_cast<zip_uint8_t*>(headers.back().data()), headers.back().size()};
           // The archive only reads through these pointers.
           parts[1] = {reinterpret_cast<zip_uint8_t*>(const_cast<T*>(tapegrad::detail::elements_of(x))),
@@ -195,8 +194,8 @@ void detail::write_npz(const std::string& path, const Named<AnyTensor>& arrays, 
       replacement.fail(zip_strerror(zip.get()));
     }
     const auto at = static_cast<zip_uint64_t>(index);
-    const zip_uint16_t first_of_1980 =
-        1 << 5 | 1;  // the first day that ZIP knows, so that equal arrays give equal files
+    // The first day that ZIP knows, so that equal arrays give equal files.
+    constexpr zip_uint16_t first_of_1980 = 1 << 5 | 1;
     if (zip_set_file_compression(zip.get(), at, options.compress ? ZIP_CM_DEFLATE : ZIP_CM_STORE, 0) != 0 ||
         zip_file_set_dostime(zip.get(), at, 0, first_of_1980, 0) != 0) {
       replacement.fail(zip_strerror(zip.get()));

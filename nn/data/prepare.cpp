@@ -44,8 +44,8 @@ std::int64_t test_rows(std::int64_t rows, double test_size, const Where& where) 
     throw ValueError("train_test_split" + to_string(where) + ": test_size is " + shortest(test_size) + " of " +
                      std::to_string(rows) + " rows; both parts need a row, and a size above 1 is a whole number");
   };
-  if (!(test_size > 0 && test_size < static_cast<double>(rows))) refuse();
-  if (test_size >= 1 && test_size != std::trunc(test_size)) refuse();
+  const bool whole = test_size == std::trunc(test_size);
+  if (!(test_size > 0 && test_size < static_cast<double>(rows)) || (test_size >= 1 && !whole)) refuse();
   if (test_size >= 1) return static_cast<std::int64_t>(test_size);
   const PartOfRows part = part_of(rows, test_size);
   const std::int64_t count = part.rows + (part.rest ? 1 : 0);

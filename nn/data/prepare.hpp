@@ -105,10 +105,7 @@ class Batches {
     const Batches* batches;
     std::int64_t first;
     Batch operator*() const { return batches->at(first); }
-    Iterator& operator++() {
-      first += batches->batch_size_;
-      return *this;
-    }
+    Iterator& operator++() { return first += batches->batch_size_, *this; }
     friend bool operator==(const Iterator& a, const Iterator& b) { return a.first == b.first; }
   };
 

@@ -1,8 +1,6 @@
 #include "../activations.hpp"
 #include "../core/errors.hpp"
 
-#include <string_view>
-
 #include "../../autodiff/jacobian.hpp"
 #include "../../autodiff/ops.hpp"
 #include "../named.hpp"
@@ -10,14 +8,9 @@
 namespace tapegrad::nn {
 namespace {
 
-struct Known {
-  std::string_view name;
-  Activation::Function function;
-};
-
-const std::vector<Known>& known_activations() {
+const Named<Activation::Function>& known_activations() {
   using Function = Activation::Function;
-  static const std::vector<Known> known{
+  static const Named<Function> known{
       {"linear", Function([]<Real T>(const Tensor<T>& z) { return z; })},
       {"sigmoid", Function([]<Real T>(const Tensor<T>& z) { return sigmoid(z, Where{}); })},
       {"tanh", Function([]<Real T>(const Tensor<T>& z) { return tanh(z, Where{}); })},
@@ -47,18 +40,9 @@ const std::vector<Known>& known_activations() {
 
 }  // namespace
 
-Activation::Activation(const char* name, Where where) {
-  if (!name) name = "";
-  detail::PoolVector<std::string_view> names;
-  for (const Known& known : known_activations()) {
-    if (known.name == name) {
-      name_ = known.name;
-      function_ = known.function;
-      return;
-    }
-    names.push_back(known.name);
-  }
-  detail::throw_unknown("activation", name, names, where);
+Activation::Activation(const char* name, Where where)
+    : function_(detail::by_name("activation", name, known_activations(), where)) {
+  name_ = name;
 }
 
 const char* Activation::kind() const {

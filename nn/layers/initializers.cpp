@@ -11,13 +11,8 @@
 namespace tapegrad::nn {
 namespace {
 
-struct Known {
-  std::string_view name;
-  Initializer initializer;
-};
-
-const std::vector<Known>& known_initializers() {
-  static const std::vector<Known> known{
+const Named<Initializer>& known_initializers() {
+  static const Named<Initializer> known{
       {"zeros", constant(0)},
       {"ones", constant(1)},
       {"random_normal", normal(0.05)},
@@ -99,18 +94,8 @@ void orthonormalise(double* rows, std::int64_t count, std::int64_t size) {
 
 }  // namespace
 
-Initializer::Initializer(const char* name, Where where) {
-  if (!name) name = "";
-  detail::PoolVector<std::string_view> names;
-  for (const Known& known : known_initializers()) {
-    if (known.name == name) {
-      *this = known.initializer;
-      return;
-    }
-    names.push_back(known.name);
-  }
-  detail::throw_unknown("initializer", name, names, where);
-}
+Initializer::Initializer(const char* name, Where where)
+    : Initializer(detail::by_name("initializer", name, known_initializers(), where)) {}
 
 template <Real T>
 Tensor<T> Initializer::make(const Shape& shape, Rng& rng) const {

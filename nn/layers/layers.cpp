@@ -156,22 +156,22 @@ Tensor<T> LayerNorm::operator()(const Params<T>& p, const Tensor<T>& x, Mode) co
 namespace {
 
 /// What is in front of the names of layer k.
-Name prefix(std::size_t k) { return Name(std::to_string(k)) + "."; }
+std::string prefix(std::size_t k) { return std::to_string(k) + "."; }
 
 /// What belongs to layer k, under its own names.
 template <class T>
 Params<T> part(const Params<T>& all, std::size_t k) {
-  const Name front = prefix(k);
+  const std::string front = prefix(k);
   Params<T> own;
   for (const auto& [name, tensor] : all) {
-    if (name.starts_with(front)) own.add(std::string_view(name).substr(front.size()), tensor);
+    if (name.starts_with(front)) own.add(name.substr(front.size()), tensor);
   }
   return own;
 }
 
 template <class T>
 void add_part(Params<T>& all, std::size_t k, const Params<T>& own) {
-  for (const auto& [name, tensor] : own) all.add(prefix(k) + name, tensor);
+  for (const auto& [name, tensor] : own) all.add(prefix(k).append(name), tensor);
 }
 
 template <class T>
@@ -223,7 +223,10 @@ Tensor<T> Residual::operator()(const Params<T>& p, Params<T>& state, const Tenso
     Params<T> own_state = part(state, k);
     y = layer_of<T>(layers_[k])(part(p, k), own_state, y, mode);
     if (!mode.training) continue;
-    for (auto& [name, tensor] : own_state) state.at(prefix(k) + name) = std::move(tensor);
+    auto own = own_state.begin();
+    for (auto& [name, tensor] : state) {
+      if (name.starts_with(prefix(k))) tensor = std::move((own++)->second);
+    }
   }
   if (!(y.shape() == x.shape())) {
     throw ShapeError("Residual adds what its layers make of x to x, but they make " + to_string(y.shape()) + " of " +

@@ -6,8 +6,8 @@
 #include <limits>
 #include <sstream>
 
+#include "../../autodiff/extend.hpp"
 #include "../../autodiff/ops.hpp"
-#include "../named.hpp"
 
 namespace tapegrad::nn {
 
@@ -18,8 +18,24 @@ void detail::require_same_shapes(const char* loss, const Shape& prediction, cons
                    (prediction == target.concat({1}) ? ": reshape(y, {-1, 1}) makes y a column" : ""));
 }
 
+namespace {
+
+// ------------------------------------------------------------------------------------------------- what they share
+
+/// The mean over the last axis of an elementwise function of (a, y), and perhaps of a constant.
+template <class F, Real T, class... Constant>
+Tensor<T> mean_of(const F& f, const Tensor<T>& a, const Tensor<T>& y, const Where& line, Constant... constant) {
+  return mean(f(a, y, constant..., line), -1, KeepDims::no, line);
+}
+
 template <Real T>
-Tensor<T> detail::smooth_labels(const Tensor<T>& y, double s, double classes, const Where& line) {
+double last_size(const Tensor<T>& x) {
+  return x.rank() == 0 ? 1 : static_cast<double>(x.shape().back());
+}
+
+/// y (1 - s) + s / classes: the part s of each target is spread over all classes. Throws ValueError unless 0 <= s <= 1.
+template <Real T>
+Tensor<T> smooth_labels(const Tensor<T>& y, double s, double classes, const Where& line) {
   if (s == 0) return y;
   if (!(s > 0 && s <= 1)) {
     throw ValueError("label_smoothing" + to_string(line) + " is " + std::to_string(s) +
@@ -27,10 +43,14 @@ Tensor<T> detail::smooth_labels(const Tensor<T>& y, double s, double classes, co
   }
   return y * (1 - s) + s / classes;
 }
-template Tensor<float> detail::smooth_labels(const Tensor<float>&, double, double, const Where&);
-template Tensor<double> detail::smooth_labels(const Tensor<double>&, double, double, const Where&);
 
-detail::Ignored detail::ignore(const Tensor<std::int64_t>& labels, std::int64_t ignored_label) {
+/// Labels with 0 in place of the ignored one, and where that stood.
+struct Ignored {
+  Tensor<std::int64_t> labels;
+  Tensor<bool> rows = {};
+};
+
+Ignored ignore(const Tensor<std::int64_t>& labels, std::int64_t ignored_label) {
   Ignored out{labels, zeros<bool>(labels.shape())};
   std::int64_t* label = out.labels.mutable_data();
   bool* row = out.rows.mutable_data();
@@ -41,25 +61,11 @@ detail::Ignored detail::ignore(const Tensor<std::int64_t>& labels, std::int64_t 
   return out;
 }
 
-Tensor<std::int64_t> detail::one_per_row(const Tensor<std::int64_t>& labels, const Shape& prediction) {
+/// Labels (..., 1) of predictions (..., n) as (...), as they are otherwise.
+Tensor<std::int64_t> one_per_row(const Tensor<std::int64_t>& labels, const Shape& prediction) {
   if (prediction.rank() == 0) return labels;
   const Shape rows = prediction.prefix(prediction.rank() - 1);
   return labels.shape() == rows.concat({1}) ? reshape(labels, rows, Where{}) : labels;
-}
-
-namespace {
-
-template <class Loss, Real T>
-void require_same_shape(const Loss& loss, const Tensor<T>& a, const Tensor<T>& y, const Where& line) {
-  detail::require_same_shapes(loss.name(), a.shape(), y.shape(), line);
-}
-
-/// The mean over the last axis of an elementwise function of (a, y), and perhaps of a constant.
-template <class Loss, class F, Real T, class... Constant>
-Tensor<T> mean_of(const Loss& loss, const F& f, const Tensor<T>& a, const Tensor<T>& y, const Where& line,
-                  Constant... constant) {
-  require_same_shape(loss, a, y, line);
-  return mean(f(a, y, constant..., line), -1, KeepDims::no, line);
 }
 
 /// log p for p >= 0, finite at 0; see the note in the header.
@@ -69,19 +75,16 @@ Tensor<T> finite_log(const Tensor<T>& p, const Where& line) {
 }
 
 /// Throws unless labels are one class of x for each row.
-template <class Loss, Real T>
-void require_labels(const Loss& loss, const Tensor<T>& x, const Tensor<std::int64_t>& labels, const Where& line) {
-  const Shape& shape = x.shape();
-  if (shape.rank() == 0 || !(labels.shape() == shape.prefix(shape.rank() - 1))) {
-    throw ShapeError(std::string(loss.name()) + to_string(line) + ": the prediction is " + to_string(shape) +
-                     " and the labels are " + to_string(labels.shape()) +
+void require_labels(const char* loss, const Shape& x, const Tensor<std::int64_t>& labels, const Where& line) {
+  if (x.rank() == 0 || !(labels.shape() == x.prefix(x.rank() - 1))) {
+    throw ShapeError(loss + to_string(line) + ": the prediction is " + to_string(x) + " and the labels are " +
+                     to_string(labels.shape()) +
                      "; there must be one label per row. Targets in one-hot form go with categorical_crossentropy.");
   }
   for (std::int64_t label : labels.elements_view()) {
-    if (label < 0 || label >= shape.back()) {
-      throw ValueError(std::string(loss.name()) + to_string(line) + ": label " + std::to_string(label) +
-                       " is out of range 0.." + std::to_string(shape.back() - 1));
-    }
+    if (label >= 0 && label < x.back()) continue;
+    throw ValueError(loss + to_string(line) + ": label " + std::to_string(label) + " is out of range 0.." +
+                     std::to_string(x.back() - 1));
   }
 }
 
@@ -109,28 +112,119 @@ Tensor<T> length(const Tensor<T>& u, const Where& line) {
   return sqrt(maximum(sum(square(u, line), -1, KeepDims::no, line), {0.5}), line);
 }
 
+template <Real T>
+Tensor<T> scaled(const Tensor<T>& x, double factor) {
+  return factor == 1 ? x : x * factor;
+}
+
+/// The slope of -sum_j y_j log p_j by the logits of p = softmax(z): p sum_j y_j - y, which is p - y where targets sum
+/// to 1.
+template <Real T>
+Tensor<T> softmax_slope(const Tensor<T>& p, const Tensor<T>& y, double scale) {
+  return scaled(tapegrad::detail::log_softmax_product(p, y), -scale);
+}
+
+/// A row of the table below: the formula, a generic lambda of (a, y, line), and the closed form, where there is one.
+template <class F>
+constexpr PlainLoss plain(const char* name, F formula, detail::ClosedForm (*closed_form)() = nullptr) {
+  return {name, formula, formula, closed_form};
+}
+
 }  // namespace
 
-template <Real T>
-Tensor<T> MeanSquaredError::operator()(const Tensor<T>& a, const Tensor<T>& y, Where line) const {
-  require_same_shape(*this, a, y, line);
-  return mean(square(a - y, line), -1, KeepDims::no, line);
-}
+// ------------------------------------------------------------------------------------------------- without options
 
-template <Real T>
-Tensor<T> MeanAbsoluteError::operator()(const Tensor<T>& a, const Tensor<T>& y, Where line) const {
+constinit const PlainLoss mse = plain(
+    "mse",
+    [](const auto& a, const auto& y, const Where& line) { return mean(square(a - y, line), -1, KeepDims::no, line); },
+    [] {
+      const auto slope = []<Real T>(const Tensor<T>& z, const Tensor<T>&, const Tensor<T>& y, double scale,
+                                    const Where&) { return scaled(z - y, scale * (2 / last_size(z))); };
+      return detail::ClosedForm{"linear", mse, slope};
+    });
+
+constinit const PlainLoss mae = plain("mae", [](const auto& a, const auto& y, const Where& line) {
   static const auto f = elementwise([](auto p, auto t) { return abs(p - t); }, "mae");
-  return mean_of(*this, f, a, y, line);
-}
+  return mean_of(f, a, y, line);
+});
 
-template <Real T>
-Tensor<T> MeanError::operator()(const Tensor<T>& a, const Tensor<T>& y, Where line) const {
-  require_same_shape(*this, a, y, line);
-  return mean(y - a, -1, KeepDims::no, line);
-}
+constinit const PlainLoss mean_error = plain(
+    "mean_error", [](const auto& a, const auto& y, const Where& line) { return mean(y - a, -1, KeepDims::no, line); },
+    [] {
+      const auto slope = []<Real T>(const Tensor<T>& z, const Tensor<T>&, const Tensor<T>&, double scale,
+                                    const Where&) { return full<T>(z.shape(), static_cast<T>(-scale / last_size(z))); };
+      return detail::ClosedForm{"linear", mean_error, slope};
+    });
+
+constinit const PlainLoss log_cosh = plain("log_cosh", [](const auto& a, const auto& y, const Where& line) {
+  // cosh d = 1 + 2 sinh(d/2)^2 where d is small, and e^|d| (1 + e^(-2|d|)) / 2 where e^|d| could overflow.
+  static const auto f = elementwise(
+      [](auto p, auto t) {
+        const auto d = p - t, size = abs(d), small = minimum(maximum(d, -1), 1);
+        return select(size < 1, log1p(2 * square(sinh(0.5 * small))), size + log1p(exp(-2 * size)) - std::log(2.0));
+      },
+      "log_cosh");
+  return mean_of(f, a, y, line);
+});
+
+constinit const PlainLoss hinge = plain("hinge", [](const auto& a, const auto& y, const Where& line) {
+  static const auto f = elementwise([](auto p, auto t) { return missing_margin(p, t); }, "hinge");
+  return mean_of(f, a, y, line);
+});
+
+constinit const PlainLoss squared_hinge = plain("squared_hinge", [](const auto& a, const auto& y, const Where& line) {
+  static const auto f = elementwise([](auto p, auto t) { return square(missing_margin(p, t)); }, "squared_hinge");
+  return mean_of(f, a, y, line);
+});
+
+constinit const PlainLoss categorical_hinge =
+    plain("categorical_hinge", [](const auto& a, const auto& y, const Where& line) {
+      const auto wrong = max(mul0(1.0 - y, a, line), -1, KeepDims::no, line);
+      return relu(wrong - sum(mul0(y, a, line), -1, KeepDims::no, line) + 1.0, line);
+    });
+
+// The entropy of y, which it adds to the cross-entropy, does not depend on a.
+constinit const PlainLoss kl_divergence = plain(
+    "kl_divergence",
+    [](const auto& a, const auto& y, const Where& line) {
+      return sum(y * (finite_log(y, line) - finite_log(a, line)), -1, KeepDims::no, line);
+    },
+    [] {
+      const auto from_logits = []<Real T>(const Tensor<T>& z, const Tensor<T>& y, const Where& line) {
+        detail::require_same_shapes(kl_divergence.name(), z.shape(), y.shape(), line);
+        return sum(mul0(y, finite_log(y, line) - log_softmax(z, -1, line), line), -1, KeepDims::no, line);
+      };
+      const auto slope = []<Real T>(const Tensor<T>&, const Tensor<T>& a, const Tensor<T>& y, double scale,
+                                    const Where&) { return softmax_slope(a, y, scale); };
+      return detail::ClosedForm{"softmax", from_logits, slope};
+    });
+
+constinit const PlainLoss poisson = plain(
+    "poisson",
+    [](const auto& a, const auto& y, const Where& line) {
+      return mean(a - y * finite_log(a, line), -1, KeepDims::no, line);
+    },
+    [] {
+      const auto from_logits = []<Real T>(const Tensor<T>& z, const Tensor<T>& y, const Where& line) {
+        detail::require_same_shapes(poisson.name(), z.shape(), y.shape(), line);
+        return mean(exp(z, line) - mul0(y, z, line), -1, KeepDims::no, line);
+      };
+      const auto slope = []<Real T>(const Tensor<T>& z, const Tensor<T>& a, const Tensor<T>& y, double scale,
+                                    const Where&) { return scaled(a - y, scale / last_size(z)); };
+      return detail::ClosedForm{"exponential", from_logits, slope};
+    });
+
+constinit const PlainLoss cosine_similarity =
+    plain("cosine_similarity", [](const auto& a, const auto& y, const Where& line) {
+      const auto u = rescaled(a, line), v = rescaled(y, line);
+      return -sum(u * v, -1, KeepDims::no, line) / (length(u, line) * length(v, line));
+    });
+
+// ------------------------------------------------------------------------------------------------- with options
 
 template <Real T>
 Tensor<T> Huber::operator()(const Tensor<T>& a, const Tensor<T>& y, Where line) const {
+  detail::require_same_shapes(name(), a.shape(), y.shape(), line);
   if (!(delta > 0)) throw ValueError("huber" + to_string(line) + ": delta is " + std::to_string(delta) + ", not > 0");
   // With c = d cut off at +-delta, both branches are c (d - c / 2), and no slope is undefined where they meet.
   static const auto f = elementwise(
@@ -139,70 +233,64 @@ Tensor<T> Huber::operator()(const Tensor<T>& a, const Tensor<T>& y, Where line) 
         return c * (d - 0.5 * c);
       },
       "huber");
-  return mean_of(*this, f, a, y, line, delta);
-}
-
-template <Real T>
-Tensor<T> LogCosh::operator()(const Tensor<T>& a, const Tensor<T>& y, Where line) const {
-  // cosh d = 1 + 2 sinh(d/2)^2 where d is small, and e^|d| (1 + e^(-2|d|)) / 2 where e^|d| could overflow.
-  static const auto f = elementwise(
-      [](auto p, auto t) {
-        const auto d = p - t, size = abs(d), small = minimum(maximum(d, -1), 1);
-        return select(size < 1, log1p(2 * square(sinh(0.5 * small))), size + log1p(exp(-2 * size)) - std::log(2.0));
-      },
-      "log_cosh");
-  return mean_of(*this, f, a, y, line);
-}
-
-template <Real T>
-Tensor<T> Hinge::operator()(const Tensor<T>& a, const Tensor<T>& y, Where line) const {
-  static const auto f = elementwise([](auto p, auto t) { return missing_margin(p, t); }, "hinge");
-  return mean_of(*this, f, a, y, line);
-}
-
-template <Real T>
-Tensor<T> SquaredHinge::operator()(const Tensor<T>& a, const Tensor<T>& y, Where line) const {
-  static const auto f = elementwise([](auto p, auto t) { return square(missing_margin(p, t)); }, "squared_hinge");
-  return mean_of(*this, f, a, y, line);
-}
-
-template <Real T>
-Tensor<T> CategoricalHinge::operator()(const Tensor<T>& a, const Tensor<T>& y, Where line) const {
-  require_same_shape(*this, a, y, line);
-  const Tensor<T> wrong = max(mul0(1.0 - y, a, line), -1, KeepDims::no, line);
-  return relu(wrong - sum(mul0(y, a, line), -1, KeepDims::no, line) + 1.0, line);
+  return mean_of(f, a, y, line, delta);
 }
 
 template <Real T>
 Tensor<T> CategoricalCrossentropy::operator()(const Tensor<T>& a, const Tensor<T>& y, Where line) const {
-  require_same_shape(*this, a, y, line);
-  const Tensor<T> target = detail::smooth_labels(y, label_smoothing, static_cast<double>(y.shape().back()), line);
+  detail::require_same_shapes(name(), a.shape(), y.shape(), line);
+  const Tensor<T> target = smooth_labels(y, label_smoothing, last_size(y), line);
   const Tensor<T> terms = from_logits ? mul0(target, log_softmax(a, -1, line), line) : target * finite_log(a, line);
   return -sum(terms, -1, KeepDims::no, line);
+}
+
+detail::ClosedForm CategoricalCrossentropy::closed_form() const {
+  return {.activation = from_logits ? "linear" : "softmax",
+          .loss = CategoricalCrossentropy{label_smoothing, true},
+          .slope = [own = *this]<Real T>(const Tensor<T>& z, const Tensor<T>& a, const Tensor<T>& y, double scale,
+                                         const Where& line) {
+            const Tensor<T> target = smooth_labels(y, own.label_smoothing, last_size(y), line);
+            return softmax_slope(own.from_logits ? softmax(z, -1, line) : a, target, scale);
+          }};
 }
 
 template <Real T>
 Tensor<T> SparseCategoricalCrossentropy::operator()(const Tensor<T>& a, const Tensor<std::int64_t>& given,
                                                     Where line) const {
-  const Tensor<std::int64_t> labels = detail::one_per_row(given, a.shape());
+  const Tensor<std::int64_t> labels = one_per_row(given, a.shape());
   if (ignored_label) {
-    SparseCategoricalCrossentropy of_all = *this;
-    of_all.ignored_label.reset();
-    const detail::Ignored ignored = detail::ignore(labels, *ignored_label);
+    const Ignored ignored = ignore(labels, *ignored_label);
+    const SparseCategoricalCrossentropy of_all{label_smoothing, from_logits};
     return where(ignored.rows, 0.0, of_all(a, ignored.labels, line), line);
   }
-  require_labels(*this, a, labels, line);
+  require_labels(name(), a.shape(), labels, line);
   if (label_smoothing != 0) {
-    const CategoricalCrossentropy dense{.label_smoothing = label_smoothing, .from_logits = from_logits};
+    const CategoricalCrossentropy dense{label_smoothing, from_logits};
     return dense(a, one_hot<T>(labels, a.shape().back(), line), line);
   }
-  if (from_logits) return -pick(log_softmax(a, -1, line), labels, line);
-  return -finite_log(pick(a, labels, line), line);
+  return from_logits ? -pick(log_softmax(a, -1, line), labels, line) : -finite_log(pick(a, labels, line), line);
+}
+
+detail::ClosedForm SparseCategoricalCrossentropy::closed_form() const {
+  return {.activation = from_logits ? "linear" : "softmax",
+          .loss = SparseCategoricalCrossentropy{label_smoothing, true, ignored_label},
+          .slope = [own = *this]<Real T>(const Tensor<T>& z, const Tensor<T>& a, const Tensor<std::int64_t>& y,
+                                         double scale, const Where& line) {
+            const Tensor<std::int64_t> labels = one_per_row(y, z.shape());
+            const Ignored ignored = own.ignored_label ? ignore(labels, *own.ignored_label) : Ignored{labels};
+            const Tensor<T> target = one_hot<T>(ignored.labels, z.shape().back(), line);
+            const Tensor<T> slope =
+                softmax_slope(own.from_logits ? softmax(z, -1, line) : a,
+                              smooth_labels(target, own.label_smoothing, last_size(z), line), scale);
+            if (!own.ignored_label) return slope;
+            return where(reshape(ignored.rows, labels.shape().concat({1}), line), 0.0, slope, line);
+          }};
 }
 
 template <Real T>
 Tensor<T> BinaryCrossentropy::operator()(const Tensor<T>& a, const Tensor<T>& y, Where line) const {
-  const Tensor<T> target = detail::smooth_labels(y, label_smoothing, 2, line);
+  detail::require_same_shapes(name(), a.shape(), y.shape(), line);
+  const Tensor<T> target = smooth_labels(y, label_smoothing, 2, line);
   if (from_logits) {
     // softplus(z) - y z, of the smaller of softplus(z) and softplus(-z), so that nothing cancels and each side is as
     // precise as the other.
@@ -212,7 +300,7 @@ Tensor<T> BinaryCrossentropy::operator()(const Tensor<T>& a, const Tensor<T>& y,
           return lost + softplus(select(z > 0, -z, z));
         },
         name());
-    return mean_of(*this, of_logits, a, target, line);
+    return mean_of(of_logits, a, target, line);
   }
   static const auto of_probabilities = elementwise(
       [](auto p, auto t, auto least) {
@@ -220,159 +308,87 @@ Tensor<T> BinaryCrossentropy::operator()(const Tensor<T>& a, const Tensor<T>& y,
         return -(t * log(maximum(p, least)) + (1 - t) * log_not);
       },
       name());
-  return mean_of(*this, of_probabilities, a, target, line, static_cast<double>(std::numeric_limits<T>::min()));
+  return mean_of(of_probabilities, a, target, line, static_cast<double>(std::numeric_limits<T>::min()));
 }
 
-template <Real T>
-Tensor<T> KLDivergence::operator()(const Tensor<T>& a, const Tensor<T>& y, Where line) const {
-  require_same_shape(*this, a, y, line);
-  return sum(y * (finite_log(y, line) - finite_log(a, line)), -1, KeepDims::no, line);
-}
-
-template <Real T>
-Tensor<T> Poisson::operator()(const Tensor<T>& a, const Tensor<T>& y, Where line) const {
-  require_same_shape(*this, a, y, line);
-  return mean(a - y * finite_log(a, line), -1, KeepDims::no, line);
-}
-
-template <Real T>
-Tensor<T> CosineSimilarity::operator()(const Tensor<T>& a, const Tensor<T>& y, Where line) const {
-  require_same_shape(*this, a, y, line);
-  const Tensor<T> u = rescaled(a, line), v = rescaled(y, line);
-  return -sum(u * v, -1, KeepDims::no, line) / (length(u, line) * length(v, line));
+detail::ClosedForm BinaryCrossentropy::closed_form() const {
+  return {.activation = from_logits ? "linear" : "sigmoid",
+          .loss = BinaryCrossentropy{label_smoothing, true},
+          .slope = [own = *this]<Real T>(const Tensor<T>& z, const Tensor<T>&, const Tensor<T>& y, double scale,
+                                         const Where& line) {
+            // a - y, and where z > 0 from 1 - a = sigmoid(-z), which keeps its digits there.
+            static const auto f = elementwise([](auto x, auto t) {
+              const auto smaller = sigmoid(select(x > 0, -x, x));
+              return select(x > 0, (1 - t) - smaller, smaller - t);
+            });
+            return scaled(f(z, smooth_labels(y, own.label_smoothing, 2, line), line), scale / last_size(z));
+          }};
 }
 
 template <class T, class Y = T>
 using LossOf = Tensor<T>(const Tensor<T>&, const Tensor<Y>&, Where) const;
-template LossOf<float> MeanSquaredError::operator();
-template LossOf<double> MeanSquaredError::operator();
-template LossOf<float> MeanAbsoluteError::operator();
-template LossOf<double> MeanAbsoluteError::operator();
-template LossOf<float> MeanError::operator();
-template LossOf<double> MeanError::operator();
 template LossOf<float> Huber::operator();
 template LossOf<double> Huber::operator();
-template LossOf<float> LogCosh::operator();
-template LossOf<double> LogCosh::operator();
-template LossOf<float> Hinge::operator();
-template LossOf<double> Hinge::operator();
-template LossOf<float> SquaredHinge::operator();
-template LossOf<double> SquaredHinge::operator();
-template LossOf<float> CategoricalHinge::operator();
-template LossOf<double> CategoricalHinge::operator();
 template LossOf<float> CategoricalCrossentropy::operator();
 template LossOf<double> CategoricalCrossentropy::operator();
 template LossOf<float, std::int64_t> SparseCategoricalCrossentropy::operator();
 template LossOf<double, std::int64_t> SparseCategoricalCrossentropy::operator();
 template LossOf<float> BinaryCrossentropy::operator();
 template LossOf<double> BinaryCrossentropy::operator();
-template LossOf<float> KLDivergence::operator();
-template LossOf<double> KLDivergence::operator();
-template LossOf<float> Poisson::operator();
-template LossOf<double> Poisson::operator();
-template LossOf<float> CosineSimilarity::operator();
-template LossOf<double> CosineSimilarity::operator();
 
 // ------------------------------------------------------------------------------------------------- by name
 
-const std::vector<Loss>& detail::known_losses() {
-  static const std::vector<Loss> known{mse,
-                                       mae,
-                                       mean_error,
-                                       huber,
-                                       log_cosh,
-                                       hinge,
-                                       squared_hinge,
-                                       categorical_hinge,
-                                       categorical_crossentropy,
-                                       categorical_crossentropy_from_logits,
-                                       sparse_categorical_crossentropy,
-                                       sparse_categorical_crossentropy_from_logits,
-                                       binary_crossentropy,
-                                       binary_crossentropy_from_logits,
-                                       kl_divergence,
-                                       poisson,
-                                       cosine_similarity};
+const Named<Loss>& detail::known_losses() {
+  static const Named<Loss> known{
+      {"mse", mse},
+      {"mean_squared_error", mse},
+      {"mae", mae},
+      {"mean_absolute_error", mae},
+      {"mean_error", mean_error},
+      {"huber", huber},
+      {"log_cosh", log_cosh},
+      {"logcosh", log_cosh},
+      {"hinge", hinge},
+      {"squared_hinge", squared_hinge},
+      {"categorical_hinge", categorical_hinge},
+      {"categorical_crossentropy", categorical_crossentropy},
+      {"categorical_crossentropy_from_logits", categorical_crossentropy_from_logits},
+      {"sparse_categorical_crossentropy", sparse_categorical_crossentropy},
+      {"sparse_categorical_crossentropy_from_logits", sparse_categorical_crossentropy_from_logits},
+      {"binary_crossentropy", binary_crossentropy},
+      {"binary_crossentropy_from_logits", binary_crossentropy_from_logits},
+      {"kl_divergence", kl_divergence},
+      {"kullback_leibler_divergence", kl_divergence},
+      {"poisson", poisson},
+      {"cosine_similarity", cosine_similarity},
+  };
   return known;
 }
 
-const Loss* detail::find_loss(std::string_view name) {
-  constexpr std::pair<std::string_view, std::string_view> long_names[] = {
-      {"mean_squared_error", "mse"},
-      {"mean_absolute_error", "mae"},
-      {"kullback_leibler_divergence", "kl_divergence"},
-      {"logcosh", "log_cosh"},
-  };
-  for (const auto& [long_name, short_name] : long_names) {
-    if (name == long_name) name = short_name;
+Loss::Loss(const char* name, Where where) : Loss(detail::by_name("loss", name, detail::known_losses(), where)) {}
+
+template <class T, class Y>
+void Loss::refuse(const Shape& prediction, const Where& line) const {
+  if (name_.empty()) throw ValueError("no loss is set" + to_string(line));
+  constexpr bool is_float = std::is_same_v<T, float>, of_labels = std::is_same_v<Y, std::int64_t>;
+  using OtherT = std::conditional_t<is_float, double, float>;
+  if (function_.get<OtherT, std::conditional_t<of_labels, Y, OtherT>>()) {
+    detail::throw_not_written_for<T>("loss", "a, const auto& y", line);
   }
-  const std::vector<Loss>& known = known_losses();
-  const auto found = std::find_if(known.begin(), known.end(), [&](const Loss& loss) { return loss.name() == name; });
-  return found == known.end() ? nullptr : &*found;
+  const std::string type = is_float ? "float" : "double";
+  const std::int64_t classes = prediction.rank() == 0 ? 1 : prediction.back();
+  const std::string cure = !of_labels ? "the sparse losses take labels, Tensor<std::int64_t>"
+                           : classes == 1
+                               ? "labels of one column become numbers by reshape(astype<" + type + ">(labels), {-1, 1})"
+                               : "labels go with the sparse losses, or become numbers by one_hot<" + type +
+                                     ">(labels, " + std::to_string(classes) + ")";
+  throw ValueError("the loss " + name_ + to_string(line) + " does not take a prediction of Tensor<" + type +
+                   "> with a target of Tensor<" + (of_labels ? "std::int64_t" : type) + ">: " + cure);
 }
-
-namespace {
-
-template <class T>
-const char* type_name() {
-  if constexpr (std::is_same_v<T, float>)
-    return "Tensor<float>";
-  else if constexpr (std::is_same_v<T, double>)
-    return "Tensor<double>";
-  else
-    return "Tensor<std::int64_t>";
-}
-
-}  // namespace
-
-Loss::Loss(const char* name, Where where) {
-  if (!name) name = "";
-  if (const Loss* known = detail::find_loss(name)) {
-    *this = *known;
-    return;
-  }
-  detail::PoolVector<std::string_view> names;
-  for (const Loss& known : detail::known_losses()) names.push_back(known.name());
-  detail::throw_unknown("loss", name, names, where);
-}
-
-template <Real T, class Y>
-Tensor<T> Loss::operator()(const Tensor<T>& prediction, const Tensor<Y>& target, Where line) const {
-  const auto& f = [this]() -> const auto& {
-    if constexpr (std::is_same_v<Y, std::int64_t>)
-      return of_labels_.get<Signature<T, Y>>();
-    else
-      return of_numbers_.get<Signature<T, Y>>();
-  }
-  ();
-  if (!f) {
-    if (name_.empty()) throw ValueError("no loss is set" + to_string(line));
-    using Other = std::conditional_t<std::is_same_v<T, float>, double, float>;
-    if constexpr (std::is_same_v<Y, std::int64_t>) {
-      if (of_labels_.get<Signature<Other, Y>>()) detail::throw_not_written_for<T>("loss", "a, const auto& y", line);
-    } else {
-      if (of_numbers_.get<Signature<Other, Other>>()) {
-        detail::throw_not_written_for<T>("loss", "a, const auto& y", line);
-      }
-    }
-    std::string cure = ": the sparse losses take labels, Tensor<std::int64_t>";
-    if constexpr (std::is_same_v<Y, std::int64_t>) {
-      const std::int64_t classes = prediction.rank() == 0 ? 1 : prediction.shape().back();
-      const std::string type = std::is_same_v<T, float> ? "float" : "double";
-      cure = classes == 1 ? ": labels of one column become numbers by reshape(astype<" + type + ">(labels), {-1, 1})"
-                          : ": labels go with the sparse losses, or become numbers by one_hot<" + type + ">(labels, " +
-                                std::to_string(classes) + ")";
-    }
-    throw ValueError("the loss " + name_ + to_string(line) + " does not take a prediction of " + type_name<T>() +
-                     " with a target of " + type_name<Y>() + cure);
-  }
-  return f(prediction, target, line);
-}
-
-template TAPEGRAD_EXPORT LossOf<float> Loss::operator();
-template TAPEGRAD_EXPORT LossOf<double> Loss::operator();
-template TAPEGRAD_EXPORT LossOf<float, std::int64_t> Loss::operator();
-template TAPEGRAD_EXPORT LossOf<double, std::int64_t> Loss::operator();
+template void Loss::refuse<float, float>(const Shape&, const Where&) const;
+template void Loss::refuse<double, double>(const Shape&, const Where&) const;
+template void Loss::refuse<float, std::int64_t>(const Shape&, const Where&) const;
+template void Loss::refuse<double, std::int64_t>(const Shape&, const Where&) const;
 
 // ------------------------------------------------------------------------------------------------- weights
 
@@ -393,17 +409,11 @@ Tensor<T> class_weights_of(const Tensor<Y>& targets, std::span<const double> wei
                      std::to_string(weights[k]) + "; weights are finite and not negative");
   }
   const Y* values = tapegrad::detail::elements_of(targets);
-  auto class_of = [&](std::int64_t i) {
-    if (!of_rows) return static_cast<double>(values[i]);
-    const Y* row = values + i * classes;
-    return static_cast<double>(std::max_element(row, row + classes) - row);
-  };
   std::vector<T> out(static_cast<std::size_t>(shape[0]));
   for (std::int64_t i = 0; i < shape[0]; ++i) {
-    if constexpr (std::is_same_v<Y, std::int64_t>) {
-      if (targets.data()[i] == ignored_label) continue;
-    }
-    const double k = class_of(i);
+    const Y* row = values + i * (of_rows ? classes : 1);
+    if (detail::is_ignored(*row, ignored_label)) continue;
+    const auto k = static_cast<double>(of_rows ? static_cast<Y>(std::max_element(row, row + classes) - row) : *row);
     if (!(k >= 0 && k < static_cast<double>(classes)) || k != std::floor(k)) {
       std::ostringstream message;
       message << "class weights" << to_string(where) << ": the target " << k << " of example " << i

@@ -218,21 +218,19 @@ template void Adagrad::update(Tensor<double>&, const Tensor<double>&, Params<dou
 
 namespace {
 
-Optimizer named_optimizer(std::string_view name, const Where& where) {
-  if (name == "sgd") return SGD{};
-  if (name == "adam") return Adam{};
-  if (name == "adamw") return AdamW{};
-  if (name == "rmsprop") return RMSprop{};
-  if (name == "adagrad") return Adagrad{};
-  detail::throw_unknown("optimizer", name, {"sgd", "adam", "adamw", "rmsprop", "adagrad"}, where);
+const Named<Optimizer>& known_optimizers() {
+  static const Named<Optimizer> known{
+      {"sgd", SGD{}}, {"adam", Adam{}}, {"adamw", AdamW{}}, {"rmsprop", RMSprop{}}, {"adagrad", Adagrad{}}};
+  return known;
 }
 
 }  // namespace
 
-Optimizer::Optimizer(const char* name, Where where) : Optimizer(named_optimizer(name ? name : "", where)) {}
+Optimizer::Optimizer(const char* name, Where where)
+    : Optimizer(detail::by_name("optimizer", name, known_optimizers(), where)) {}
 
 void Optimizer::set_learning_rate(std::optional<LearningRate> rate, Where where) {
-  if (rate) rate->at(epoch_, step_, iterations_, where);
+  if (rate) rate->at(epoch_, step_, now_.iterations, where);
   set_rate_ = std::move(rate);
 }
 
@@ -247,9 +245,10 @@ std::string slot_name(std::size_t parameter, std::string_view slot) {
 }  // namespace
 
 bool Optimizer::fits(const Handles& params) const {
-  return std::equal(params.begin(), params.end(), kept_.begin(), kept_.end(), [](const auto& w, const Kept& kept) {
-    return w && w.shape() == kept.shape && is_float(w) == std::holds_alternative<Params<float>>(kept.slots);
-  });
+  return std::equal(
+      params.begin(), params.end(), now_.kept.begin(), now_.kept.end(), [](const auto& w, const Kept& kept) {
+        return w && w.shape() == kept.shape && is_float(w) == std::holds_alternative<Params<float>>(kept.slots);
+      });
 }
 
 Optimizer::AllKept Optimizer::fresh_slots(const Handles& params) const {
@@ -260,9 +259,9 @@ Optimizer::AllKept Optimizer::fresh_slots(const Handles& params) const {
     }
     Kept& kept = made.emplace_back(Kept{w.shape(), {}});
     if (is_float(w))
-      kept.slots = rule_->slots(Tensor<float>(w));
+      kept.slots = make_slots_.get<MakeSlots<float>>()(Tensor<float>(w));
     else
-      kept.slots = rule_->slots(Tensor<double>(w));
+      kept.slots = make_slots_.get<MakeSlots<double>>()(Tensor<double>(w));
   }
   return made;
 }
@@ -279,25 +278,25 @@ Step Optimizer::begin_step(const Handles& params, const Handles& gradients, cons
     throw ShapeError("step" + to_string(where) + ": parameter " + std::to_string(k) + " is " +
                      to_string(params[k].shape()) + ", but its gradient " + to_string(gradients[k].shape()));
   }
-  const Step now{rate().at(epoch_, step_, iterations_, where), iterations_ + 1};
+  const Step now{rate().at(epoch_, step_, now_.iterations, where), now_.iterations + 1};
   if (fits(params)) return now;
   const auto keeps = [](const Kept& kept) {
     return std::visit([](const auto& slots) { return !slots.empty(); }, kept.slots);
   };
-  if (std::any_of(kept_.begin(), kept_.end(), keeps)) {
-    throw ShapeError("step" + to_string(where) + ": the optimizer keeps state for " + std::to_string(kept_.size()) +
+  if (std::any_of(now_.kept.begin(), now_.kept.end(), keeps)) {
+    throw ShapeError("step" + to_string(where) + ": the optimizer keeps state for " + std::to_string(now_.kept.size()) +
                      " parameters, of other shapes or types than these " + std::to_string(params.size()) +
                      "; use one optimizer for each set of parameters");
   }
-  kept_ = detail::in_place([&] { return "step" + to_string(where) + ": "; }, [&] { return fresh_slots(params); });
+  now_.kept = detail::in_place([&] { return "step" + to_string(where) + ": "; }, [&] { return fresh_slots(params); });
   return now;
 }
 
 template <Real T>
 Params<T> Optimizer::state() const {
   Params<T> all;
-  for (std::size_t k = 0; k < kept_.size(); ++k) {
-    const auto* slots = std::get_if<Params<T>>(&kept_[k].slots);
+  for (std::size_t k = 0; k < now_.kept.size(); ++k) {
+    const auto* slots = std::get_if<Params<T>>(&now_.kept[k].slots);
     if (!slots) continue;
     for (const auto& [name, tensor] : *slots) all.add(slot_name(k, name), tensor);
   }
@@ -311,25 +310,25 @@ void Optimizer::set_slots(const Handles& params, const Params<T>& state, std::in
   AllKept made;
   if (!state.empty() || iterations > 0) {
     // A second call, for the slots of the other type, leaves those of the first alone.
-    made = detail::in_place([&] { return operation + ": "; },
-                            [&] { return iterations == iterations_ && fits(params) ? kept_ : fresh_slots(params); });
+    made = detail::in_place(
+        [&] { return operation + ": "; },
+        [&] { return iterations == now_.iterations && fits(params) ? now_.kept : fresh_slots(params); });
     std::size_t taken = 0;
     for (std::size_t k = 0; k < made.size(); ++k) {
       auto* slots = std::get_if<Params<T>>(&made[k].slots);
       if (!slots) continue;
       for (auto& [name, slot] : *slots) {
         const std::string wanted = slot_name(k, name);
-        const auto given = std::find_if(state.begin(), state.end(),
-                                        [&](const auto& entry) { return wanted == std::string_view(entry.first); });
-        if (given == state.end()) {
+        const Tensor<T>* given = state.find(wanted);
+        if (!given) {
           throw ValueError(operation + ": the state has no " + wanted + "; is it that of another rule or model?");
         }
-        detail::require_plain(given->second.handle(), "set_state", where);
-        if (!(given->second.shape() == slot.shape())) {
-          throw ShapeError(operation + ": " + wanted + " is " + to_string(given->second.shape()) +
+        detail::require_plain(given->handle(), "set_state", where);
+        if (!(given->shape() == slot.shape())) {
+          throw ShapeError(operation + ": " + wanted + " is " + to_string(given->shape()) +
                            ", but the parameter needs " + to_string(slot.shape()));
         }
-        slot = given->second;
+        slot = *given;
         ++taken;
       }
     }
@@ -339,8 +338,8 @@ void Optimizer::set_slots(const Handles& params, const Params<T>& state, std::in
                        " slots; is it that of another rule or model?");
     }
   }
-  kept_ = std::move(made);
-  iterations_ = iterations;
+  now_.kept = std::move(made);
+  now_.iterations = iterations;
 }
 
 template Params<float> Optimizer::state() const;

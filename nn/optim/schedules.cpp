@@ -29,24 +29,27 @@ double LearningRate::at(std::int64_t epoch, std::int64_t step, std::int64_t iter
 
 namespace {
 
-/// What a schedule is called with, checked.
-struct Arguments {
-  const char* schedule;
-  const Where& where;
+[[noreturn]] void refuse(const char* schedule, const Where& where, const std::string& what) {
+  throw ValueError(schedule + to_string(where) + ": " + what);
+}
 
-  [[noreturn]] void refuse(const std::string& what) const {
-    throw ValueError(schedule + to_string(where) + ": " + what);
-  }
-  void not_negative(const char* name, double value) const {
-    if (std::isfinite(value) && value >= 0) return;
+struct Argument {
+  const char* name;
+  double value;
+};
+
+void require_not_negative(const char* schedule, const Where& where, std::initializer_list<Argument> arguments) {
+  for (const auto& [name, value] : arguments) {
+    if (std::isfinite(value) && value >= 0) continue;
     std::ostringstream text;
     text << name << " is " << value << "; it must be finite and not negative";
-    refuse(text.str());
+    refuse(schedule, where, text.str());
   }
-  void positive(const char* name, std::int64_t value) const {
-    if (value < 1) refuse(name + (" is " + std::to_string(value)) + "; it must be at least 1");
-  }
-};
+}
+
+void require_positive(const char* schedule, const Where& where, const char* name, std::int64_t value) {
+  if (value < 1) refuse(schedule, where, name + (" is " + std::to_string(value)) + "; it must be at least 1");
+}
 
 /// i / decay_steps, rounded down for a staircase.
 double periods(std::int64_t i, std::int64_t decay_steps, bool staircase) {
@@ -56,40 +59,33 @@ double periods(std::int64_t i, std::int64_t decay_steps, bool staircase) {
 }  // namespace
 
 LearningRate inverse_time_decay_in_epoch(double eta, double decay, Where where) {
-  const Arguments arguments{"inverse_time_decay_in_epoch", where};
-  arguments.not_negative("eta", eta);
-  arguments.not_negative("decay", decay);
+  require_not_negative("inverse_time_decay_in_epoch", where, {{"eta", eta}, {"decay", decay}});
   return [eta, decay](std::int64_t, std::int64_t step) { return eta / (1 + decay * static_cast<double>(step)); };
 }
 
 LearningRate inverse_time_decay(double initial, std::int64_t decay_steps, double decay_rate, bool staircase,
                                 Where where) {
-  const Arguments arguments{"inverse_time_decay", where};
-  arguments.not_negative("initial", initial);
-  arguments.positive("decay_steps", decay_steps);
-  arguments.not_negative("decay_rate", decay_rate);
+  require_not_negative("inverse_time_decay", where, {{"initial", initial}, {"decay_rate", decay_rate}});
+  require_positive("inverse_time_decay", where, "decay_steps", decay_steps);
   return [=](std::int64_t i) { return initial / (1 + decay_rate * periods(i, decay_steps, staircase)); };
 }
 
 LearningRate exponential_decay(double initial, std::int64_t decay_steps, double decay_rate, bool staircase,
                                Where where) {
-  const Arguments arguments{"exponential_decay", where};
-  arguments.not_negative("initial", initial);
-  arguments.positive("decay_steps", decay_steps);
-  arguments.not_negative("decay_rate", decay_rate);
+  require_not_negative("exponential_decay", where, {{"initial", initial}, {"decay_rate", decay_rate}});
+  require_positive("exponential_decay", where, "decay_steps", decay_steps);
   return [=](std::int64_t i) { return initial * std::pow(decay_rate, periods(i, decay_steps, staircase)); };
 }
 
 LearningRate piecewise_constant(std::vector<std::int64_t> boundaries, std::vector<double> values, Where where) {
-  const Arguments arguments{"piecewise_constant", where};
   if (values.size() != boundaries.size() + 1) {
-    arguments.refuse(std::to_string(boundaries.size()) + " boundaries need one value more, not " +
-                     std::to_string(values.size()));
+    refuse("piecewise_constant", where,
+           std::to_string(boundaries.size()) + " boundaries need one value more, not " + std::to_string(values.size()));
   }
   if (std::adjacent_find(boundaries.begin(), boundaries.end(), std::greater_equal{}) != boundaries.end()) {
-    arguments.refuse("the boundaries must increase");
+    refuse("piecewise_constant", where, "the boundaries must increase");
   }
-  for (double value : values) arguments.not_negative("a value", value);
+  for (double value : values) require_not_negative("piecewise_constant", where, {{"a value", value}});
   return [boundaries = std::move(boundaries), values = std::move(values)](std::int64_t i) {
     const auto below = std::lower_bound(boundaries.begin(), boundaries.end(), i) - boundaries.begin();
     return values[static_cast<std::size_t>(below)];
@@ -97,10 +93,8 @@ LearningRate piecewise_constant(std::vector<std::int64_t> boundaries, std::vecto
 }
 
 LearningRate cosine_decay(double initial, std::int64_t decay_steps, double alpha, Where where) {
-  const Arguments arguments{"cosine_decay", where};
-  arguments.not_negative("initial", initial);
-  arguments.positive("decay_steps", decay_steps);
-  arguments.not_negative("alpha", alpha);
+  require_not_negative("cosine_decay", where, {{"initial", initial}, {"alpha", alpha}});
+  require_positive("cosine_decay", where, "decay_steps", decay_steps);
   return [=](std::int64_t i) {
     const double s = periods(std::min(i, decay_steps), decay_steps, false);
     return initial * (alpha + (1 - alpha) * 0.5 * (1 + std::cos(std::numbers::pi * s)));
@@ -108,18 +102,15 @@ LearningRate cosine_decay(double initial, std::int64_t decay_steps, double alpha
 }
 
 LearningRate polynomial_decay(double initial, std::int64_t decay_steps, double end, double power, Where where) {
-  const Arguments arguments{"polynomial_decay", where};
-  arguments.not_negative("initial", initial);
-  arguments.positive("decay_steps", decay_steps);
-  arguments.not_negative("end", end);
-  arguments.not_negative("power", power);
+  require_not_negative("polynomial_decay", where, {{"initial", initial}, {"end", end}, {"power", power}});
+  require_positive("polynomial_decay", where, "decay_steps", decay_steps);
   return [=](std::int64_t i) {
     return end + (initial - end) * std::pow(1 - periods(std::min(i, decay_steps), decay_steps, false), power);
   };
 }
 
 LearningRate warm_up(LearningRate schedule, std::int64_t iterations, Where where) {
-  Arguments{"warm_up", where}.positive("iterations", iterations);
+  require_positive("warm_up", where, "iterations", iterations);
   return [=, schedule = std::move(schedule)](std::int64_t epoch, std::int64_t step, std::int64_t i) {
     const double rate = schedule.at(epoch, step, std::max<std::int64_t>(i - iterations, 0));
     return i < iterations ? rate * periods(i, iterations, false) : rate;

@@ -61,14 +61,6 @@ void require_classes(const std::string& metric, const Tensor<T>& a, const Tensor
   }
 }
 
-template <class Y>
-bool is_ignored(const Y& target, std::optional<std::int64_t> ignored_label) {
-  if constexpr (are_labels<Y>)
-    return target == ignored_label;
-  else
-    return false;
-}
-
 /// Numbers, and what they are compared with.
 template <Real T>
 struct Cut {
@@ -103,7 +95,7 @@ double fraction_met(const Cut<T>& predicted, const Tensor<Y>& y, std::optional<s
   std::int64_t right = 0, counted = 0;
   for (std::int64_t i = 0; i < y.size(); ++i) {
     const Y target = targets.data()[i];
-    if (is_ignored(target, ignored_label)) continue;
+    if (detail::is_ignored(target, ignored_label)) continue;
     ++counted;
     const int p = predicted(i);
     if (p >= 0 && static_cast<Y>(p) == target) ++right;
@@ -119,32 +111,30 @@ std::int64_t decide(const T* row, std::int64_t columns, double threshold) {
   return std::max_element(row, row + columns) - row;
 }
 
-/// The class of each row that counts, -1 for none.
-struct Classes {
-  std::int64_t columns = 0;
-  detail::PoolVector<std::int64_t> predicted = {}, actual = {}, rows = {};
-
-  std::int64_t count() const { return std::max<std::int64_t>(columns, 2); }
+/// A row that counts, with its classes, -1 for none.
+struct Judged {
+  std::int64_t row, predicted, actual;
+  bool right() const { return predicted >= 0 && predicted == actual; }
 };
+std::int64_t count_of_classes(const Shape& prediction) { return std::max<std::int64_t>(prediction[1], 2); }
 
 template <Real T, class Y>
-Classes classes_of(const std::string& metric, const Tensor<T>& prediction, const Tensor<Y>& target, double threshold,
-                   std::optional<std::int64_t> ignored_label, const Where& where) {
+detail::PoolVector<Judged> judge(const std::string& metric, const Tensor<T>& prediction, const Tensor<Y>& target,
+                                 double threshold, std::optional<std::int64_t> ignored_label, const Where& where) {
   require_classes(metric, prediction, target, ignored_label, where);
   const Tensor<T> a = plain(prediction);
   const Tensor<Y> y = plain(target);
-  Classes classes{.columns = a.shape()[1]};
+  const std::int64_t columns = a.shape()[1];
+  detail::PoolVector<Judged> rows;
   for (std::int64_t i = 0; i < a.shape()[0]; ++i) {
-    const std::int64_t first = i * classes.columns;
-    if (is_ignored(y.data()[are_labels<Y> ? i : first], ignored_label)) continue;
-    classes.rows.push_back(i);
-    classes.predicted.push_back(decide(a.data() + first, classes.columns, threshold));
-    if constexpr (are_labels<Y>)
-      classes.actual.push_back(y.data()[i]);
-    else
-      classes.actual.push_back(decide(y.data() + first, classes.columns, 0.5));
+    const std::int64_t first = i * columns, predicted = decide(a.data() + first, columns, threshold);
+    if constexpr (are_labels<Y>) {
+      if (y.data()[i] != ignored_label) rows.push_back({i, predicted, y.data()[i]});
+    } else {
+      rows.push_back({i, predicted, decide(y.data() + first, columns, 0.5)});
+    }
   }
-  return classes;
+  return rows;
 }
 
 /// How often a class was predicted, was meant, and both.
@@ -169,7 +159,7 @@ Counts count_elements(const M& metric, const Tensor<T>& a, const Tensor<Y>& y, c
   for (std::int64_t i = 0; i < a.size(); ++i) {
     const std::int64_t row = i / columns, column = i % columns;
     const Y target = targets.data()[are_labels<Y> ? row : i];
-    if (is_ignored(target, metric.ignored_label)) continue;
+    if (detail::is_ignored(target, metric.ignored_label)) continue;
     if constexpr (are_labels<Y>)
       counts.add(predicted(i) == 1, target == (columns == 1 ? 1 : column));
     else
@@ -184,10 +174,9 @@ double averaged(const M& metric, const Tensor<T>& a, const Tensor<Y>& y, const W
   if (metric.average == Average::micro || a.shape() == Shape{a.size(), 1}) {
     return value(count_elements(metric, a, y, where));
   }
-  const Classes classes = classes_of(metric.name(), a, y, 0.5, metric.ignored_label, where);
-  detail::PoolVector<Counts> of_class(static_cast<std::size_t>(classes.count()));
-  for (std::size_t i = 0; i < classes.actual.size(); ++i) {
-    const std::int64_t p = classes.predicted[i], t = classes.actual[i];
+  const auto judged = judge(metric.name(), a, y, 0.5, metric.ignored_label, where);
+  detail::PoolVector<Counts> of_class(static_cast<std::size_t>(count_of_classes(a.shape())));
+  for (const auto& [row, p, t] : judged) {
     if (p >= 0) of_class[static_cast<std::size_t>(p)].add(true, p == t);
     if (t >= 0 && t != p) of_class[static_cast<std::size_t>(t)].add(false, true);
   }
@@ -217,12 +206,8 @@ double Accuracy::operator()(const Tensor<T>& a, const Tensor<Y>& y, Where where)
     require_classes(name(), a, y, ignored_label, where);
     return fraction_met(cut(*this, a, where), y, ignored_label);
   }
-  const Classes classes = classes_of(name(), a, y, 0.5, ignored_label, where);
-  std::int64_t right = 0;
-  for (std::size_t i = 0; i < classes.actual.size(); ++i) {
-    if (classes.predicted[i] >= 0 && classes.predicted[i] == classes.actual[i]) ++right;
-  }
-  return fraction(right, static_cast<std::int64_t>(classes.actual.size()));
+  const auto judged = judge(name(), a, y, 0.5, ignored_label, where);
+  return fraction(std::ranges::count_if(judged, &Judged::right), std::ssize(judged));
 }
 
 template <Real T, class Y>
@@ -242,17 +227,16 @@ double BinaryAccuracy::operator()(const Tensor<T>& a, const Tensor<Y>& y, Where 
 template <Real T, class Y>
 double TopK::operator()(const Tensor<T>& a, const Tensor<Y>& y, Where where) const {
   if (k < 1) throw ValueError("TopK" + to_string(where) + ": k is " + std::to_string(k) + ", not >= 1");
-  const Classes classes = classes_of(name(), a, y, 0.5, ignored_label, where);
-  if (classes.columns < 2) throw_shapes(name(), a.shape(), y.shape(), "(batch, n) with n > 1", where);
+  const auto judged = judge(name(), a, y, 0.5, ignored_label, where);
+  const std::int64_t columns = a.shape()[1];
+  if (columns < 2) throw_shapes(name(), a.shape(), y.shape(), "(batch, n) with n > 1", where);
   const Tensor<T> prediction = plain(a);
-  std::int64_t right = 0;
-  for (std::size_t i = 0; i < classes.actual.size(); ++i) {
-    if (classes.predicted[i] < 0 || classes.actual[i] < 0) continue;
-    const T* row = prediction.data() + classes.rows[i] * classes.columns;
-    const T own = row[classes.actual[i]];
-    if (std::count_if(row, row + classes.columns, [own](T p) { return p > own; }) < k) ++right;
-  }
-  return fraction(right, static_cast<std::int64_t>(classes.actual.size()));
+  const std::int64_t right = std::ranges::count_if(judged, [&](const Judged& each) {
+    if (each.predicted < 0 || each.actual < 0) return false;
+    const T *row = prediction.data() + each.row * columns, own = row[each.actual];
+    return std::count_if(row, row + columns, [own](T p) { return p > own; }) < k;
+  });
+  return fraction(right, std::ssize(judged));
 }
 
 template <Real T, class Y>
@@ -273,13 +257,12 @@ double F1::operator()(const Tensor<T>& a, const Tensor<Y>& y, Where where) const
 template <Real T, class Y>
 Tensor<std::int64_t> confusion_matrix(const Tensor<T>& a, const Tensor<Y>& y, double threshold,
                                       std::optional<std::int64_t> ignored_label, Where where) {
-  const Classes classes = classes_of("confusion_matrix", a, y, threshold, ignored_label, where);
-  Tensor<std::int64_t> counts = zeros<std::int64_t>({classes.count(), classes.count()});
+  const auto judged = judge("confusion_matrix", a, y, threshold, ignored_label, where);
+  const std::int64_t classes = count_of_classes(a.shape());
+  Tensor<std::int64_t> counts = zeros<std::int64_t>({classes, classes});
   std::int64_t* out = counts.mutable_data();
-  for (std::size_t i = 0; i < classes.actual.size(); ++i) {
-    if (classes.predicted[i] >= 0 && classes.actual[i] >= 0) {
-      ++out[classes.actual[i] * classes.count() + classes.predicted[i]];
-    }
+  for (const auto& [row, predicted, actual] : judged) {
+    if (predicted >= 0 && actual >= 0) ++out[actual * classes + predicted];
   }
   return counts;
 }
@@ -357,29 +340,40 @@ template TAPEGRAD_EXPORT CountsOf<double, std::int64_t> confusion_matrix;
 
 namespace {
 
-struct Known {
-  std::string_view name;
-  Metric metric;
+/// The cosine itself: 1 for vectors of one direction, where the loss, which is made small, is -1.
+struct Cosine {
+  static constexpr bool larger_is_better = true;
+  using Tag = detail::Builtin;
+  template <Real T>
+  double operator()(const Tensor<T>& a, const Tensor<T>& y, const Where& where = {}) const {
+    return -static_cast<double>(mean(plain(cosine_similarity(a, y, where)), {}, KeepDims::no, where).item());
+  }
 };
 
-const std::vector<Known>& known_metrics() {
-  static const std::vector<Known> known{
-      {"accuracy", accuracy},
-      {"categorical_accuracy", accuracy},
-      {"sparse_categorical_accuracy", accuracy},
-      {"binary_accuracy", binary_accuracy},
-      {"top_k_categorical_accuracy", TopK{}},
-      {"sparse_top_k_categorical_accuracy", TopK{}},
-      {"precision", precision},
-      {"recall", recall},
-      {"f1", f1},
-      {"f1_score", f1},
-      {"rmse", rmse},
-      {"root_mean_squared_error", rmse},
-      {"r2", r2},
-      {"r2_score", r2},
-      {"cosine_similarity", cosine_similarity},
-  };
+const Named<Metric>& known_metrics() {
+  static const Named<Metric> known = [] {
+    Named<Metric> table{
+        {"accuracy", accuracy},
+        {"categorical_accuracy", accuracy},
+        {"sparse_categorical_accuracy", accuracy},
+        {"binary_accuracy", binary_accuracy},
+        {"top_k_categorical_accuracy", TopK{}},
+        {"sparse_top_k_categorical_accuracy", TopK{}},
+        {"precision", precision},
+        {"recall", recall},
+        {"f1", f1},
+        {"f1_score", f1},
+        {"rmse", rmse},
+        {"root_mean_squared_error", rmse},
+        {"r2", r2},
+        {"r2_score", r2},
+        {cosine_similarity.name(), Metric(cosine_similarity.name(), Cosine{})},
+    };
+    for (const auto& [name, loss] : detail::known_losses()) {
+      if (loss.name() != cosine_similarity.name()) table.add(name, Metric(loss.name(), loss));
+    }
+    return table;
+  }();
   return known;
 }
 
@@ -395,29 +389,12 @@ std::int64_t top_k_of(std::string_view name) {
 
 }  // namespace
 
-Metric::Metric(const char* name, Where where) {
-  const std::string wanted = name ? name : "";
-  if (const std::int64_t k = top_k_of(wanted); k > 0) {
-    *this = TopK{.k = k};
-    return;
-  }
-  detail::PoolVector<std::string_view> names;
-  for (const Known& known : known_metrics()) {
-    if (known.name == wanted) {
-      *this = known.metric;
-      name_ = wanted;
-      return;
-    }
-    names.push_back(known.name);
-  }
-  if (const Loss* loss = detail::find_loss(wanted)) {
-    *this = Metric(wanted, *loss);
-    return;
-  }
-  for (const Loss& loss : detail::known_losses()) {
-    if (loss.name() != cosine_similarity.name()) names.push_back(loss.name());
-  }
-  detail::throw_unknown("metric", wanted, names, where);
+Metric::Metric(const char* name, Where where)
+    : Metric([&]() -> Metric {
+        if (const std::int64_t k = top_k_of(name ? name : ""); k > 0) return TopK{.k = k};
+        return detail::by_name("metric", name, known_metrics(), where);
+      }()) {
+  name_ = name;
 }
 
 Metric Metric::with(Outputs outputs) const {
@@ -427,27 +404,11 @@ Metric Metric::with(Outputs outputs) const {
   return other;
 }
 
-template <Real T, class Y>
-double Metric::operator()(const Tensor<T>& prediction, const Tensor<Y>& target, Where where) const {
-  constexpr bool of_labels = std::is_same_v<Y, std::int64_t>;
-  const auto& f = [this]() -> const auto& {
-    if constexpr (of_labels)
-      return of_labels_.get<Signature<T, Y>>();
-    else
-      return of_numbers_.get<Signature<T, Y>>();
-  }
-  ();
-  if (!f) {
-    throw ValueError("the metric " + name_ + to_string(where) +
-                     (of_labels ? " does not take labels; one_hot(labels, classes) makes them numbers"
-                                : " was not written for targets of this number type; a generic lambda, "
-                                  "[](const auto& a, const auto& y) { ... }, serves float and double"));
-  }
-  return f(prediction, target, where);
+void Metric::refuse(bool labels, const Where& where) const {
+  throw ValueError("the metric " + name_ + to_string(where) +
+                   (labels ? " does not take labels; one_hot(labels, classes) makes them numbers"
+                           : " was not written for targets of this number type; a generic lambda, "
+                             "[](const auto& a, const auto& y) { ... }, serves float and double"));
 }
-template TAPEGRAD_EXPORT MetricOf<float, float> Metric::operator();
-template TAPEGRAD_EXPORT MetricOf<double, double> Metric::operator();
-template TAPEGRAD_EXPORT MetricOf<float, std::int64_t> Metric::operator();
-template TAPEGRAD_EXPORT MetricOf<double, std::int64_t> Metric::operator();
 
 }  // namespace tapegrad::nn

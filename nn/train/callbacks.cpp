@@ -26,38 +26,16 @@ std::string names_of(const Logs& logs) {
   return names;
 }
 
-void require_patience(const Epoch& epoch, const char* callback, std::int64_t patience) {
-  if (patience >= 0) return;
-  refuse(epoch, std::string(callback) + ": patience is " + std::to_string(patience) + "; it is a number of epochs");
-}
-
-/// 1 where a larger value is better, -1 where a smaller one is, 0 where that is not known.
-int direction_of(std::string_view log) {
-  if (log.starts_with("val_")) log.remove_prefix(4);
-  const auto ends_with_any = [&](auto... ends) { return (log.ends_with(ends) || ...); };
-  if (ends_with_any("accuracy", "precision", "recall", "f1", "r2", "r2_score", "f1_score", "auc")) return 1;
-  const bool smaller = ends_with_any("loss", "error", "crossentropy", "from_logits", "hinge", "divergence");
-  return smaller ||
-                 std::ranges::count(
-                     std::initializer_list<std::string_view>{"mse", "mae", "rmse", "huber", "log_cosh", "poisson"}, log)
-             ? -1
-             : 0;
-}
-
-int direction_of(const std::string& monitor, const std::string& mode) {
-  return mode == "auto" ? direction_of(monitor) : mode == "max" ? 1 : -1;
-}
-
 }  // namespace
 
 namespace detail {
 
 void Best::require(const Epoch& epoch, const char* callback, const std::string& monitor, const std::string& mode,
-                   double min_delta) {
+                   double min_delta, std::int64_t patience) {
   const auto refuse_option = [&](const std::string& what) {
     refuse(epoch, std::string(callback) + "{.monitor = \"" + monitor + "\"}: " + what);
   };
-  if (std::ranges::none_of(epoch.logs, [&](const auto& log) { return log.first == std::string_view(monitor); })) {
+  if (!epoch.logs.find(monitor)) {
     const bool of_validation = monitor.starts_with("val_");
     refuse_option("the logs are " + names_of(epoch.logs) +
                   (of_validation ? "; those of val_ need validation_data or validation_split" : ""));
@@ -65,16 +43,18 @@ void Best::require(const Epoch& epoch, const char* callback, const std::string& 
   if (mode != "auto" && mode != "min" && mode != "max") {
     refuse_option("mode is \"" + mode + "\"; it is \"auto\", \"min\" or \"max\"");
   }
-  if (direction_of(monitor, mode) == 0) {
+  if (mode == "auto" && !epoch.larger_is_better(monitor)) {
     refuse_option("whether more or less of it is better is not known; give mode = \"min\" or \"max\"");
   }
   if (std::isnan(min_delta)) refuse_option("min_delta is nan");
+  if (patience < 0) refuse_option("patience is " + std::to_string(patience) + "; it is a number of epochs");
 }
 
 bool Best::improved(const Epoch& epoch, const std::string& monitor, const std::string& mode, double min_delta) {
   const double now = epoch.logs[monitor];
   const bool first = !value || std::isnan(*value);
-  const bool better = !std::isnan(now) && (first || direction_of(monitor, mode) * (now - *value) > std::abs(min_delta));
+  const bool larger = mode == "auto" ? epoch.larger_is_better(monitor).value() : mode == "max";
+  const bool better = !std::isnan(now) && (first || (larger ? now - *value : *value - now) > std::abs(min_delta));
   if (better) value = now;
   waited = better ? 0 : waited + 1;
   return better;
@@ -83,8 +63,7 @@ bool Best::improved(const Epoch& epoch, const std::string& monitor, const std::s
 }  // namespace detail
 
 void EarlyStopping::begin(Epoch& epoch) const {
-  detail::Best::require(epoch, "EarlyStopping", monitor, mode, min_delta);
-  require_patience(epoch, "EarlyStopping", patience);
+  detail::Best::require(epoch, "EarlyStopping", monitor, mode, min_delta, patience);
 }
 
 void EarlyStopping::operator()(Epoch& epoch) {
@@ -146,16 +125,13 @@ class Pattern {
       return field.starts_with(name) && (field.size() == name.size() || field[name.size()] == ':');
     };
     // A name may hold a colon itself: the longest that fits is meant.
-    std::optional<std::string_view> found;
-    double value = 0;
-    for (const auto& [name, log] : epoch_.logs) {
-      if (!names(name) || (found && found->size() > name.size())) continue;
-      found = name;
-      value = log;
+    const Logs::Entry* found = nullptr;
+    for (const Logs::Entry& log : epoch_.logs) {
+      if (names(log.first) && !(found && found->first.size() > log.first.size())) found = &log;
     }
     if (found) {
       before_logs_ = std::min(before_logs_, path_.size());
-      format(field, *found, value);
+      format(field, found->first, found->second);
     } else if (names("epoch")) {
       format(field, "epoch", epoch_.index + 1);
     } else {
@@ -241,8 +217,8 @@ void CsvLogger::ended(Epoch& epoch) {
   }
   Logs row;
   for (const std::string& name : columns) {
-    const auto log = std::ranges::find_if(epoch.logs, [&](const auto& entry) { return name == entry.first.c_str(); });
-    row.add(name, log == epoch.logs.end() ? std::numeric_limits<double>::quiet_NaN() : log->second);
+    const double* log = epoch.logs.find(name);
+    row.add(name, log ? *log : std::numeric_limits<double>::quiet_NaN());
   }
   std::error_code failed;
   if (first && whole && fs::file_size(path, failed) > *whole) fs::resize_file(path, *whole, failed);
@@ -260,8 +236,7 @@ void LearningRateScheduler::begin(Epoch& epoch) const {
 
 void ReduceLearningRateOnPlateau::begin(Epoch& epoch) const {
   const char* const name = "ReduceLearningRateOnPlateau";
-  detail::Best::require(epoch, name, monitor, mode, min_delta);
-  require_patience(epoch, name, patience);
+  detail::Best::require(epoch, name, monitor, mode, min_delta, patience);
   if (!(factor > 0 && factor < 1)) {
     refuse(epoch, std::string(name) + ": factor is " + std::to_string(factor) + "; it is between 0 and 1");
   }

@@ -24,13 +24,12 @@ void History::reserve(const Logs& logs, std::int64_t epochs) {
 void History::append(const Logs& logs) {
   constexpr double none = std::numeric_limits<double>::quiet_NaN();
   const std::size_t rows = empty() ? 0 : begin()->second.size();
-  const auto named = [](const Name& name) { return [&](const auto& entry) { return entry.first == name; }; };
   for (const auto& [name, value] : logs) {
-    if (std::none_of(begin(), end(), named(name))) add(name, std::vector<double>(rows, none));
+    if (!find(name)) add(name, std::vector<double>(rows, none));
   }
   for (auto& [name, column] : *this) {
-    const auto log = std::find_if(logs.begin(), logs.end(), named(name));
-    column.push_back(log == logs.end() ? none : log->second);
+    const double* log = logs.find(name);
+    column.push_back(log ? *log : none);
   }
 }
 

@@ -6,20 +6,6 @@
 #include "../data/prepare.hpp"
 
 namespace tapegrad::nn::detail {
-namespace {
-
-[[noreturn]] void refuse(const std::string& what, const Where& where) {
-  throw ValueError("fit" + to_string(where) + ": " + what);
-}
-
-/// a * b, the number of `what`.
-std::int64_t product(std::int64_t a, std::int64_t b, const char* what, const Where& where) {
-  std::int64_t n;
-  if (!__builtin_mul_overflow(a, b, &n)) return n;
-  refuse(std::to_string(a) + " times " + std::to_string(b) + " " + what + " are too many to count", where);
-}
-
-}  // namespace
 
 Sampler::Sampler(std::int64_t examples, const FitOptions& options, const Where& where)
     : source_(options.batches.handle()  ? Source::list
@@ -30,11 +16,19 @@ Sampler::Sampler(std::int64_t examples, const FitOptions& options, const Where& 
       steps_(options.steps_per_epoch.value_or(0)),
       shuffle_(options.shuffle),
       seed_(options.seed) {
+  const auto refuse = [&](const std::string& what) { throw ValueError("fit" + to_string(where) + ": " + what); };
+  const auto product = [&](std::int64_t a, std::int64_t b, const char* what) {
+    std::int64_t n = 0;
+    if (__builtin_mul_overflow(a, b, &n)) {
+      refuse(std::to_string(a) + " times " + std::to_string(b) + " " + what + " are too many to count");
+    }
+    return n;
+  };
   const std::int64_t first = options.initial_epoch.value_or(0);
-  if (first < 0) refuse("initial_epoch is " + std::to_string(first), where);
-  if (options.epochs < 0) refuse("epochs is " + std::to_string(options.epochs), where);
-  if (batch_size_ < 1) refuse("batch_size is " + std::to_string(batch_size_), where);
-  if (options.steps_per_epoch && steps_ < 1) refuse("steps_per_epoch is " + std::to_string(steps_), where);
+  if (first < 0) refuse("initial_epoch is " + std::to_string(first));
+  if (options.epochs < 0) refuse("epochs is " + std::to_string(options.epochs));
+  if (batch_size_ < 1) refuse("batch_size is " + std::to_string(batch_size_));
+  if (options.steps_per_epoch && steps_ < 1) refuse("steps_per_epoch is " + std::to_string(steps_));
   const std::int64_t epochs = std::max<std::int64_t>(options.epochs, 1);
   switch (source_) {
     case Source::list: {
@@ -47,33 +41,29 @@ Sampler::Sampler(std::int64_t examples, const FitOptions& options, const Where& 
       if (!options.steps_per_epoch) {
         if (shape[0] % epochs != 0) {
           refuse("the " + std::to_string(shape[0]) + " rows of batches do not divide into " + std::to_string(epochs) +
-                     " epochs; give steps_per_epoch",
-                 where);
+                 " epochs; give steps_per_epoch");
         }
         steps_ = shape[0] / epochs;
       }
-      const std::int64_t needed = product(epochs, steps_, "steps", where);
+      const std::int64_t needed = product(epochs, steps_, "steps");
       if (shape[0] < needed) {
         refuse("batches has " + std::to_string(shape[0]) + " rows, but " + std::to_string(epochs) + " epochs of " +
-                   std::to_string(steps_) + " steps need " + std::to_string(needed),
-               where);
+               std::to_string(steps_) + " steps need " + std::to_string(needed));
       }
       for (std::int64_t row : rows_.elements_view()) {
         if (row >= 0 && row < examples_) continue;
         refuse("batches holds the index " + std::to_string(row) + ", but there are " + std::to_string(examples_) +
-                   " examples",
-               where);
+               " examples");
       }
-      rows_of_epoch_ = product(steps_, shape[1], "examples", where);
+      rows_of_epoch_ = product(steps_, shape[1], "examples");
       break;
     }
     case Source::draw:
       if (batch_size_ > examples_) {
         refuse("batch_size is " + std::to_string(batch_size_) + ", but there are only " + std::to_string(examples_) +
-                   " examples to draw from",
-               where);
+               " examples to draw from");
       }
-      rows_of_epoch_ = product(steps_, batch_size_, "examples", where);
+      rows_of_epoch_ = product(steps_, batch_size_, "examples");
       rows_ = arange<std::int64_t>(static_cast<double>(examples_));
       swapped_.resize(static_cast<std::size_t>(batch_size_));
       break;

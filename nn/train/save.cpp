@@ -11,7 +11,7 @@
 
 #include "../data/file.hpp"
 #include "../data/npz.hpp"
-#include "../sequential.hpp"
+#include "trainer.hpp"
 
 namespace tapegrad::nn {
 namespace {
@@ -125,23 +125,23 @@ void require_same_layers(const Contents& file, const std::vector<std::string>& s
 }  // namespace
 
 template <Real T>
-void Sequential<T>::save(const std::string& path, Where where) const {
-  require_built("save", where);
+void Trainer<T>::save(const Network<T>& network, const std::string& path, const Where& where) const {
+  network.require_built("save", where);
   Named<AnyTensor> arrays;
-  for (std::size_t i = 0; i < layers_.size(); ++i) {
-    for (const Params<T>* tensors : {&parameters_[i], &states_[i]}) {
+  for (std::size_t i = 0; i < network.layers_.size(); ++i) {
+    for (const Params<T>* tensors : {&network.parameters_[i], &network.states_[i]}) {
       for (const auto& [name, tensor] : *tensors) arrays.add(of_layer(i, name), tensor);
     }
   }
   std::string layers;
-  for (const std::string& layer : descriptions(layers_)) layers += layer + '\n';
+  for (const std::string& layer : descriptions(network.layers_)) layers += layer + '\n';
   arrays.add("layers", bytes_of(layers));
-  const std::vector<std::int64_t> example(example_.begin(), example_.end());
+  const std::vector<std::int64_t> example(network.example_.begin(), network.example_.end());
   arrays.add("example", Tensor<std::int64_t>({static_cast<std::int64_t>(example.size())}, example));
-  arrays.add("seed", Tensor<std::int64_t>(static_cast<std::int64_t>(seed_)));
+  arrays.add("seed", Tensor<std::int64_t>(static_cast<std::int64_t>(network.seed_)));
   arrays.add("steps", Tensor<std::int64_t>(steps_));
   arrays.add("epochs_trained", Tensor<std::int64_t>(epochs_trained_));
-  if (!options_.loss.name().empty()) {
+  if (compiled()) {
     for (const auto& [name, tensor] : options_.optimizer.template state<T>()) {
       arrays.add(optimizer + std::string(name), tensor);
     }
@@ -154,11 +154,13 @@ void Sequential<T>::save(const std::string& path, Where where) const {
 }
 
 template <Real T>
-void Sequential<T>::load(const std::string& path, Where where) {
+void Trainer<T>::load(Network<T>& network, const std::string& path, const Where& where) {
   Contents file(path, where);
-  Sequential loaded = *this;
+  Network<T> loaded = network;
+  Trainer trainer = *this;
   if (file.contains("layers")) {  // files of 0.1 do not have it
-    require_same_layers(file, lines(text_of(file.template read<std::int64_t>("layers"))), descriptions(layers_));
+    require_same_layers(file, lines(text_of(file.template read<std::int64_t>("layers"))),
+                        descriptions(network.layers_));
   }
   const Tensor<std::int64_t> sizes = file.template read<std::int64_t>("example");
   if (sizes.rank() != 1 || sizes.size() > static_cast<std::int64_t>(Shape::max_rank)) {
@@ -181,7 +183,7 @@ void Sequential<T>::load(const std::string& path, Where where) {
     file.fail(" is of a model for examples of shape " + to_string(example) + ", and this one was built for " +
               to_string(loaded.example_));
   }
-  for (std::size_t i = 0; i < layers_.size(); ++i) {
+  for (std::size_t i = 0; i < loaded.layers_.size(); ++i) {
     for (Params<T>* tensors : {&loaded.parameters_[i], &loaded.states_[i]}) {
       for (auto& [name, tensor] : *tensors) {
         tensor = file.template read<T>(of_layer(i, name), tensor.shape());
@@ -189,37 +191,35 @@ void Sequential<T>::load(const std::string& path, Where where) {
     }
   }
   loaded.seed_ = static_cast<std::uint64_t>(file.number("seed"));
-  loaded.steps_ = file.count("steps");
-  loaded.epochs_trained_ = file.count("epochs_trained");
-  const bool compiled = !options_.loss.name().empty();
-  if (!compiled || file.names(optimizer).empty()) {
-    file.ignore(optimizer);
-    loaded.options_.optimizer.set_learning_rate(std::nullopt, where);
-    loaded.options_.optimizer.set_state(loaded.parameters_, Params<T>{}, 0, where);
-  } else {
-    const std::int64_t iterations = file.count(optimizer + "iterations");
-    std::optional<LearningRate> rate;
+  trainer.steps_ = file.count("steps");
+  trainer.epochs_trained_ = file.count("epochs_trained");
+  std::int64_t iterations = 0;
+  std::optional<LearningRate> rate;
+  Params<T> state;
+  if (compiled() && !file.names(optimizer).empty()) {
+    iterations = file.count(optimizer + "iterations");
     if (const std::string name = optimizer + "learning_rate"; file.contains(name)) {
       rate = file.template read<double>(name, {}).item();
     }
-    Params<T> state;
     for (const std::string& name : file.names(optimizer)) {
       state.add(name.substr(optimizer.size()), file.template read<T>(name));
     }
-    try {
-      loaded.options_.optimizer.set_learning_rate(rate, where);
-      loaded.options_.optimizer.set_state(loaded.parameters_, state, iterations, where);
-    } catch (const Error& error) {
-      file.fail(": \"" + optimizer + "*\": " + error.what());
-    }
+  }
+  file.ignore(optimizer);
+  try {
+    trainer.options_.optimizer.set_learning_rate(rate, where);
+    trainer.options_.optimizer.set_state(loaded.parameters_, state, iterations, where);
+  } catch (const Error& error) {
+    file.fail(": \"" + optimizer + "*\": " + error.what());
   }
   file.require_nothing_left();
-  *this = std::move(loaded);
+  network = std::move(loaded);
+  *this = std::move(trainer);
 }
 
-template void Sequential<float>::save(const std::string&, Where) const;
-template void Sequential<double>::save(const std::string&, Where) const;
-template void Sequential<float>::load(const std::string&, Where);
-template void Sequential<double>::load(const std::string&, Where);
+template void Trainer<float>::save(const Network<float>&, const std::string&, const Where&) const;
+template void Trainer<double>::save(const Network<double>&, const std::string&, const Where&) const;
+template void Trainer<float>::load(Network<float>&, const std::string&, const Where&);
+template void Trainer<double>::load(Network<double>&, const std::string&, const Where&);
 
 }  // namespace tapegrad::nn

@@ -688,6 +688,23 @@ TEST_CASE("what a Named does not hold") {
   CHECK(logs[nn::Name("loss")] == 1);
 }
 
+TEST_CASE("the text of a name is kept once, however many lists hold it") {
+  const std::string text = "a name that is longer than any string keeps in itself";
+  const nn::Name name(text);
+  nn::Params<double> p;
+  p.add(text, Tensor<>(1.0));
+  const nn::Params<double> copy = p;
+  CHECK(copy.begin()->first == text);
+  CHECK(copy.begin()->first.data() == name.data());
+  CHECK(text.data() != name.data());
+  CHECK(std::string(name.c_str()) == text);
+  CHECK(std::string(nn::Name().c_str()).empty());
+  CHECK("left." + nn::Name("kernel") == "left.kernel");
+  CHECK(nn::Name("val_") + std::string("loss") == "val_loss");
+  CHECK(copy.find(text)->item() == 1);
+  CHECK(copy.find("another") == nullptr);
+}
+
 TEST_CASE("a loss or an activation that was written for the other number type") {
   const Tensor<float> a{{0.5F, 0.5F}}, y{{0.0F, 1.0F}};
   const nn::Loss of_double = [](const Tensor<>& p, const Tensor<>& t) { return sum(square(p - t), -1); };

@@ -318,6 +318,29 @@ TEST_CASE("a log that is not there, or not known, is refused before training") {
   CHECK(same_bits(model.parameters(), before));
 }
 
+TEST_CASE("what is better is asked of the metric, and not of its name") {
+  const Clouds<double> data;
+  const auto stopped_at = [&](const nn::Metric& metric, const std::vector<double>& values, const std::string& monitor) {
+    nn::Sequential<double> model({nn::Dense{3, "softmax"}}, 3);
+    model.compile({.loss = "categorical_crossentropy", .metrics = {metric}});
+    const nn::FitOptions options{
+        .epochs = std::ssize(values),
+        .validation_split = 0.2,
+        .callbacks = {[&](nn::Epoch& e) { e.logs[monitor] = values[static_cast<std::size_t>(e.index)]; },
+                      nn::EarlyStopping{.monitor = monitor}}};
+    return std::ssize(model.fit(data.X, data.y, options)["loss"]);
+  };
+  const nn::Metric larger("error", nn::Accuracy{}), smaller("accuracy", nn::mae);
+  for (const char* prefix : {"", "val_"}) {
+    CHECK(stopped_at(larger, {1, 2, 3, 2}, prefix + larger.name()) == 4);
+    CHECK(stopped_at(smaller, {3, 2, 1, 2}, prefix + smaller.name()) == 4);
+    CHECK(stopped_at(larger, {3, 2, 1, 2}, prefix + larger.name()) == 2);
+    CHECK(stopped_at(smaller, {1, 2, 3, 2}, prefix + smaller.name()) == 2);
+  }
+  const nn::Metric own("accuracy", [](const auto& a, const auto& y) { return max(abs(a - y)); });
+  CHECK(contains(message_of([&] { stopped_at(own, {1, 2}, "accuracy"); }), "give mode = \"min\" or \"max\""));
+}
+
 TEST_CASE("the log in CSV is written line by line, and goes on") {
   const Folder folder;
   const Clouds<double> data;

@@ -322,7 +322,7 @@ TEST_CASE_TEMPLATE("a row with the ignored label has loss 0 and slope 0, whateve
         (nn::SparseCategoricalCrossentropy{.ignored_label = ignored}(a, Tensor<std::int64_t>{0, 3, 1, 2})),
         doctest::Contains("label 3 is out of range 0..2"), ValueError);
   }
-  CHECK(nn::Loss(nn::SparseCategoricalCrossentropy{.ignored_label = -1}).key().ignored_label == -1);
+  CHECK(nn::Loss(nn::SparseCategoricalCrossentropy{.ignored_label = -1}).ignored_label() == -1);
   CHECK(nn::class_weights_of<double>(Tensor<std::int64_t>{1, 255, 0}, std::vector<double>{2, 3}, 255)(1) == 0);
 }
 

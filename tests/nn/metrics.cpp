@@ -203,6 +203,34 @@ TEST_CASE("metrics under Keras's names and of one's own") {
   CHECK(each(a, y) == about(0.4, 1e-15));
 }
 
+namespace {
+
+struct Profit {
+  static constexpr bool larger_is_better = true;
+  Tensor<> operator()(const Tensor<>& a, const Tensor<>& y) const { return sum(a * y); }
+};
+
+}  // namespace
+
+TEST_CASE("a metric says whether larger is better") {
+  for (const char* name : {"accuracy", "binary_accuracy", "top_3_accuracy", "top_k_categorical_accuracy", "precision",
+                           "recall", "f1_score", "r2", "cosine_similarity"}) {
+    CHECK(nn::Metric(name).larger_is_better() == true);
+  }
+  for (const char* name : {"rmse", "mse", "mean_absolute_error", "huber", "sparse_categorical_crossentropy"}) {
+    CHECK(nn::Metric(name).larger_is_better() == false);
+  }
+  // By what it is, and not by what it is called.
+  CHECK(nn::Metric("error", nn::Accuracy{.threshold = 0.3}).larger_is_better() == true);
+  CHECK(nn::Metric("accuracy", nn::mae).larger_is_better() == false);
+  CHECK(nn::Metric("angle", nn::cosine_similarity).larger_is_better() == true);
+  CHECK(nn::Metric("angle", nn::cosine_similarity)(Tensor<>{{1, 0}}, Tensor<>{{2, 0}}) == 1);
+  CHECK(nn::Metric("recall").with(nn::Outputs::sigmoid_logits).larger_is_better() == true);
+  const auto largest = [](const auto& a, const auto& y) { return max(abs(a - y)); };
+  CHECK_FALSE(nn::Metric("accuracy", largest).larger_is_better().has_value());
+  CHECK(nn::Metric("profit", Profit{}).larger_is_better() == true);
+}
+
 TEST_CASE("the metric mse is the mean over examples and features") {
   CHECK(nn::Metric("mse")(Tensor<>{{1, 2}, {3, 4}}, Tensor<>{{0, 2}, {3, 1}}) == 2.5);
 }

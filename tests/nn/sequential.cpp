@@ -62,6 +62,22 @@ std::vector<std::vector<double>> batches_seen(const nn::FitOptions& options, std
 
 }  // namespace
 
+TEST_CASE("a const model predicts and evaluates once it is built") {
+  nn::Sequential<double> model = xor_model(OutputDelta::automatic, "categorical_crossentropy");
+  const nn::Sequential<double>& fixed = model;
+  CHECK_THROWS_WITH_AS(fixed.predict(xor_inputs), doctest::Contains("call build first"), ValueError);
+  CHECK_THROWS_WITH_AS(fixed.predict_classes(xor_inputs), doctest::Contains("call build first"), ValueError);
+  CHECK_THROWS_WITH_AS(fixed.evaluate(xor_inputs, xor_targets), doctest::Contains("evaluate at sequential.cpp:"),
+                       ValueError);
+  const Tensor<> expected = model.predict(xor_inputs);  // which builds it
+  CHECK(allclose(fixed.predict(xor_inputs), expected, 0, 0));
+  CHECK(allclose(fixed.predict(xor_inputs, {.batch_size = 3}), expected, 1e-15));
+  CHECK(allclose(astype<double>(fixed.predict_classes(xor_inputs)), astype<double>(argmax(expected, -1)), 0, 0));
+  CHECK(fixed.evaluate(xor_inputs, xor_targets)["loss"] == model.evaluate(xor_inputs, xor_targets)["loss"]);
+  CHECK_THROWS_AS(fixed.predict(ones({2, 5})), ShapeError);
+  CHECK_THROWS_AS(fixed.predict(ones({2})), ShapeError);
+}
+
 TEST_CASE("a network learns XOR, on the same path under every way of delta") {
   std::vector<Tensor<>> weights;
   std::vector<double> losses;

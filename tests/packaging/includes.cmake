@@ -22,7 +22,7 @@ set(rooms
   "nn/losses          losses output_delta"
   "nn/optim           optimizers schedules clipping"
   "nn/report          metrics plot compare_output_delta"
-  "nn/train           fit callbacks history sequential"
+  "nn/train           fit callbacks history network sequential"
   "nn                 nn")
 
 set(floor 0)

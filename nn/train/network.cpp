@@ -1,25 +1,24 @@
-#include "../sequential.hpp"
+#include "../network.hpp"
 
 #include <algorithm>
 #include <array>
 #include <functional>
 #include <iostream>
-#include <set>
+#include <string>
 #include <string_view>
 
 #include "../../autodiff/jacobian.hpp"
 #include "../../autodiff/transforms.hpp"
-#include "../clipping.hpp"
 #include "../core/errors.hpp"
 #include "dataset.hpp"
 
 namespace tapegrad::nn {
 namespace {
 
-/// What a model gives that is trained under this loss.
-Outputs outputs_of(const Loss& loss) {
-  if (!loss.name().ends_with("_from_logits")) return Outputs::probabilities;
-  return loss.name() == binary_crossentropy_from_logits.name() ? Outputs::sigmoid_logits : Outputs::softmax_logits;
+void require_rows(const Shape& output, std::int64_t rows) {
+  if (!output.empty() && output[0] == rows) return;
+  throw ShapeError("it gave " + to_string(output) + " for a batch of " + std::to_string(rows) +
+                   "; a layer keeps the batch as the first axis");
 }
 
 }  // namespace
@@ -28,13 +27,13 @@ Outputs outputs_of(const Loss& loss) {
 
 template <Real T>
 template <class F>
-decltype(auto) Sequential<T>::in_layer(std::size_t i, const char* caller, const Where& where, F&& f) const {
+decltype(auto) Network<T>::in_layer(std::size_t i, const char* caller, const Where& where, F&& f) const {
   return detail::in_place(
       [&] { return caller + to_string(where) + ", layer " + std::to_string(i) + " (" + layers_[i].name() + "): "; }, f);
 }
 
 template <Real T>
-void Sequential<T>::add(Layer<T> layer, Where where) {
+void Network<T>::add(Layer<T> layer, Where where) {
   if (!parameters_.empty()) {
     throw ValueError("add" + to_string(where) +
                      ": the model is built, and its parameters would be lost; add all layers first");
@@ -43,52 +42,7 @@ void Sequential<T>::add(Layer<T> layer, Where where) {
 }
 
 template <Real T>
-void Sequential<T>::compile(const CompileOptions& options, Where where) {
-  const std::string caller = "compile" + to_string(where);
-  require_no_fit("compile", where);
-  if (options.loss.name().empty()) {
-    throw ValueError(caller + ": it needs a loss: .loss = \"mse\", or a function");
-  }
-  if (options.clip_value && options.clip_global_norm) {
-    throw ValueError(caller + ": it takes clip_value or clip_global_norm, not both");
-  }
-  if (options.clip_value) detail::require_limit("compile with clip_value", *options.clip_value, where);
-  if (options.clip_global_norm)
-    detail::require_limit("compile with clip_global_norm", *options.clip_global_norm, where);
-  std::set<std::string_view> names{"loss"};
-  for (const Metric& metric : options.metrics) {
-    if (names.insert(metric.name()).second && !metric.name().starts_with("val_")) continue;
-    throw ValueError(caller + ": a metric is named \"" + metric.name() +
-                     "\", as another log is; give it a name of its own: nn::Metric(\"name\", metric)");
-  }
-  if (!layers_.empty()) output_delta_of(options, where);
-  options_ = options;
-  for (Metric& metric : options_.metrics) metric = metric.with(outputs_of(options.loss));
-}
-
-template <Real T>
-OutputDelta Sequential<T>::output_delta_used(Where where) const {
-  return output_delta_of(options_, where);
-}
-
-template <Real T>
-OutputDelta Sequential<T>::output_delta_of(const CompileOptions& options, const Where& where) const {
-  if (layers_.empty()) throw ValueError("the model has no layers" + to_string(where));
-  const std::string &activation = layers_.back().activation().name(), &loss = options.loss.name();
-  switch (options.output_delta) {
-    case OutputDelta::automatic:
-      return detail::is_known_pair(activation, loss) ? OutputDelta::closed_form : OutputDelta::vjp;
-    case OutputDelta::closed_form:
-      detail::in_place([&] { return "output_delta" + to_string(where) + ": "; },
-                       [&] { detail::require_known_pair(activation, loss); });
-      return OutputDelta::closed_form;
-    default:
-      return options.output_delta;
-  }
-}
-
-template <Real T>
-void Sequential<T>::build(const Shape& example, Where where) {
+void Network<T>::build(const Shape& example, Where where) {
   if (!parameters_.empty()) {
     throw ValueError("build" + to_string(where) + ": the model has parameters already, for examples of shape " +
                      to_string(example_));
@@ -97,7 +51,7 @@ void Sequential<T>::build(const Shape& example, Where where) {
 }
 
 template <Real T>
-void Sequential<T>::make(const Shape& example, const char* caller, const Where& where) {
+void Network<T>::make(const Shape& example, const char* caller, const Where& where) {
   if (layers_.empty()) throw ValueError(caller + to_string(where) + ": the model has no layers");
   Rng rng(seed_);
   Parameters made, states;
@@ -117,10 +71,7 @@ void Sequential<T>::make(const Shape& example, const char* caller, const Where& 
       detail::require_different_names(names);
       if (layer.penalty(made[i])) penalised.push_back(i);
       const Tensor<T> y = layer(made[i], states[i], x, Mode{});
-      if (y.rank() == 0 || y.shape()[0] != 2) {
-        throw ShapeError("it gave " + to_string(y.shape()) +
-                         " for a batch of two; a layer keeps the batch as the first axis");
-      }
+      require_rows(y.shape(), 2);
       tapegrad::require_separate_rows(
           [&](const Tensor<T>& traced) { return layer.logits(made[i], states[i], traced, Mode{}); }, x, where);
       layer.activation().require_separate_rows(layer.logits(made[i], states[i], x, Mode{}));
@@ -134,24 +85,13 @@ void Sequential<T>::make(const Shape& example, const char* caller, const Where& 
 }
 
 template <Real T>
-void Sequential<T>::require_built(const char* caller, const Where& where) const {
+void Network<T>::require_built(const char* caller, const Where& where) const {
   if (!parameters_.empty()) return;
   throw ValueError(caller + to_string(where) + ": call build first, with the shape of an example");
 }
 
 template <Real T>
-void Sequential<T>::require_compiled(const char* caller, const Where& where) const {
-  if (options_.loss.name().empty()) throw ValueError(caller + to_string(where) + ": compile the model first");
-}
-
-template <Real T>
-void Sequential<T>::require_no_fit(const char* caller, const Where& where) const {
-  if (!fitting_.now) return;
-  throw ValueError(caller + to_string(where) + ": a fit of this model is running; end it first (Epoch::stop)");
-}
-
-template <Real T>
-void Sequential<T>::summary(std::ostream& out, Where where) const {
+void Network<T>::summary(std::ostream& out, Where where) const {
   require_built("summary", where);
   const auto count = [](const Params<T>& tensors) {
     std::int64_t numbers = 0;
@@ -176,22 +116,18 @@ void Sequential<T>::summary(std::ostream& out, Where where) const {
     for (std::size_t k = 0; k < row.size(); ++k) widths[k] = std::max(widths[k], row[k].size());
   }
   for (const auto& row : rows) {
-    std::string line;
-    for (std::size_t k = 0; k < row.size(); ++k) {
-      const std::string space(widths[k] - row[k].size(), ' ');
-      line += (k == 0 ? "" : "  ") + (k < 2 ? row[k] + space : space + row[k]);
-    }
-    out << line << '\n';
+    const auto space = [&](std::size_t k) { return std::string(widths[k] - row[k].size(), ' '); };
+    out << row[0] + space(0) + "  " + row[1] + space(1) + "  " + space(2) + row[2] + "  " + space(3) + row[3] + '\n';
   }
 }
 
 template <Real T>
-void Sequential<T>::summary(Where where) const {
+void Network<T>::summary(Where where) const {
   summary(std::cout, where);
 }
 
 template <Real T>
-TensorList<T> Sequential<T>::parameters() const {
+TensorList<T> Network<T>::parameters() const {
   TensorList<T> all;
   for (const Params<T>& layer : parameters_) {
     for (const auto& [name, tensor] : layer) all.push_back(tensor);
@@ -200,7 +136,7 @@ TensorList<T> Sequential<T>::parameters() const {
 }
 
 template <Real T>
-auto Sequential<T>::arrange(const TensorList<T>& values, const char* caller, const Where& where) const -> Parameters {
+auto Network<T>::arrange(const TensorList<T>& values, const char* caller, const Where& where) const -> Parameters {
   require_built(caller, where);
   Parameters arranged = parameters_;
   std::size_t k = 0;
@@ -222,7 +158,7 @@ auto Sequential<T>::arrange(const TensorList<T>& values, const char* caller, con
 }
 
 template <Real T>
-void Sequential<T>::set_parameters(const TensorList<T>& values, Where where) {
+void Network<T>::set_parameters(const TensorList<T>& values, Where where) {
   for (const Tensor<T>& value : values) detail::require_plain(value.handle(), "set_parameters", where);
   parameters_ = arrange(values, "set_parameters", where);
 }
@@ -230,18 +166,15 @@ void Sequential<T>::set_parameters(const TensorList<T>& values, Where where) {
 // ------------------------------------------------------------------------------------------------- its computation
 
 template <Real T>
-Tensor<T> Sequential<T>::run(const Parameters& parameters, Parameters& states, Tensor<T> x, Mode mode, bool to_logits,
-                             const char* caller, const Where& where) const {
+Tensor<T> Network<T>::run(const Parameters& parameters, Parameters& states, Tensor<T> x, Mode mode, bool to_logits,
+                          const char* caller, const Where& where) const {
   const std::int64_t rows = x.shape()[0];
   for (std::size_t i = 0; i < layers_.size(); ++i) {
     x = in_layer(i, caller, where, [&] {
       const bool all = i + 1 < layers_.size() || !to_logits;
       Tensor<T> y =
           all ? layers_[i](parameters[i], states[i], x, mode) : layers_[i].logits(parameters[i], states[i], x, mode);
-      if (y.rank() == 0 || y.shape()[0] != rows) {
-        throw ShapeError("it gave " + to_string(y.shape()) + " for a batch of " + std::to_string(rows) +
-                         "; a layer keeps the batch as the first axis");
-      }
+      require_rows(y.shape(), rows);
       return y;
     });
   }
@@ -249,24 +182,30 @@ Tensor<T> Sequential<T>::run(const Parameters& parameters, Parameters& states, T
 }
 
 template <Real T>
-Tensor<T> Sequential<T>::run_plain(const Tensor<T>& x, bool to_logits, const char* caller, const Where& where) const {
+Tensor<T> Network<T>::run(const Tensor<T>& x, bool to_logits, const char* caller, const Where& where) const {
   Parameters states = states_;
   return run(parameters_, states, x, Mode{}, to_logits, caller, where);
 }
 
 template <Real T>
-void Sequential<T>::prepare(const Tensor<T>& x, const char* caller, const Where& where) {
+void Network<T>::prepare(const Tensor<T>& x, const char* caller, const Where& where) {
+  if (parameters_.empty() && x.rank() > 1) make(x.shape().suffix(1), caller, where);
+  require_batch(x, caller, where);
+}
+
+template <Real T>
+void Network<T>::require_batch(const Tensor<T>& x, const char* caller, const Where& where) const {
   if (x.rank() < 2) {
     throw ShapeError(caller + to_string(where) + ": a batch is (examples, ...), not " + to_string(x.shape()));
   }
-  if (parameters_.empty()) make(x.shape().suffix(1), caller, where);
+  require_built(caller, where);
   if (x.shape().suffix(1) == example_) return;
   throw ShapeError(caller + to_string(where) + ": the model was built for examples of shape " + to_string(example_) +
                    ", and X is " + to_string(x.shape()));
 }
 
 template <Real T>
-Tensor<T> Sequential<T>::operator()(const TensorList<T>& parameters, const Tensor<T>& x, Mode mode, Where where) {
+Tensor<T> Network<T>::operator()(const TensorList<T>& parameters, const Tensor<T>& x, Mode mode, Where where) {
   prepare(x, "model", where);
   const Parameters arranged = arrange(parameters, "model", where);
   Parameters states = states_;
@@ -276,8 +215,8 @@ Tensor<T> Sequential<T>::operator()(const TensorList<T>& parameters, const Tenso
 }
 
 template <Real T>
-std::int64_t Sequential<T>::rows_at_a_time(const Tensor<T>& x, std::int64_t batch_size, const char* caller,
-                                           const Where& where) const {
+std::int64_t Network<T>::rows_at_a_time(const Tensor<T>& x, std::int64_t batch_size, const char* caller,
+                                        const Where& where) const {
   if (batch_size < 1) {
     throw ValueError(caller + to_string(where) + ": batch_size is " + std::to_string(batch_size) +
                      "; it must be at least 1");
@@ -289,10 +228,10 @@ std::int64_t Sequential<T>::rows_at_a_time(const Tensor<T>& x, std::int64_t batc
 }
 
 template <Real T>
-Tensor<T> Sequential<T>::predict(const Tensor<T>& x, const PredictOptions& options, Where where) {
-  prepare(x, "predict", where);
+Tensor<T> Network<T>::predict(const Tensor<T>& x, const PredictOptions& options, Where where) const {
+  require_batch(x, "predict", where);
   const std::int64_t rows = x.shape()[0], step = rows_at_a_time(x, options.batch_size, "predict", where);
-  const auto output = [&](const Tensor<T>& part) { return run_plain(part, false, "predict", where); };
+  const auto output = [&](const Tensor<T>& part) { return run(part, false, "predict", where); };
   if (rows <= step) return output(x);
   detail::Gathered<T> predictions(rows);
   for (std::int64_t row = 0; row < rows; row += step) predictions.append(output(slice(x, 0, row, row + step)), where);
@@ -300,22 +239,7 @@ Tensor<T> Sequential<T>::predict(const Tensor<T>& x, const PredictOptions& optio
 }
 
 template <Real T>
-Tensor<std::int64_t> Sequential<T>::predict_classes(const Tensor<T>& x, const PredictOptions& options, Where where) {
-  const Tensor<T> prediction = stop_gradient(predict(x, options, where));
-  if (prediction.rank() != 2) {
-    throw ShapeError("predict_classes" + to_string(where) + ": the output is " + to_string(prediction.shape()) +
-                     ", not (batch, n)");
-  }
-  if (prediction.shape()[1] > 1) return argmax(prediction, -1, where);
-  Tensor<std::int64_t> classes = zeros<std::int64_t>({prediction.shape()[0]});
-  const Tensor<T> values = stop_gradient(prediction);
-  const T threshold = outputs_of(options_.loss) == Outputs::probabilities ? T(0.5) : T(0);
-  std::ranges::transform(values.elements_view(), classes.mutable_data(), [=](T p) { return p > threshold ? 1 : 0; });
-  return classes;
-}
-
-template <Real T>
-double Sequential<T>::penalties(const char* caller, const Where& where) const {
+double Network<T>::penalties(const char* caller, const Where& where) const {
   double total = 0;
   for (std::size_t i : penalised_) {
     total += in_layer(i, caller, where,
@@ -325,7 +249,7 @@ double Sequential<T>::penalties(const char* caller, const Where& where) const {
 }
 
 template <Real T>
-double Sequential<T>::add_penalties(Parameters& gradients, const char* caller, const Where& where) const {
+double Network<T>::add_penalties(Parameters& gradients, const char* caller, const Where& where) const {
   double total = 0;
   for (std::size_t i : penalised_) {
     auto [penalty, slopes] = in_layer(i, caller, where, [&] {
@@ -341,14 +265,7 @@ double Sequential<T>::add_penalties(Parameters& gradients, const char* caller, c
   return total;
 }
 
-template <Real T>
-Logs Sequential<T>::empty_logs() const {
-  Logs logs{{"loss", 0.0}};
-  for (const Metric& metric : options_.metrics) logs.add(metric.name(), 0);
-  return logs;
-}
-
-template class Sequential<float>;
-template class Sequential<double>;
+template class Network<float>;
+template class Network<double>;
 
 }  // namespace tapegrad::nn
