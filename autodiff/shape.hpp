@@ -135,8 +135,9 @@ class Shape {
     return at;
   }
 
-  std::array<std::int64_t, max_rank> sizes_;
+  // In this order, so that an array need not have room for sizes beyond the rank.
   std::uint8_t rank_ = 0;
+  std::array<std::int64_t, max_rank> sizes_;
 };
 
 /// "(32, 10)"; "()" for a scalar.

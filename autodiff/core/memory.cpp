@@ -238,6 +238,13 @@ inline void give_back(void* block, std::uint16_t home, std::size_t size_class) n
   keep(block, size_class);
 }
 
+// Of an array of that rank, a multiple of what malloc aligns to.
+constexpr std::size_t header_bytes(std::size_t rank) {
+  constexpr std::size_t alignment = alignof(std::max_align_t);
+  return (sizeof(Array) - (Shape::max_rank - rank) * sizeof(std::int64_t) + alignment - 1) / alignment * alignment;
+}
+static_assert(header_bytes(0) == 32 && header_bytes(1) == 48 && header_bytes(2) == 48);
+
 [[noreturn, gnu::cold]] void throw_shape(const Shape& shape) {
   for (std::int64_t size : shape) {
     if (size < 0) throw ShapeError("a tensor of shape " + to_string(shape) + ": sizes must not be negative");
@@ -282,8 +289,8 @@ namespace {
 
 // Of any size; `allocate` has done the small ones.
 [[gnu::noinline]] Array* allocate_any(Dtype dtype, const Shape& shape) {
-  std::size_t bytes = bytes_of(dtype, shape) + sizeof(Array) + padding;
-  std::size_t offset = sizeof(Array);
+  std::size_t offset = header_bytes(shape.rank());
+  std::size_t bytes = bytes_of(dtype, shape) + offset + padding;
   if (bytes >= least_staggered) {
     // Large blocks begin at the same place of a page. Streams through several of them would meet in the same sets of
     // every cache, and a load would wait for the store with the same last bits of its address.
@@ -304,19 +311,19 @@ Array* allocate(Dtype dtype, const Shape& shape) {
   for (std::int64_t size : shape) {
     if (size <= 0 || size > small || (elements *= size) > small) return allocate_any(dtype, shape);
   }
-  const std::size_t all = static_cast<std::size_t>(elements) + sizeof(Array) + padding;
+  const std::size_t header = header_bytes(shape.rank()), all = static_cast<std::size_t>(elements) + header + padding;
   const std::size_t size_class = (all + chunk_header + chunk - 1) / chunk;
   if (size_class > most_chunks) return allocate_any(dtype, shape);
   void* block = take_kept(size_class, all);
   if (!block) return allocate_any(dtype, shape);
-  return place_array(block, size_class, dtype, nullptr, static_cast<std::byte*>(block) + sizeof(Array), shape);
+  return place_array(block, size_class, dtype, nullptr, static_cast<std::byte*>(block) + header, shape);
 }
 
 Array* view(Array* array, const Shape& shape) {
   Array* owner = array->owner ? array->owner : array;
-  constexpr std::size_t size_class = class_of(sizeof(Array));
-  void* block = take(size_class, sizeof(Array));
-  if (!block) throw_memory(shape, sizeof(Array));
+  const std::size_t bytes = header_bytes(shape.rank()), size_class = class_of(bytes);
+  void* block = take(size_class, bytes);
+  if (!block) throw_memory(shape, bytes);
   retain(owner);
   return place_array(block, size_class, array->dtype, owner, array->data, shape);
 }

@@ -60,7 +60,9 @@ constexpr std::size_t size_of(Dtype dtype) {
   return 0;
 }
 
-/// Header of one block; the elements follow it, unless the array is another view of its owner's elements.
+/// Header of one block; the elements follow it, unless the array is another view of its owner's elements. Its block
+/// ends with the last size of the shape: what a Shape has beyond is neither read nor written. So a small tensor touches
+/// two cache lines less.
 struct Array {
   std::atomic<std::uint32_t> references;
   std::uint16_t home;  // of the thread that allocated it
@@ -68,7 +70,7 @@ struct Array {
   Dtype dtype;
   Array* owner;
   void* data;
-  Shape shape;
+  Shape shape;  // last
 
   template <class T>
   T* as() const {

@@ -76,10 +76,13 @@ Tensor<T> traced_dense(const Structured& structured) {
     J = J + mul0(reshape(Tensor<T>(term.left), {batch, m, 1}), reshape(Tensor<T>(term.right), {batch, 1, n}));
   }
   for (const Diagonal& term : terms.diagonals()) {
-    Tensor<T> unit = zeros<T>({m, n});
-    for (std::int64_t i = std::max<std::int64_t>(0, -term.shift); i < std::min(m, n - term.shift); ++i) {
-      unit.mutable_data()[i * n + i + term.shift] = T{1};
-    }
+    const auto unit =
+        made<T>({m, n}, "jacobian", {}, [rows = m, cols = n, shift = term.shift](T* out, std::int64_t size) {
+          std::fill_n(out, size, T{0});
+          for (std::int64_t i = std::max<std::int64_t>(0, -shift); i < std::min(rows, cols - shift); ++i) {
+            out[i * cols + i + shift] = T{1};
+          }
+        });
     J = J + mul0(reshape(Tensor<T>(term.entries), {batch, m, 1}), unit);
   }
   return J;

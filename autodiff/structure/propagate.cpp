@@ -72,7 +72,7 @@ class Push final : public Carry {
       return true;
     }
     if (column_pushes_ == 0) return false;
-    const Tensor<T> ones_there = columns_where<T>(in, [&term](auto i, auto j) { return j == i + term.shift; });
+    const Tensor<T> ones_there = columns_where<T>(in, [shift = term.shift](auto i, auto j) { return j == i + shift; });
     return push_columns({Matrix::Kind::columns, {}, ones_there.handle(), row(term)});
   }
 

@@ -15,6 +15,7 @@
 
 #include "../kernels/kernels.hpp"
 #include "../ops.hpp"
+#include "../ops/operands.hpp"
 #include "../tape/carry.hpp"
 #include "../tape/recording.hpp"
 
@@ -53,12 +54,11 @@ Tensor<T> columns_of(const Matrix& matrix, const Blocks& blocks, bool scaled_by_
 /// (n, 1, m): 1 where holds(row i, column j).
 template <Real T, class Holds>
 Tensor<T> columns_where(const Blocks& blocks, Holds holds) {
-  Tensor<T> result = zeros<T>({blocks.n, 1, blocks.m});
-  T* out = result.mutable_data();
-  for (std::int64_t j = 0; j < blocks.n; ++j) {
-    for (std::int64_t i = 0; i < blocks.m; ++i) *out++ = holds(i, j) ? T{1} : T{0};
-  }
-  return result;
+  return made<T>({blocks.n, 1, blocks.m}, "jacobian", {}, [=, m = blocks.m, n = blocks.n](T* out, std::int64_t) {
+    for (std::int64_t j = 0; j < n; ++j) {
+      for (std::int64_t i = 0; i < m; ++i) *out++ = holds(i, j) ? T{1} : T{0};
+    }
+  });
 }
 /// M v, or M^T v, with both factors: v (batch, n) to (batch, m), or the other way round.
 template <Real T>
