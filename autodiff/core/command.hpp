@@ -5,7 +5,8 @@
 //     command("arange", [=](T* to) { for (...) to[i] = ...; }, Out{elements, n});
 //
 // A command runs at once. While an observer looks in on the thread it is shown each command instead, and runs it. The
-// body keeps sizes and plain numbers, and is given the addresses, so that a copy of it can be run again on others.
+// body keeps sizes and plain numbers, and is given the addresses, so that a copy of it can be run again on others. What
+// it keeps is best made in its capture: copied there it would be read as a whole before its parts are written.
 
 #include <array>
 #include <cstdint>

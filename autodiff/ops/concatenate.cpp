@@ -27,10 +27,9 @@ struct ConcatenatePrimitive {
     for (const Array* part : in) {
       if (part->dtype != dtype_of<T>) break;  // where they begin
       if (part->shape.count() != 0) {
-        const Layout of = layout(part->shape, size, at, nullptr);
         command(
             name,
-            [of](const T* from, T* to) {
+            [of = layout(part->shape, size, at, nullptr)](const T* from, T* to) {
               for_each_run(of, nullptr, [=](std::int64_t place, std::int64_t of_part, std::int64_t n) {
                 std::copy_n(from + of_part, n, to + place);
               });

@@ -113,10 +113,9 @@ struct SubtensorPrimitive {
   }
 
   static void evaluate(const Attributes& attributes, Operands x, Results y) {
-    const Block block(x[0]->shape, attributes);
     command(
         name,
-        [block](const T* from, T* to) {
+        [block = Block(x[0]->shape, attributes)](const T* from, T* to) {
           from += block.offset;
           for (std::int64_t o = block.outer; o > 0; --o, from += block.size) to = std::copy_n(from, block.inner, to);
         },

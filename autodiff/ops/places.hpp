@@ -53,8 +53,8 @@ bool carry_part(Carry& carry, const Placement& at, std::int64_t offset);
 template <class T>
 void copy_part_out(const Array& whole, const Placed& placed, Array* part) {
   if (part->shape.count() == 0) return;
-  const Layout of = layout(part->shape, whole.shape.from_end(placed.at.axis), placed.at, placed.indices);
-  const auto body = [of](const T* from, const std::int64_t* indices, T* to) {
+  const auto body = [of = layout(part->shape, whole.shape.from_end(placed.at.axis), placed.at, placed.indices)](
+                        const T* from, const std::int64_t* indices, T* to) {
     for_each_run(of, indices, [=](std::int64_t at, std::int64_t of_part, std::int64_t n) {
       std::copy_n(from + at, n, to + of_part);
     });
@@ -66,8 +66,8 @@ void copy_part_out(const Array& whole, const Placed& placed, Array* part) {
 template <class T>
 void add_part(const Array& part, const Placed& placed, Array* whole) {
   if (part.shape.count() == 0) return;
-  const Layout of = layout(part.shape, whole->shape.from_end(placed.at.axis), placed.at, placed.indices);
-  const auto body = [of](const T* from, const std::int64_t* indices, T* to) {
+  const auto body = [of = layout(part.shape, whole->shape.from_end(placed.at.axis), placed.at, placed.indices)](
+                        const T* from, const std::int64_t* indices, T* to) {
     for_each_run(of, indices, [=](std::int64_t at, std::int64_t of_part, std::int64_t n) {
       constexpr std::int64_t few = 8;
       if (n > few) return kernels::kernels<T>().add_to(to + at, from + of_part, n);
