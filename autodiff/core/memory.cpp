@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <bit>
 #include <cstdlib>
+#include <cstring>
 #include <new>
 
 #include "../error.hpp"
@@ -58,6 +59,7 @@ static_assert(class_bytes(class_of(1016)) == 1016 && class_bytes(class_of(1017))
 static_assert(class_count <= 256);  // a byte of every array
 static_assert(class_bytes(class_of(2048)) == 2048 && class_bytes(class_of(2049)) == 2560);
 
+constexpr std::size_t cache_line = 64;
 constexpr std::size_t least_staggered = 32 * 1024, stagger_bytes = 9 * 64;
 
 // What a thread keeps of its own, and what others may have sent back to it before it next looks.
@@ -270,6 +272,12 @@ std::size_t bytes_of(Dtype dtype, const Shape& shape) {
   return empty ? 0 : static_cast<std::size_t>(bytes);
 }
 
+// A vector's last lanes compute with what stands behind the elements. Left there, addresses and small whole numbers
+// would be subnormal numbers, which take a hundred times as long.
+inline void clear_padding(void* data, std::size_t bytes) {
+  std::memset(static_cast<std::byte*>(data) + bytes, 0, padding);
+}
+
 inline Array* place_array(void* block, std::size_t size_class, Dtype dtype, Array* owner, void* data,
                           const Shape& shape) {
   auto* array = new (block) Array;
@@ -289,8 +297,14 @@ namespace {
 
 // Of any size; `allocate` has done the small ones.
 [[gnu::noinline]] Array* allocate_any(Dtype dtype, const Shape& shape) {
+  const std::size_t elements = bytes_of(dtype, shape);
   std::size_t offset = header_bytes(shape.rank());
-  std::size_t bytes = bytes_of(dtype, shape) + offset + padding;
+  std::size_t bytes = elements + offset + padding;
+  if (class_of(bytes) > most_chunks) {
+    // From the beginning of a cache line: a vector in two of them takes twice as long.
+    offset = (offset + cache_line - 1) / cache_line * cache_line;
+    bytes = elements + offset + padding;
+  }
   if (bytes >= least_staggered) {
     // Large blocks begin at the same place of a page. Streams through several of them would meet in the same sets of
     // every cache, and a load would wait for the store with the same last bits of its address.
@@ -300,7 +314,9 @@ namespace {
   const std::size_t size_class = class_of(bytes);
   void* block = take(size_class, bytes);
   if (!block) throw_memory(shape, bytes);
-  return place_array(block, size_class, dtype, nullptr, static_cast<std::byte*>(block) + offset, shape);
+  void* data = static_cast<std::byte*>(block) + offset;
+  clear_padding(data, elements);
+  return place_array(block, size_class, dtype, nullptr, data, shape);
 }
 
 }  // namespace
@@ -316,7 +332,9 @@ Array* allocate(Dtype dtype, const Shape& shape) {
   if (size_class > most_chunks) return allocate_any(dtype, shape);
   void* block = take_kept(size_class, all);
   if (!block) return allocate_any(dtype, shape);
-  return place_array(block, size_class, dtype, nullptr, static_cast<std::byte*>(block) + header, shape);
+  void* data = static_cast<std::byte*>(block) + header;
+  clear_padding(data, static_cast<std::size_t>(elements));
+  return place_array(block, size_class, dtype, nullptr, data, shape);
 }
 
 Array* view(Array* array, const Shape& shape) {
