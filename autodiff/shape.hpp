@@ -88,6 +88,8 @@ class Shape {
   }
   constexpr const std::int64_t* begin() const { return sizes_.data(); }
   constexpr const std::int64_t* end() const { return sizes_.data() + rank_; }
+  constexpr std::int64_t* begin() { return sizes_.data(); }
+  constexpr std::int64_t* end() { return sizes_.data() + rank_; }
 
   constexpr void push_back(std::int64_t size) {
     if (rank_ == max_rank) throw ShapeError("a tensor has at most 8 axes, seed axes included");

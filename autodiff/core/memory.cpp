@@ -242,10 +242,11 @@ inline void give_back(void* block, std::uint16_t home, std::size_t size_class) n
 
 // Of an array of that rank, a multiple of what malloc aligns to.
 constexpr std::size_t header_bytes(std::size_t rank) {
-  constexpr std::size_t alignment = alignof(std::max_align_t);
+  constexpr std::size_t alignment = alignof(std::max_align_t), of_few = 48;
+  if (rank <= 2) return of_few;
   return (sizeof(Array) - (Shape::max_rank - rank) * sizeof(std::int64_t) + alignment - 1) / alignment * alignment;
 }
-static_assert(header_bytes(0) == 32 && header_bytes(1) == 48 && header_bytes(2) == 48);
+static_assert(sizeof(Array) == 96 && header_bytes(3) == 64 && header_bytes(Shape::max_rank) == 96);
 
 [[noreturn, gnu::cold]] void throw_shape(const Shape& shape) {
   for (std::int64_t size : shape) {

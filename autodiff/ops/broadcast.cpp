@@ -18,12 +18,12 @@ Shape broadcast(const Shape& a, const Shape& b, const char* operation, const Whe
   const Shape& longer = a.rank() >= b.rank() ? a : b;
   const Shape& shorter = a.rank() >= b.rank() ? b : a;
   Shape out = longer;
-  for (std::size_t back = 1; back <= shorter.rank(); ++back) {
-    std::int64_t& size = out[out.rank() - back];
-    const std::int64_t other = shorter.from_end(back);
-    if (size == other || other == 1) continue;
-    if (size != 1) throw_no_broadcast(a, b, back, operation, where);
-    size = other;
+  std::int64_t* size = out.end() - shorter.rank();
+  for (std::size_t i = 0; i < shorter.rank(); ++i, ++size) {
+    const std::int64_t other = shorter.begin()[i];
+    if (*size == other || other == 1) continue;
+    if (*size != 1) throw_no_broadcast(a, b, shorter.rank() - i, operation, where);
+    *size = other;
   }
   return out;
 }

@@ -30,11 +30,12 @@ class Loops {
     };
     constexpr unsigned all = (1U << K) - 1;
     for (std::size_t back = 1; back <= out.rank(); ++back) {
-      const std::int64_t size = out.from_end(back);
+      const auto from_end = [back](const Shape& shape) { return shape.end()[-static_cast<std::ptrdiff_t>(back)]; };
+      const std::int64_t size = from_end(out);
       if (size == 1) continue;
       unsigned steps = 0;
       for (std::size_t k = 0; k < K; ++k) {
-        if (sources[k]->rank() >= back && sources[k]->from_end(back) != 1) steps |= 1U << k;
+        if (sources[k]->rank() >= back && from_end(*sources[k]) != 1) steps |= 1U << k;
       }
       if (count_ > 0 && groups_[count_ - 1].steps == steps) {
         groups_[count_ - 1].size *= size;
