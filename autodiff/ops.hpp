@@ -317,6 +317,7 @@ template <Real T>
 Tensor<T> select(const Tensor<bool>& mask, double a, const Tensor<T>& b, Where line = Where::here()) {
   return where(mask, a, b, line);
 }
+/// Of masks that broadcast, under NumPy's names; as operators, a && b, a || b and !a.
 TAPEGRAD_EXPORT Tensor<bool> logical_and(const Tensor<bool>& a, const Tensor<bool>& b, Where where = Where::here());
 TAPEGRAD_EXPORT Tensor<bool> logical_or(const Tensor<bool>& a, const Tensor<bool>& b, Where where = Where::here());
 TAPEGRAD_EXPORT Tensor<bool> logical_not(const Tensor<bool>& a, Where where = Where::here());

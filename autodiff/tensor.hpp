@@ -7,6 +7,7 @@
 //     x(1);  A(1, 0);  sum(x).item();  x.shape();  std::cout << A;   // numbers
 //     x[1];  A[1];  A[1][0];                                         // tensors, which stay on a tape
 
+#include <concepts>
 #include <cstdint>
 #include <initializer_list>
 #include <iosfwd>
@@ -33,7 +34,7 @@ concept Real = std::is_same_v<T, float> || std::is_same_v<T, double>;
 
 template <class T = double>
 class Tensor;
-template <Real T>
+template <class T>
 class Operand;
 
 namespace detail {
@@ -78,8 +79,14 @@ template <class Op, Real T>
 TAPEGRAD_EXPORT Tensor<T> binary(const Tensor<T>& a, const Tensor<T>& b, const Where& where);
 
 enum class Comparison { less, greater, less_equal, greater_equal, equal, not_equal };
-template <Real T>
+template <class T>
 TAPEGRAD_EXPORT Tensor<bool> compare(Comparison comparison, const Operand<T>& a, const Operand<T>& b);
+/// Sum and difference of labels.
+TAPEGRAD_EXPORT Tensor<std::int64_t> add(const Operand<std::int64_t>& a, const Operand<std::int64_t>& b);
+TAPEGRAD_EXPORT Tensor<std::int64_t> subtract(const Operand<std::int64_t>& a, const Operand<std::int64_t>& b);
+TAPEGRAD_EXPORT Tensor<bool> both(const Operand<bool>& a, const Operand<bool>& b);
+TAPEGRAD_EXPORT Tensor<bool> either(const Operand<bool>& a, const Operand<bool>& b);
+TAPEGRAD_EXPORT Tensor<bool> inverse(const Operand<bool>& a);
 
 /// Tensor<bool>, named so that it need not be complete yet.
 template <class T>
@@ -89,8 +96,22 @@ struct MaskOf {
 template <class T>
 using Mask = typename MaskOf<T>::type;
 
+/// Of numbers and of labels; a NaN is unequal to everything.
+template <class T>
+struct Comparisons {
+  friend Mask<T> operator<(const Operand<T>& a, const Operand<T>& b) { return compare(Comparison::less, a, b); }
+  friend Mask<T> operator>(const Operand<T>& a, const Operand<T>& b) { return compare(Comparison::greater, a, b); }
+  friend Mask<T> operator<=(const Operand<T>& a, const Operand<T>& b) { return compare(Comparison::less_equal, a, b); }
+  friend Mask<T> operator>=(const Operand<T>& a, const Operand<T>& b) {
+    return compare(Comparison::greater_equal, a, b);
+  }
+  friend Mask<T> operator==(const Operand<T>& a, const Operand<T>& b) { return compare(Comparison::equal, a, b); }
+  friend Mask<T> operator!=(const Operand<T>& a, const Operand<T>& b) { return compare(Comparison::not_equal, a, b); }
+};
+
 /// Operators are found through their operands, take numbers on either side, broadcast as NumPy does, and know the line
-/// they stand on. Comparisons give masks; a NaN is unequal to everything.
+/// they stand on. They throw ShapeError, naming it, where the shapes do not fit, and ValueError for a tensor without a
+/// value. Comparisons give masks.
 template <class T>
 struct Operators {
   static_assert(is_element<T>,
@@ -98,7 +119,7 @@ struct Operators {
                 "numbers take Tensor<std::int64_t>");
 };
 template <Real T>
-struct Operators<T> {
+struct Operators<T> : Comparisons<T> {
   friend Tensor<T> operator+(const Operand<T>& a, const Operand<T>& b) { return of<ops::Add>(a, b); }
   friend Tensor<T> operator-(const Operand<T>& a, const Operand<T>& b) { return of<ops::Subtract>(a, b); }
   friend Tensor<T> operator*(const Operand<T>& a, const Operand<T>& b) { return of<ops::Multiply>(a, b); }
@@ -109,14 +130,6 @@ struct Operators<T> {
   friend Tensor<T>& operator-=(Tensor<T>& a, const Operand<T>& b) { return a = of<ops::Subtract>({a, b.where()}, b); }
   friend Tensor<T>& operator*=(Tensor<T>& a, const Operand<T>& b) { return a = of<ops::Multiply>({a, b.where()}, b); }
   friend Tensor<T>& operator/=(Tensor<T>& a, const Operand<T>& b) { return a = of<ops::Divide>({a, b.where()}, b); }
-  friend Mask<T> operator<(const Operand<T>& a, const Operand<T>& b) { return compare(Comparison::less, a, b); }
-  friend Mask<T> operator>(const Operand<T>& a, const Operand<T>& b) { return compare(Comparison::greater, a, b); }
-  friend Mask<T> operator<=(const Operand<T>& a, const Operand<T>& b) { return compare(Comparison::less_equal, a, b); }
-  friend Mask<T> operator>=(const Operand<T>& a, const Operand<T>& b) {
-    return compare(Comparison::greater_equal, a, b);
-  }
-  friend Mask<T> operator==(const Operand<T>& a, const Operand<T>& b) { return compare(Comparison::equal, a, b); }
-  friend Mask<T> operator!=(const Operand<T>& a, const Operand<T>& b) { return compare(Comparison::not_equal, a, b); }
 
  private:
   template <class Op>
@@ -124,10 +137,19 @@ struct Operators<T> {
     return binary<Op>(a.tensor(), b.tensor(), a.where());
   }
 };
-template <>
-struct Operators<std::int64_t> {};
-template <>
-struct Operators<bool> {};
+/// Labels; a sum that is too large wraps, as NumPy's does.
+template <std::same_as<std::int64_t> T>
+struct Operators<T> : Comparisons<T> {
+  friend Tensor<T> operator+(const Operand<T>& a, const Operand<T>& b) { return add(a, b); }
+  friend Tensor<T> operator-(const Operand<T>& a, const Operand<T>& b) { return subtract(a, b); }
+};
+/// Masks, as logical_and, logical_or and logical_not; both sides are always computed.
+template <std::same_as<bool> T>
+struct Operators<T> {
+  friend Tensor<T> operator&&(const Operand<T>& a, const Operand<T>& b) { return both(a, b); }
+  friend Tensor<T> operator||(const Operand<T>& a, const Operand<T>& b) { return either(a, b); }
+  friend Tensor<T> operator!(const Operand<T>& a) { return inverse(a); }
+};
 
 }  // namespace detail
 
@@ -256,14 +278,19 @@ const T* elements_of(const Tensor<T>& x) {
 }  // namespace detail
 
 /// A tensor or a number where an operation takes either, with the line of the call.
-template <Real T>
+template <class T>
 class Operand {
  public:
   Operand(const Tensor<T>& tensor, const char* file = __builtin_FILE(), int line = __builtin_LINE())
       : tensor_(tensor), where_{file, line} {}
   Operand(const Tensor<T>& tensor, const Where& where) : tensor_(tensor), where_(where) {}
-  Operand(double number, const char* file = __builtin_FILE(), int line = __builtin_LINE())
+  Operand(double number, const char* file = __builtin_FILE(), int line = __builtin_LINE()) requires Real<T>
       : number_(static_cast<T>(number)), tensor_(number_), where_{file, line} {}
+  /// A label or a truth value; a number that is neither does not compile, and says so.
+  template <class U>
+  requires(!Real<T> && std::is_arithmetic_v<U>)
+      Operand(U number, const char* file = __builtin_FILE(), int line = __builtin_LINE())
+      : number_(number), tensor_(number_), where_{file, line} {}
   Operand(const Operand&) = delete;
 
   const Tensor<T>& tensor() const { return tensor_; }

@@ -111,6 +111,12 @@ TEST_SUITE("errors") {
     REFUSED(ShapeError, where(b > 0, a, 1), "where", "(2, 3)", "(4)");
     REFUSED(ShapeError, logical_and(a > 0, b > 0), "logical_and", "(2, 3)", "(4)");
     REFUSED(ShapeError, logical_or(a > 0, b > 0), "logical_or", "(2, 3)", "(4)");
+    REFUSED(ShapeError, a > 0 && b > 0, "logical_and", "(2, 3)", "(4)");
+    REFUSED(ShapeError, a > 0 || b > 0, "logical_or", "(2, 3)", "(4)");
+    REFUSED(ShapeError, (Labels{1, 2} == Labels{1, 2, 3}), "==", "(2)", "(3)");
+    REFUSED(ShapeError, (Labels{1, 2} < Labels{1, 2, 3}), "<", "(2)", "(3)");
+    REFUSED(ShapeError, (Labels{1, 2} + Labels{1, 2, 3}), "add", "(2)", "(3)");
+    REFUSED(ShapeError, (Labels{1, 2} - Labels{1, 2, 3}), "subtract", "(2)", "(3)");
     REFUSED(ShapeError, broadcast_to(a, {3, 3}), "broadcast_to", "(2, 3)", "(3, 3)");
     REFUSED(ShapeError, broadcast_to(a, {3}), "broadcast_to", "(2, 3)", "(3)");
     REFUSED(ShapeError, broadcast_to(a, {1, 3}), "broadcast_to", "(2, 3)", "(1, 3)");
@@ -271,6 +277,10 @@ TEST_SUITE("errors") {
     REFUSED(ValueError, where(a > 0, none, a), "where", "no value");
     REFUSED(ValueError, where(Mask(), a, a), "where", "no value");
     REFUSED(ValueError, logical_not(Mask()), "logical_not", "no value");
+    REFUSED(ValueError, !Mask(), "logical_not", "no value");
+    REFUSED(ValueError, Mask() && true, "logical_and", "no value");
+    REFUSED(ValueError, no_labels + 1, "add", "no value");
+    REFUSED(ValueError, 1 == no_labels, "==", "no value");
     REFUSED(ValueError, sum(none), "sum", "no value");
     REFUSED(ValueError, mean(none), "mean", "no value");
     REFUSED(ValueError, max(none), "max", "no value");

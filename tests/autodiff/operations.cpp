@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <functional>
+#include <limits>
 #include <tapegrad/autodiff.hpp>
 #include <vector>
 
@@ -86,6 +87,17 @@ TEST_SUITE("operations") {
       check(where(b > 0, a, 7), c.y, [&](const Index& i) { return spread(b, i) > 0 ? spread(a, i) : 7; });
       check(logical_and(a > 0, b > 0), c.y, [&](const Index& i) { return spread(a, i) > 0 && spread(b, i) > 0; });
       check(logical_or(a > 0, b > 0), c.y, [&](const Index& i) { return spread(a, i) > 0 || spread(b, i) > 0; });
+      check(a > 0 && b > 0, c.y, [&](const Index& i) { return spread(a, i) > 0 && spread(b, i) > 0; });
+      check(a > 0 || !(b > 0), c.y, [&](const Index& i) { return spread(a, i) > 0 || !(spread(b, i) > 0); });
+      const Labels m = astype<std::int64_t>(2 * a), n = astype<std::int64_t>(2 * b);
+      check(m + n, c.y, [&](const Index& i) { return spread(m, i) + spread(n, i); });
+      check(m - n, c.y, [&](const Index& i) { return spread(m, i) - spread(n, i); });
+      check(m == n, c.y, [&](const Index& i) { return spread(m, i) == spread(n, i); });
+      check(m != n, c.y, [&](const Index& i) { return spread(m, i) != spread(n, i); });
+      check(m < n, c.y, [&](const Index& i) { return spread(m, i) < spread(n, i); });
+      check(m <= n, c.y, [&](const Index& i) { return spread(m, i) <= spread(n, i); });
+      check(m > n, c.y, [&](const Index& i) { return spread(m, i) > spread(n, i); });
+      check(m >= n, c.y, [&](const Index& i) { return spread(m, i) >= spread(n, i); });
       check(broadcast_to(a, c.y), c.y, [&](const Index& i) { return spread(a, i); });
       check(broadcast_to(b > 0, c.y), c.y, [&](const Index& i) { return spread(b, i) > 0; });
     }
@@ -93,6 +105,27 @@ TEST_SUITE("operations") {
     check(2 - X{1, 4}, {2}, [](const Index& i) { return i[0] == 0 ? 1 : -2; });
     check(X{1, 4} > 2, {2}, [](const Index& i) { return i[0] == 1; });
     check(2.0 > X{1, 4}, {2}, [](const Index& i) { return i[0] == 0; });
+  }
+
+  TEST_CASE("operators of masks and labels take numbers on either side") {
+    const Labels labels{0, 1, 2};
+    check(labels == 1, {3}, [](const Index& i) { return i[0] == 1; });
+    check(1 != labels, {3}, [](const Index& i) { return i[0] != 1; });
+    check(1 < labels, {3}, [](const Index& i) { return i[0] > 1; });
+    check(labels >= 1U, {3}, [](const Index& i) { return i[0] >= 1; });
+    check(labels + 2, {3}, [](const Index& i) { return i[0] + 2; });
+    check(2 - labels, {3}, [](const Index& i) { return 2 - i[0]; });
+    constexpr auto most = std::numeric_limits<std::int64_t>::max(), least = std::numeric_limits<std::int64_t>::min();
+    CHECK((Labels(most) + 1).item() == least);
+    CHECK((Labels(least) - 1).item() == most);
+    // What a double would round.
+    CHECK((Labels(most) == most).item());
+    CHECK(!(Labels(most) == most - 1).item());
+    const Tensor<bool> mask = labels > 0;
+    check(mask && true, {3}, [](const Index& i) { return i[0] > 0; });
+    check(false || mask, {3}, [](const Index& i) { return i[0] > 0; });
+    check(!mask, {3}, [](const Index& i) { return i[0] == 0; });
+    check(take(X{5, 6, 7}, labels - 1), {3}, [](const Index& i) { return i[0] == 0 ? 7 : 4 + i[0]; });
   }
 
   TEST_CASE("reductions over every set of axes") {
