@@ -300,22 +300,14 @@ Tensor<T> xlogy(double x, const Tensor<T>& y, Where where = Where::here()) {
 }
 inline Scalar xlogy(const Scalar& x, const Scalar& y) { return detail::binary<ops::XLogY>(x, y); }
 
-/// a where the mask is true, b elsewhere; all three broadcast.
+/// a where the mask is true, b elsewhere; all three broadcast. That of symbolic numbers is in core/scalar.hpp, so that
+/// a generic lambda serves both.
 template <Real T>
 TAPEGRAD_EXPORT Tensor<T> where(const Tensor<bool>& mask, const Tensor<T>& a,
                                 const std::type_identity_t<Operand<T>>& b);
 template <Real T>
 Tensor<T> where(const Tensor<bool>& mask, double a, const Tensor<T>& b, Where line = Where::here()) {
   return where(mask, Tensor<T>(a), Operand<T>(b, line));
-}
-/// The same under the name that it has in the lambdas of elementwise(), so that a lambda serves both.
-template <Real T>
-Tensor<T> select(const Tensor<bool>& mask, const Tensor<T>& a, const std::type_identity_t<Operand<T>>& b) {
-  return where(mask, a, b);
-}
-template <Real T>
-Tensor<T> select(const Tensor<bool>& mask, double a, const Tensor<T>& b, Where line = Where::here()) {
-  return where(mask, a, b, line);
 }
 /// Of masks that broadcast, under NumPy's names; as operators, a && b, a || b and !a.
 TAPEGRAD_EXPORT Tensor<bool> logical_and(const Tensor<bool>& a, const Tensor<bool>& b, Where where = Where::here());

@@ -257,7 +257,7 @@ TEST_SUITE("allocation") {
   TEST_CASE_TEMPLATE("user-made elementwise functions", T, float, double) {
     const Problem<T> p;
     const auto swish = elementwise([](auto x) { return x / (1 + exp(-x)); });
-    const auto gated = elementwise([](auto x, auto b, auto c) { return select(x > b, x * tanh(c), exp(b - x) / 2); });
+    const auto gated = elementwise([](auto x, auto b, auto c) { return where(x > b, x * tanh(c), exp(b - x) / 2); });
     CHECK_NO_ALLOCATION([&] { const Tensor<T> y = swish(p.X); });
     auto loss = [&](const Tensor<T>& W, const Tensor<T>& b) {
       const Tensor<T> z = matmul(p.X, W);
