@@ -360,7 +360,8 @@ class Axes {
   bool all_ = true;
 };
 
-/// `keep_dims` as the third argument leaves reduced axes in place with size 1.
+/// `keep_dims`, after the axes or in place of them, leaves reduced axes with size 1: sum(x, -1, keep_dims), and
+/// sum(x, keep_dims) of shape (1, 1) for a matrix.
 enum class KeepDims : bool { no, yes };
 inline constexpr KeepDims keep_dims = KeepDims::yes;
 
@@ -380,20 +381,38 @@ TAPEGRAD_EXPORT Tensor<T> max(const Tensor<T>& x, Axes axes = {}, KeepDims keep 
 template <Real T>
 TAPEGRAD_EXPORT Tensor<T> min(const Tensor<T>& x, Axes axes = {}, KeepDims keep = KeepDims::no,
                               Where where = Where::here());
-/// Index of the first largest element along one axis, which disappears; NumPy's default is the whole array.
 template <Real T>
-TAPEGRAD_EXPORT Tensor<std::int64_t> argmax(const Tensor<T>& x, int axis = -1, Where where = Where::here());
-/// Running sum along one axis; NumPy's default is the whole array.
+Tensor<T> sum(const Tensor<T>& x, KeepDims keep, Where where = Where::here()) {
+  return sum(x, Axes(), keep, where);
+}
 template <Real T>
-TAPEGRAD_EXPORT Tensor<T> cumsum(const Tensor<T>& x, int axis = -1, Where where = Where::here());
+Tensor<T> mean(const Tensor<T>& x, KeepDims keep, Where where = Where::here()) {
+  return mean(x, Axes(), keep, where);
+}
+template <Real T>
+Tensor<T> max(const Tensor<T>& x, KeepDims keep, Where where = Where::here()) {
+  return max(x, Axes(), keep, where);
+}
+template <Real T>
+Tensor<T> min(const Tensor<T>& x, KeepDims keep, Where where = Where::here()) {
+  return min(x, Axes(), keep, where);
+}
+/// Index of the first largest element along one axis, which disappears. The axis is always given, -1 being the last,
+/// since NumPy's default is the whole array.
+template <Real T>
+TAPEGRAD_EXPORT Tensor<std::int64_t> argmax(const Tensor<T>& x, int axis, Where where = Where::here());
+/// Running sum along one axis, which is always given: NumPy's default is the whole array.
+template <Real T>
+TAPEGRAD_EXPORT Tensor<T> cumsum(const Tensor<T>& x, int axis, Where where = Where::here());
 
 // Along one axis, shifted by the maximum, so finite for every finite x. An element of -inf is no candidate: where there
 // are others it changes nothing, and has derivative 0. NaN, and +inf but in the value of logsumexp, make NaN of all
 // that is computed with them.
 
-/// log(sum(exp(x))). -inf where all x are -inf, with derivative 0; +inf where one is +inf.
+/// log(sum(exp(x))), along an axis that is always given: SciPy's default is the whole array. -inf where all x are -inf,
+/// with derivative 0; +inf where one is +inf.
 template <Real T>
-TAPEGRAD_EXPORT Tensor<T> logsumexp(const Tensor<T>& x, int axis = -1, KeepDims keep = KeepDims::no,
+TAPEGRAD_EXPORT Tensor<T> logsumexp(const Tensor<T>& x, int axis, KeepDims keep = KeepDims::no,
                                     Where where = Where::here());
 /// e^x / sum(e^x). 0 where x is -inf, also where all are: nothing is chosen there, and the derivative is 0.
 template <Real T>

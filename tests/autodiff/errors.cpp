@@ -185,11 +185,11 @@ TEST_SUITE("errors") {
     // A scalar has no axes.
     REFUSED(ShapeError, sum(scalar, 0), "sum", "()");
     REFUSED(ShapeError, max(scalar, -1), "max", "()");
-    REFUSED(ShapeError, argmax(scalar), "argmax", "()");
-    REFUSED(ShapeError, cumsum(scalar), "cumsum", "()");
+    REFUSED(ShapeError, argmax(scalar, -1), "argmax", "()");
+    REFUSED(ShapeError, cumsum(scalar, -1), "cumsum", "()");
     REFUSED(ShapeError, softmax(scalar), "softmax", "()");
     REFUSED(ShapeError, log_softmax(scalar), "log_softmax", "()");
-    REFUSED(ShapeError, logsumexp(scalar), "logsumexp", "()");
+    REFUSED(ShapeError, logsumexp(scalar, -1), "logsumexp", "()");
     REFUSED(ShapeError, slice(scalar, 0, 0, 1), "slice", "()");
     REFUSED(ShapeError, take(scalar, Labels{0}), "take", "()");
     REFUSED(ShapeError, sort(scalar), "sort");
@@ -201,16 +201,19 @@ TEST_SUITE("errors") {
     REFUSED(ShapeError, max(nothing), "max", "(0)");
     REFUSED(ShapeError, min(nothing), "min", "(0)");
     REFUSED(ShapeError, mean(nothing), "mean", "(0)");
+    REFUSED(ShapeError, max(nothing, keep_dims), "max", "(0)");
+    REFUSED(ShapeError, min(nothing, keep_dims), "min", "(0)");
+    REFUSED(ShapeError, mean(nothing, keep_dims), "mean", "(0)");
     REFUSED(ShapeError, max(no_rows, 0), "max", "(0, 3)");
     REFUSED(ShapeError, min(no_rows, 0), "min", "(0, 3)");
     REFUSED(ShapeError, mean(no_rows, 0), "mean", "(0, 3)");
     REFUSED(ShapeError, mean(no_rows, {0, 1}), "mean", "(0, 3)");
-    REFUSED(ShapeError, argmax(nothing), "argmax", "(0)");
-    REFUSED(ShapeError, argmax(no_columns), "argmax", "(3, 0)");
+    REFUSED(ShapeError, argmax(nothing, -1), "argmax", "(0)");
+    REFUSED(ShapeError, argmax(no_columns, -1), "argmax", "(3, 0)");
     REFUSED(ShapeError, softmax(nothing), "softmax", "(0)");
     REFUSED(ShapeError, softmax(no_columns), "softmax", "(3, 0)");
     REFUSED(ShapeError, log_softmax(no_columns), "log_softmax", "(3, 0)");
-    REFUSED(ShapeError, logsumexp(no_columns), "logsumexp", "(3, 0)");
+    REFUSED(ShapeError, logsumexp(no_columns, -1), "logsumexp", "(3, 0)");
     REFUSED(ShapeError, softmax(no_rows, 0), "softmax", "(0, 3)");
     REFUSED(ShapeError, nothing.item(), "item", "(0)");
     // What is defined.
@@ -219,9 +222,9 @@ TEST_SUITE("errors") {
     CHECK(allclose(sum(no_rows, 0), zeros({3}), 0, 0));
     CHECK(max(no_rows, -1).shape() == Shape{0});
     CHECK(mean(no_rows, -1).shape() == Shape{0});
-    CHECK(argmax(no_rows).shape() == Shape{0});
+    CHECK(argmax(no_rows, -1).shape() == Shape{0});
     CHECK(softmax(no_rows).shape() == Shape{0, 3});
-    CHECK(logsumexp(no_rows).shape() == Shape{0});
+    CHECK(logsumexp(no_rows, -1).shape() == Shape{0});
     CHECK(matmul(zeros({2, 0}), zeros({0, 3})).shape() == Shape{2, 3});
     CHECK(allclose(matmul(zeros({2, 0}), zeros({0, 3})), zeros({2, 3}), 0, 0));
     CHECK(take(nothing, Labels(Shape{0}, {})).shape() == Shape{0});
@@ -285,11 +288,11 @@ TEST_SUITE("errors") {
     REFUSED(ValueError, mean(none), "mean", "no value");
     REFUSED(ValueError, max(none), "max", "no value");
     REFUSED(ValueError, min(none), "min", "no value");
-    REFUSED(ValueError, argmax(none), "argmax", "no value");
-    REFUSED(ValueError, cumsum(none), "cumsum", "no value");
+    REFUSED(ValueError, argmax(none, -1), "argmax", "no value");
+    REFUSED(ValueError, cumsum(none, -1), "cumsum", "no value");
     REFUSED(ValueError, softmax(none), "softmax", "no value");
     REFUSED(ValueError, log_softmax(none), "log_softmax", "no value");
-    REFUSED(ValueError, logsumexp(none), "logsumexp", "no value");
+    REFUSED(ValueError, logsumexp(none, -1), "logsumexp", "no value");
     REFUSED(ValueError, matmul(none, a), "matmul", "no value");
     REFUSED(ValueError, matmul(a, none), "matmul", "no value");
     REFUSED(ValueError, reshape(none, {1}), "reshape", "no value");
@@ -633,7 +636,7 @@ TEST_SUITE("errors") {
         {"sorted", [](const X& z) { return sort(z); }},
         {"logsumexp",
          [](const X& z) {
-           return z - logsumexp(z, -1, keep_dims) + reshape(logsumexp(z), {z.shape()[0], 1});
+           return z - logsumexp(z, -1, keep_dims) + reshape(logsumexp(z, -1), {z.shape()[0], 1});
          }},
         {"chosen columns",
          [](const X& z) {

@@ -107,6 +107,21 @@ TEST_SUITE("operations") {
     check(2.0 > X{1, 4}, {2}, [](const Index& i) { return i[0] == 0; });
   }
 
+  TEST_CASE("keep_dims in place of the axes keeps all of them") {
+    for (const Shape& shape : shapes) {
+      const X x = numbers(shape);
+      Shape kept;
+      for (std::size_t axis = 0; axis < shape.rank(); ++axis) kept.push_back(1);
+      CHECK(sum(x, keep_dims).shape() == kept);
+      CHECK(allclose(sum(x, keep_dims), reshape(sum(x), kept), 0, 0));
+      CHECK(sum(x, KeepDims::no).shape() == Shape{});
+      if (shape.count() == 0) continue;
+      CHECK(allclose(mean(x, keep_dims), reshape(mean(x), kept), 0, 0));
+      CHECK(allclose(max(x, keep_dims), reshape(max(x), kept), 0, 0));
+      CHECK(allclose(min(x, keep_dims), reshape(min(x), kept), 0, 0));
+    }
+  }
+
   TEST_CASE("operators of masks and labels take numbers on either side") {
     const Labels labels{0, 1, 2};
     check(labels == 1, {3}, [](const Index& i) { return i[0] == 1; });

@@ -238,7 +238,7 @@ std::vector<Row<T>> table() {
     add(primitive, "axis -2", anywhere<T>, inner_cases, [=](const X& x) { return function(x, -2); });
   };
   along_axes("cumsum", [](const X& x, int axis) { return cumsum(x, axis); });
-  add("cumsum", "of nothing", anywhere<T>, {{{0}}, {{2, 0}}}, [](const X& x) { return cumsum(x); });
+  add("cumsum", "of nothing", anywhere<T>, {{{0}}, {{2, 0}}}, [](const X& x) { return cumsum(x, -1); });
   for (KeepDims keep : {KeepDims::no, KeepDims::yes}) {
     add("", "entropy", positive<T>, with_empty, [=](const X& x) { return entropy(x, -1, keep); });
     add("", "entropy, axis 1", positive<T>, inner_cases, [=](const X& x) { return entropy(x, 1, keep); });

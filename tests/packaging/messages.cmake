@@ -83,7 +83,7 @@ function(expect_call call message)
 endfunction()
 
 expect_code(autodiff "${given}void f() {
-  sum(x, 0), sum(x, {0, -1}, keep_dims), max(x, 0L), softmax(A, 1U), argmax(A), take(x, 1), take(A, i, std::size_t{1});
+  sum(x, 0), sum(x, {0, -1}, keep_dims), max(x, 0L), softmax(A, 1U), argmax(A, -1), take(x, 1), take(A, i, std::size_t{1});
   concatenate({x, x}, 0), concatenate(std::vector<Tensor<>>{x, x}, 0L), slice(x, 0, 1L, 2), cumsum(A, int(i.item()));
   logical_not(true), logical_not(m), where(m, x, 0.5), where(true, x, A), leaky_relu(x, 0.1), one_hot(1, 3);
   Tensor<>(1), Tensor<bool>(true), Tensor<std::int64_t>(3U), Tensor<bool>{true, false};
