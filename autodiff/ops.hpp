@@ -432,9 +432,14 @@ TAPEGRAD_EXPORT Tensor<T> entropy(const Tensor<T>& p, int axis = -1, KeepDims ke
 /// The same elements in another shape, not copied. One size may be -1: what is left over.
 template <class T>
 TAPEGRAD_EXPORT Tensor<T> reshape(const Tensor<T>& x, const Shape& shape, Where where = Where::here());
-/// Axes in another order; by default the last two are exchanged, where NumPy reverses all.
+/// The transpose of a matrix. Throws ShapeError for any other rank: of more axes matrix_transpose(x) exchanges the last
+/// two, and transpose(x, {2, 1, 0}) reverses all, as NumPy's does without axes.
 template <class T>
 TAPEGRAD_EXPORT Tensor<T> transpose(const Tensor<T>& x, Where where = Where::here());
+/// The last two axes exchanged: each matrix of a batch transposed. Throws ShapeError below rank 2.
+template <class T>
+TAPEGRAD_EXPORT Tensor<T> matrix_transpose(const Tensor<T>& x, Where where = Where::here());
+/// Axes in another order: axis i of the result is axis axes[i] of x. Throws ShapeError unless each is named once.
 template <class T>
 TAPEGRAD_EXPORT Tensor<T> transpose(const Tensor<T>& x, std::initializer_list<int> axes, Where where = Where::here());
 /// x repeated along axes of size 1, and along new axes in front. Throws ShapeError when x does not broadcast to

@@ -182,6 +182,11 @@ TEST_SUITE("errors") {
     REFUSED(ShapeError, transpose(a, {0}), "transpose", "(2, 3)");
     REFUSED(ShapeError, transpose(a, {0, 1, 0}), "transpose", "(2, 3)");
     REFUSED(ShapeError, transpose(b), "transpose", "(4)");
+    REFUSED(ShapeError, transpose(cube), "transpose", "(2, 3, 4)", "matrix_transpose(x)", "transpose(x, {2, 1, 0})");
+    REFUSED(ShapeError, transpose(ones({1, 2, 3, 4}) > 0), "transpose", "transpose(x, {3, 2, 1, 0})");
+    REFUSED(ShapeError, matrix_transpose(b), "matrix_transpose", "(4)");
+    REFUSED(ShapeError, matrix_transpose(scalar), "matrix_transpose", "()");
+    REFUSED(ShapeError, matmul(cube, cube), "matmul", "(2, 3, 4) x (2, 3, 4)", "matrix_transpose(b)");
     // A scalar has no axes.
     REFUSED(ShapeError, sum(scalar, 0), "sum", "()");
     REFUSED(ShapeError, max(scalar, -1), "max", "()");
@@ -297,6 +302,7 @@ TEST_SUITE("errors") {
     REFUSED(ValueError, matmul(a, none), "matmul", "no value");
     REFUSED(ValueError, reshape(none, {1}), "reshape", "no value");
     REFUSED(ValueError, transpose(none), "transpose", "no value");
+    REFUSED(ValueError, matrix_transpose(none), "matrix_transpose", "no value");
     REFUSED(ValueError, broadcast_to(none, {2}), "broadcast_to", "no value");
     REFUSED(ValueError, slice(none, 0, 0, 1), "slice", "no value");
     REFUSED(ValueError, take(none, Labels{0}), "take", "no value");

@@ -280,7 +280,7 @@ TEST_SUITE("operations") {
       const X m = numbers(shape);
       Shape swapped = shape;
       std::swap(swapped[shape.rank() - 1], swapped[shape.rank() - 2]);
-      check(transpose(m), swapped, [&](const Index& index) {
+      check(matrix_transpose(m), swapped, [&](const Index& index) {
         Index at = index;
         std::swap(at[at.size() - 1], at[at.size() - 2]);
         return element(m, at);

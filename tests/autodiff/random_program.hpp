@@ -557,8 +557,8 @@ class Builder {
     if (program_.rowwise || chance(40))
       return put("matmul(%, %)", {a, constant(numbers({shape.back(), 1 + rng_.below(3)}))}, Kind::curved, product);
     if (shape.rank() > 1 && chance(30)) {
-      return put("matmul(%, transpose(%))", {a, a}, Kind::curved,
-                 [](Values<T> v) { return matmul(v[0], transpose(v[1])); });
+      return put("matmul(%, matrix_transpose(%))", {a, a}, Kind::curved,
+                 [](Values<T> v) { return matmul(v[0], matrix_transpose(v[1])); });
     }
     if (chance(30)) {
       const std::int64_t inner = shape.rank() > 1 ? shape.from_end(2) : shape.back();
@@ -618,7 +618,7 @@ class Builder {
       }
       case 5: {
         if (shape.rank() < 2) return false;
-        return put("transpose(%)", {a}, Kind::straight, [](Values<T> v) { return transpose(v[0]); });
+        return put("matrix_transpose(%)", {a}, Kind::straight, [](Values<T> v) { return matrix_transpose(v[0]); });
       }
       case 6: {
         if (shape.rank() != 3) return false;
