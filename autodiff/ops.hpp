@@ -35,6 +35,19 @@ template <class T = double>
 TAPEGRAD_EXPORT Tensor<T> ones(const Shape& shape, Where where = Where::here());
 template <class T = double>
 TAPEGRAD_EXPORT Tensor<T> full(const Shape& shape, std::type_identity_t<T> value, Where where = Where::here());
+/// Vectors of n constants. Throw ShapeError for a negative n.
+template <class T = double>
+Tensor<T> zeros(detail::Count auto n, Where where = Where::here()) {
+  return zeros<T>(Shape{static_cast<std::int64_t>(n)}, where);
+}
+template <class T = double>
+Tensor<T> ones(detail::Count auto n, Where where = Where::here()) {
+  return ones<T>(Shape{static_cast<std::int64_t>(n)}, where);
+}
+template <class T = double>
+Tensor<T> full(detail::Count auto n, std::type_identity_t<T> value, Where where = Where::here()) {
+  return full<T>(Shape{static_cast<std::int64_t>(n)}, value, where);
+}
 /// The identity matrix (n, n).
 template <class T = double>
 TAPEGRAD_EXPORT Tensor<T> eye(std::int64_t n, Where where = Where::here());

@@ -3,10 +3,13 @@
 //
 //     Tensor<> x{1.0, 2.0, 3.0};                    // double by default
 //     Tensor<> A({{1, 2}, {3, 4}});
+//     Tensor<> B({2, 3}, {1, 2, 3, 4, 5, 6});       // shape, then elements
+//     Tensor<> v(std::vector<double>(5, 0.5));
 //     Tensor<float> w = zeros<float>({784, 128});
 //     x(1);  A(1, 0);  sum(x).item();  x.shape();  std::cout << A;   // numbers
 //     x[1];  A[1];  A[1][0];                                         // tensors, which stay on a tape
 
+#include <algorithm>
 #include <concepts>
 #include <cstdint>
 #include <initializer_list>
@@ -41,6 +44,15 @@ namespace detail {
 
 template <class T>
 inline constexpr bool is_element = Real<T> || std::is_same_v<T, std::int64_t> || std::is_same_v<T, bool>;
+
+// No other ranges: an xtensor container is one too, and has a shape.
+template <class S, class T>
+concept SequenceOf =
+    std::is_same_v<S, std::vector<T>> || std::is_same_v<S, std::span<T>> || std::is_same_v<S, std::span<const T>>;
+
+/// How many of something: a whole number, and no brace.
+template <class N>
+concept Count = std::integral<N> && !std::same_as<N, bool>;
 
 /// A number that need not be whole, or a truth value: no index.
 template <class A>
@@ -188,8 +200,16 @@ class Tensor : public detail::Operators<T> {
   /// A matrix by its rows; a single column is made by reshape, since {{1}, {2}} also reads as a vector. Throws
   /// ShapeError when the lengths differ.
   Tensor(std::initializer_list<std::initializer_list<T>> rows, Where where = Where::here());
-  /// A copy of `values`, row-major. Throws ShapeError when their number is not that of the shape.
+  /// A copy of `values`, row-major. Throws ShapeError when their number is not that of the shape, as does the next.
   Tensor(const Shape& shape, std::span<const T> values, Where where = Where::here());
+  /// The shape, then the elements, row-major: Tensor<>({2, 3}, {1, 2, 3, 4, 5, 6}). In parentheses: the braces of
+  /// Tensor<>{{2, 3}, {1, 2}} hold the rows of a matrix.
+  Tensor(const Shape& shape, std::initializer_list<T> values, Where where = Where::here())
+      : Tensor(shape, std::span<const T>(values.begin(), values.size()), where) {}
+  /// A vector of a copy of the elements of a std::vector or std::span.
+  template <class Sequence>
+  requires detail::SequenceOf<Sequence, T>
+  explicit Tensor(const Sequence& values, Where where = Where::here());
   /// A copy of what an xtensor expression evaluates to. Needs <tapegrad/autodiff/xtensor.hpp>.
   template <class E, class Bridge = detail::Xtensor>
   explicit Tensor(const xt::xexpression<E>& expression) {
@@ -266,6 +286,18 @@ class Tensor : public detail::Operators<T> {
 
   detail::Handle handle_;
 };
+
+template <class T>
+template <class Sequence>
+requires detail::SequenceOf<Sequence, T> Tensor<T>::Tensor(const Sequence& values, Where where) {
+  const Shape shape{static_cast<std::int64_t>(values.size())};
+  if constexpr (std::is_same_v<Sequence, std::vector<bool>>) {
+    handle_ = detail::Handle(detail::allocate(detail::dtype_of<T>, shape));
+    std::copy(values.begin(), values.end(), elements());
+  } else {
+    *this = Tensor(shape, std::span<const T>(values), where);
+  }
+}
 
 namespace detail {
 

@@ -152,6 +152,11 @@ TEST_SUITE("errors") {
     REFUSED(ShapeError, reshape(a, {}), "reshape", "(2, 3)", "()");
     REFUSED(ShapeError, X({{1, 2}, {3, 4, 5}}), "Tensor", "2", "3");
     REFUSED(ShapeError, X({2, 2}, std::vector<double>{1, 2, 3}), "Tensor", "3 values", "(2, 2)");
+    REFUSED(ShapeError, X({2, 2}, {1, 2, 3}), "Tensor", "3 values", "(2, 2), which holds 4");
+    REFUSED(ShapeError, Labels({2}, {1, 2, 3}), "Tensor", "3 values", "(2)");
+    REFUSED(ShapeError, zeros(-1), "zeros", "(-1)");
+    REFUSED(ShapeError, ones<float>(-2), "ones", "(-2)");
+    REFUSED(ShapeError, full(-3, 1), "full", "(-3)");
   }
 
   TEST_CASE("axes that do not exist") {

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <functional>
 #include <limits>
+#include <span>
 #include <tapegrad/autodiff.hpp>
 #include <vector>
 
@@ -120,6 +121,37 @@ TEST_SUITE("operations") {
       CHECK(allclose(max(x, keep_dims), reshape(max(x), kept), 0, 0));
       CHECK(allclose(min(x, keep_dims), reshape(min(x), kept), 0, 0));
     }
+  }
+
+  TEST_CASE("tensors by shape and elements, by a sequence, and vectors of constants") {
+    const X x({2, 3}, {1, 2, 3, 4, 5, 6});
+    check(x, {2, 3}, [](const Index& i) { return 3 * i[0] + i[1] + 1; });
+    check(X({3}, {1, 2, 3}), {3}, [](const Index& i) { return i[0] + 1; });
+    check(X({2}, {3, 4}), {2}, [](const Index& i) { return i[0] + 3; });
+    check(X({2, 1}, {3, 4}), {2, 1}, [](const Index& i) { return i[0] + 3; });
+    check(X({1, 1, 2}, {3, 4}), {1, 1, 2}, [](const Index& i) { return i[2] + 3; });
+    check(X(Shape{}, {7}), {}, [](const Index&) { return 7; });
+    check(X({2, 0}, {}), {2, 0}, [](const Index&) { return 0; });
+    check(Labels({2, 2}, {0, 1, 2, 3}), {2, 2}, [](const Index& i) { return 2 * i[0] + i[1]; });
+    check(Tensor<bool>({1, 2}, {false, true}), {1, 2}, [](const Index& i) { return i[1] == 1; });
+    // As before: a vector, and a matrix by its rows.
+    check(X({2, 3}), {2}, [](const Index& i) { return 2 + i[0]; });
+    check(X({{1, 2}, {3, 4}}), {2, 2}, [](const Index& i) { return 2 * i[0] + i[1] + 1; });
+
+    std::vector<double> values{1, 2, 3};
+    check(X(values), {3}, [](const Index& i) { return i[0] + 1; });
+    check(X(std::vector<double>{}), {0}, [](const Index&) { return 0; });
+    check(X(std::span<const double>(values)), {3}, [](const Index& i) { return i[0] + 1; });
+    check(X(std::span<double>(values)), {3}, [](const Index& i) { return i[0] + 1; });
+    check(Tensor<bool>(std::vector<bool>{true, false}), {2}, [](const Index& i) { return i[0] == 0; });
+
+    check(zeros(3), {3}, [](const Index&) { return 0; });
+    check(ones<float>(std::size_t{2}), {2}, [](const Index&) { return 1; });
+    check(full<std::int64_t>(4L, 7), {4}, [](const Index&) { return 7; });
+    check(zeros(0), {0}, [](const Index&) { return 0; });
+    CHECK(zeros({}).shape() == Shape{});
+    CHECK(ones({3}).shape() == Shape{3});
+    CHECK(full({2, 3}, 1).shape() == Shape{2, 3});
   }
 
   TEST_CASE("operators of masks and labels take numbers on either side") {
