@@ -331,10 +331,6 @@ TAPEGRAD_EXPORT Tensor<bool> logical_not(const Tensor<bool>& a, Where where = Wh
 
 namespace detail {
 
-template <class A>
-inline constexpr bool is_tensor = false;
-template <class T>
-inline constexpr bool is_tensor<Tensor<T>> = true;
 /// What stands where an axis should, most often because the larger of two was meant, or keep_dims.
 template <class A>
 concept NoAxis = NoIndex<A> || is_tensor<std::remove_cvref_t<A>>;

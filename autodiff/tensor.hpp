@@ -11,9 +11,11 @@
 
 #include <algorithm>
 #include <concepts>
+#include <cstddef>
 #include <cstdint>
 #include <initializer_list>
 #include <iosfwd>
+#include <iterator>
 #include <span>
 #include <type_traits>
 #include <utility>
@@ -54,6 +56,11 @@ concept SequenceOf =
 template <class N>
 concept Count = std::integral<N> && !std::same_as<N, bool>;
 
+template <class A>
+inline constexpr bool is_tensor = false;
+template <class T>
+inline constexpr bool is_tensor<Tensor<T>> = true;
+
 /// A number that need not be whole, or a truth value: no index.
 template <class A>
 concept NoIndex = std::is_floating_point_v<std::remove_cvref_t<A>> || std::is_same_v < std::remove_cvref_t<A>,
@@ -80,6 +87,12 @@ inline constexpr bool is_complete = requires {
 /// x[i].
 template <class T>
 TAPEGRAD_EXPORT Tensor<T> subtensor(const Tensor<T>& x, std::int64_t i, const Where& where);
+
+/// How many x[i] there are. Throws ShapeError for a scalar.
+template <class T>
+TAPEGRAD_EXPORT std::int64_t subtensors(const Tensor<T>& x, const Where& where);
+template <class T>
+class Subtensors;
 
 template <class T>
 struct Operators;
@@ -257,6 +270,16 @@ class Tensor : public detail::Operators<T> {
   /// matrix. Negative indices count from the end. Throws ShapeError out of range, and for a scalar.
   Tensor operator[](detail::At i) const { return detail::subtensor(*this, i.value, i.where); }
 
+  /// From x[0] to the last: `for (Tensor<> element : x)` goes through the elements of a vector, the rows of a matrix,
+  /// ..., each of which stays on the tape. Throws ShapeError for a scalar.
+  detail::Subtensors<T> begin(Where where = Where::here()) const {
+    detail::subtensors(*this, where);
+    return {*this, 0, where};
+  }
+  detail::Subtensors<T> end(Where where = Where::here()) const {
+    return {*this, detail::subtensors(*this, where), where};
+  }
+
   /// A const xtensor view of the elements, without a copy; it lives no longer than the tensor, so it is deleted on
   /// rvalues. Needs <tapegrad/autodiff/xtensor.hpp>.
   template <class Bridge = detail::Xtensor>
@@ -300,6 +323,37 @@ requires detail::SequenceOf<Sequence, T> Tensor<T>::Tensor(const Sequence& value
 }
 
 namespace detail {
+
+/// The iterator over x[0], x[1], ...; it holds the tensor, so temporaries can be gone through.
+template <class T>
+class Subtensors {
+ public:
+  using value_type = Tensor<T>;
+  using reference = Tensor<T>;
+  using pointer = void;
+  using difference_type = std::ptrdiff_t;
+  using iterator_category = std::input_iterator_tag;
+
+  Subtensors() = default;
+  Subtensors(Tensor<T> x, std::int64_t i, const Where& where) : x_(std::move(x)), i_(i), where_(where) {}
+
+  Tensor<T> operator*() const { return subtensor(x_, i_, where_); }
+  Subtensors& operator++() {
+    ++i_;
+    return *this;
+  }
+  Subtensors operator++(int) {
+    Subtensors before = *this;
+    ++i_;
+    return before;
+  }
+  bool operator==(const Subtensors& other) const { return i_ == other.i_; }
+
+ private:
+  Tensor<T> x_;
+  std::int64_t i_ = 0;
+  Where where_;
+};
 
 /// The elements, whether the tensor is on a tape or not: for what takes no part in a computation.
 template <class T>

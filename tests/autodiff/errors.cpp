@@ -267,6 +267,13 @@ TEST_SUITE("errors") {
     REFUSED(ShapeError, a[0][3], "x[i]", "index 3", "(3)", "-3 to 2");
     REFUSED(ShapeError, nothing[0], "x[i]", "(0)", "empty");
     REFUSED(ShapeError, scalar[0], "x[i]", "()", "no axis");
+    REFUSED(ShapeError, scalar.begin(), "begin", "a scalar", "use the tensor itself");
+    REFUSED(
+        ShapeError,
+        [] {
+          for (const X& element : scalar) element.item();
+        }(),
+        "begin", "a scalar");
     REFUSED(ShapeError, (Labels{1, 2}[2]), "x[i]", "index 2", "(2)");
     REFUSED(ShapeError, (a > 0)[2], "x[i]", "index 2", "(2, 3)");
     CHECK(a(-2, -3) == 1);
@@ -283,6 +290,7 @@ TEST_SUITE("errors") {
     REFUSED(ValueError, -none, "negate", "no value");
     REFUSED(ValueError, none[0], "x[i]", "no value");
     REFUSED(ValueError, none < 1, "no value");
+    REFUSED(ValueError, none.begin(), "begin", "no value");
     REFUSED(ValueError, exp(none), "exp", "no value");
     REFUSED(ValueError, pow(none, 2), "pow", "no value");
     REFUSED(ValueError, maximum(none, a), "maximum", "no value");

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <functional>
+#include <iterator>
 #include <limits>
 #include <span>
 #include <tapegrad/autodiff.hpp>
@@ -152,6 +153,32 @@ TEST_SUITE("operations") {
     CHECK(zeros({}).shape() == Shape{});
     CHECK(ones({3}).shape() == Shape{3});
     CHECK(full({2, 3}, 1).shape() == Shape{2, 3});
+  }
+
+  TEST_CASE("range-for goes along the first axis, and stays on the tape") {
+    const X x{1, 2, 4};
+    double total = 0;
+    for (const X& element : x) {
+      CHECK(element.shape() == Shape{});
+      total = 10 * total + element.item();
+    }
+    CHECK(total == 124);
+    std::vector<X> rows;
+    for (const X& row : 2 * X({{1, 2}, {3, 4}})) rows.push_back(row);  // a temporary
+    REQUIRE(rows.size() == 2);
+    check(rows[0], {2}, [](const Index& i) { return 2 + 2 * i[0]; });
+    check(rows[1], {2}, [](const Index& i) { return 6 + 2 * i[0]; });
+    for (const Labels& label : Labels{7}) CHECK(label.item() == 7);
+    for (const X& row : zeros({0, 3})) FAIL(row.shape());
+    static_assert(std::input_iterator<decltype(x.begin())>);
+
+    const auto cubes = [](const X& z) {
+      X sum = 0.0;
+      for (const X& element : z) sum += element * element * element;
+      return sum;
+    };
+    check(grad(cubes)(x), {3}, [&](const Index& i) { return 3 * x(i[0]) * x(i[0]); });
+    check(hessian(cubes)(x), {3, 3}, [&](const Index& i) { return i[0] == i[1] ? 6 * x(i[0]) : 0; });
   }
 
   TEST_CASE("operators of masks and labels take numbers on either side") {
