@@ -2,7 +2,7 @@
 // Elementwise functions of your own, at the speed of one written by hand with SIMD.
 //
 //     auto swish = elementwise([](auto x) { return x / (1 + exp(-x)); }, "swish");
-//     auto leaky = elementwise([](auto x) { return select(x > 0, x, 0.01 * x); });
+//     auto leaky = elementwise([](auto x) { return where(x > 0, x, 0.01 * x); });
 //     auto beta_swish = elementwise([](auto x, auto beta) { return x * sigmoid(beta * x); });
 //
 //     Tensor<float> y = swish(z);                        // float and double, plain and recorded
@@ -11,7 +11,7 @@
 //
 // The lambda is called once, with symbolic numbers; the program that it writes down runs in the library's own SIMD
 // kernels and is differentiated as a program, to any order. So numbers that the lambda captures are fixed from then on,
-// nothing in it can branch on its arguments, and its functions are the elementwise ones of ops.hpp, and select. A
+// nothing in it can branch on its arguments, and its functions are the elementwise ones of ops.hpp, and where. A
 // program does what the operations one by one would do, to the last bit, with these liberties, each good to a few ulp:
 // constant factors are multiplied with each other first; a / (1 + exp(-x)) is taken as a * sigmoid(x), log(1 + u) as
 // log1p(u), log1p(exp(x)) as softplus(x) and tanh(softplus(x)) at the cost of one exp, which stay finite, with their
@@ -88,7 +88,7 @@ constexpr std::size_t checked_operands_of() {
     static_assert(
         n > 0,
         "tapegrad::elementwise: give a lambda of 1 to 4 numbers, [](auto x, auto y) { ... }, which calls nothing "
-        "but functions of tapegrad, unqualified: exp(x), maximum(x, y), select(x > 0, a, b)");
+        "but functions of tapegrad, unqualified: exp(x), maximum(x, y), where(x > 0, a, b)");
     return n;
   }
 }
@@ -146,7 +146,7 @@ auto elementwise(const F& f, std::string name = "elementwise") {
     using Result = decltype(call(std::make_index_sequence<n>()));
     constexpr bool is_number = std::is_same_v<Result, Scalar> || std::is_arithmetic_v<Result>;
     static_assert(!std::is_same_v<Result, ScalarMask>,
-                  "tapegrad::elementwise: the lambda returns a condition; return a number: select(condition, 1, 0)");
+                  "tapegrad::elementwise: the lambda returns a condition; return a number: where(condition, 1, 0)");
     static_assert(is_number || std::is_same_v<Result, ScalarMask>,
                   "tapegrad::elementwise: the lambda must return a number");
     if constexpr (is_number)

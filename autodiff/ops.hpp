@@ -35,6 +35,19 @@ template <class T = double>
 TAPEGRAD_EXPORT Tensor<T> ones(const Shape& shape, Where where = Where::here());
 template <class T = double>
 TAPEGRAD_EXPORT Tensor<T> full(const Shape& shape, std::type_identity_t<T> value, Where where = Where::here());
+/// Vectors of n constants. Throw ShapeError for a negative n.
+template <class T = double>
+Tensor<T> zeros(detail::Count auto n, Where where = Where::here()) {
+  return zeros<T>(Shape{static_cast<std::int64_t>(n)}, where);
+}
+template <class T = double>
+Tensor<T> ones(detail::Count auto n, Where where = Where::here()) {
+  return ones<T>(Shape{static_cast<std::int64_t>(n)}, where);
+}
+template <class T = double>
+Tensor<T> full(detail::Count auto n, std::type_identity_t<T> value, Where where = Where::here()) {
+  return full<T>(Shape{static_cast<std::int64_t>(n)}, value, where);
+}
 /// The identity matrix (n, n).
 template <class T = double>
 TAPEGRAD_EXPORT Tensor<T> eye(std::int64_t n, Where where = Where::here());
@@ -300,7 +313,8 @@ Tensor<T> xlogy(double x, const Tensor<T>& y, Where where = Where::here()) {
 }
 inline Scalar xlogy(const Scalar& x, const Scalar& y) { return detail::binary<ops::XLogY>(x, y); }
 
-/// a where the mask is true, b elsewhere; all three broadcast.
+/// a where the mask is true, b elsewhere; all three broadcast. That of symbolic numbers is in core/scalar.hpp, so that
+/// a generic lambda serves both.
 template <Real T>
 TAPEGRAD_EXPORT Tensor<T> where(const Tensor<bool>& mask, const Tensor<T>& a,
                                 const std::type_identity_t<Operand<T>>& b);
@@ -308,15 +322,7 @@ template <Real T>
 Tensor<T> where(const Tensor<bool>& mask, double a, const Tensor<T>& b, Where line = Where::here()) {
   return where(mask, Tensor<T>(a), Operand<T>(b, line));
 }
-/// The same under the name that it has in the lambdas of elementwise(), so that a lambda serves both.
-template <Real T>
-Tensor<T> select(const Tensor<bool>& mask, const Tensor<T>& a, const std::type_identity_t<Operand<T>>& b) {
-  return where(mask, a, b);
-}
-template <Real T>
-Tensor<T> select(const Tensor<bool>& mask, double a, const Tensor<T>& b, Where line = Where::here()) {
-  return where(mask, a, b, line);
-}
+/// Of masks that broadcast, under NumPy's names; as operators, a && b, a || b and !a.
 TAPEGRAD_EXPORT Tensor<bool> logical_and(const Tensor<bool>& a, const Tensor<bool>& b, Where where = Where::here());
 TAPEGRAD_EXPORT Tensor<bool> logical_or(const Tensor<bool>& a, const Tensor<bool>& b, Where where = Where::here());
 TAPEGRAD_EXPORT Tensor<bool> logical_not(const Tensor<bool>& a, Where where = Where::here());
@@ -325,10 +331,6 @@ TAPEGRAD_EXPORT Tensor<bool> logical_not(const Tensor<bool>& a, Where where = Wh
 
 namespace detail {
 
-template <class A>
-inline constexpr bool is_tensor = false;
-template <class T>
-inline constexpr bool is_tensor<Tensor<T>> = true;
 /// What stands where an axis should, most often because the larger of two was meant, or keep_dims.
 template <class A>
 concept NoAxis = NoIndex<A> || is_tensor<std::remove_cvref_t<A>>;
@@ -367,7 +369,8 @@ class Axes {
   bool all_ = true;
 };
 
-/// `keep_dims` as the third argument leaves reduced axes in place with size 1.
+/// `keep_dims`, after the axes or in place of them, leaves reduced axes with size 1: sum(x, -1, keep_dims), and
+/// sum(x, keep_dims) of shape (1, 1) for a matrix.
 enum class KeepDims : bool { no, yes };
 inline constexpr KeepDims keep_dims = KeepDims::yes;
 
@@ -387,20 +390,38 @@ TAPEGRAD_EXPORT Tensor<T> max(const Tensor<T>& x, Axes axes = {}, KeepDims keep 
 template <Real T>
 TAPEGRAD_EXPORT Tensor<T> min(const Tensor<T>& x, Axes axes = {}, KeepDims keep = KeepDims::no,
                               Where where = Where::here());
-/// Index of the first largest element along one axis, which disappears; NumPy's default is the whole array.
 template <Real T>
-TAPEGRAD_EXPORT Tensor<std::int64_t> argmax(const Tensor<T>& x, int axis = -1, Where where = Where::here());
-/// Running sum along one axis; NumPy's default is the whole array.
+Tensor<T> sum(const Tensor<T>& x, KeepDims keep, Where where = Where::here()) {
+  return sum(x, Axes(), keep, where);
+}
 template <Real T>
-TAPEGRAD_EXPORT Tensor<T> cumsum(const Tensor<T>& x, int axis = -1, Where where = Where::here());
+Tensor<T> mean(const Tensor<T>& x, KeepDims keep, Where where = Where::here()) {
+  return mean(x, Axes(), keep, where);
+}
+template <Real T>
+Tensor<T> max(const Tensor<T>& x, KeepDims keep, Where where = Where::here()) {
+  return max(x, Axes(), keep, where);
+}
+template <Real T>
+Tensor<T> min(const Tensor<T>& x, KeepDims keep, Where where = Where::here()) {
+  return min(x, Axes(), keep, where);
+}
+/// Index of the first largest element along one axis, which disappears. The axis is always given, -1 being the last,
+/// since NumPy's default is the whole array.
+template <Real T>
+TAPEGRAD_EXPORT Tensor<std::int64_t> argmax(const Tensor<T>& x, int axis, Where where = Where::here());
+/// Running sum along one axis, which is always given: NumPy's default is the whole array.
+template <Real T>
+TAPEGRAD_EXPORT Tensor<T> cumsum(const Tensor<T>& x, int axis, Where where = Where::here());
 
 // Along one axis, shifted by the maximum, so finite for every finite x. An element of -inf is no candidate: where there
 // are others it changes nothing, and has derivative 0. NaN, and +inf but in the value of logsumexp, make NaN of all
 // that is computed with them.
 
-/// log(sum(exp(x))). -inf where all x are -inf, with derivative 0; +inf where one is +inf.
+/// log(sum(exp(x))), along an axis that is always given: SciPy's default is the whole array. -inf where all x are -inf,
+/// with derivative 0; +inf where one is +inf.
 template <Real T>
-TAPEGRAD_EXPORT Tensor<T> logsumexp(const Tensor<T>& x, int axis = -1, KeepDims keep = KeepDims::no,
+TAPEGRAD_EXPORT Tensor<T> logsumexp(const Tensor<T>& x, int axis, KeepDims keep = KeepDims::no,
                                     Where where = Where::here());
 /// e^x / sum(e^x). 0 where x is -inf, also where all are: nothing is chosen there, and the derivative is 0.
 template <Real T>
@@ -420,9 +441,14 @@ TAPEGRAD_EXPORT Tensor<T> entropy(const Tensor<T>& p, int axis = -1, KeepDims ke
 /// The same elements in another shape, not copied. One size may be -1: what is left over.
 template <class T>
 TAPEGRAD_EXPORT Tensor<T> reshape(const Tensor<T>& x, const Shape& shape, Where where = Where::here());
-/// Axes in another order; by default the last two are exchanged, where NumPy reverses all.
+/// The transpose of a matrix. Throws ShapeError for any other rank: of more axes matrix_transpose(x) exchanges the last
+/// two, and transpose(x, {2, 1, 0}) reverses all, as NumPy's does without axes.
 template <class T>
 TAPEGRAD_EXPORT Tensor<T> transpose(const Tensor<T>& x, Where where = Where::here());
+/// The last two axes exchanged: each matrix of a batch transposed. Throws ShapeError below rank 2.
+template <class T>
+TAPEGRAD_EXPORT Tensor<T> matrix_transpose(const Tensor<T>& x, Where where = Where::here());
+/// Axes in another order: axis i of the result is axis axes[i] of x. Throws ShapeError unless each is named once.
 template <class T>
 TAPEGRAD_EXPORT Tensor<T> transpose(const Tensor<T>& x, std::initializer_list<int> axes, Where where = Where::here());
 /// x repeated along axes of size 1, and along new axes in front. Throws ShapeError when x does not broadcast to

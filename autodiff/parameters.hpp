@@ -37,7 +37,8 @@ template <class P>
 concept Range = requires(P& p) {
   p.begin();
   p.end();
-};
+}
+&&!is_tensor<std::remove_cv_t<P>>;
 
 /// Calls visit(tensor) for each tensor of float or double that `p` holds, in a fixed order.
 template <class P, class Visit>

@@ -3,13 +3,19 @@
 //
 //     Tensor<> x{1.0, 2.0, 3.0};                    // double by default
 //     Tensor<> A({{1, 2}, {3, 4}});
+//     Tensor<> B({2, 3}, {1, 2, 3, 4, 5, 6});       // shape, then elements
+//     Tensor<> v(std::vector<double>(5, 0.5));
 //     Tensor<float> w = zeros<float>({784, 128});
 //     x(1);  A(1, 0);  sum(x).item();  x.shape();  std::cout << A;   // numbers
 //     x[1];  A[1];  A[1][0];                                         // tensors, which stay on a tape
 
+#include <algorithm>
+#include <concepts>
+#include <cstddef>
 #include <cstdint>
 #include <initializer_list>
 #include <iosfwd>
+#include <iterator>
 #include <span>
 #include <type_traits>
 #include <utility>
@@ -33,13 +39,27 @@ concept Real = std::is_same_v<T, float> || std::is_same_v<T, double>;
 
 template <class T = double>
 class Tensor;
-template <Real T>
+template <class T>
 class Operand;
 
 namespace detail {
 
 template <class T>
 inline constexpr bool is_element = Real<T> || std::is_same_v<T, std::int64_t> || std::is_same_v<T, bool>;
+
+// No other ranges: an xtensor container is one too, and has a shape.
+template <class S, class T>
+concept SequenceOf =
+    std::is_same_v<S, std::vector<T>> || std::is_same_v<S, std::span<T>> || std::is_same_v<S, std::span<const T>>;
+
+/// How many of something: a whole number, and no brace.
+template <class N>
+concept Count = std::integral<N> && !std::same_as<N, bool>;
+
+template <class A>
+inline constexpr bool is_tensor = false;
+template <class T>
+inline constexpr bool is_tensor<Tensor<T>> = true;
 
 /// A number that need not be whole, or a truth value: no index.
 template <class A>
@@ -68,6 +88,12 @@ inline constexpr bool is_complete = requires {
 template <class T>
 TAPEGRAD_EXPORT Tensor<T> subtensor(const Tensor<T>& x, std::int64_t i, const Where& where);
 
+/// How many x[i] there are. Throws ShapeError for a scalar.
+template <class T>
+TAPEGRAD_EXPORT std::int64_t subtensors(const Tensor<T>& x, const Where& where);
+template <class T>
+class Subtensors;
+
 template <class T>
 struct Operators;
 
@@ -78,8 +104,14 @@ template <class Op, Real T>
 TAPEGRAD_EXPORT Tensor<T> binary(const Tensor<T>& a, const Tensor<T>& b, const Where& where);
 
 enum class Comparison { less, greater, less_equal, greater_equal, equal, not_equal };
-template <Real T>
+template <class T>
 TAPEGRAD_EXPORT Tensor<bool> compare(Comparison comparison, const Operand<T>& a, const Operand<T>& b);
+/// Sum and difference of labels.
+TAPEGRAD_EXPORT Tensor<std::int64_t> add(const Operand<std::int64_t>& a, const Operand<std::int64_t>& b);
+TAPEGRAD_EXPORT Tensor<std::int64_t> subtract(const Operand<std::int64_t>& a, const Operand<std::int64_t>& b);
+TAPEGRAD_EXPORT Tensor<bool> both(const Operand<bool>& a, const Operand<bool>& b);
+TAPEGRAD_EXPORT Tensor<bool> either(const Operand<bool>& a, const Operand<bool>& b);
+TAPEGRAD_EXPORT Tensor<bool> inverse(const Operand<bool>& a);
 
 /// Tensor<bool>, named so that it need not be complete yet.
 template <class T>
@@ -89,8 +121,22 @@ struct MaskOf {
 template <class T>
 using Mask = typename MaskOf<T>::type;
 
+/// Of numbers and of labels; a NaN is unequal to everything.
+template <class T>
+struct Comparisons {
+  friend Mask<T> operator<(const Operand<T>& a, const Operand<T>& b) { return compare(Comparison::less, a, b); }
+  friend Mask<T> operator>(const Operand<T>& a, const Operand<T>& b) { return compare(Comparison::greater, a, b); }
+  friend Mask<T> operator<=(const Operand<T>& a, const Operand<T>& b) { return compare(Comparison::less_equal, a, b); }
+  friend Mask<T> operator>=(const Operand<T>& a, const Operand<T>& b) {
+    return compare(Comparison::greater_equal, a, b);
+  }
+  friend Mask<T> operator==(const Operand<T>& a, const Operand<T>& b) { return compare(Comparison::equal, a, b); }
+  friend Mask<T> operator!=(const Operand<T>& a, const Operand<T>& b) { return compare(Comparison::not_equal, a, b); }
+};
+
 /// Operators are found through their operands, take numbers on either side, broadcast as NumPy does, and know the line
-/// they stand on. Comparisons give masks; a NaN is unequal to everything.
+/// they stand on. They throw ShapeError, naming it, where the shapes do not fit, and ValueError for a tensor without a
+/// value. Comparisons give masks.
 template <class T>
 struct Operators {
   static_assert(is_element<T>,
@@ -98,7 +144,7 @@ struct Operators {
                 "numbers take Tensor<std::int64_t>");
 };
 template <Real T>
-struct Operators<T> {
+struct Operators<T> : Comparisons<T> {
   friend Tensor<T> operator+(const Operand<T>& a, const Operand<T>& b) { return of<ops::Add>(a, b); }
   friend Tensor<T> operator-(const Operand<T>& a, const Operand<T>& b) { return of<ops::Subtract>(a, b); }
   friend Tensor<T> operator*(const Operand<T>& a, const Operand<T>& b) { return of<ops::Multiply>(a, b); }
@@ -109,14 +155,6 @@ struct Operators<T> {
   friend Tensor<T>& operator-=(Tensor<T>& a, const Operand<T>& b) { return a = of<ops::Subtract>({a, b.where()}, b); }
   friend Tensor<T>& operator*=(Tensor<T>& a, const Operand<T>& b) { return a = of<ops::Multiply>({a, b.where()}, b); }
   friend Tensor<T>& operator/=(Tensor<T>& a, const Operand<T>& b) { return a = of<ops::Divide>({a, b.where()}, b); }
-  friend Mask<T> operator<(const Operand<T>& a, const Operand<T>& b) { return compare(Comparison::less, a, b); }
-  friend Mask<T> operator>(const Operand<T>& a, const Operand<T>& b) { return compare(Comparison::greater, a, b); }
-  friend Mask<T> operator<=(const Operand<T>& a, const Operand<T>& b) { return compare(Comparison::less_equal, a, b); }
-  friend Mask<T> operator>=(const Operand<T>& a, const Operand<T>& b) {
-    return compare(Comparison::greater_equal, a, b);
-  }
-  friend Mask<T> operator==(const Operand<T>& a, const Operand<T>& b) { return compare(Comparison::equal, a, b); }
-  friend Mask<T> operator!=(const Operand<T>& a, const Operand<T>& b) { return compare(Comparison::not_equal, a, b); }
 
  private:
   template <class Op>
@@ -124,10 +162,19 @@ struct Operators<T> {
     return binary<Op>(a.tensor(), b.tensor(), a.where());
   }
 };
-template <>
-struct Operators<std::int64_t> {};
-template <>
-struct Operators<bool> {};
+/// Labels; a sum that is too large wraps, as NumPy's does.
+template <std::same_as<std::int64_t> T>
+struct Operators<T> : Comparisons<T> {
+  friend Tensor<T> operator+(const Operand<T>& a, const Operand<T>& b) { return add(a, b); }
+  friend Tensor<T> operator-(const Operand<T>& a, const Operand<T>& b) { return subtract(a, b); }
+};
+/// Masks, as logical_and, logical_or and logical_not; both sides are always computed.
+template <std::same_as<bool> T>
+struct Operators<T> {
+  friend Tensor<T> operator&&(const Operand<T>& a, const Operand<T>& b) { return both(a, b); }
+  friend Tensor<T> operator||(const Operand<T>& a, const Operand<T>& b) { return either(a, b); }
+  friend Tensor<T> operator!(const Operand<T>& a) { return inverse(a); }
+};
 
 }  // namespace detail
 
@@ -166,8 +213,16 @@ class Tensor : public detail::Operators<T> {
   /// A matrix by its rows; a single column is made by reshape, since {{1}, {2}} also reads as a vector. Throws
   /// ShapeError when the lengths differ.
   Tensor(std::initializer_list<std::initializer_list<T>> rows, Where where = Where::here());
-  /// A copy of `values`, row-major. Throws ShapeError when their number is not that of the shape.
+  /// A copy of `values`, row-major. Throws ShapeError when their number is not that of the shape, as does the next.
   Tensor(const Shape& shape, std::span<const T> values, Where where = Where::here());
+  /// The shape, then the elements, row-major: Tensor<>({2, 3}, {1, 2, 3, 4, 5, 6}). In parentheses: the braces of
+  /// Tensor<>{{2, 3}, {1, 2}} hold the rows of a matrix.
+  Tensor(const Shape& shape, std::initializer_list<T> values, Where where = Where::here())
+      : Tensor(shape, std::span<const T>(values.begin(), values.size()), where) {}
+  /// A vector of a copy of the elements of a std::vector or std::span.
+  template <class Sequence>
+  requires detail::SequenceOf<Sequence, T>
+  explicit Tensor(const Sequence& values, Where where = Where::here());
   /// A copy of what an xtensor expression evaluates to. Needs <tapegrad/autodiff/xtensor.hpp>.
   template <class E, class Bridge = detail::Xtensor>
   explicit Tensor(const xt::xexpression<E>& expression) {
@@ -215,6 +270,16 @@ class Tensor : public detail::Operators<T> {
   /// matrix. Negative indices count from the end. Throws ShapeError out of range, and for a scalar.
   Tensor operator[](detail::At i) const { return detail::subtensor(*this, i.value, i.where); }
 
+  /// From x[0] to the last: `for (Tensor<> element : x)` goes through the elements of a vector, the rows of a matrix,
+  /// ..., each of which stays on the tape. Throws ShapeError for a scalar.
+  detail::Subtensors<T> begin(Where where = Where::here()) const {
+    detail::subtensors(*this, where);
+    return {*this, 0, where};
+  }
+  detail::Subtensors<T> end(Where where = Where::here()) const {
+    return {*this, detail::subtensors(*this, where), where};
+  }
+
   /// A const xtensor view of the elements, without a copy; it lives no longer than the tensor, so it is deleted on
   /// rvalues. Needs <tapegrad/autodiff/xtensor.hpp>.
   template <class Bridge = detail::Xtensor>
@@ -245,7 +310,50 @@ class Tensor : public detail::Operators<T> {
   detail::Handle handle_;
 };
 
+template <class T>
+template <class Sequence>
+requires detail::SequenceOf<Sequence, T> Tensor<T>::Tensor(const Sequence& values, Where where) {
+  const Shape shape{static_cast<std::int64_t>(values.size())};
+  if constexpr (std::is_same_v<Sequence, std::vector<bool>>) {
+    handle_ = detail::Handle(detail::allocate(detail::dtype_of<T>, shape));
+    std::copy(values.begin(), values.end(), elements());
+  } else {
+    *this = Tensor(shape, std::span<const T>(values), where);
+  }
+}
+
 namespace detail {
+
+/// The iterator over x[0], x[1], ...; it holds the tensor, so temporaries can be gone through.
+template <class T>
+class Subtensors {
+ public:
+  using value_type = Tensor<T>;
+  using reference = Tensor<T>;
+  using pointer = void;
+  using difference_type = std::ptrdiff_t;
+  using iterator_category = std::input_iterator_tag;
+
+  Subtensors() = default;
+  Subtensors(Tensor<T> x, std::int64_t i, const Where& where) : x_(std::move(x)), i_(i), where_(where) {}
+
+  Tensor<T> operator*() const { return subtensor(x_, i_, where_); }
+  Subtensors& operator++() {
+    ++i_;
+    return *this;
+  }
+  Subtensors operator++(int) {
+    Subtensors before = *this;
+    ++i_;
+    return before;
+  }
+  bool operator==(const Subtensors& other) const { return i_ == other.i_; }
+
+ private:
+  Tensor<T> x_;
+  std::int64_t i_ = 0;
+  Where where_;
+};
 
 /// The elements, whether the tensor is on a tape or not: for what takes no part in a computation.
 template <class T>
@@ -256,14 +364,19 @@ const T* elements_of(const Tensor<T>& x) {
 }  // namespace detail
 
 /// A tensor or a number where an operation takes either, with the line of the call.
-template <Real T>
+template <class T>
 class Operand {
  public:
   Operand(const Tensor<T>& tensor, const char* file = __builtin_FILE(), int line = __builtin_LINE())
       : tensor_(tensor), where_{file, line} {}
   Operand(const Tensor<T>& tensor, const Where& where) : tensor_(tensor), where_(where) {}
-  Operand(double number, const char* file = __builtin_FILE(), int line = __builtin_LINE())
+  Operand(double number, const char* file = __builtin_FILE(), int line = __builtin_LINE()) requires Real<T>
       : number_(static_cast<T>(number)), tensor_(number_), where_{file, line} {}
+  /// A label or a truth value; a number that is neither does not compile, and says so.
+  template <class U>
+  requires(!Real<T> && std::is_arithmetic_v<U>)
+      Operand(U number, const char* file = __builtin_FILE(), int line = __builtin_LINE())
+      : number_(number), tensor_(number_), where_{file, line} {}
   Operand(const Operand&) = delete;
 
   const Tensor<T>& tensor() const { return tensor_; }

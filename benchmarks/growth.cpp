@@ -76,10 +76,10 @@ std::vector<Case> cases() {
   by_rows("max", "again, rows", gradient_of([](const X& x) { return max(x, -1); }));
   by_elements("min", [](const X& x) { return min(x); });
   by_rows("min", "rows", [](const X& x) { return min(x, 0); });
-  by_elements("cumsum", [](const X& x) { return cumsum(x); });
+  by_elements("cumsum", [](const X& x) { return cumsum(x, -1); });
   by_elements("softmax", [](const X& x) { return softmax(x); });
   by_elements("log_softmax", [](const X& x) { return log_softmax(x); });
-  by_elements("logsumexp", [](const X& x) { return logsumexp(x); });
+  by_elements("logsumexp", [](const X& x) { return logsumexp(x, -1); });
   by_rows("softmax", "rows", [](const X& x) { return softmax(x); });
   by_rows("reshape", "rows", [](const X& x) { return reshape(x, {-1, 4}); });
   by_rows("transpose", "rows", [](const X& x) { return transpose(x); });

@@ -186,7 +186,7 @@ void add_pair(const std::string& name, F f, C loss, const Known& known = {}) {
 void add_step(const std::string& name, std::int64_t inputs, std::int64_t hidden, std::int64_t batch) {
   tg::random::Generator rng(5);
   const Tensor<float> x = rng.uniform<float>({batch, inputs}),
-                      y = tg::one_hot<float>(tg::argmax(rng.normal<float>({batch, 10})), 10);
+                      y = tg::one_hot<float>(tg::argmax(rng.normal<float>({batch, 10}), -1), 10);
   bm::Case c("step/f32/" + name + "_b" + std::to_string(batch));
   for (const auto way : {nn::OutputDelta::closed_form, nn::OutputDelta::vjp, nn::OutputDelta::jacobian}) {
     const auto make = [=] {

@@ -7,7 +7,7 @@ using namespace tapegrad;
 
 int main() {
   auto focal = [](const auto& a, const auto& y) { return -sum(y * square(1 - a) * log(a), -1); };
-  auto pinball = elementwise([](auto a, auto y) { return select(y > a, 0.9 * (y - a), 0.1 * (a - y)); });
+  auto pinball = elementwise([](auto a, auto y) { return where(y > a, 0.9 * (y - a), 0.1 * (a - y)); });
 
   Tensor<> z({{2.0, 0.0, -1.0}}), y({{0.0, 1.0, 0.0}});
   std::cout << "delta of softmax and focal loss " << nn::output_delta("softmax", focal, z, y) << '\n';

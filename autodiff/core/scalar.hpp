@@ -38,7 +38,7 @@ TAPEGRAD_EXPORT Scalar binary(const Scalar& a, const Scalar& b);
 
 /// A symbolic number: an operand of an elementwise function, or what was computed from one. Arithmetic and the
 /// elementwise functions of ops.hpp write down a program instead of computing. It has no value: to branch on it, use
-/// select.
+/// where.
 class TAPEGRAD_EXPORT Scalar {
  public:
   using value_type = double;
@@ -55,7 +55,7 @@ class TAPEGRAD_EXPORT Scalar {
         detail::never<T>,
         "tapegrad::elementwise: the argument of the lambda is symbolic and becomes no double. Call the functions "
         "of tapegrad unqualified, exp(x) instead of std::exp(x): abs exp log pow sqrt sin cos tanh erf sigmoid "
-        "maximum minimum select and the other elementwise ones of <tapegrad/autodiff/ops.hpp>");
+        "maximum minimum where and the other elementwise ones of <tapegrad/autodiff/ops.hpp>");
     return T{};
   }
   template <class T>
@@ -63,7 +63,7 @@ class TAPEGRAD_EXPORT Scalar {
   explicit operator T() const {
     static_assert(detail::never<T>,
                   "tapegrad::elementwise: the argument of the lambda is symbolic, so nothing can branch "
-                  "on it. Write select(x != 0, a, b)");
+                  "on it. Write where(x != 0, a, b)");
     return T{};
   }
 
@@ -76,7 +76,7 @@ class TAPEGRAD_EXPORT Scalar {
   double constant_ = 0;
 };
 
-/// What comparing symbolic numbers gives: for select, and to combine with && || and !. A NaN is unequal to everything.
+/// What comparing symbolic numbers gives: for where, and to combine with && || and !. A NaN is unequal to everything.
 class TAPEGRAD_EXPORT ScalarMask {
  public:
   template <class T>
@@ -84,7 +84,7 @@ class TAPEGRAD_EXPORT ScalarMask {
   explicit operator T() const {
     static_assert(detail::never<T>,
                   "tapegrad::elementwise: a lambda cannot branch on its argument, which is symbolic. "
-                  "Instead of if, ?:, min or max write select(x > 0, a, b), minimum or maximum");
+                  "Instead of if, ?:, min or max write where(x > 0, a, b), minimum or maximum");
     return T{};
   }
 
@@ -172,6 +172,6 @@ requires detail::ScalarOperands<A, B> ScalarMask operator!=(const A& a, const B&
 
 /// a where the condition holds, b elsewhere. The derivative is that of the branch taken: where the other is infinite or
 /// NaN, nothing of it comes through.
-TAPEGRAD_EXPORT Scalar select(const ScalarMask& condition, const Scalar& a, const Scalar& b);
+TAPEGRAD_EXPORT Scalar where(const ScalarMask& condition, const Scalar& a, const Scalar& b);
 
 }  // namespace tapegrad

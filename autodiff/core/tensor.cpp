@@ -9,7 +9,8 @@ template <class T>
 Tensor<T>::Tensor(const Shape& shape, std::span<const T> values, Where where) {
   if (shape.count() != static_cast<std::int64_t>(values.size())) {
     throw ShapeError("Tensor" + to_string(where) + ": " + std::to_string(values.size()) +
-                     " values for a tensor of shape " + to_string(shape));
+                     " values for a tensor of shape " + to_string(shape) + ", which holds " +
+                     std::to_string(shape.count()));
   }
   handle_ = detail::Handle(detail::allocate(detail::dtype_of<T>, shape));
   std::copy(values.begin(), values.end(), elements());

@@ -1,4 +1,6 @@
-// Comparisons, and what is made of their masks.
+// Comparisons, and what is made of their masks; sums of labels.
+
+#include <functional>
 
 #include "../core/command.hpp"
 #include "../ops.hpp"
@@ -11,9 +13,10 @@ namespace detail {
 namespace {
 
 // An operation without derivative, element by element of operands that broadcast.
-template <class Op, class A, class B = A>
+template <class Op, class T>
 struct Elementwise {
   static constexpr const char* name = Op::name;
+  using Result = decltype(Op::value(T{}, T{}));
 
   static void evaluate(const NoAttributes&, Operands in, Results out) {
     const Array &x = *in[0], &y = *in[1];
@@ -21,26 +24,27 @@ struct Elementwise {
     if (shape.count() == 0) return;
     command(
         name,
-        [loops = Loops<2>(shape, {&x.shape, &y.shape})](const A* a, const B* b, bool* to) {
+        [loops = Loops<2>(shape, {&x.shape, &y.shape})](const T* a, const T* b, Result* to) {
           loops.for_each_block([&](const auto& offset, std::int64_t at) {
             for (std::int64_t i = 0; i < loops.rows(); ++i) {
-              const A* p = a + offset[0] + i * loops.row_stride(0);
-              const B* q = b + offset[1] + i * loops.row_stride(1);
-              bool* r = to + at + i * loops.cols();
+              const T* p = a + offset[0] + i * loops.row_stride(0);
+              const T* q = b + offset[1] + i * loops.row_stride(1);
+              Result* r = to + at + i * loops.cols();
               const std::int64_t sp = loops.steps(0), sq = loops.steps(1);
               for (std::int64_t j = 0; j < loops.cols(); ++j) r[j] = Op::value(p[j * sp], q[j * sq]);
             }
           });
         },
-        in_of<A>(x), in_of<B>(y), out_of<bool>(out[0]));
+        in_of<T>(x), in_of<T>(y), out_of<Result>(out[0]));
   }
 };
 
 template <class Op, class T>
-Tensor<bool> mask(const Tensor<T>& a, const Tensor<T>& b, const Where& where) {
+auto elementwise(const Tensor<T>& a, const Tensor<T>& b, const Where& where) {
+  using Result = typename Elementwise<Op, T>::Result;
   const Array &x = value_of(a, Op::name, where), &y = value_of(b, Op::name, where);
-  Array* out = allocate_like<bool>(broadcast(x.shape, y.shape, Op::name, where));
-  return Tensor<bool>(apply<Elementwise<Op, T>>({&a.handle(), &b.handle()}, out, where));
+  Array* out = allocate_like<Result>(broadcast(x.shape, y.shape, Op::name, where));
+  return Tensor<Result>(apply<Elementwise<Op, T>>({&a.handle(), &b.handle()}, out, where));
 }
 
 struct Less {
@@ -67,6 +71,19 @@ struct NotEqual {
   static constexpr const char* name = "!=";
   static bool value(auto x, auto y) { return x != y; }
 };
+// Of numbers without sign, whose overflow is defined.
+template <class Op>
+std::int64_t wrapped(std::int64_t x, std::int64_t y, Op op) {
+  return static_cast<std::int64_t>(op(static_cast<std::uint64_t>(x), static_cast<std::uint64_t>(y)));
+}
+struct AddLabels {
+  static constexpr const char* name = "add";
+  static std::int64_t value(std::int64_t x, std::int64_t y) { return wrapped(x, y, std::plus()); }
+};
+struct SubtractLabels {
+  static constexpr const char* name = "subtract";
+  static std::int64_t value(std::int64_t x, std::int64_t y) { return wrapped(x, y, std::minus()); }
+};
 struct And {
   static constexpr const char* name = "logical_and";
   static bool value(bool x, bool y) { return x && y; }
@@ -82,35 +99,50 @@ struct Not {
 
 }  // namespace
 
-template <Real T>
+template <class T>
 Tensor<bool> compare(Comparison comparison, const Operand<T>& a, const Operand<T>& b) {
   switch (comparison) {
     case Comparison::less:
-      return mask<Less>(a.tensor(), b.tensor(), a.where());
+      return elementwise<Less>(a.tensor(), b.tensor(), a.where());
     case Comparison::greater:
-      return mask<Greater>(a.tensor(), b.tensor(), a.where());
+      return elementwise<Greater>(a.tensor(), b.tensor(), a.where());
     case Comparison::less_equal:
-      return mask<LessEqual>(a.tensor(), b.tensor(), a.where());
+      return elementwise<LessEqual>(a.tensor(), b.tensor(), a.where());
     case Comparison::greater_equal:
-      return mask<GreaterEqual>(a.tensor(), b.tensor(), a.where());
+      return elementwise<GreaterEqual>(a.tensor(), b.tensor(), a.where());
     case Comparison::equal:
-      return mask<Equal>(a.tensor(), b.tensor(), a.where());
+      return elementwise<Equal>(a.tensor(), b.tensor(), a.where());
     case Comparison::not_equal:
       break;
   }
-  return mask<NotEqual>(a.tensor(), b.tensor(), a.where());
+  return elementwise<NotEqual>(a.tensor(), b.tensor(), a.where());
 }
 template Tensor<bool> compare(Comparison, const Operand<float>&, const Operand<float>&);
 template Tensor<bool> compare(Comparison, const Operand<double>&, const Operand<double>&);
+template Tensor<bool> compare(Comparison, const Operand<std::int64_t>&, const Operand<std::int64_t>&);
+
+Tensor<std::int64_t> add(const Operand<std::int64_t>& a, const Operand<std::int64_t>& b) {
+  return elementwise<AddLabels>(a.tensor(), b.tensor(), a.where());
+}
+Tensor<std::int64_t> subtract(const Operand<std::int64_t>& a, const Operand<std::int64_t>& b) {
+  return elementwise<SubtractLabels>(a.tensor(), b.tensor(), a.where());
+}
+Tensor<bool> both(const Operand<bool>& a, const Operand<bool>& b) {
+  return logical_and(a.tensor(), b.tensor(), a.where());
+}
+Tensor<bool> either(const Operand<bool>& a, const Operand<bool>& b) {
+  return logical_or(a.tensor(), b.tensor(), a.where());
+}
+Tensor<bool> inverse(const Operand<bool>& a) { return logical_not(a.tensor(), a.where()); }
 
 }  // namespace detail
 
 Tensor<bool> logical_and(const Tensor<bool>& a, const Tensor<bool>& b, Where where) {
-  return detail::mask<detail::And>(a, b, where);
+  return detail::elementwise<detail::And>(a, b, where);
 }
 Tensor<bool> logical_or(const Tensor<bool>& a, const Tensor<bool>& b, Where where) {
-  return detail::mask<detail::Or>(a, b, where);
+  return detail::elementwise<detail::Or>(a, b, where);
 }
-Tensor<bool> logical_not(const Tensor<bool>& a, Where where) { return detail::mask<detail::Not>(a, a, where); }
+Tensor<bool> logical_not(const Tensor<bool>& a, Where where) { return detail::elementwise<detail::Not>(a, a, where); }
 
 }  // namespace tapegrad

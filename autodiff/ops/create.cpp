@@ -126,7 +126,9 @@ namespace {
 
 // Makes the functions above for every element type.
 template <class T>
-constexpr std::tuple functions(&full<T>, &zeros<T>, &ones<T>, &eye<T>,
+constexpr std::tuple functions(static_cast<Tensor<T> (*)(const Shape&, T, Where)>(&full<T>),
+                               static_cast<Tensor<T> (*)(const Shape&, Where)>(&zeros<T>),
+                               static_cast<Tensor<T> (*)(const Shape&, Where)>(&ones<T>), &eye<T>,
                                static_cast<Tensor<T> (*)(double, double, double, Where)>(&arange<T>));
 [[gnu::used]] constexpr auto of_float = functions<float>;
 [[gnu::used]] constexpr auto of_double = functions<double>;

@@ -200,6 +200,14 @@ Tensor<T> subtensor(const Tensor<T>& x, std::int64_t i, const Where& where) {
   if (at < 0 || at >= size) throw_no_subtensor(shape, i, where);
   return SubtensorPrimitive<T>::subtensor_along(x, {at, static_cast<std::uint8_t>(shape.rank())}, where);
 }
+template <class T>
+std::int64_t subtensors(const Tensor<T>& x, const Where& where) {
+  const Shape& shape = value_of(x, "begin", where).shape;
+  if (shape.rank() == 0) {
+    throw ShapeError("begin" + to_string(where) + ": a scalar has no elements to go through; use the tensor itself");
+  }
+  return shape[0];
+}
 
 namespace {
 
@@ -337,7 +345,8 @@ namespace {
 
 // Makes the functions above for every element type.
 template <class T>
-constexpr std::tuple functions(&slice<T>, &take<T>, &take_along<T>, &detail::subtensor<T>, &detail::part_of<T>);
+constexpr std::tuple functions(&slice<T>, &take<T>, &take_along<T>, &detail::subtensor<T>, &detail::subtensors<T>,
+                               &detail::part_of<T>);
 [[gnu::used]] constexpr auto of_float = functions<float>;
 [[gnu::used]] constexpr auto of_double = functions<double>;
 [[gnu::used]] constexpr auto of_int64 = functions<std::int64_t>;

@@ -158,7 +158,9 @@ struct MatmulPrimitive {
 [[noreturn]] void throw_inner(const Shape& a, bool ta, const Shape& b, bool tb, const Where& where) {
   const bool fits = !ta && !tb && a.from_end(1) == b.from_end(1);
   throw ShapeError("matmul" + to_string(where) + ": inner sizes differ, " + to_string(a) + " x " + to_string(b) +
-                   (fits ? ". Did you mean matmul(a, transpose(b))?" : ""));
+                   (!fits          ? ""
+                    : b.rank() > 2 ? ". Did you mean matmul(a, matrix_transpose(b))?"
+                                   : ". Did you mean matmul(a, transpose(b))?"));
 }
 
 template <class T>

@@ -332,14 +332,42 @@ Tensor<T> reshape(const Tensor<T>& x, const Shape& shape, Where where) {
   return detail::reshaped(x, to, where);
 }
 
+namespace {
+
+template <class T>
+Tensor<T> swap_last_two(const Tensor<T>& x, const char* name, const Where& where) {
+  const Shape& shape = detail::value_of(x, name, where).shape;
+  if (shape.rank() < 2) {
+    throw ShapeError(name + to_string(where) + ": a tensor of shape " + to_string(shape) +
+                     " has no two axes to exchange; reshape makes a row or a column of a vector");
+  }
+  return detail::swap_axes(x, 1, 2, where);
+}
+
+// All axes of a shape, the last first, as a user would write them.
+std::string reversed_axes(const Shape& shape) {
+  std::string text = "{";
+  for (std::size_t axis = shape.rank(); axis-- > 0;) text += std::to_string(axis) + (axis > 0 ? ", " : "}");
+  return text;
+}
+
+}  // namespace
+
 template <class T>
 Tensor<T> transpose(const Tensor<T>& x, Where where) {
   const Shape& shape = detail::value_of(x, "transpose", where).shape;
-  if (shape.rank() < 2) {
-    throw ShapeError("transpose" + to_string(where) + ": a tensor of shape " + to_string(shape) +
-                     " has no two axes to exchange");
+  if (shape.rank() > 2) {
+    throw ShapeError(
+        "transpose" + to_string(where) + ": a tensor of shape " + to_string(shape) +
+        " is no matrix; exchange its last two axes by matrix_transpose(x), or name all axes: transpose(x, " +
+        reversed_axes(shape) + ") reverses them");
   }
-  return detail::swap_axes(x, 1, 2, where);
+  return swap_last_two(x, "transpose", where);
+}
+
+template <class T>
+Tensor<T> matrix_transpose(const Tensor<T>& x, Where where) {
+  return swap_last_two(x, "matrix_transpose", where);
 }
 
 template <class T>
@@ -391,8 +419,9 @@ namespace {
 template <class T>
 constexpr std::tuple functions(
     &reshape<T>, static_cast<Tensor<T> (*)(const Tensor<T>&, Where)>(&transpose<T>),
-    static_cast<Tensor<T> (*)(const Tensor<T>&, std::initializer_list<int>, Where)>(&transpose<T>), &broadcast_to<T>,
-    &astype<float, T>, &astype<double, T>, &astype<std::int64_t, T>, &astype<bool, T>);
+    static_cast<Tensor<T> (*)(const Tensor<T>&, std::initializer_list<int>, Where)>(&transpose<T>),
+    &matrix_transpose<T>, &broadcast_to<T>, &astype<float, T>, &astype<double, T>, &astype<std::int64_t, T>,
+    &astype<bool, T>);
 [[gnu::used]] constexpr auto of_float = functions<float>;
 [[gnu::used]] constexpr auto of_double = functions<double>;
 [[gnu::used]] constexpr auto of_int64 = functions<std::int64_t>;

@@ -47,7 +47,7 @@ V gelu_tanh(const V& x, Where where) {
 
 template <Value V>
 V elu(const V& x, double alpha, Where where) {
-  auto f = [](auto z, auto a) { return select(z > 0, z, a * expm1(z)); };
+  auto f = [](auto z, auto a) { return tapegrad::where(z > 0, z, a * expm1(z)); };
   if constexpr (std::is_same_v<V, Scalar>)
     return f(x, Scalar(alpha));
   else
@@ -59,7 +59,8 @@ constexpr double selu_alpha = 1.6732632423543772, selu_scale = 1.050700987355480
 template <Value V>
 V selu(const V& x, Where where) {
   return call(
-      "selu", [](auto z) { return select(z > 0, selu_scale * z, selu_scale * selu_alpha * expm1(z)); }, where, x);
+      "selu", [](auto z) { return tapegrad::where(z > 0, selu_scale * z, selu_scale * selu_alpha * expm1(z)); }, where,
+      x);
 }
 
 template <Value V>
@@ -71,13 +72,13 @@ V mish(const V& x, Where where) {
 template <Value V>
 V relu6(const V& x, Where where) {
   return call(
-      "relu6", [](auto z) { return select(z >= 6, 6, relu(z)); }, where, x);
+      "relu6", [](auto z) { return tapegrad::where(z >= 6, 6, relu(z)); }, where, x);
 }
 
 template <Value V>
 V hard_sigmoid(const V& x, Where where) {
   return call(
-      "hard_sigmoid", [](auto z) { return select(z >= 3, 1, relu(z + 3) / 6); }, where, x);
+      "hard_sigmoid", [](auto z) { return tapegrad::where(z >= 3, 1, relu(z + 3) / 6); }, where, x);
 }
 
 template <Value V>
@@ -89,7 +90,7 @@ V hard_swish(const V& x, Where where) {
 template <Value V>
 V hard_tanh(const V& x, Where where) {
   return call(
-      "hard_tanh", [](auto z) { return select(z >= 1, 1, select(z <= -1, -1, z)); }, where, x);
+      "hard_tanh", [](auto z) { return tapegrad::where(z >= 1, 1, tapegrad::where(z <= -1, -1, z)); }, where, x);
 }
 
 namespace {

@@ -197,7 +197,7 @@ constexpr auto binary_functions(const std::tuple<Op...>*) {
 }  // namespace
 }  // namespace detail
 
-Scalar select(const ScalarMask& condition, const Scalar& a, const Scalar& b) {
+Scalar where(const ScalarMask& condition, const Scalar& a, const Scalar& b) {
   const Scalar& one_or_zero = detail::ScalarAccess::number(condition);
   if (detail::is_constant(one_or_zero)) return detail::constant_of(one_or_zero) != 0 ? a : b;
   return detail::write<ops::Select>({one_or_zero, a, b});

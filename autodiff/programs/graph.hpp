@@ -77,7 +77,7 @@ Tangent binary_tangent(std::span<const Tangent> dx, std::span<const Scalar> x, c
 /// The branch not taken has no part in the sum, so nothing of it comes through, be it infinite or NaN.
 inline Tangent select_tangent(std::span<const Tangent> dx, std::span<const Scalar> x, const Scalar&, double) {
   if (!dx[1] && !dx[2]) return {};
-  return select(ScalarAccess::mask(x[0]), dx[1].value_or(0), dx[2].value_or(0));
+  return where(ScalarAccess::mask(x[0]), dx[1].value_or(0), dx[2].value_or(0));
 }
 
 /// The operation of a block of ops/elementwise.hpp.

@@ -34,6 +34,12 @@ V constant(double value) {
   return V(static_cast<typename V::value_type>(value));
 }
 
+/// The choice of tensors and of symbolic numbers, under the name that it has for SIMD batches.
+template <class Condition, class V>
+auto select(const Condition& condition, const V& a, const V& b) -> decltype(where(condition, a, b)) {
+  return where(condition, a, b);
+}
+
 // `passes`: the slopes, where they are -1, 0 or 1 everywhere.
 struct Negate {
   static constexpr const char* name = "negate";

@@ -88,7 +88,7 @@ Tensor<T> matrix_product(const Matrix& matrix, const Blocks& blocks, const Tenso
     const Tensor<T> shared = reshape(columns, {blocks.n, blocks.m});
     y = strong_matmul(x, transposed ? transpose(shared) : shared);
   } else if (transposed) {
-    y = transpose(sum(mul0(columns, x), -1));
+    y = matrix_transpose(sum(mul0(columns, x), -1));
   } else {
     y = sum(mul0(columns, as_columns(x, blocks)), 0);
   }

@@ -96,7 +96,7 @@ Tensor<T> pick(const Tensor<T>& x, const Tensor<std::int64_t>& labels, const Whe
 }
 
 /// What is left of the margin 1 of an SVM; a target of 0 stands for -1.
-Scalar missing_margin(const Scalar& a, const Scalar& y) { return relu(1 - select(y == 0, -1, y) * a); }
+Scalar missing_margin(const Scalar& a, const Scalar& y) { return relu(1 - where(y == 0, -1, y) * a); }
 
 /// x over its largest |x_j|, so that squares neither overflow nor vanish. The divisor may count as a constant, since
 /// the angle, and so each of its derivatives, is the same for every divisor.
@@ -161,7 +161,7 @@ constinit const PlainLoss log_cosh = plain("log_cosh", [](const auto& a, const a
   static const auto f = elementwise(
       [](auto p, auto t) {
         const auto d = p - t, size = abs(d), small = minimum(maximum(d, -1), 1);
-        return select(size < 1, log1p(2 * square(sinh(0.5 * small))), size + log1p(exp(-2 * size)) - std::log(2.0));
+        return where(size < 1, log1p(2 * square(sinh(0.5 * small))), size + log1p(exp(-2 * size)) - std::log(2.0));
       },
       "log_cosh");
   return mean_of(f, a, y, line);
@@ -296,15 +296,15 @@ Tensor<T> BinaryCrossentropy::operator()(const Tensor<T>& a, const Tensor<T>& y,
     // precise as the other.
     static const auto of_logits = elementwise(
         [](auto z, auto t) {
-          const auto lost = select(z > 0, mul0(1 - t, z), mul0(t, -z));
-          return lost + softplus(select(z > 0, -z, z));
+          const auto lost = where(z > 0, mul0(1 - t, z), mul0(t, -z));
+          return lost + softplus(where(z > 0, -z, z));
         },
         name());
     return mean_of(of_logits, a, target, line);
   }
   static const auto of_probabilities = elementwise(
       [](auto p, auto t, auto least) {
-        const auto log_not = select(p < 0.5, log1p(-minimum(p, 0.5)), log(maximum(1 - p, least)));
+        const auto log_not = where(p < 0.5, log1p(-minimum(p, 0.5)), log(maximum(1 - p, least)));
         return -(t * log(maximum(p, least)) + (1 - t) * log_not);
       },
       name());
@@ -318,8 +318,8 @@ detail::ClosedForm BinaryCrossentropy::closed_form() const {
                                          const Where& line) {
             // a - y, and where z > 0 from 1 - a = sigmoid(-z), which keeps its digits there.
             static const auto f = elementwise([](auto x, auto t) {
-              const auto smaller = sigmoid(select(x > 0, -x, x));
-              return select(x > 0, (1 - t) - smaller, smaller - t);
+              const auto smaller = sigmoid(where(x > 0, -x, x));
+              return where(x > 0, (1 - t) - smaller, smaller - t);
             });
             return scaled(f(z, smooth_labels(y, own.label_smoothing, 2, line), line), scale / last_size(z));
           }};

@@ -204,9 +204,9 @@ TEST_SUITE("allocation") {
       const Tensor<std::int64_t> y = reshape(slice(labels, 0, 0, rows), {rows, 1});
       auto loss = [&](const Tensor<T>& w) {
         const Tensor<T> z = matmul(X, w);
-        const Tensor<T> gated = where(z > 0, z, leaky_relu(z, 0.01)) + cumsum(z) + transpose(sort(transpose(z)));
+        const Tensor<T> gated = where(z > 0, z, leaky_relu(z, 0.01)) + cumsum(z, -1) + transpose(sort(transpose(z)));
         const Tensor<T> joined = concatenate({gated, sqrt(abs(z) + 1), pow(sigmoid(z), 2)}, 1);
-        return -mean(take_along(log_softmax(joined), y)) + sum(square(softmax(z))) + mean(logsumexp(erf(z)));
+        return -mean(take_along(log_softmax(joined), y)) + sum(square(softmax(z))) + mean(logsumexp(erf(z), -1));
       };
       const auto [value, gradient] = value_and_grad(loss)(W);
       descend(W, gradient, T(0.01));
@@ -257,7 +257,7 @@ TEST_SUITE("allocation") {
   TEST_CASE_TEMPLATE("user-made elementwise functions", T, float, double) {
     const Problem<T> p;
     const auto swish = elementwise([](auto x) { return x / (1 + exp(-x)); });
-    const auto gated = elementwise([](auto x, auto b, auto c) { return select(x > b, x * tanh(c), exp(b - x) / 2); });
+    const auto gated = elementwise([](auto x, auto b, auto c) { return where(x > b, x * tanh(c), exp(b - x) / 2); });
     CHECK_NO_ALLOCATION([&] { const Tensor<T> y = swish(p.X); });
     auto loss = [&](const Tensor<T>& W, const Tensor<T>& b) {
       const Tensor<T> z = matmul(p.X, W);
@@ -305,7 +305,7 @@ TEST_SUITE("allocation") {
   TEST_CASE_TEMPLATE("fit, under every output delta", T, float, double) {
     random::Generator rng(1);
     const Tensor<T> X = rng.normal<T>({200, 20});
-    const Tensor<T> y = one_hot<T>(argmax(slice(X, 1, 0, 10)), 10);
+    const Tensor<T> y = one_hot<T>(argmax(slice(X, 1, 0, 10), -1), 10);
     auto softsign = [](const auto& z) { return z / (1 + abs(z)); };
     auto quartic = [](const auto& a, const auto& t) { return sum(square(square(a - t)), -1); };
     auto count_fit = [&](std::initializer_list<nn::Layer<T>> layers, nn::Loss loss, nn::OutputDelta delta) {
@@ -347,7 +347,7 @@ TEST_SUITE("allocation") {
   TEST_CASE_TEMPLATE("fit with validation, weights, Adam and snapshots of the best epoch", T, float, double) {
     random::Generator rng(1);
     const Tensor<T> X = rng.normal<T>({203, 20});
-    const Tensor<T> y = one_hot<T>(argmax(slice(X, 1, 0, 10)), 10);
+    const Tensor<T> y = one_hot<T>(argmax(slice(X, 1, 0, 10), -1), 10);
     nn::Sequential<T> model({nn::Dense{16, "tanh"}, nn::Dense{10, "softmax"}});
     model.compile({.optimizer = nn::Adam{},
                    .loss = "categorical_crossentropy",
@@ -369,7 +369,7 @@ TEST_SUITE("allocation") {
   TEST_CASE_TEMPLATE("fit with ignored labels and weights of 0", T, float, double) {
     random::Generator rng(1);
     const Tensor<T> X = rng.normal<T>({203, 20});
-    Tensor<std::int64_t> labels = argmax(slice(X, 1, 0, 10));
+    Tensor<std::int64_t> labels = argmax(slice(X, 1, 0, 10), -1);
     Tensor<T> weights = ones<T>({203});
     for (std::int64_t i = 0; i < 203; i += 7) labels.mutable_data()[i] = -1;
     for (std::int64_t i = 0; i < 203; i += 5) weights.mutable_data()[i] = 0;

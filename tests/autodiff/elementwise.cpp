@@ -57,10 +57,10 @@ void check_rules(const F& f, const std::vector<Tensor<T>>& at, int order = 3) {
 }
 
 TEST_CASE("one lambda for tensors and for elementwise(), and log(1 + exp(x)) without overflow") {
-  const auto leaky = [](const auto& x) { return select(x > 0, x, 0.01 * x); };
+  const auto leaky = [](const auto& x) { return where(x > 0, x, 0.01 * x); };
   const Tensor<> x{-2, 0, 3};
   CHECK(allclose(leaky(x), elementwise(leaky)(x), 0, 0));
-  CHECK(allclose(select(x > 0, 1.0, x), Tensor<>{-2, 0, 1}, 0, 0));
+  CHECK(allclose(where(x > 0, 1.0, x), Tensor<>{-2, 0, 1}, 0, 0));
   const auto softplus_by_hand = elementwise([](auto z) { return log(1 + exp(z)); });
   const Tensor<> large{-1e4, 0, 750, 1e4};
   CHECK(allclose(softplus_by_hand(large), softplus(large), 1e-15, 0));
@@ -209,25 +209,25 @@ TEST_SUITE("elementwise") {
     CHECK(allclose(elementwise_grad(elementwise_grad(g))(x), zero, 0, 1e-30));
   }
 
-  TEST_CASE("select: values, derivatives, and nothing of the branch not taken") {
-    const auto leaky = elementwise([](auto x) { return select(x > 0, x, 0.01 * x); });
+  TEST_CASE("where: values, derivatives, and nothing of the branch not taken") {
+    const auto leaky = elementwise([](auto x) { return where(x > 0, x, 0.01 * x); });
     const Tensor<> x{-2, 0, 3, not_a_number<double>};
     CHECK(leaky(x)(0) == -0.02);
     CHECK(leaky(x)(2) == 3);
     CHECK(std::isnan(leaky(x)(3)));
     CHECK(allclose(elementwise_grad(leaky)(Tensor<>{-2, 0, 3}), Tensor<>{0.01, 0.01, 1}, 0, 0));
     // log and its slope are NaN or infinite where the other branch is taken.
-    const auto safe_log = elementwise([](auto z) { return select(z > 0, log(z), 0); });
+    const auto safe_log = elementwise([](auto z) { return where(z > 0, log(z), 0); });
     const Tensor<> z{-1, 0, 2};
     CHECK(allclose(safe_log(z), Tensor<>{0, 0, std::log(2.0)}, 1e-15, 0));
     CHECK(allclose(elementwise_grad(safe_log)(z), Tensor<>{0, 0, 0.5}, 0, 0));
     CHECK(allclose(elementwise_grad(elementwise_grad(safe_log))(z), Tensor<>{0, 0, -0.25}, 0, 0));
     const auto band = elementwise([](auto a, auto b) {
-      return select((a >= b && !(a == 2)) || a < -b, 1, 0) + 2 * select(a <= b, 1, 0) + 4 * select(a != b, 1, 0);
+      return where((a >= b && !(a == 2)) || a < -b, 1, 0) + 2 * where(a <= b, 1, 0) + 4 * where(a != b, 1, 0);
     });
     CHECK(allclose(band(Tensor<>{-3, 0, 1, 2, 5}, 1), Tensor<>{7, 6, 3, 4, 5}, 0, 0));
     random::Generator rng(6);
-    check_rules<double>(elementwise([](auto a, auto b) { return select(a < b, a * b, exp(a)) * a; }),
+    check_rules<double>(elementwise([](auto a, auto b) { return where(a < b, a * b, exp(a)) * a; }),
                         {Tensor<>{-0.5, 1, 0.3}, Tensor<>{0.5, 0.2, -1}});
   }
 

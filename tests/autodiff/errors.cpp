@@ -111,6 +111,12 @@ TEST_SUITE("errors") {
     REFUSED(ShapeError, where(b > 0, a, 1), "where", "(2, 3)", "(4)");
     REFUSED(ShapeError, logical_and(a > 0, b > 0), "logical_and", "(2, 3)", "(4)");
     REFUSED(ShapeError, logical_or(a > 0, b > 0), "logical_or", "(2, 3)", "(4)");
+    REFUSED(ShapeError, a > 0 && b > 0, "logical_and", "(2, 3)", "(4)");
+    REFUSED(ShapeError, a > 0 || b > 0, "logical_or", "(2, 3)", "(4)");
+    REFUSED(ShapeError, (Labels{1, 2} == Labels{1, 2, 3}), "==", "(2)", "(3)");
+    REFUSED(ShapeError, (Labels{1, 2} < Labels{1, 2, 3}), "<", "(2)", "(3)");
+    REFUSED(ShapeError, (Labels{1, 2} + Labels{1, 2, 3}), "add", "(2)", "(3)");
+    REFUSED(ShapeError, (Labels{1, 2} - Labels{1, 2, 3}), "subtract", "(2)", "(3)");
     REFUSED(ShapeError, broadcast_to(a, {3, 3}), "broadcast_to", "(2, 3)", "(3, 3)");
     REFUSED(ShapeError, broadcast_to(a, {3}), "broadcast_to", "(2, 3)", "(3)");
     REFUSED(ShapeError, broadcast_to(a, {1, 3}), "broadcast_to", "(2, 3)", "(1, 3)");
@@ -146,6 +152,11 @@ TEST_SUITE("errors") {
     REFUSED(ShapeError, reshape(a, {}), "reshape", "(2, 3)", "()");
     REFUSED(ShapeError, X({{1, 2}, {3, 4, 5}}), "Tensor", "2", "3");
     REFUSED(ShapeError, X({2, 2}, std::vector<double>{1, 2, 3}), "Tensor", "3 values", "(2, 2)");
+    REFUSED(ShapeError, X({2, 2}, {1, 2, 3}), "Tensor", "3 values", "(2, 2), which holds 4");
+    REFUSED(ShapeError, Labels({2}, {1, 2, 3}), "Tensor", "3 values", "(2)");
+    REFUSED(ShapeError, zeros(-1), "zeros", "(-1)");
+    REFUSED(ShapeError, ones<float>(-2), "ones", "(-2)");
+    REFUSED(ShapeError, full(-3, 1), "full", "(-3)");
   }
 
   TEST_CASE("axes that do not exist") {
@@ -176,14 +187,19 @@ TEST_SUITE("errors") {
     REFUSED(ShapeError, transpose(a, {0}), "transpose", "(2, 3)");
     REFUSED(ShapeError, transpose(a, {0, 1, 0}), "transpose", "(2, 3)");
     REFUSED(ShapeError, transpose(b), "transpose", "(4)");
+    REFUSED(ShapeError, transpose(cube), "transpose", "(2, 3, 4)", "matrix_transpose(x)", "transpose(x, {2, 1, 0})");
+    REFUSED(ShapeError, transpose(ones({1, 2, 3, 4}) > 0), "transpose", "transpose(x, {3, 2, 1, 0})");
+    REFUSED(ShapeError, matrix_transpose(b), "matrix_transpose", "(4)");
+    REFUSED(ShapeError, matrix_transpose(scalar), "matrix_transpose", "()");
+    REFUSED(ShapeError, matmul(cube, cube), "matmul", "(2, 3, 4) x (2, 3, 4)", "matrix_transpose(b)");
     // A scalar has no axes.
     REFUSED(ShapeError, sum(scalar, 0), "sum", "()");
     REFUSED(ShapeError, max(scalar, -1), "max", "()");
-    REFUSED(ShapeError, argmax(scalar), "argmax", "()");
-    REFUSED(ShapeError, cumsum(scalar), "cumsum", "()");
+    REFUSED(ShapeError, argmax(scalar, -1), "argmax", "()");
+    REFUSED(ShapeError, cumsum(scalar, -1), "cumsum", "()");
     REFUSED(ShapeError, softmax(scalar), "softmax", "()");
     REFUSED(ShapeError, log_softmax(scalar), "log_softmax", "()");
-    REFUSED(ShapeError, logsumexp(scalar), "logsumexp", "()");
+    REFUSED(ShapeError, logsumexp(scalar, -1), "logsumexp", "()");
     REFUSED(ShapeError, slice(scalar, 0, 0, 1), "slice", "()");
     REFUSED(ShapeError, take(scalar, Labels{0}), "take", "()");
     REFUSED(ShapeError, sort(scalar), "sort");
@@ -195,16 +211,19 @@ TEST_SUITE("errors") {
     REFUSED(ShapeError, max(nothing), "max", "(0)");
     REFUSED(ShapeError, min(nothing), "min", "(0)");
     REFUSED(ShapeError, mean(nothing), "mean", "(0)");
+    REFUSED(ShapeError, max(nothing, keep_dims), "max", "(0)");
+    REFUSED(ShapeError, min(nothing, keep_dims), "min", "(0)");
+    REFUSED(ShapeError, mean(nothing, keep_dims), "mean", "(0)");
     REFUSED(ShapeError, max(no_rows, 0), "max", "(0, 3)");
     REFUSED(ShapeError, min(no_rows, 0), "min", "(0, 3)");
     REFUSED(ShapeError, mean(no_rows, 0), "mean", "(0, 3)");
     REFUSED(ShapeError, mean(no_rows, {0, 1}), "mean", "(0, 3)");
-    REFUSED(ShapeError, argmax(nothing), "argmax", "(0)");
-    REFUSED(ShapeError, argmax(no_columns), "argmax", "(3, 0)");
+    REFUSED(ShapeError, argmax(nothing, -1), "argmax", "(0)");
+    REFUSED(ShapeError, argmax(no_columns, -1), "argmax", "(3, 0)");
     REFUSED(ShapeError, softmax(nothing), "softmax", "(0)");
     REFUSED(ShapeError, softmax(no_columns), "softmax", "(3, 0)");
     REFUSED(ShapeError, log_softmax(no_columns), "log_softmax", "(3, 0)");
-    REFUSED(ShapeError, logsumexp(no_columns), "logsumexp", "(3, 0)");
+    REFUSED(ShapeError, logsumexp(no_columns, -1), "logsumexp", "(3, 0)");
     REFUSED(ShapeError, softmax(no_rows, 0), "softmax", "(0, 3)");
     REFUSED(ShapeError, nothing.item(), "item", "(0)");
     // What is defined.
@@ -213,9 +232,9 @@ TEST_SUITE("errors") {
     CHECK(allclose(sum(no_rows, 0), zeros({3}), 0, 0));
     CHECK(max(no_rows, -1).shape() == Shape{0});
     CHECK(mean(no_rows, -1).shape() == Shape{0});
-    CHECK(argmax(no_rows).shape() == Shape{0});
+    CHECK(argmax(no_rows, -1).shape() == Shape{0});
     CHECK(softmax(no_rows).shape() == Shape{0, 3});
-    CHECK(logsumexp(no_rows).shape() == Shape{0});
+    CHECK(logsumexp(no_rows, -1).shape() == Shape{0});
     CHECK(matmul(zeros({2, 0}), zeros({0, 3})).shape() == Shape{2, 3});
     CHECK(allclose(matmul(zeros({2, 0}), zeros({0, 3})), zeros({2, 3}), 0, 0));
     CHECK(take(nothing, Labels(Shape{0}, {})).shape() == Shape{0});
@@ -248,6 +267,13 @@ TEST_SUITE("errors") {
     REFUSED(ShapeError, a[0][3], "x[i]", "index 3", "(3)", "-3 to 2");
     REFUSED(ShapeError, nothing[0], "x[i]", "(0)", "empty");
     REFUSED(ShapeError, scalar[0], "x[i]", "()", "no axis");
+    REFUSED(ShapeError, scalar.begin(), "begin", "a scalar", "use the tensor itself");
+    REFUSED(
+        ShapeError,
+        [] {
+          for (const X& element : scalar) element.item();
+        }(),
+        "begin", "a scalar");
     REFUSED(ShapeError, (Labels{1, 2}[2]), "x[i]", "index 2", "(2)");
     REFUSED(ShapeError, (a > 0)[2], "x[i]", "index 2", "(2, 3)");
     CHECK(a(-2, -3) == 1);
@@ -264,6 +290,7 @@ TEST_SUITE("errors") {
     REFUSED(ValueError, -none, "negate", "no value");
     REFUSED(ValueError, none[0], "x[i]", "no value");
     REFUSED(ValueError, none < 1, "no value");
+    REFUSED(ValueError, none.begin(), "begin", "no value");
     REFUSED(ValueError, exp(none), "exp", "no value");
     REFUSED(ValueError, pow(none, 2), "pow", "no value");
     REFUSED(ValueError, maximum(none, a), "maximum", "no value");
@@ -271,19 +298,24 @@ TEST_SUITE("errors") {
     REFUSED(ValueError, where(a > 0, none, a), "where", "no value");
     REFUSED(ValueError, where(Mask(), a, a), "where", "no value");
     REFUSED(ValueError, logical_not(Mask()), "logical_not", "no value");
+    REFUSED(ValueError, !Mask(), "logical_not", "no value");
+    REFUSED(ValueError, Mask() && true, "logical_and", "no value");
+    REFUSED(ValueError, no_labels + 1, "add", "no value");
+    REFUSED(ValueError, 1 == no_labels, "==", "no value");
     REFUSED(ValueError, sum(none), "sum", "no value");
     REFUSED(ValueError, mean(none), "mean", "no value");
     REFUSED(ValueError, max(none), "max", "no value");
     REFUSED(ValueError, min(none), "min", "no value");
-    REFUSED(ValueError, argmax(none), "argmax", "no value");
-    REFUSED(ValueError, cumsum(none), "cumsum", "no value");
+    REFUSED(ValueError, argmax(none, -1), "argmax", "no value");
+    REFUSED(ValueError, cumsum(none, -1), "cumsum", "no value");
     REFUSED(ValueError, softmax(none), "softmax", "no value");
     REFUSED(ValueError, log_softmax(none), "log_softmax", "no value");
-    REFUSED(ValueError, logsumexp(none), "logsumexp", "no value");
+    REFUSED(ValueError, logsumexp(none, -1), "logsumexp", "no value");
     REFUSED(ValueError, matmul(none, a), "matmul", "no value");
     REFUSED(ValueError, matmul(a, none), "matmul", "no value");
     REFUSED(ValueError, reshape(none, {1}), "reshape", "no value");
     REFUSED(ValueError, transpose(none), "transpose", "no value");
+    REFUSED(ValueError, matrix_transpose(none), "matrix_transpose", "no value");
     REFUSED(ValueError, broadcast_to(none, {2}), "broadcast_to", "no value");
     REFUSED(ValueError, slice(none, 0, 0, 1), "slice", "no value");
     REFUSED(ValueError, take(none, Labels{0}), "take", "no value");
@@ -623,7 +655,7 @@ TEST_SUITE("errors") {
         {"sorted", [](const X& z) { return sort(z); }},
         {"logsumexp",
          [](const X& z) {
-           return z - logsumexp(z, -1, keep_dims) + reshape(logsumexp(z), {z.shape()[0], 1});
+           return z - logsumexp(z, -1, keep_dims) + reshape(logsumexp(z, -1), {z.shape()[0], 1});
          }},
         {"chosen columns",
          [](const X& z) {

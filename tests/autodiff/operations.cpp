@@ -5,6 +5,9 @@
 #include <algorithm>
 #include <cmath>
 #include <functional>
+#include <iterator>
+#include <limits>
+#include <span>
 #include <tapegrad/autodiff.hpp>
 #include <vector>
 
@@ -86,6 +89,17 @@ TEST_SUITE("operations") {
       check(where(b > 0, a, 7), c.y, [&](const Index& i) { return spread(b, i) > 0 ? spread(a, i) : 7; });
       check(logical_and(a > 0, b > 0), c.y, [&](const Index& i) { return spread(a, i) > 0 && spread(b, i) > 0; });
       check(logical_or(a > 0, b > 0), c.y, [&](const Index& i) { return spread(a, i) > 0 || spread(b, i) > 0; });
+      check(a > 0 && b > 0, c.y, [&](const Index& i) { return spread(a, i) > 0 && spread(b, i) > 0; });
+      check(a > 0 || !(b > 0), c.y, [&](const Index& i) { return spread(a, i) > 0 || !(spread(b, i) > 0); });
+      const Labels m = astype<std::int64_t>(2 * a), n = astype<std::int64_t>(2 * b);
+      check(m + n, c.y, [&](const Index& i) { return spread(m, i) + spread(n, i); });
+      check(m - n, c.y, [&](const Index& i) { return spread(m, i) - spread(n, i); });
+      check(m == n, c.y, [&](const Index& i) { return spread(m, i) == spread(n, i); });
+      check(m != n, c.y, [&](const Index& i) { return spread(m, i) != spread(n, i); });
+      check(m < n, c.y, [&](const Index& i) { return spread(m, i) < spread(n, i); });
+      check(m <= n, c.y, [&](const Index& i) { return spread(m, i) <= spread(n, i); });
+      check(m > n, c.y, [&](const Index& i) { return spread(m, i) > spread(n, i); });
+      check(m >= n, c.y, [&](const Index& i) { return spread(m, i) >= spread(n, i); });
       check(broadcast_to(a, c.y), c.y, [&](const Index& i) { return spread(a, i); });
       check(broadcast_to(b > 0, c.y), c.y, [&](const Index& i) { return spread(b, i) > 0; });
     }
@@ -93,6 +107,99 @@ TEST_SUITE("operations") {
     check(2 - X{1, 4}, {2}, [](const Index& i) { return i[0] == 0 ? 1 : -2; });
     check(X{1, 4} > 2, {2}, [](const Index& i) { return i[0] == 1; });
     check(2.0 > X{1, 4}, {2}, [](const Index& i) { return i[0] == 0; });
+  }
+
+  TEST_CASE("keep_dims in place of the axes keeps all of them") {
+    for (const Shape& shape : shapes) {
+      const X x = numbers(shape);
+      Shape kept;
+      for (std::size_t axis = 0; axis < shape.rank(); ++axis) kept.push_back(1);
+      CHECK(sum(x, keep_dims).shape() == kept);
+      CHECK(allclose(sum(x, keep_dims), reshape(sum(x), kept), 0, 0));
+      CHECK(sum(x, KeepDims::no).shape() == Shape{});
+      if (shape.count() == 0) continue;
+      CHECK(allclose(mean(x, keep_dims), reshape(mean(x), kept), 0, 0));
+      CHECK(allclose(max(x, keep_dims), reshape(max(x), kept), 0, 0));
+      CHECK(allclose(min(x, keep_dims), reshape(min(x), kept), 0, 0));
+    }
+  }
+
+  TEST_CASE("tensors by shape and elements, by a sequence, and vectors of constants") {
+    const X x({2, 3}, {1, 2, 3, 4, 5, 6});
+    check(x, {2, 3}, [](const Index& i) { return 3 * i[0] + i[1] + 1; });
+    check(X({3}, {1, 2, 3}), {3}, [](const Index& i) { return i[0] + 1; });
+    check(X({2}, {3, 4}), {2}, [](const Index& i) { return i[0] + 3; });
+    check(X({2, 1}, {3, 4}), {2, 1}, [](const Index& i) { return i[0] + 3; });
+    check(X({1, 1, 2}, {3, 4}), {1, 1, 2}, [](const Index& i) { return i[2] + 3; });
+    check(X(Shape{}, {7}), {}, [](const Index&) { return 7; });
+    check(X({2, 0}, {}), {2, 0}, [](const Index&) { return 0; });
+    check(Labels({2, 2}, {0, 1, 2, 3}), {2, 2}, [](const Index& i) { return 2 * i[0] + i[1]; });
+    check(Tensor<bool>({1, 2}, {false, true}), {1, 2}, [](const Index& i) { return i[1] == 1; });
+    // As before: a vector, and a matrix by its rows.
+    check(X({2, 3}), {2}, [](const Index& i) { return 2 + i[0]; });
+    check(X({{1, 2}, {3, 4}}), {2, 2}, [](const Index& i) { return 2 * i[0] + i[1] + 1; });
+
+    std::vector<double> values{1, 2, 3};
+    check(X(values), {3}, [](const Index& i) { return i[0] + 1; });
+    check(X(std::vector<double>{}), {0}, [](const Index&) { return 0; });
+    check(X(std::span<const double>(values)), {3}, [](const Index& i) { return i[0] + 1; });
+    check(X(std::span<double>(values)), {3}, [](const Index& i) { return i[0] + 1; });
+    check(Tensor<bool>(std::vector<bool>{true, false}), {2}, [](const Index& i) { return i[0] == 0; });
+
+    check(zeros(3), {3}, [](const Index&) { return 0; });
+    check(ones<float>(std::size_t{2}), {2}, [](const Index&) { return 1; });
+    check(full<std::int64_t>(4L, 7), {4}, [](const Index&) { return 7; });
+    check(zeros(0), {0}, [](const Index&) { return 0; });
+    CHECK(zeros({}).shape() == Shape{});
+    CHECK(ones({3}).shape() == Shape{3});
+    CHECK(full({2, 3}, 1).shape() == Shape{2, 3});
+  }
+
+  TEST_CASE("range-for goes along the first axis, and stays on the tape") {
+    const X x{1, 2, 4};
+    double total = 0;
+    for (const X& element : x) {
+      CHECK(element.shape() == Shape{});
+      total = 10 * total + element.item();
+    }
+    CHECK(total == 124);
+    std::vector<X> rows;
+    for (const X& row : 2 * X({{1, 2}, {3, 4}})) rows.push_back(row);  // a temporary
+    REQUIRE(rows.size() == 2);
+    check(rows[0], {2}, [](const Index& i) { return 2 + 2 * i[0]; });
+    check(rows[1], {2}, [](const Index& i) { return 6 + 2 * i[0]; });
+    for (const Labels& label : Labels{7}) CHECK(label.item() == 7);
+    for (const X& row : zeros({0, 3})) FAIL(row.shape());
+    static_assert(std::input_iterator<decltype(x.begin())>);
+
+    const auto cubes = [](const X& z) {
+      X sum = 0.0;
+      for (const X& element : z) sum += element * element * element;
+      return sum;
+    };
+    check(grad(cubes)(x), {3}, [&](const Index& i) { return 3 * x(i[0]) * x(i[0]); });
+    check(hessian(cubes)(x), {3, 3}, [&](const Index& i) { return i[0] == i[1] ? 6 * x(i[0]) : 0; });
+  }
+
+  TEST_CASE("operators of masks and labels take numbers on either side") {
+    const Labels labels{0, 1, 2};
+    check(labels == 1, {3}, [](const Index& i) { return i[0] == 1; });
+    check(1 != labels, {3}, [](const Index& i) { return i[0] != 1; });
+    check(1 < labels, {3}, [](const Index& i) { return i[0] > 1; });
+    check(labels >= 1U, {3}, [](const Index& i) { return i[0] >= 1; });
+    check(labels + 2, {3}, [](const Index& i) { return i[0] + 2; });
+    check(2 - labels, {3}, [](const Index& i) { return 2 - i[0]; });
+    constexpr auto most = std::numeric_limits<std::int64_t>::max(), least = std::numeric_limits<std::int64_t>::min();
+    CHECK((Labels(most) + 1).item() == least);
+    CHECK((Labels(least) - 1).item() == most);
+    // What a double would round.
+    CHECK((Labels(most) == most).item());
+    CHECK(!(Labels(most) == most - 1).item());
+    const Tensor<bool> mask = labels > 0;
+    check(mask && true, {3}, [](const Index& i) { return i[0] > 0; });
+    check(false || mask, {3}, [](const Index& i) { return i[0] > 0; });
+    check(!mask, {3}, [](const Index& i) { return i[0] == 0; });
+    check(take(X{5, 6, 7}, labels - 1), {3}, [](const Index& i) { return i[0] == 0 ? 7 : 4 + i[0]; });
   }
 
   TEST_CASE("reductions over every set of axes") {
@@ -232,7 +339,7 @@ TEST_SUITE("operations") {
       const X m = numbers(shape);
       Shape swapped = shape;
       std::swap(swapped[shape.rank() - 1], swapped[shape.rank() - 2]);
-      check(transpose(m), swapped, [&](const Index& index) {
+      check(matrix_transpose(m), swapped, [&](const Index& index) {
         Index at = index;
         std::swap(at[at.size() - 1], at[at.size() - 2]);
         return element(m, at);

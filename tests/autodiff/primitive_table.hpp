@@ -238,7 +238,7 @@ std::vector<Row<T>> table() {
     add(primitive, "axis -2", anywhere<T>, inner_cases, [=](const X& x) { return function(x, -2); });
   };
   along_axes("cumsum", [](const X& x, int axis) { return cumsum(x, axis); });
-  add("cumsum", "of nothing", anywhere<T>, {{{0}}, {{2, 0}}}, [](const X& x) { return cumsum(x); });
+  add("cumsum", "of nothing", anywhere<T>, {{{0}}, {{2, 0}}}, [](const X& x) { return cumsum(x, -1); });
   for (KeepDims keep : {KeepDims::no, KeepDims::yes}) {
     add("", "entropy", positive<T>, with_empty, [=](const X& x) { return entropy(x, -1, keep); });
     add("", "entropy, axis 1", positive<T>, inner_cases, [=](const X& x) { return entropy(x, 1, keep); });
@@ -266,12 +266,13 @@ std::vector<Row<T>> table() {
       {{{3}, {3}}, {{3}, {3, 2}}, {{2, 3}, {3}}, {{2, 4, 3}, {3}}, {{3}, {2, 3, 4}}, {{0}, {0}}, {{1}, {1}}},
       [](const X& a, const X& b) { return matmul(a, b); });
   add("matmul", "of transposes", anywhere<T>, {{{3, 2}, {4, 3}}, {{2, 3, 2}, {4, 3}}},
-      [](const X& a, const X& b) { return matmul(transpose(a), transpose(b)); });
+      [](const X& a, const X& b) { return matmul(matrix_transpose(a), matrix_transpose(b)); });
   add("matmul", "of one operand twice", anywhere<T>, {{{2, 2}}, {{3, 2, 2}}}, [](const X& x) { return matmul(x, x); });
 
   // ---------------------------------------------------------------------------------------------- shape
   add("transpose", "the last two", anywhere<T>, {{{2, 3}}, {{4, 2, 3}}, {{1, 3}}, {{0, 2}}, {{2, 2, 3, 4}}},
-      [](const X& x) { return transpose(x); });
+      [](const X& x) { return matrix_transpose(x); });
+  add("transpose", "of a matrix", anywhere<T>, {{{2, 3}}, {{0, 2}}}, [](const X& x) { return transpose(x); });
   add("transpose", "{2, 0, 1}", anywhere<T>, {{{2, 3, 4}}, {{1, 3, 2}}, {{2, 0, 3}}}, [](const X& x) {
     return transpose(x, {2, 0, 1});
   });

@@ -188,9 +188,9 @@ const std::vector<Unary<T>>& unary_functions() {
   using X = Tensor<T>;
   static const auto swish = elementwise([](auto x) { return x / (1 + exp(-x)); });
   static const auto softplus_by_hand = elementwise([](auto x) { return log(1 + exp(x)); });
-  static const auto x_log_x = elementwise([](auto x) { return select(x > 0, x * log(x), 0); });
+  static const auto x_log_x = elementwise([](auto x) { return where(x > 0, x * log(x), 0); });
   static const auto fourth = elementwise([](auto x) { return x * x * x * x; });
-  static const auto clipped = elementwise([](auto x) { return select(x < 10, exp(x), x); });
+  static const auto clipped = elementwise([](auto x) { return where(x < 10, exp(x), x); });
   static const auto root = elementwise([](auto x) { return sqrt(1 + square(x)) - 1 / (2 + abs(x)); });
   static const std::vector<Unary<T>> all = {
       {"-%", [](const X& x) { return -x; }},
@@ -246,9 +246,9 @@ const std::vector<Unary<T>>& unary_functions() {
       {"hard_tanh(%)", [](const X& x) { return hard_tanh(x); }, {-1, 1}},
       {"elementwise(x / (1 + exp(-x)))(%)", [](const X& x) { return swish(x); }},
       {"elementwise(log(1 + exp(x)))(%)", [](const X& x) { return softplus_by_hand(x); }},
-      {"elementwise(select(x > 0, x * log(x), 0))(%)", [](const X& x) { return x_log_x(x); }, {0}},
+      {"elementwise(where(x > 0, x * log(x), 0))(%)", [](const X& x) { return x_log_x(x); }, {0}},
       {"elementwise(x * x * x * x)(%)", [](const X& x) { return fourth(x); }},
-      {"elementwise(select(x < 10, exp(x), x))(%)", [](const X& x) { return clipped(x); }, {10}},
+      {"elementwise(where(x < 10, exp(x), x))(%)", [](const X& x) { return clipped(x); }, {10}},
       {"elementwise(sqrt(1 + square(x)) - 1 / (2 + abs(x)))(%)", [](const X& x) { return root(x); }, {0}},
   };
   return all;
@@ -259,8 +259,8 @@ const std::vector<Binary<T>>& binary_functions() {
   using X = Tensor<T>;
   static const auto beta_swish = elementwise([](auto x, auto beta) { return x * sigmoid(beta * x); });
   static const auto huber =
-      elementwise([](auto a, auto y) { return select(abs(a - y) < 1, square(a - y) / 2, abs(a - y) - 0.5); });
-  static const auto guarded = elementwise([](auto a, auto b) { return select(b == 0, a, a / b); });
+      elementwise([](auto a, auto y) { return where(abs(a - y) < 1, square(a - y) / 2, abs(a - y) - 0.5); });
+  static const auto guarded = elementwise([](auto a, auto b) { return where(b == 0, a, a / b); });
   static const std::vector<Binary<T>> all = {
       {"% + %", [](const X& a, const X& b) { return a + b; }},
       {"% - %", [](const X& a, const X& b) { return a - b; }},
@@ -272,7 +272,7 @@ const std::vector<Binary<T>>& binary_functions() {
       {"xlogy(%, %)", [](const X& a, const X& b) { return xlogy(a, b); }},
       {"elementwise(x * sigmoid(beta * x))(%, %)", [](const X& a, const X& b) { return beta_swish(a, b); }},
       {"elementwise(huber)(%, %)", [](const X& a, const X& b) { return huber(a, b); }, true},
-      {"elementwise(select(b == 0, a, a / b))(%, %)", [](const X& a, const X& b) { return guarded(a, b); }, true},
+      {"elementwise(where(b == 0, a, a / b))(%, %)", [](const X& a, const X& b) { return guarded(a, b); }, true},
   };
   return all;
 }
@@ -557,8 +557,8 @@ class Builder {
     if (program_.rowwise || chance(40))
       return put("matmul(%, %)", {a, constant(numbers({shape.back(), 1 + rng_.below(3)}))}, Kind::curved, product);
     if (shape.rank() > 1 && chance(30)) {
-      return put("matmul(%, transpose(%))", {a, a}, Kind::curved,
-                 [](Values<T> v) { return matmul(v[0], transpose(v[1])); });
+      return put("matmul(%, matrix_transpose(%))", {a, a}, Kind::curved,
+                 [](Values<T> v) { return matmul(v[0], matrix_transpose(v[1])); });
     }
     if (chance(30)) {
       const std::int64_t inner = shape.rank() > 1 ? shape.from_end(2) : shape.back();
@@ -618,7 +618,7 @@ class Builder {
       }
       case 5: {
         if (shape.rank() < 2) return false;
-        return put("transpose(%)", {a}, Kind::straight, [](Values<T> v) { return transpose(v[0]); });
+        return put("matrix_transpose(%)", {a}, Kind::straight, [](Values<T> v) { return matrix_transpose(v[0]); });
       }
       case 6: {
         if (shape.rank() != 3) return false;

@@ -121,7 +121,7 @@ TEST_SUITE("reading") {
                 CHECK((z > 0)(1));
                 CHECK((z > 0)[1].item());
                 CHECK((sum(z) > 0).item());
-                CHECK(argmax(z).item() == 1);
+                CHECK(argmax(z, -1).item() == 1);
                 CHECK(astype<std::int64_t>(z)(1) == 5);
                 CHECK(allclose(z, x, 0, 0));
                 CHECK((2 * x)(1) == 10);

@@ -317,8 +317,8 @@ void check_programs() {
   const X every = ones<T>(shape);
   for (const Formula<T>& formula : formulas<T>()) {
     const auto& symbolic = formula.symbolic;
-    const auto first_form = elementwise([&](auto x, auto bit) { return select(bit > 0.5, symbolic(x), x); });
-    const auto second_form = elementwise([&](auto x, auto bit) { return select(bit < 0.5, x, symbolic(x)); });
+    const auto first_form = elementwise([&](auto x, auto bit) { return where(bit > 0.5, symbolic(x), x); });
+    const auto second_form = elementwise([&](auto x, auto bit) { return where(bit < 0.5, x, symbolic(x)); });
     for (const T special : specials<T>()) {
       X x = full<T>(shape, special), bit = zeros<T>(shape), ordinary = full<T>(shape, formula.ordinary);
       for (std::int64_t i = 0; i < shape[0]; i += 3) {
@@ -406,7 +406,7 @@ TEST_SUITE("strong zero") {
     const X x{1000, 1}, slope = reshape(X{1, 0, 0, std::exp(1.0)}, {2, 2});
     check_everywhere(
         "exp", [](const X& z) { return where(z < 10, exp(z), z); }, x, slope);
-    const auto program = elementwise([](auto z) { return select(z < 10, exp(z), z); });
+    const auto program = elementwise([](auto z) { return where(z < 10, exp(z), z); });
     check_everywhere(
         "exp in a program", [&](const X& z) { return program(z); }, x, slope);
     const auto x_log_x = [](const X& z) { return where(z > 0, z * log(z), 0.0); };
@@ -463,7 +463,7 @@ TEST_SUITE("strong zero") {
     check_gradient(
         "x x x x", [](const X& z) { return sum(where(z < 10, z * z * z * z, z)); }, X{1e200, 1}, X{1, 4},
         X({{0, 0}, {0, 12}}));
-    const auto fourth = elementwise([](auto x) { return select(x < 10, x * x * x * x, x); });
+    const auto fourth = elementwise([](auto x) { return where(x < 10, x * x * x * x, x); });
     check_gradient(
         "x x x x in a program", [&](const X& z) { return sum(fourth(z)); }, X{1e200, 1}, X{1, 4}, X({{0, 0}, {0, 12}}));
     for (const auto& f :

@@ -116,8 +116,8 @@ const std::vector<Expected>& expected() {
          })(z);
        },
        diagonal, 0},
-      {"cumulative softmax", [](const Tensor<>& z) { return cumsum(softmax_without_max(z)); }, dense, 5},
-      {"softmax of cumsum", [](const Tensor<>& z) { return softmax_with_max(cumsum(z)); }, dense, 5},
+      {"cumulative softmax", [](const Tensor<>& z) { return cumsum(softmax_without_max(z), -1); }, dense, 5},
+      {"softmax of cumsum", [](const Tensor<>& z) { return softmax_with_max(cumsum(z, -1)); }, dense, 5},
       {"A z + tanh(z) z[0]", [](const Tensor<>& z) { return matmul(z, matrix()) + tanh(z) * slice(z, -1, 0, 1); },
        dense, 5},
       {"two layers", [](const Tensor<>& z) { return matmul(tanh(matmul(z, matrix(5, 9))), matrix(9, 6)); }, dense, 5},

@@ -36,7 +36,7 @@ nn::Sequential<float> network() {
 /// From the file on, where there is one.
 void train(const std::string& path, const std::vector<nn::Callback>& callbacks) {
   random::Generator rng(1);
-  const Tensor<float> X = rng.normal<float>({512, 32}), y = one_hot<float>(argmax(slice(X, 1, 0, 4)), 4);
+  const Tensor<float> X = rng.normal<float>({512, 32}), y = one_hot<float>(argmax(slice(X, 1, 0, 4), -1), 4);
   nn::Sequential<float> model = network();
   if (fs::exists(path)) model.load(path);
   model.fit(X, y, {.epochs = epochs, .seed = 5, .initial_epoch = model.epochs_trained(), .callbacks = callbacks});

@@ -192,7 +192,7 @@ TEST_CASE("predict_classes: the largest output, or above a half") {
   nn::Sequential<double> model = classifier<double>();
   const Tensor<std::int64_t> classes = model.predict_classes(data.X, {.batch_size = 9});
   CHECK(classes.shape() == Shape{60});
-  CHECK(same_bits(classes, argmax(model.predict(data.X))));
+  CHECK(same_bits(classes, argmax(model.predict(data.X), -1)));
   nn::Sequential<double> binary({nn::Dense{1, "sigmoid"}}, 2);
   const Tensor<> p = binary.predict(data.X);
   const Tensor<std::int64_t> decided = binary.predict_classes(data.X);

@@ -216,7 +216,7 @@ TEST_SUITE("losses at their ends") {
       const Tensor<T> z{{T(at.z), 0, -1}};
       CHECK(all_close(softmax(z), {at.p[0], at.p[1], at.p[2]}));
       CHECK(all_close(log_softmax(z), {-at.loss[0], -at.loss[1], -at.loss[2]}));
-      CHECK(all_close(logsumexp(z - z(0, 0)), {at.loss[0]}, 2e3));  // z - z_0 is rounded
+      CHECK(all_close(logsumexp(z - z(0, 0), -1), {at.loss[0]}, 2e3));  // z - z_0 is rounded
       const auto J =
           jacobian([](const Tensor<T>& x) { return log_softmax(x); }, {.sweep = Sweep::reverse})(reshape(z, {3}));
       const auto forward =
@@ -315,12 +315,12 @@ TEST_SUITE("losses at their ends") {
                       v = arange<T>(static_cast<double>(n)) + 1.0;
       CHECK(equal(softmax(nothing), zero));
       CHECK(equal(log_softmax(nothing), nothing));
-      CHECK(logsumexp(nothing).item() == -inf<T>);
+      CHECK(logsumexp(nothing, -1).item() == -inf<T>);
       CHECK(equal(vjp([](const Tensor<T>& x) { return softmax(x); }, nothing).second(v), zero));
       CHECK(equal(vjp([](const Tensor<T>& x) { return log_softmax(x); }, nothing).second(v), v));
-      CHECK(equal(grad([](const Tensor<T>& x) { return logsumexp(x); })(nothing), zero));
-      CHECK(jvp([](const Tensor<T>& x) { return logsumexp(x); }, nothing, v).second.item() == 0);
-      CHECK(equal(hessian([](const Tensor<T>& x) { return logsumexp(x); })(nothing), zeros<T>({n, n})));
+      CHECK(equal(grad([](const Tensor<T>& x) { return logsumexp(x, -1); })(nothing), zero));
+      CHECK(jvp([](const Tensor<T>& x) { return logsumexp(x, -1); }, nothing, v).second.item() == 0);
+      CHECK(equal(hessian([](const Tensor<T>& x) { return logsumexp(x, -1); })(nothing), zeros<T>({n, n})));
 
       // Between 1s, -inf changes nothing; it has slope 0.
       Tensor<T> some = ones<T>({n}), expected = zero;
@@ -333,10 +333,10 @@ TEST_SUITE("losses at their ends") {
         if (i % 3 != 1) expected.mutable_data()[i] = T(1) / static_cast<T>(count);
       }
       CHECK(allclose(softmax(some), expected, 16 * eps<T>, 0));
-      CHECK(all_close(logsumexp(some), {1 + std::log(static_cast<double>(count))}));
-      CHECK(allclose(grad([](const Tensor<T>& x) { return logsumexp(x); })(some), expected, 16 * eps<T>, 0));
-      CHECK(allclose(grad([](const Tensor<T>& x) { return log_softmax(x)[0] * 0 + sum(logsumexp(x)); })(some), expected,
-                     16 * eps<T>, 0));
+      CHECK(all_close(logsumexp(some, -1), {1 + std::log(static_cast<double>(count))}));
+      CHECK(allclose(grad([](const Tensor<T>& x) { return logsumexp(x, -1); })(some), expected, 16 * eps<T>, 0));
+      CHECK(allclose(grad([](const Tensor<T>& x) { return log_softmax(x)[0] * 0 + sum(logsumexp(x, -1)); })(some),
+                     expected, 16 * eps<T>, 0));
 
       for (T bad : {not_a_number<T>, inf<T>}) {
         Tensor<T> x = zero;
@@ -346,13 +346,13 @@ TEST_SUITE("losses at their ends") {
         // Nothing is asked of such a row.
         CHECK(equal(vjp([](const Tensor<T>& z) { return softmax(z); }, x).second(zero), zero));
         CHECK(equal(vjp([](const Tensor<T>& z) { return log_softmax(z); }, x).second(zero), zero));
-        CHECK(equal(vjp([](const Tensor<T>& z) { return logsumexp(z); }, x).second(Tensor<T>(T{0})), zero));
+        CHECK(equal(vjp([](const Tensor<T>& z) { return logsumexp(z, -1); }, x).second(Tensor<T>(T{0})), zero));
         CHECK(equal(jvp([](const Tensor<T>& z) { return softmax(z); }, x, zero).second, zero));
         CHECK(equal(jvp([](const Tensor<T>& z) { return log_softmax(z); }, x, zero).second, zero));
       }
       Tensor<T> x = zero;
       x.mutable_data()[n / 2] = inf<T>;
-      CHECK(logsumexp(x).item() == inf<T>);
+      CHECK(logsumexp(x, -1).item() == inf<T>);
       // An infinite cotangent of a probability of exactly 0.
       if (n > 1) {
         Tensor<T> far = zero, g = ones<T>({n});

@@ -52,18 +52,18 @@ const auto f = elementwise(${lambda});
 const Tensor<> y = f(ones({3}));" "${message}")
 endfunction()
 
-expect("[](auto x) { return select(x > 0 && x < 1, x, 2 * std::exp(1.0)); }" "")
+expect("[](auto x) { return where(x > 0 && x < 1, x, 2 * std::exp(1.0)); }" "")
 expect("[](auto x) { return 1; }" "")
 expect("[](Scalar x) { return x; }" "")
 
 expect("[](double x) { return x; }" "the lambda must be generic")
 expect("[] { return 1.0; }" "the lambda must be generic")
 expect("[](auto a, auto b, auto c, auto d, auto e) { return a; }" "give a lambda of 1 to 4 numbers")
-expect("[](auto x) { if (x > 0) return x; return 0.1 * x; }" "write select(x > 0, a, b)")
-expect("[](auto x) { return x > 0 ? x : 0.1 * x; }" "write select(x > 0, a, b)")
-expect("[](auto x) { while (x) x = x - 1; return x; }" "Write select(x != 0, a, b)")
+expect("[](auto x) { if (x > 0) return x; return 0.1 * x; }" "write where(x > 0, a, b)")
+expect("[](auto x) { return x > 0 ? x : 0.1 * x; }" "write where(x > 0, a, b)")
+expect("[](auto x) { while (x) x = x - 1; return x; }" "Write where(x != 0, a, b)")
 expect("[](auto x) { return std::max(x, x * x); }" "minimum or maximum")
-expect("[](auto x) { return x > 0; }" "return a number: select(condition, 1, 0)")
+expect("[](auto x) { return x > 0; }" "return a number: where(condition, 1, 0)")
 expect("[](auto x) { }" "the lambda must return a number")
 expect("[](auto x) { return \"x\"; }" "the lambda must return a number")
 expect("[](auto x) { return std::exp(x); }" "exp(x) instead of std::exp(x)")
@@ -83,7 +83,7 @@ function(expect_call call message)
 endfunction()
 
 expect_code(autodiff "${given}void f() {
-  sum(x, 0), sum(x, {0, -1}, keep_dims), max(x, 0L), softmax(A, 1U), argmax(A), take(x, 1), take(A, i, std::size_t{1});
+  sum(x, 0), sum(x, {0, -1}, keep_dims), max(x, 0L), softmax(A, 1U), argmax(A, -1), take(x, 1), take(A, i, std::size_t{1});
   concatenate({x, x}, 0), concatenate(std::vector<Tensor<>>{x, x}, 0L), slice(x, 0, 1L, 2), cumsum(A, int(i.item()));
   logical_not(true), logical_not(m), where(m, x, 0.5), where(true, x, A), leaky_relu(x, 0.1), one_hot(1, 3);
   Tensor<>(1), Tensor<bool>(true), Tensor<std::int64_t>(3U), Tensor<bool>{true, false};
@@ -93,10 +93,10 @@ foreach(call "max(x, 0.0)" "min(x, 0.5F)" "max(x, x)" "sum(A, 0.5)" "sum(x, true
     "concatenate({x, x}, 0.0)" "concatenate(std::vector<Tensor<>>{x, x}, true)")
   expect_call("${call}" "maximum(a, b)")
 endforeach()
-foreach(call "take(x, 1.7)" "take(x, true)")
+foreach(call "take(x, 1.7)" "take(x, true)" "i == 1.5" "i + 0.5" "true < i")
   expect_call("${call}" "labels and indices are whole numbers")
 endforeach()
-foreach(call "logical_not(\"text\")" "logical_not(3)" "logical_and(m, 0.5)" "where(1, x, A)")
+foreach(call "logical_not(\"text\")" "logical_not(3)" "logical_and(m, 0.5)" "where(1, x, A)" "m && 1")
   expect_call("${call}" "a mask holds truth values")
 endforeach()
 foreach(call "slice(x, 0.5, 0, 1)" "slice(x, 0, 0, 1.0)")

@@ -50,7 +50,7 @@ X softmax_by_hand(const X& z) {
 // Martins & Astudillo, From softmax to sparsemax, 2016, algorithm 1.
 X sparsemax(const X& z) {
   const X sorted = -sort(-z), k = arange(1, static_cast<double>(z.shape().back()) + 1);
-  const Tensor<bool> support = 1 + k * sorted > cumsum(sorted);
+  const Tensor<bool> support = 1 + k * sorted > cumsum(sorted, -1);
   const X size = sum(where(support, ones(z.shape()), 0), -1, keep_dims);
   return relu(z - (sum(where(support, sorted, 0), -1, keep_dims) - 1) / size);
 }
@@ -80,7 +80,7 @@ const std::vector<Activation>& activations() {
       {"log_softmax", [](const X& z) { return log(softmax_by_hand(z)); }, 1.8},
       {"softmin", [](const X& z) { return softmax(-z); }},
       {"normalise", [](const X& z) { return z / sqrt(sum(square(z), -1, keep_dims)); }},
-      {"cum_softmax", [](const X& z) { return cumsum(softmax(z)); }, 0.42},
+      {"cum_softmax", [](const X& z) { return cumsum(softmax(z), -1); }, 0.42},
       {"nonsym",
        [](const X& z) {
          return matmul(z, transpose(reference().read<double>("nonsym_A"))) + tanh(z) * slice(z, -1, 0, 1);
