@@ -18,7 +18,7 @@ namespace tapegrad {
 
 /// A primitive of the user's. Rules are written in tensor operations, so they can be differentiated again.
 template <Real T>
-struct Rule {
+struct CustomRule {
   using Operands = std::span<const Tensor<T>>;
 
   std::string name = "custom";
@@ -38,9 +38,9 @@ struct Rule {
 template <Real T>
 class TAPEGRAD_EXPORT CustomFunction {
  public:
-  explicit CustomFunction(Rule<T> rule);
+  explicit CustomFunction(CustomRule<T> rule);
   /// Throws ValueError when value or pullback is missing, ShapeError when a rule gives a wrong shape.
-  Tensor<T> call(std::span<const Tensor<T>> x, Where where) const;
+  Tensor<T> call(std::span<const Tensor<T>> x, Caller where) const;
 
   template <class... More>
   Tensor<T> operator()(const Operand<T>& x, const More&... more) const {
@@ -53,7 +53,7 @@ class TAPEGRAD_EXPORT CustomFunction {
 };
 
 template <Real T>
-CustomFunction<T> custom(Rule<T> rule) {
+CustomFunction<T> custom(CustomRule<T> rule) {
   return CustomFunction<T>(std::move(rule));
 }
 

@@ -47,7 +47,7 @@ TAPEGRAD_EXPORT Dump dump_of(const Recording& recording, const Handle& result);
 /// What f(args...) records, a tensor its result, when it is differentiated by the arguments of the given numbers, by
 /// default the first.
 template <std::size_t... I, class F>
-auto dump(F f, Where where = Where::here()) {
+auto dump(F f, Caller where = Caller::here()) {
   return [f = std::move(f), where](const auto&... args) {
     using Selected = std::conditional_t<sizeof...(I) == 0, detail::Indices<0>, detail::Indices<I...>>;
     detail::Scope scope(where);

@@ -49,11 +49,11 @@ class TAPEGRAD_EXPORT FunctionBuilder {
 /// Runs a program, recorded where an operand is traced.
 template <Real T>
 TAPEGRAD_EXPORT Tensor<T> run_function(const Handle& program, std::span<const Tensor<T>* const> operands,
-                                       const Where& where);
+                                       const Caller& where);
 /// (f(x), f'(x) v) of plain tensors.
 template <Real T>
 TAPEGRAD_EXPORT std::pair<Tensor<T>, Tensor<T>> run_with_tangent(const Handle& program, const Tensor<T>& x,
-                                                                 const Tensor<T>& v, const Where& where);
+                                                                 const Tensor<T>& v, const Caller& where);
 /// A program inside another one.
 TAPEGRAD_EXPORT Scalar inline_function(const Handle& program, std::span<const Scalar* const> operands);
 
@@ -109,7 +109,7 @@ class Elementwise<n, std::index_sequence<rest...>> {
   /// Throws ShapeError, with the function's name, where the shapes do not fit.
   template <Real T>
   Tensor<T> operator()(const Tensor<T>& x, const Repeat<rest, std::type_identity_t<Operand<T>>>&... more,
-                       Where where = Where::here()) const {
+                       Caller where = Caller::here()) const {
     const Tensor<T>* operands[] = {&x, &more.tensor()...};
     return detail::run_function<T>(function_, operands, where);
   }
@@ -128,7 +128,7 @@ class Elementwise<n, std::index_sequence<rest...>> {
   /// x, v) does. Throws ShapeError where the shapes differ.
   template <Real T>
   requires(n == 1) std::pair<Tensor<T>, Tensor<T>> jvp(const Tensor<T>& x, const Tensor<T>& v,
-                                                       Where where = Where::here())
+                                                       Caller where = Caller::here())
   const { return detail::run_with_tangent(function_, x, v, where); }
 
  private:

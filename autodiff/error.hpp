@@ -8,15 +8,17 @@
 
 namespace tapegrad {
 
-/// A place in the user's source. As a default argument, `Where where = Where::here()`, it is the line of the call.
-struct Where {
+/// A place in the user's source. As a default argument, `Caller where = Caller::here()`, it is the line of the call.
+struct Caller {
   const char* file = "";
   int line = 0;
-  static constexpr Where here(const char* file = __builtin_FILE(), int line = __builtin_LINE()) { return {file, line}; }
+  static constexpr Caller here(const char* file = __builtin_FILE(), int line = __builtin_LINE()) {
+    return {file, line};
+  }
 };
 
 /// " at train.cpp:41", the folder left out; empty for an unknown place.
-TAPEGRAD_EXPORT std::string to_string(const Where& where);
+TAPEGRAD_EXPORT std::string to_string(const Caller& where);
 
 /// Base of every exception that tapegrad throws, save std::bad_alloc where no block of bookkeeping can be had.
 class TAPEGRAD_EXPORT Error : public std::runtime_error {

@@ -51,7 +51,7 @@ using Jacobians = std::vector<Jacobian<T>, PoolAllocator<Jacobian<T>>>;
 /// an input is of another type than y.
 template <Real T>
 TAPEGRAD_EXPORT Jacobians<T> jacobians(Recording recording, const Tensor<T>& y, const JacobianOptions& options,
-                                       const Where& where, BatchAxes axes = {});
+                                       const Caller& where, BatchAxes axes = {});
 
 }  // namespace detail
 
@@ -64,7 +64,7 @@ class TAPEGRAD_EXPORT Jacobian {
  public:
   /// Of the elements dense (output..., input...), or, when `batched`, blocks (batch, m, n). Throws ShapeError.
   Jacobian(const Tensor<T>& dense, const Shape& output, const Shape& input, bool batched = false,
-           Where where = Where::here());
+           Caller where = Caller::here());
 
   // Copied where it would be moved, so that none is ever empty.
   Jacobian(const Jacobian&) = default;
@@ -74,14 +74,14 @@ class TAPEGRAD_EXPORT Jacobian {
   const Tensor<T>& value() const&;
   Tensor<T> value() const&& { return static_cast<const Jacobian&>(*this).value(); }
   /// J v: v and the result have the shapes of input and output. Throws ShapeError.
-  Tensor<T> apply(const Tensor<T>& v, Where where = Where::here()) const;
+  Tensor<T> apply(const Tensor<T>& v, Caller where = Caller::here()) const;
   /// J^T g: g and the result have the shapes of output and input. Throws ShapeError.
-  Tensor<T> apply_transposed(const Tensor<T>& g, Where where = Where::here()) const;
+  Tensor<T> apply_transposed(const Tensor<T>& g, Caller where = Caller::here()) const;
   /// Output shape then input shape, or (batch, m, n). Where there is structure each call writes it anew, each element
   /// good to a few ulp of the largest term of its row.
   Tensor<T> dense() const;
   /// The elements J(i, i): shape of the input. Throws ShapeError, saying what J is, where the blocks are not square.
-  Tensor<T> diagonal(Where where = Where::here()) const;
+  Tensor<T> diagonal(Caller where = Caller::here()) const;
 
   Structure structure() const;
   /// The most that the rank can be, apart from diagonals: the number of rank-one terms, or min(m, n) where that is less
@@ -103,7 +103,7 @@ class TAPEGRAD_EXPORT Jacobian {
  private:
   template <Real U>
   friend detail::Jacobians<U> detail::jacobians(detail::Recording, const Tensor<U>&, const JacobianOptions&,
-                                                const Where&, detail::BatchAxes);
+                                                const Caller&, detail::BatchAxes);
   Jacobian() = default;
   static Jacobian composed(const Jacobian& outer, const Jacobian& inner);
 
@@ -120,12 +120,12 @@ namespace detail {
 
 template <Real T>
 TAPEGRAD_EXPORT Jacobian<T> blocks_jacobian(Recording recording, const Tensor<T>& x, const Tensor<T>& y,
-                                            const JacobianOptions& options, const Where& where);
+                                            const JacobianOptions& options, const Caller& where);
 template <Real T>
-TAPEGRAD_EXPORT void require_batch(const Tensor<T>& x, const Where& where);
+TAPEGRAD_EXPORT void require_batch(const Tensor<T>& x, const Caller& where);
 
 template <std::size_t... I, class F, class... Args>
-auto jacobian_of(F& f, const JacobianOptions& options, const Where& where, const Args&... args) {
+auto jacobian_of(F& f, const JacobianOptions& options, const Caller& where, const Args&... args) {
   const std::tuple<const Args&...> arguments(args...);
   Scope scope(where);
   std::array<std::size_t, sizeof...(Args)> first{};
@@ -155,7 +155,7 @@ auto jacobian_of(F& f, const JacobianOptions& options, const Where& where, const
 /// lists which) it is a vector of Jacobians, in the order of its tensors. All tensors are of the result's type, else it
 /// throws ValueError.
 template <std::size_t... I, class F>
-auto jacobian(F f, JacobianOptions options = {}, Where where = Where::here()) {
+auto jacobian(F f, JacobianOptions options = {}, Caller where = Caller::here()) {
   return [f = std::move(f), options, where](const auto&... args) {
     if constexpr (sizeof...(I) == 0)
       return detail::jacobian_of<0>(f, options, where, args...);
@@ -168,7 +168,7 @@ auto jacobian(F f, JacobianOptions options = {}, Where where = Where::here()) {
 /// cost of one. That rows do not mix is proved from what was recorded; throws RowMixingError naming the operation and
 /// line that mixes them.
 template <class F>
-auto batch_jacobian(F f, JacobianOptions options = {}, Where where = Where::here()) {
+auto batch_jacobian(F f, JacobianOptions options = {}, Caller where = Caller::here()) {
   return [f = std::move(f), options, where]<Real T>(const Tensor<T>& x) {
     detail::require_batch(x, where);
     detail::Scope scope(where);
@@ -180,7 +180,7 @@ auto batch_jacobian(F f, JacobianOptions options = {}, Where where = Where::here
 /// Throws RowMixingError, as batch_jacobian does, unless f takes each x[b] of x (batch, ...) to element b of its result
 /// by itself.
 template <class F, Real T>
-void require_separate_rows(F&& f, const Tensor<T>& x, Where where = Where::here()) {
+void require_separate_rows(F&& f, const Tensor<T>& x, Caller where = Caller::here()) {
   if (x.rank() == 0) throw ShapeError("require_separate_rows" + to_string(where) + ": a scalar has no rows");
   detail::Scope scope(where);
   const Tensor<T> y = f(Tensor<T>(scope.trace(x.handle())));
@@ -189,7 +189,7 @@ void require_separate_rows(F&& f, const Tensor<T>& x, Where where = Where::here(
 
 /// Second derivatives of a function with a scalar result: (input..., input...).
 template <class F>
-auto hessian(F f, Where where = Where::here()) {
+auto hessian(F f, Caller where = Caller::here()) {
   return
       [f = std::move(f), where]<Real T>(const Tensor<T>& x) { return jacobian(grad(f, where), {}, where)(x).dense(); };
 }

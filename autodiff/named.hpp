@@ -24,7 +24,7 @@ TAPEGRAD_EXPORT std::string known_names(const PoolVector<std::string_view>& know
 
 /// Throws ValueError: what a Named does not hold.
 [[noreturn]] TAPEGRAD_EXPORT void throw_not_named(std::string_view name, const PoolVector<std::string_view>& known,
-                                                  const Where& where);
+                                                  const Caller& where);
 
 /// The one copy of this text, which a zero byte follows.
 TAPEGRAD_EXPORT std::string_view interned(std::string_view text);
@@ -32,7 +32,7 @@ TAPEGRAD_EXPORT std::string_view interned(std::string_view text);
 /// A name, with the line that it stands on.
 struct NameAt {
   std::string_view name;
-  Where where;
+  Caller where;
   template <class S>
   requires std::is_convertible_v<const S&, std::string_view> NameAt(const S& text, const char* file = __builtin_FILE(),
                                                                     int line = __builtin_LINE())
@@ -79,13 +79,13 @@ class Named {
     return nullptr;
   }
   /// Throws ValueError, listing the names there are.
-  const V& at(std::string_view name, Where where = Where::here()) const {
+  const V& at(std::string_view name, Caller where = Caller::here()) const {
     if (const V* value = find(name)) return *value;
     detail::PoolVector<std::string_view> known;
     for (const Entry& entry : entries_) known.push_back(entry.first);
     detail::throw_not_named(name, known, where);
   }
-  V& at(std::string_view name, Where where = Where::here()) {
+  V& at(std::string_view name, Caller where = Caller::here()) {
     return const_cast<V&>(std::as_const(*this).at(name, where));
   }
   /// The same; a name that is not there is not made, as std::map would. add() makes one.

@@ -20,7 +20,7 @@ namespace tapegrad::random {
 class TAPEGRAD_EXPORT NumpyRandomState {
  public:
   /// Throws ValueError for a seed above 2^32 - 1, as NumPy does.
-  explicit NumpyRandomState(std::uint64_t seed, Where where = Where::here());
+  explicit NumpyRandomState(std::uint64_t seed, Caller where = Caller::here());
 
   /// 32 random bits.
   std::uint32_t bits();
@@ -30,29 +30,29 @@ class TAPEGRAD_EXPORT NumpyRandomState {
   double gauss();
 
   /// Uniform in [0, 1).
-  Tensor<double> rand(const Shape& shape, Where where = Where::here());
+  Tensor<double> rand(const Shape& shape, Caller where = Caller::here());
   /// Standard normal.
-  Tensor<double> randn(const Shape& shape, Where where = Where::here());
+  Tensor<double> randn(const Shape& shape, Caller where = Caller::here());
   /// Uniform in [low, high); in (high, low] where high is the smaller, as in NumPy. Throws ValueError unless high - low
   /// is finite.
-  Tensor<double> uniform(double low, double high, const Shape& shape, Where where = Where::here());
+  Tensor<double> uniform(double low, double high, const Shape& shape, Caller where = Caller::here());
   /// Throws ValueError for a standard deviation that is negative, -0 among them.
-  Tensor<double> normal(double mean, double standard_deviation, const Shape& shape, Where where = Where::here());
+  Tensor<double> normal(double mean, double standard_deviation, const Shape& shape, Caller where = Caller::here());
   /// Integers low..high-1. Throws ValueError unless low < high.
-  Tensor<std::int64_t> randint(std::int64_t low, std::int64_t high, const Shape& shape, Where where = Where::here());
+  Tensor<std::int64_t> randint(std::int64_t low, std::int64_t high, const Shape& shape, Caller where = Caller::here());
   /// Integers 0..n-1, with or without repetition. Throws ValueError when there are too few.
-  Tensor<std::int64_t> choice(std::int64_t n, const Shape& shape, bool replace = true, Where where = Where::here());
+  Tensor<std::int64_t> choice(std::int64_t n, const Shape& shape, bool replace = true, Caller where = Caller::here());
   /// 0..n-1 in random order. Throws ValueError for n < 0, of which NumPy makes no numbers.
-  Tensor<std::int64_t> permutation(std::int64_t n, Where where = Where::here());
+  Tensor<std::int64_t> permutation(std::int64_t n, Caller where = Caller::here());
   /// x with its rows (entries of the first axis) in random order: what np.random.shuffle(x) leaves in x. Throws
   /// ShapeError for a scalar.
   template <Real T>
-  Tensor<T> permutation(const Tensor<T>& x, Where where = Where::here()) {
+  Tensor<T> permutation(const Tensor<T>& x, Caller where = Caller::here()) {
     return take(x, permutation(rows_of(x.shape(), where), where), 0, where);
   }
 
  private:
-  static std::int64_t rows_of(const Shape& shape, const Where& where);
+  static std::int64_t rows_of(const Shape& shape, const Caller& where);
   std::uint64_t up_to(std::uint64_t most);
 
   static constexpr int words = 624;

@@ -24,48 +24,49 @@ namespace tapegrad {
 
 /// What an elementwise function of one operand takes: a tensor, or a symbolic number inside elementwise().
 template <class V>
-concept Value = std::is_same_v<V, Tensor<float>> || std::is_same_v<V, Tensor<double>> || std::is_same_v<V, Scalar>;
+concept ElementwiseOperand =
+    std::is_same_v<V, Tensor<float>> || std::is_same_v<V, Tensor<double>> || std::is_same_v<V, Scalar>;
 
 // ---------------------------------------------------------------------------------------------------- creation
 
 /// Constants of the given shape. Throws ShapeError for a negative size, as do the others.
 template <class T = double>
-TAPEGRAD_EXPORT Tensor<T> zeros(const Shape& shape, Where where = Where::here());
+TAPEGRAD_EXPORT Tensor<T> zeros(const Shape& shape, Caller where = Caller::here());
 template <class T = double>
-TAPEGRAD_EXPORT Tensor<T> ones(const Shape& shape, Where where = Where::here());
+TAPEGRAD_EXPORT Tensor<T> ones(const Shape& shape, Caller where = Caller::here());
 template <class T = double>
-TAPEGRAD_EXPORT Tensor<T> full(const Shape& shape, std::type_identity_t<T> value, Where where = Where::here());
+TAPEGRAD_EXPORT Tensor<T> full(const Shape& shape, std::type_identity_t<T> value, Caller where = Caller::here());
 /// Vectors of n constants. Throw ShapeError for a negative n.
 template <class T = double>
-Tensor<T> zeros(detail::Count auto n, Where where = Where::here()) {
+Tensor<T> zeros(detail::Count auto n, Caller where = Caller::here()) {
   return zeros<T>(Shape{static_cast<std::int64_t>(n)}, where);
 }
 template <class T = double>
-Tensor<T> ones(detail::Count auto n, Where where = Where::here()) {
+Tensor<T> ones(detail::Count auto n, Caller where = Caller::here()) {
   return ones<T>(Shape{static_cast<std::int64_t>(n)}, where);
 }
 template <class T = double>
-Tensor<T> full(detail::Count auto n, std::type_identity_t<T> value, Where where = Where::here()) {
+Tensor<T> full(detail::Count auto n, std::type_identity_t<T> value, Caller where = Caller::here()) {
   return full<T>(Shape{static_cast<std::int64_t>(n)}, value, where);
 }
 /// The identity matrix (n, n).
 template <class T = double>
-TAPEGRAD_EXPORT Tensor<T> eye(std::int64_t n, Where where = Where::here());
+TAPEGRAD_EXPORT Tensor<T> eye(std::int64_t n, Caller where = Caller::here());
 /// start, start + step, ... before stop. Throws ValueError when step is 0 or a bound is not finite.
 template <class T = double>
-TAPEGRAD_EXPORT Tensor<T> arange(double start, double stop, double step = 1, Where where = Where::here());
+TAPEGRAD_EXPORT Tensor<T> arange(double start, double stop, double step = 1, Caller where = Caller::here());
 template <class T = double>
-Tensor<T> arange(double stop, Where where = Where::here()) {
+Tensor<T> arange(double stop, Caller where = Caller::here()) {
   return arange<T>(0, stop, 1, where);
 }
 /// `count` evenly spaced numbers from start to stop, both included.
 template <Real T = double>
-TAPEGRAD_EXPORT Tensor<T> linspace(double start, double stop, std::int64_t count, Where where = Where::here());
+TAPEGRAD_EXPORT Tensor<T> linspace(double start, double stop, std::int64_t count, Caller where = Caller::here());
 /// (labels..., classes): 1 at each label, 0 elsewhere. Throws ValueError for a label outside 0..classes-1, where Keras'
 /// has zeros.
 template <Real T = double>
 TAPEGRAD_EXPORT Tensor<T> one_hot(const Tensor<std::int64_t>& labels, std::int64_t classes,
-                                  Where where = Where::here());
+                                  Caller where = Caller::here());
 
 // ------------------------------------------------------------------------------------------------- elementwise
 
@@ -73,167 +74,167 @@ TAPEGRAD_EXPORT Tensor<T> one_hot(const Tensor<std::int64_t>& labels, std::int64
 
 /// e^x; inf above 709.78 (float: 88.72), 0 below -708.396 (float: -87.336), where results would be subnormal. So is
 /// what is made of it: sigmoid, its slope, x sigmoid(x) and the like are 0 where the exponential in them is.
-template <Value V>
-V exp(const V& x, Where where = Where::here()) {
+template <ElementwiseOperand V>
+V exp(const V& x, Caller where = Caller::here()) {
   return detail::unary<ops::Exp>(x, where);
 }
 /// e^x - 1, exact near 0; inf above 709.78 (float: 88.72).
-template <Value V>
-V expm1(const V& x, Where where = Where::here()) {
+template <ElementwiseOperand V>
+V expm1(const V& x, Caller where = Caller::here()) {
   return detail::unary<ops::Expm1>(x, where);
 }
 /// 2^x; inf from 1024 (float: 128) on, 0 where results would be subnormal.
-template <Value V>
-V exp2(const V& x, Where where = Where::here()) {
+template <ElementwiseOperand V>
+V exp2(const V& x, Caller where = Caller::here()) {
   return detail::unary<ops::Exp2>(x, where);
 }
 /// Natural logarithm; -inf at 0, NaN below.
-template <Value V>
-V log(const V& x, Where where = Where::here()) {
+template <ElementwiseOperand V>
+V log(const V& x, Caller where = Caller::here()) {
   return detail::unary<ops::Log>(x, where);
 }
 /// Logarithm to base 2; -inf at 0, NaN below.
-template <Value V>
-V log2(const V& x, Where where = Where::here()) {
+template <ElementwiseOperand V>
+V log2(const V& x, Caller where = Caller::here()) {
   return detail::unary<ops::Log2>(x, where);
 }
 /// log(1 + x), exact near 0; -inf at -1, NaN below.
-template <Value V>
-V log1p(const V& x, Where where = Where::here()) {
+template <ElementwiseOperand V>
+V log1p(const V& x, Caller where = Caller::here()) {
   return detail::unary<ops::Log1p>(x, where);
 }
 /// Hyperbolic tangent.
-template <Value V>
-V tanh(const V& x, Where where = Where::here()) {
+template <ElementwiseOperand V>
+V tanh(const V& x, Caller where = Caller::here()) {
   return detail::unary<ops::Tanh>(x, where);
 }
 /// Hyperbolic sine and cosine; infinite beyond +-710 (float: +-89.4).
-template <Value V>
-V sinh(const V& x, Where where = Where::here()) {
+template <ElementwiseOperand V>
+V sinh(const V& x, Caller where = Caller::here()) {
   return detail::unary<ops::Sinh>(x, where);
 }
-template <Value V>
-V cosh(const V& x, Where where = Where::here()) {
+template <ElementwiseOperand V>
+V cosh(const V& x, Caller where = Caller::here()) {
   return detail::unary<ops::Cosh>(x, where);
 }
 /// Sine, cosine and tangent of radians, within 3 ulp for every finite x; NaN at infinity.
-template <Value V>
-V sin(const V& x, Where where = Where::here()) {
+template <ElementwiseOperand V>
+V sin(const V& x, Caller where = Caller::here()) {
   return detail::unary<ops::Sin>(x, where);
 }
-template <Value V>
-V cos(const V& x, Where where = Where::here()) {
+template <ElementwiseOperand V>
+V cos(const V& x, Caller where = Caller::here()) {
   return detail::unary<ops::Cos>(x, where);
 }
-template <Value V>
-V tan(const V& x, Where where = Where::here()) {
+template <ElementwiseOperand V>
+V tan(const V& x, Caller where = Caller::here()) {
   return detail::unary<ops::Tan>(x, where);
 }
 /// Inverse sine, in [-pi/2, pi/2]; NaN outside [-1, 1], with an infinite derivative at the ends.
-template <Value V>
-V asin(const V& x, Where where = Where::here()) {
+template <ElementwiseOperand V>
+V asin(const V& x, Caller where = Caller::here()) {
   return detail::unary<ops::Asin>(x, where);
 }
 /// Inverse cosine, in [0, pi]; NaN outside [-1, 1], with an infinite derivative at the ends.
-template <Value V>
-V acos(const V& x, Where where = Where::here()) {
+template <ElementwiseOperand V>
+V acos(const V& x, Caller where = Caller::here()) {
   return detail::unary<ops::Acos>(x, where);
 }
 /// Inverse tangent, in [-pi/2, pi/2].
-template <Value V>
-V atan(const V& x, Where where = Where::here()) {
+template <ElementwiseOperand V>
+V atan(const V& x, Caller where = Caller::here()) {
   return detail::unary<ops::Atan>(x, where);
 }
 /// The logistic function 1 / (1 + e^-x).
-template <Value V>
-V sigmoid(const V& x, Where where = Where::here()) {
+template <ElementwiseOperand V>
+V sigmoid(const V& x, Caller where = Caller::here()) {
   return detail::unary<ops::Sigmoid>(x, where);
 }
 /// log(1 + e^x), finite for every finite x.
-template <Value V>
-V softplus(const V& x, Where where = Where::here()) {
+template <ElementwiseOperand V>
+V softplus(const V& x, Caller where = Caller::here()) {
   return detail::unary<ops::Softplus>(x, where);
 }
 /// x / (1 + |x|).
-template <Value V>
-V softsign(const V& x, Where where = Where::here()) {
+template <ElementwiseOperand V>
+V softsign(const V& x, Caller where = Caller::here()) {
   return detail::unary<ops::Softsign>(x, where);
 }
 /// max(x, 0); derivative 0 at 0.
-template <Value V>
-V relu(const V& x, Where where = Where::here()) {
+template <ElementwiseOperand V>
+V relu(const V& x, Caller where = Caller::here()) {
   return detail::unary<ops::Relu>(x, where);
 }
 /// x where x > 0, slope * x elsewhere; derivative `slope` at 0. The slope is always given: 0.01 in the paper and in
 /// PyTorch, 0.2 in Keras.
-template <Value V>
-V leaky_relu(const V& x, double slope, Where where = Where::here()) {
+template <ElementwiseOperand V>
+V leaky_relu(const V& x, double slope, Caller where = Caller::here()) {
   return detail::unary<ops::LeakyRelu>(x, where, slope);
 }
 /// |x|; derivative 0 at 0.
-template <Value V>
-V abs(const V& x, Where where = Where::here()) {
+template <ElementwiseOperand V>
+V abs(const V& x, Caller where = Caller::here()) {
   return detail::unary<ops::Abs>(x, where);
 }
 /// -1, 0 or 1; its derivative is 0 everywhere, as are those of the next three.
-template <Value V>
-V sign(const V& x, Where where = Where::here()) {
+template <ElementwiseOperand V>
+V sign(const V& x, Caller where = Caller::here()) {
   return detail::unary<ops::Sign>(x, where);
 }
 /// The whole number at or below x, at or above it, or nearest to it, an even one from halfway.
-template <Value V>
-V floor(const V& x, Where where = Where::here()) {
+template <ElementwiseOperand V>
+V floor(const V& x, Caller where = Caller::here()) {
   return detail::unary<ops::Floor>(x, where);
 }
-template <Value V>
-V ceil(const V& x, Where where = Where::here()) {
+template <ElementwiseOperand V>
+V ceil(const V& x, Caller where = Caller::here()) {
   return detail::unary<ops::Ceil>(x, where);
 }
-template <Value V>
-V round(const V& x, Where where = Where::here()) {
+template <ElementwiseOperand V>
+V round(const V& x, Caller where = Caller::here()) {
   return detail::unary<ops::Round>(x, where);
 }
 /// Square root, NaN below 0. The derivative at 0 is infinite; the chain rule takes 0 * inf as 0 (see mul0), a chosen
 /// value and not always the limit: sqrt(sum(square(x))) at 0 gets 0, and so does square(sqrt(x)), whose slope is 1.
-template <Value V>
-V sqrt(const V& x, Where where = Where::here()) {
+template <ElementwiseOperand V>
+V sqrt(const V& x, Caller where = Caller::here()) {
   return detail::unary<ops::Sqrt>(x, where);
 }
 /// Cube root, of either sign; the derivative at 0 is infinite, as that of sqrt.
-template <Value V>
-V cbrt(const V& x, Where where = Where::here()) {
+template <ElementwiseOperand V>
+V cbrt(const V& x, Caller where = Caller::here()) {
   return detail::unary<ops::Cbrt>(x, where);
 }
 /// x * x.
-template <Value V>
-V square(const V& x, Where where = Where::here()) {
+template <ElementwiseOperand V>
+V square(const V& x, Caller where = Caller::here()) {
   return detail::unary<ops::Square>(x, where);
 }
 /// 1 / x.
-template <Value V>
-V reciprocal(const V& x, Where where = Where::here()) {
+template <ElementwiseOperand V>
+V reciprocal(const V& x, Caller where = Caller::here()) {
   return detail::unary<ops::Reciprocal>(x, where);
 }
 /// Gauss's error function, 2/sqrt(pi) times the integral of e^(-t^2) from 0 to x.
-template <Value V>
-V erf(const V& x, Where where = Where::here()) {
+template <ElementwiseOperand V>
+V erf(const V& x, Caller where = Caller::here()) {
   return detail::unary<ops::Erf>(x, where);
 }
 /// 1 - erf(x), within 4 ulp also where it is small; 0 where it would be subnormal.
-template <Value V>
-V erfc(const V& x, Where where = Where::here()) {
+template <ElementwiseOperand V>
+V erfc(const V& x, Caller where = Caller::here()) {
   return detail::unary<ops::Erfc>(x, where);
 }
 /// x to a constant power; NaN for a negative x and a power that is not whole.
-template <Value V>
-V pow(const V& x, double exponent, Where where = Where::here()) {
+template <ElementwiseOperand V>
+V pow(const V& x, double exponent, Caller where = Caller::here()) {
   return detail::unary<ops::Pow>(x, where, exponent);
 }
 
 /// Any primitive of ops/elementwise.hpp, also those that have no function here: block<ops::NormalCdf>(x). `p` is its
 /// constant.
-template <class Op, Value V>
-V block(const V& x, double p = 0, Where where = Where::here()) {
+template <class Op, ElementwiseOperand V>
+V block(const V& x, double p = 0, Caller where = Caller::here()) {
   return detail::unary<Op>(x, where, p);
 }
 
@@ -241,38 +242,38 @@ V block(const V& x, double p = 0, Where where = Where::here()) {
 // As everywhere a derivative keeps its digits: f' is good to 16 eps (|f'| + |x f''|).
 
 /// log(sigmoid(x)) = -softplus(-x).
-template <Value V>
-TAPEGRAD_EXPORT V log_sigmoid(const V& x, Where where = Where::here());
+template <ElementwiseOperand V>
+TAPEGRAD_EXPORT V log_sigmoid(const V& x, Caller where = Caller::here());
 /// x sigmoid(x), also known as swish.
-template <Value V>
-TAPEGRAD_EXPORT V silu(const V& x, Where where = Where::here());
+template <ElementwiseOperand V>
+TAPEGRAD_EXPORT V silu(const V& x, Caller where = Caller::here());
 /// x times the normal distribution function, x (1 + erf(x / sqrt(2))) / 2, within 5 ulp.
-template <Value V>
-TAPEGRAD_EXPORT V gelu(const V& x, Where where = Where::here());
+template <ElementwiseOperand V>
+TAPEGRAD_EXPORT V gelu(const V& x, Caller where = Caller::here());
 /// Its approximation x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) / 2, within 4 ulp of |f| + |x f'|.
-template <Value V>
-TAPEGRAD_EXPORT V gelu_tanh(const V& x, Where where = Where::here());
+template <ElementwiseOperand V>
+TAPEGRAD_EXPORT V gelu_tanh(const V& x, Caller where = Caller::here());
 /// x where x > 0, alpha (e^x - 1) elsewhere; derivative alpha at 0.
-template <Value V>
-TAPEGRAD_EXPORT V elu(const V& x, double alpha = 1, Where where = Where::here());
+template <ElementwiseOperand V>
+TAPEGRAD_EXPORT V elu(const V& x, double alpha = 1, Caller where = Caller::here());
 /// 1.0507 elu(x, 1.6733): keeps mean 0 and variance 1 through layers. Derivative 1.7581 at 0.
-template <Value V>
-TAPEGRAD_EXPORT V selu(const V& x, Where where = Where::here());
+template <ElementwiseOperand V>
+TAPEGRAD_EXPORT V selu(const V& x, Caller where = Caller::here());
 /// x tanh(softplus(x)).
-template <Value V>
-TAPEGRAD_EXPORT V mish(const V& x, Where where = Where::here());
+template <ElementwiseOperand V>
+TAPEGRAD_EXPORT V mish(const V& x, Caller where = Caller::here());
 /// min(max(x, 0), 6); derivative 0 at 0 and 6.
-template <Value V>
-TAPEGRAD_EXPORT V relu6(const V& x, Where where = Where::here());
+template <ElementwiseOperand V>
+TAPEGRAD_EXPORT V relu6(const V& x, Caller where = Caller::here());
 /// relu6(x + 3) / 6; derivative 0 at -3 and 3.
-template <Value V>
-TAPEGRAD_EXPORT V hard_sigmoid(const V& x, Where where = Where::here());
+template <ElementwiseOperand V>
+TAPEGRAD_EXPORT V hard_sigmoid(const V& x, Caller where = Caller::here());
 /// x hard_sigmoid(x).
-template <Value V>
-TAPEGRAD_EXPORT V hard_swish(const V& x, Where where = Where::here());
+template <ElementwiseOperand V>
+TAPEGRAD_EXPORT V hard_swish(const V& x, Caller where = Caller::here());
 /// min(max(x, -1), 1); derivative 0 at -1 and 1.
-template <Value V>
-TAPEGRAD_EXPORT V hard_tanh(const V& x, Where where = Where::here());
+template <ElementwiseOperand V>
+TAPEGRAD_EXPORT V hard_tanh(const V& x, Caller where = Caller::here());
 
 /// The larger (smaller) of two, NaN where either is; where they are equal each gets half of the derivative.
 template <Real T>
@@ -280,7 +281,7 @@ Tensor<T> maximum(const Tensor<T>& a, const std::type_identity_t<Operand<T>>& b)
   return detail::binary<ops::Maximum>(a, b.tensor(), b.where());
 }
 template <Real T>
-Tensor<T> maximum(double a, const Tensor<T>& b, Where where = Where::here()) {
+Tensor<T> maximum(double a, const Tensor<T>& b, Caller where = Caller::here()) {
   return maximum(b, Operand<T>(Tensor<T>(a), where));
 }
 inline Scalar maximum(const Scalar& a, const Scalar& b) { return detail::binary<ops::Maximum>(a, b); }
@@ -289,7 +290,7 @@ Tensor<T> minimum(const Tensor<T>& a, const std::type_identity_t<Operand<T>>& b)
   return detail::binary<ops::Minimum>(a, b.tensor(), b.where());
 }
 template <Real T>
-Tensor<T> minimum(double a, const Tensor<T>& b, Where where = Where::here()) {
+Tensor<T> minimum(double a, const Tensor<T>& b, Caller where = Caller::here()) {
   return minimum(b, Operand<T>(Tensor<T>(a), where));
 }
 inline Scalar minimum(const Scalar& a, const Scalar& b) { return detail::binary<ops::Minimum>(a, b); }
@@ -297,7 +298,7 @@ inline Scalar minimum(const Scalar& a, const Scalar& b) { return detail::binary<
 /// multiplies a cotangent or tangent with a slope by, so that what nothing asks for adds nothing; its own derivatives
 /// are taken the same way. It commutes and, but for under- and overflow, associates, whence forward and reverse agree.
 template <Real T>
-Tensor<T> mul0(const Tensor<T>& a, const Tensor<T>& b, Where where = Where::here()) {
+Tensor<T> mul0(const Tensor<T>& a, const Tensor<T>& b, Caller where = Caller::here()) {
   return detail::binary<ops::Mul0>(a, b, where);
 }
 inline Scalar mul0(const Scalar& a, const Scalar& b) { return detail::binary<ops::Mul0>(a, b); }
@@ -308,7 +309,7 @@ Tensor<T> xlogy(const Tensor<T>& x, const std::type_identity_t<Operand<T>>& y) {
   return detail::binary<ops::XLogY>(x, y.tensor(), y.where());
 }
 template <Real T>
-Tensor<T> xlogy(double x, const Tensor<T>& y, Where where = Where::here()) {
+Tensor<T> xlogy(double x, const Tensor<T>& y, Caller where = Caller::here()) {
   return xlogy(Tensor<T>(x), Operand<T>(y, where));
 }
 inline Scalar xlogy(const Scalar& x, const Scalar& y) { return detail::binary<ops::XLogY>(x, y); }
@@ -319,13 +320,13 @@ template <Real T>
 TAPEGRAD_EXPORT Tensor<T> where(const Tensor<bool>& mask, const Tensor<T>& a,
                                 const std::type_identity_t<Operand<T>>& b);
 template <Real T>
-Tensor<T> where(const Tensor<bool>& mask, double a, const Tensor<T>& b, Where line = Where::here()) {
+Tensor<T> where(const Tensor<bool>& mask, double a, const Tensor<T>& b, Caller line = Caller::here()) {
   return where(mask, Tensor<T>(a), Operand<T>(b, line));
 }
 /// Of masks that broadcast, under NumPy's names; as operators, a && b, a || b and !a.
-TAPEGRAD_EXPORT Tensor<bool> logical_and(const Tensor<bool>& a, const Tensor<bool>& b, Where where = Where::here());
-TAPEGRAD_EXPORT Tensor<bool> logical_or(const Tensor<bool>& a, const Tensor<bool>& b, Where where = Where::here());
-TAPEGRAD_EXPORT Tensor<bool> logical_not(const Tensor<bool>& a, Where where = Where::here());
+TAPEGRAD_EXPORT Tensor<bool> logical_and(const Tensor<bool>& a, const Tensor<bool>& b, Caller where = Caller::here());
+TAPEGRAD_EXPORT Tensor<bool> logical_or(const Tensor<bool>& a, const Tensor<bool>& b, Caller where = Caller::here());
+TAPEGRAD_EXPORT Tensor<bool> logical_not(const Tensor<bool>& a, Caller where = Caller::here());
 
 // -------------------------------------------------------------------------------------------------- reductions
 
@@ -377,42 +378,42 @@ inline constexpr KeepDims keep_dims = KeepDims::yes;
 /// Pairwise sum; 0 over no elements.
 template <Real T>
 TAPEGRAD_EXPORT Tensor<T> sum(const Tensor<T>& x, Axes axes = {}, KeepDims keep = KeepDims::no,
-                              Where where = Where::here());
+                              Caller where = Caller::here());
 /// Throws ShapeError over no elements, where NumPy gives NaN.
 template <Real T>
 TAPEGRAD_EXPORT Tensor<T> mean(const Tensor<T>& x, Axes axes = {}, KeepDims keep = KeepDims::no,
-                               Where where = Where::here());
+                               Caller where = Caller::here());
 /// Largest (smallest) element, NaN where any is. The derivative goes to the first of equal elements. Throws ShapeError
 /// over no elements.
 template <Real T>
 TAPEGRAD_EXPORT Tensor<T> max(const Tensor<T>& x, Axes axes = {}, KeepDims keep = KeepDims::no,
-                              Where where = Where::here());
+                              Caller where = Caller::here());
 template <Real T>
 TAPEGRAD_EXPORT Tensor<T> min(const Tensor<T>& x, Axes axes = {}, KeepDims keep = KeepDims::no,
-                              Where where = Where::here());
+                              Caller where = Caller::here());
 template <Real T>
-Tensor<T> sum(const Tensor<T>& x, KeepDims keep, Where where = Where::here()) {
+Tensor<T> sum(const Tensor<T>& x, KeepDims keep, Caller where = Caller::here()) {
   return sum(x, Axes(), keep, where);
 }
 template <Real T>
-Tensor<T> mean(const Tensor<T>& x, KeepDims keep, Where where = Where::here()) {
+Tensor<T> mean(const Tensor<T>& x, KeepDims keep, Caller where = Caller::here()) {
   return mean(x, Axes(), keep, where);
 }
 template <Real T>
-Tensor<T> max(const Tensor<T>& x, KeepDims keep, Where where = Where::here()) {
+Tensor<T> max(const Tensor<T>& x, KeepDims keep, Caller where = Caller::here()) {
   return max(x, Axes(), keep, where);
 }
 template <Real T>
-Tensor<T> min(const Tensor<T>& x, KeepDims keep, Where where = Where::here()) {
+Tensor<T> min(const Tensor<T>& x, KeepDims keep, Caller where = Caller::here()) {
   return min(x, Axes(), keep, where);
 }
 /// Index of the first largest element along one axis, which disappears. The axis is always given, -1 being the last,
 /// since NumPy's default is the whole array.
 template <Real T>
-TAPEGRAD_EXPORT Tensor<std::int64_t> argmax(const Tensor<T>& x, int axis, Where where = Where::here());
+TAPEGRAD_EXPORT Tensor<std::int64_t> argmax(const Tensor<T>& x, int axis, Caller where = Caller::here());
 /// Running sum along one axis, which is always given: NumPy's default is the whole array.
 template <Real T>
-TAPEGRAD_EXPORT Tensor<T> cumsum(const Tensor<T>& x, int axis, Where where = Where::here());
+TAPEGRAD_EXPORT Tensor<T> cumsum(const Tensor<T>& x, int axis, Caller where = Caller::here());
 
 // Along one axis, shifted by the maximum, so finite for every finite x. An element of -inf is no candidate: where there
 // are others it changes nothing, and has derivative 0. NaN, and +inf but in the value of logsumexp, make NaN of all
@@ -422,67 +423,67 @@ TAPEGRAD_EXPORT Tensor<T> cumsum(const Tensor<T>& x, int axis, Where where = Whe
 /// with derivative 0; +inf where one is +inf.
 template <Real T>
 TAPEGRAD_EXPORT Tensor<T> logsumexp(const Tensor<T>& x, int axis, KeepDims keep = KeepDims::no,
-                                    Where where = Where::here());
+                                    Caller where = Caller::here());
 /// e^x / sum(e^x). 0 where x is -inf, also where all are: nothing is chosen there, and the derivative is 0.
 template <Real T>
-TAPEGRAD_EXPORT Tensor<T> softmax(const Tensor<T>& x, int axis = -1, Where where = Where::here());
+TAPEGRAD_EXPORT Tensor<T> softmax(const Tensor<T>& x, int axis = -1, Caller where = Caller::here());
 /// log(softmax(x)), without underflow, and to the last digit where softmax(x) rounds to 1. -inf where x is -inf, also
 /// where all are.
 template <Real T>
-TAPEGRAD_EXPORT Tensor<T> log_softmax(const Tensor<T>& x, int axis = -1, Where where = Where::here());
+TAPEGRAD_EXPORT Tensor<T> log_softmax(const Tensor<T>& x, int axis = -1, Caller where = Caller::here());
 /// -sum(p log(p)), with 0 log 0 = 0 (Shannon 1948), of numbers p that need not sum to 1; NaN for a negative one. The
 /// derivative is -log(p) - 1, so +inf at 0.
 template <Real T>
 TAPEGRAD_EXPORT Tensor<T> entropy(const Tensor<T>& p, int axis = -1, KeepDims keep = KeepDims::no,
-                                  Where where = Where::here());
+                                  Caller where = Caller::here());
 
 // ------------------------------------------------------------------------------------------------------- shape
 
 /// The same elements in another shape, not copied. One size may be -1: what is left over.
 template <class T>
-TAPEGRAD_EXPORT Tensor<T> reshape(const Tensor<T>& x, const Shape& shape, Where where = Where::here());
+TAPEGRAD_EXPORT Tensor<T> reshape(const Tensor<T>& x, const Shape& shape, Caller where = Caller::here());
 /// The transpose of a matrix. Throws ShapeError for any other rank: of more axes matrix_transpose(x) exchanges the last
 /// two, and transpose(x, {2, 1, 0}) reverses all, as NumPy's does without axes.
 template <class T>
-TAPEGRAD_EXPORT Tensor<T> transpose(const Tensor<T>& x, Where where = Where::here());
+TAPEGRAD_EXPORT Tensor<T> transpose(const Tensor<T>& x, Caller where = Caller::here());
 /// The last two axes exchanged: each matrix of a batch transposed. Throws ShapeError below rank 2.
 template <class T>
-TAPEGRAD_EXPORT Tensor<T> matrix_transpose(const Tensor<T>& x, Where where = Where::here());
+TAPEGRAD_EXPORT Tensor<T> matrix_transpose(const Tensor<T>& x, Caller where = Caller::here());
 /// Axes in another order: axis i of the result is axis axes[i] of x. Throws ShapeError unless each is named once.
 template <class T>
-TAPEGRAD_EXPORT Tensor<T> transpose(const Tensor<T>& x, std::initializer_list<int> axes, Where where = Where::here());
+TAPEGRAD_EXPORT Tensor<T> transpose(const Tensor<T>& x, std::initializer_list<int> axes, Caller where = Caller::here());
 /// x repeated along axes of size 1, and along new axes in front. Throws ShapeError when x does not broadcast to
 /// `shape`.
 template <class T>
-TAPEGRAD_EXPORT Tensor<T> broadcast_to(const Tensor<T>& x, const Shape& shape, Where where = Where::here());
+TAPEGRAD_EXPORT Tensor<T> broadcast_to(const Tensor<T>& x, const Shape& shape, Caller where = Caller::here());
 /// Elements start, start + step, ... before stop along one axis, as Python's x[start:stop:step] with step >= 1:
 /// negative bounds count from the end, bounds beyond the ends are cut off.
 template <class T>
 TAPEGRAD_EXPORT Tensor<T> slice(const Tensor<T>& x, int axis, std::int64_t start, std::int64_t stop,
-                                std::int64_t step = 1, Where where = Where::here());
+                                std::int64_t step = 1, Caller where = Caller::here());
 /// x[..., indices, ...] along one axis, the first by default (NumPy's is the whole array), which is replaced by the
 /// axes of `indices`. Throws ValueError for an index outside -n..n-1.
 template <class T>
 TAPEGRAD_EXPORT Tensor<T> take(const Tensor<T>& x, const Tensor<std::int64_t>& indices, int axis = 0,
-                               Where where = Where::here());
+                               Caller where = Caller::here());
 /// y[..., j] = x[..., indices[..., j]]: along the last axis, `indices` with the other axes of x.
 template <class T>
 TAPEGRAD_EXPORT Tensor<T> take_along(const Tensor<T>& x, const Tensor<std::int64_t>& indices,
-                                     Where where = Where::here());
+                                     Caller where = Caller::here());
 /// Tensors one after the other along an axis that they have; scalars and new axes by reshape.
 template <class T>
-TAPEGRAD_EXPORT Tensor<T> concatenate(std::span<const Tensor<T>> parts, int axis = 0, Where where = Where::here());
+TAPEGRAD_EXPORT Tensor<T> concatenate(std::span<const Tensor<T>> parts, int axis = 0, Caller where = Caller::here());
 template <class T>
-Tensor<T> concatenate(std::initializer_list<Tensor<T>> parts, int axis = 0, Where where = Where::here()) {
+Tensor<T> concatenate(std::initializer_list<Tensor<T>> parts, int axis = 0, Caller where = Caller::here()) {
   return concatenate(std::span<const Tensor<T>>(parts.begin(), parts.size()), axis, where);
 }
 template <class T>
-Tensor<T> concatenate(const std::vector<Tensor<T>>& parts, int axis = 0, Where where = Where::here()) {
+Tensor<T> concatenate(const std::vector<Tensor<T>>& parts, int axis = 0, Caller where = Caller::here()) {
   return concatenate(std::span<const Tensor<T>>(parts), axis, where);
 }
 /// Sorted along the last axis, ascending, NaN last; equal elements keep their order.
 template <Real T>
-TAPEGRAD_EXPORT Tensor<T> sort(const Tensor<T>& x, Where where = Where::here());
+TAPEGRAD_EXPORT Tensor<T> sort(const Tensor<T>& x, Caller where = Caller::here());
 
 /// The value alone: a constant for every derivative, whose numbers may be read. Also the way to compute with a value
 /// kept from a closed tape.
@@ -492,7 +493,7 @@ Tensor<T> stop_gradient(const Tensor<T>& x) {
 }
 /// Another element type. Between float and double it is differentiable.
 template <class To, class T>
-TAPEGRAD_EXPORT Tensor<To> astype(const Tensor<T>& x, Where where = Where::here());
+TAPEGRAD_EXPORT Tensor<To> astype(const Tensor<T>& x, Caller where = Caller::here());
 
 // The same with something else where the axis or an index stands: these do not compile, and say why.
 
@@ -539,11 +540,11 @@ requires(detail::NoIndex<A> || detail::NoIndex<B> ||
 /// Matrix product (..., m, k) x (..., k, n) -> (..., m, n); leading axes broadcast. A vector on the left is a row, on
 /// the right a column, and its axis disappears.
 template <Real T>
-TAPEGRAD_EXPORT Tensor<T> matmul(const Tensor<T>& a, const Tensor<T>& b, Where where = Where::here());
+TAPEGRAD_EXPORT Tensor<T> matmul(const Tensor<T>& a, const Tensor<T>& b, Caller where = Caller::here());
 
 /// Threads that matrix products may use; 1 at the start. With more, a product of fewer than about 128 rows gets slower.
 /// Results are the same from run to run at a fixed number. Throws ValueError below 1.
-TAPEGRAD_EXPORT void set_num_threads(int count, Where where = Where::here());
+TAPEGRAD_EXPORT void set_num_threads(int count, Caller where = Caller::here());
 TAPEGRAD_EXPORT int num_threads();
 
 // ---------------------------------------------------------------------------------------------------- comparison

@@ -25,20 +25,20 @@ class TAPEGRAD_EXPORT Generator {
   /// Standard normal (Box and Muller 1958).
   double normal();
   /// Uniform in 0..n-1, without bias. Throws ValueError for n < 1.
-  std::int64_t below(std::int64_t n, Where where = Where::here());
+  std::int64_t below(std::int64_t n, Caller where = Caller::here());
 
   /// Uniform in [low, high), as numbers of type T. Throws ShapeError for a negative size, as do the others.
   template <Real T>
-  Tensor<T> uniform(const Shape& shape, double low = 0, double high = 1, Where where = Where::here());
+  Tensor<T> uniform(const Shape& shape, double low = 0, double high = 1, Caller where = Caller::here());
   template <Real T>
-  Tensor<T> normal(const Shape& shape, double mean = 0, double standard_deviation = 1, Where where = Where::here());
+  Tensor<T> normal(const Shape& shape, double mean = 0, double standard_deviation = 1, Caller where = Caller::here());
   /// `value` with the given probability, to within 2^-32, else 0. Throws ValueError for a probability outside [0, 1].
   template <Real T>
-  Tensor<T> bernoulli(const Shape& shape, double probability, double value = 1, Where where = Where::here());
+  Tensor<T> bernoulli(const Shape& shape, double probability, double value = 1, Caller where = Caller::here());
   /// 0..n-1 in random order (Fisher and Yates, Durstenfeld's form).
-  Tensor<std::int64_t> permutation(std::int64_t n, Where where = Where::here());
+  Tensor<std::int64_t> permutation(std::int64_t n, Caller where = Caller::here());
   /// k of 0..n-1, none twice. Throws ValueError unless 0 <= k <= n.
-  Tensor<std::int64_t> choice(std::int64_t n, std::int64_t k, Where where = Where::here());
+  Tensor<std::int64_t> choice(std::int64_t n, std::int64_t k, Caller where = Caller::here());
 
  private:
   std::uint64_t seed_, stream_;

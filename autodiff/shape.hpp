@@ -25,10 +25,10 @@ struct At {
                                                                            int line = __builtin_LINE())
       : value(static_cast<std::int64_t>(i)), where{file, line} {}
   std::int64_t value;
-  Where where;
+  Caller where;
 };
 
-[[noreturn]] TAPEGRAD_EXPORT void throw_no_axis(const Shape& shape, std::int64_t axis, const Where& where,
+[[noreturn]] TAPEGRAD_EXPORT void throw_no_axis(const Shape& shape, std::int64_t axis, const Caller& where,
                                                 bool from_end = false);
 
 }  // namespace detail
@@ -78,10 +78,10 @@ class Shape {
   /// do.
   constexpr std::int64_t operator[](detail::At axis) const { return sizes_[place(axis.value, axis.where)]; }
   constexpr std::int64_t& operator[](detail::At axis) { return sizes_[place(axis.value, axis.where)]; }
-  constexpr std::int64_t front(Where where = Where::here()) const { return sizes_[place(0, where)]; }
-  constexpr std::int64_t back(Where where = Where::here()) const { return sizes_[place(-1, where)]; }
+  constexpr std::int64_t front(Caller where = Caller::here()) const { return sizes_[place(0, where)]; }
+  constexpr std::int64_t back(Caller where = Caller::here()) const { return sizes_[place(-1, where)]; }
   /// Size of the axis counted from the end: from_end(1) is the last.
-  constexpr std::int64_t from_end(std::size_t k, Where where = Where::here()) const {
+  constexpr std::int64_t from_end(std::size_t k, Caller where = Caller::here()) const {
     if (k - 1 >= rank_) [[unlikely]]
       detail::throw_no_axis(*this, -static_cast<std::int64_t>(k), where, k == 0);
     return sizes_[rank_ - k];
@@ -130,7 +130,7 @@ class Shape {
   }
 
  private:
-  constexpr std::size_t place(std::int64_t axis, const Where& where) const {
+  constexpr std::size_t place(std::int64_t axis, const Caller& where) const {
     const auto at = static_cast<std::uint64_t>(axis < 0 ? axis + rank_ : axis);
     if (at >= rank_) [[unlikely]]
       detail::throw_no_axis(*this, axis, where);

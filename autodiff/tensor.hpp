@@ -86,11 +86,11 @@ inline constexpr bool is_complete = requires {
 
 /// x[i].
 template <class T>
-TAPEGRAD_EXPORT Tensor<T> subtensor(const Tensor<T>& x, std::int64_t i, const Where& where);
+TAPEGRAD_EXPORT Tensor<T> subtensor(const Tensor<T>& x, std::int64_t i, const Caller& where);
 
 /// How many x[i] there are. Throws ShapeError for a scalar.
 template <class T>
-TAPEGRAD_EXPORT std::int64_t subtensors(const Tensor<T>& x, const Where& where);
+TAPEGRAD_EXPORT std::int64_t subtensors(const Tensor<T>& x, const Caller& where);
 template <class T>
 class Subtensors;
 
@@ -99,9 +99,9 @@ struct Operators;
 
 /// The elementwise primitives, by the blocks of ops/elementwise.hpp; p is a primitive's constant.
 template <class Op, Real T>
-TAPEGRAD_EXPORT Tensor<T> unary(const Tensor<T>& x, const Where& where, double p = 0);
+TAPEGRAD_EXPORT Tensor<T> unary(const Tensor<T>& x, const Caller& where, double p = 0);
 template <class Op, Real T>
-TAPEGRAD_EXPORT Tensor<T> binary(const Tensor<T>& a, const Tensor<T>& b, const Where& where);
+TAPEGRAD_EXPORT Tensor<T> binary(const Tensor<T>& a, const Tensor<T>& b, const Caller& where);
 
 enum class Comparison { less, greater, less_equal, greater_equal, equal, not_equal };
 template <class T>
@@ -212,17 +212,17 @@ class Tensor : public detail::Operators<T> {
       : Tensor(Shape{static_cast<std::int64_t>(values.size())}, std::span<const T>(values.begin(), values.size())) {}
   /// A matrix by its rows; a single column is made by reshape, since {{1}, {2}} also reads as a vector. Throws
   /// ShapeError when the lengths differ.
-  Tensor(std::initializer_list<std::initializer_list<T>> rows, Where where = Where::here());
+  Tensor(std::initializer_list<std::initializer_list<T>> rows, Caller where = Caller::here());
   /// A copy of `values`, row-major. Throws ShapeError when their number is not that of the shape, as does the next.
-  Tensor(const Shape& shape, std::span<const T> values, Where where = Where::here());
+  Tensor(const Shape& shape, std::span<const T> values, Caller where = Caller::here());
   /// The shape, then the elements, row-major: Tensor<>({2, 3}, {1, 2, 3, 4, 5, 6}). In parentheses: the braces of
   /// Tensor<>{{2, 3}, {1, 2}} hold the rows of a matrix.
-  Tensor(const Shape& shape, std::initializer_list<T> values, Where where = Where::here())
+  Tensor(const Shape& shape, std::initializer_list<T> values, Caller where = Caller::here())
       : Tensor(shape, std::span<const T>(values.begin(), values.size()), where) {}
   /// A vector of a copy of the elements of a std::vector or std::span.
   template <class Sequence>
   requires detail::SequenceOf<Sequence, T>
-  explicit Tensor(const Sequence& values, Where where = Where::here());
+  explicit Tensor(const Sequence& values, Caller where = Caller::here());
   /// A copy of what an xtensor expression evaluates to. Needs <tapegrad/autodiff/xtensor.hpp>.
   template <class E, class Bridge = detail::Xtensor>
   explicit Tensor(const xt::xexpression<E>& expression) {
@@ -245,50 +245,50 @@ class Tensor : public detail::Operators<T> {
   /// Number of elements.
   std::int64_t size() const { return shape().count(); }
   /// Row-major elements, which live no longer than the tensor; null when there are none.
-  const T* data(Where where = Where::here()) const& { return read("data", where); }
-  const T* data(Where where = Where::here()) const&& = delete;
+  const T* data(Caller where = Caller::here()) const& { return read("data", where); }
+  const T* data(Caller where = Caller::here()) const&& = delete;
   /// The elements as a span, which lives no longer than the tensor.
-  std::span<const T> elements_view(Where where = Where::here()) const& {
+  std::span<const T> elements_view(Caller where = Caller::here()) const& {
     return {read("elements_view", where), static_cast<std::size_t>(size())};
   }
-  std::span<const T> elements_view(Where where = Where::here()) const&& = delete;
+  std::span<const T> elements_view(Caller where = Caller::here()) const&& = delete;
   /// The elements for writing; copied first when another handle shares them. Throws TapeError on a traced tensor: what
   /// is on a tape cannot change under it.
-  T* mutable_data(Where where = Where::here()) &;
-  T* mutable_data(Where where = Where::here()) && = delete;
+  T* mutable_data(Caller where = Caller::here()) &;
+  T* mutable_data(Caller where = Caller::here()) && = delete;
 
   /// The only element. Throws ShapeError unless there is exactly one.
-  T item(Where where = Where::here()) const;
+  T item(Caller where = Caller::here()) const;
   /// One element, an index per axis; negative indices count from the end. Throws ShapeError out of range.
   template <class... Rest>
   requires(std::is_convertible_v<Rest, detail::At>&&...) T operator()(detail::At first, Rest... rest) const {
     const std::int64_t at[] = {first.value, detail::At(rest).value...};
     return element(at, first.where);
   }
-  T operator()(Where where = Where::here()) const { return element({}, where); }
+  T operator()(Caller where = Caller::here()) const { return element({}, where); }
   /// Along the first axis, which disappears: an element of a vector, a row of a matrix; x[i][j] is an element of a
   /// matrix. Negative indices count from the end. Throws ShapeError out of range, and for a scalar.
   Tensor operator[](detail::At i) const { return detail::subtensor(*this, i.value, i.where); }
 
   /// From x[0] to the last: `for (Tensor<> element : x)` goes through the elements of a vector, the rows of a matrix,
   /// ..., each of which stays on the tape. Throws ShapeError for a scalar.
-  detail::Subtensors<T> begin(Where where = Where::here()) const {
+  detail::Subtensors<T> begin(Caller where = Caller::here()) const {
     detail::subtensors(*this, where);
     return {*this, 0, where};
   }
-  detail::Subtensors<T> end(Where where = Where::here()) const {
+  detail::Subtensors<T> end(Caller where = Caller::here()) const {
     return {*this, detail::subtensors(*this, where), where};
   }
 
   /// A const xtensor view of the elements, without a copy; it lives no longer than the tensor, so it is deleted on
   /// rvalues. Needs <tapegrad/autodiff/xtensor.hpp>.
   template <class Bridge = detail::Xtensor>
-  auto array(Where where = Where::here()) const& {
+  auto array(Caller where = Caller::here()) const& {
     static_assert(detail::is_complete<Bridge>, "array() needs #include <tapegrad/autodiff/xtensor.hpp>");
     return Bridge::view(*this, read("array", where));
   }
   template <class Bridge = detail::Xtensor>
-  auto array(Where where = Where::here()) const&& = delete;
+  auto array(Caller where = Caller::here()) const&& = delete;
 
   const detail::Handle& handle() const& { return handle_; }
   detail::Handle handle() && { return std::move(handle_); }
@@ -298,21 +298,21 @@ class Tensor : public detail::Operators<T> {
  private:
   T* elements() { return handle_.array()->template as<T>(); }
   // By value: nothing but the test is then done for a plain tensor.
-  const T* read(const char* operation, Where where) const {
+  const T* read(const char* operation, Caller where) const {
     if constexpr (Real<T>) {
       if (traced()) [[unlikely]]
         detail::require_readable(handle_, operation, where);
     }
     return handle_ ? handle_.array()->template as<T>() : nullptr;
   }
-  TAPEGRAD_EXPORT T element(std::span<const std::int64_t> index, const Where& where) const;
+  TAPEGRAD_EXPORT T element(std::span<const std::int64_t> index, const Caller& where) const;
 
   detail::Handle handle_;
 };
 
 template <class T>
 template <class Sequence>
-requires detail::SequenceOf<Sequence, T> Tensor<T>::Tensor(const Sequence& values, Where where) {
+requires detail::SequenceOf<Sequence, T> Tensor<T>::Tensor(const Sequence& values, Caller where) {
   const Shape shape{static_cast<std::int64_t>(values.size())};
   if constexpr (std::is_same_v<Sequence, std::vector<bool>>) {
     handle_ = detail::Handle(detail::allocate(detail::dtype_of<T>, shape));
@@ -335,7 +335,7 @@ class Subtensors {
   using iterator_category = std::input_iterator_tag;
 
   Subtensors() = default;
-  Subtensors(Tensor<T> x, std::int64_t i, const Where& where) : x_(std::move(x)), i_(i), where_(where) {}
+  Subtensors(Tensor<T> x, std::int64_t i, const Caller& where) : x_(std::move(x)), i_(i), where_(where) {}
 
   Tensor<T> operator*() const { return subtensor(x_, i_, where_); }
   Subtensors& operator++() {
@@ -352,7 +352,7 @@ class Subtensors {
  private:
   Tensor<T> x_;
   std::int64_t i_ = 0;
-  Where where_;
+  Caller where_;
 };
 
 /// The elements, whether the tensor is on a tape or not: for what takes no part in a computation.
@@ -369,7 +369,7 @@ class Operand {
  public:
   Operand(const Tensor<T>& tensor, const char* file = __builtin_FILE(), int line = __builtin_LINE())
       : tensor_(tensor), where_{file, line} {}
-  Operand(const Tensor<T>& tensor, const Where& where) : tensor_(tensor), where_(where) {}
+  Operand(const Tensor<T>& tensor, const Caller& where) : tensor_(tensor), where_(where) {}
   Operand(double number, const char* file = __builtin_FILE(), int line = __builtin_LINE()) requires Real<T>
       : number_(static_cast<T>(number)), tensor_(number_), where_{file, line} {}
   /// A label or a truth value; a number that is neither does not compile, and says so.
@@ -381,12 +381,12 @@ class Operand {
 
   const Tensor<T>& tensor() const { return tensor_; }
   const detail::Handle& handle() const { return tensor_.handle(); }
-  const Where& where() const { return where_; }
+  const Caller& where() const { return where_; }
 
  private:
   Tensor<T> number_;
   const Tensor<T>& tensor_;
-  Where where_;
+  Caller where_;
 };
 
 /// Elements in nested brackets; beyond 1000 of them, only the ends of each axis.

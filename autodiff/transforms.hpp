@@ -27,9 +27,9 @@ namespace detail {
 
 using Handles = std::vector<Handle, PoolAllocator<Handle>>;
 
-TAPEGRAD_EXPORT void require_scalar(const Shape& shape, const Where& where);
+TAPEGRAD_EXPORT void require_scalar(const Shape& shape, const Caller& where);
 TAPEGRAD_EXPORT void require_same_shape(const char* what, const Shape& given, const Shape& expected,
-                                        const Where& where);
+                                        const Caller& where);
 
 template <class P>
 P traced_in(Scope& scope, const P& argument) {
@@ -104,7 +104,7 @@ auto one_or_tuple(std::tuple<First, Rest...>&& t) {
 }
 
 template <std::size_t... I, class F, class... Args>
-auto value_and_gradients(F& f, const Where& where, const Args&... args) {
+auto value_and_gradients(F& f, const Caller& where, const Args&... args) {
   const std::tuple<const Args&...> arguments(args...);
   Scope scope(where);
   std::array<std::size_t, sizeof...(Args)> first{};
@@ -131,7 +131,7 @@ auto value_and_gradients(F& f, const Where& where, const Args&... args) {
 /// the numbers of the arguments to differentiate, by default the first; several give a tuple in their order.
 /// Throws TapeError when the result is not a scalar, naming jacobian.
 template <std::size_t... I, class F>
-auto value_and_grad(F f, Where where = Where::here()) {
+auto value_and_grad(F f, Caller where = Caller::here()) {
   return [f = std::move(f), where](const auto&... args) {
     if constexpr (sizeof...(I) == 0)
       return detail::value_and_gradients<0>(f, where, args...);
@@ -142,7 +142,7 @@ auto value_and_grad(F f, Where where = Where::here()) {
 
 /// The gradient alone.
 template <std::size_t... I, class F>
-auto grad(F f, Where where = Where::here()) {
+auto grad(F f, Caller where = Caller::here()) {
   return [g = value_and_grad<I...>(std::move(f), where)](const auto&... args) { return g(args...).second; };
 }
 
@@ -169,7 +169,7 @@ class Pullback {
   /// `g`: shape of the output, behind any number of seed axes, which the result then has too. Differentiable in g, and
   /// in the arguments where they lead to an outer derivative. Throws ShapeError, or TapeError when the scope around the
   /// vjp has closed.
-  auto operator()(const Y& g, Where where = Where::here()) const {
+  auto operator()(const Y& g, Caller where = Caller::here()) const {
     const Shape& given = g.shape();
     const Shape& shape = state_->output.shape();
     const std::size_t seeds = given.rank() >= shape.rank() ? given.rank() - shape.rank() : 0;
@@ -214,7 +214,7 @@ auto vjp(F&& f, const Args&... args) {
 
 /// (f(x), J v). `v` holds tensors as x does, of the same shapes; f may return a tensor or anything that holds tensors.
 template <class F, class P>
-auto jvp(F&& f, const P& x, const std::type_identity_t<P>& v, Where where = Where::here()) {
+auto jvp(F&& f, const P& x, const std::type_identity_t<P>& v, Caller where = Caller::here()) {
   if constexpr (requires { f.jvp(x, v, where); }) {
     if (!x.traced() && !v.traced()) return f.jvp(x, v, where);
   }
@@ -242,7 +242,7 @@ auto jvp(F&& f, const P& x, const std::type_identity_t<P>& v, Where where = Wher
 /// Hessian times vector of a function with a scalar result, forward over reverse: the price of a few gradients
 /// (Pearlmutter, Fast exact multiplication by the Hessian, 1994).
 template <class F>
-auto hvp(F f, Where where = Where::here()) {
+auto hvp(F f, Caller where = Caller::here()) {
   return [f = std::move(f), where]<class P>(const P& x, const std::type_identity_t<P>& v) {
     return jvp(grad(f, where), x, v, where).second;
   };

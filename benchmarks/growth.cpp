@@ -61,10 +61,10 @@ std::vector<Case> cases() {
         primitive, what, rows, [](std::int64_t n) { return matrix(n, 8); }, [f](std::int64_t) { return f; });
   };
   [&]<class... Op>(const std::tuple<Op...>*) {
-    (by_elements(Op::name, [](const X& x) { return detail::unary<Op>(x, Where::here(), 0.7); }), ...);
+    (by_elements(Op::name, [](const X& x) { return detail::unary<Op>(x, Caller::here(), 0.7); }), ...);
   }(static_cast<const ops::Unary*>(nullptr));
   [&]<class... Op>(const std::tuple<Op...>*) {
-    (by_elements(Op::name, [](const X& x) { return detail::binary<Op>(x, 1 - x, Where::here()); }), ...);
+    (by_elements(Op::name, [](const X& x) { return detail::binary<Op>(x, 1 - x, Caller::here()); }), ...);
   }(static_cast<const ops::Binary*>(nullptr));
   add("where", "elements", elements, vector,
       [](std::int64_t n) -> Function { return [mask = alternating(n)](const X& x) { return where(mask, x, 2 * x); }; });

@@ -32,8 +32,8 @@ class TAPEGRAD_EXPORT Activation {
   /// "hard_tanh", "exponential"; "softmax" or "log_softmax" over the last axis.
   /// Names that Keras 3 has are its functions, with its options: for another slope take the function,
   /// [](const auto& z) { return leaky_relu(z, 0.01); }. Throws ValueError for another name.
-  Activation(const char* name, Where where = Where::here());
-  Activation(const std::string& name, Where where = Where::here()) : Activation(name.c_str(), where) {}
+  Activation(const char* name, Caller where = Caller::here());
+  Activation(const std::string& name, Caller where = Caller::here()) : Activation(name.c_str(), where) {}
   /// A function of tensors, elementwise() included; its derivatives come from the tape.
   template <class F>
   requires(Function::accepts<F>) Activation(const F& f) : name_("custom"), function_(f), built_in_(false) {}

@@ -36,7 +36,7 @@ struct InTraining {
 /// One epoch of a fit.
 class TAPEGRAD_EXPORT Epoch {
  public:
-  Epoch(detail::InTraining& model, const Where& where) : model_(model), where_(where) {}
+  Epoch(detail::InTraining& model, const Caller& where) : model_(model), where_(where) {}
 
   std::int64_t index = 0;    // from 0 in this fit, or from its initial_epoch
   std::int64_t first = 0;    // of this fit
@@ -66,11 +66,11 @@ class TAPEGRAD_EXPORT Epoch {
   std::optional<bool> larger_is_better(std::string_view log) const { return model_.larger_is_better(log); }
 
   /// The line of the fit.
-  const Where& where() const { return where_; }
+  const Caller& where() const { return where_; }
 
  private:
   detail::InTraining& model_;
-  Where where_;
+  Caller where_;
   bool stopped_ = false;
 };
 

@@ -14,23 +14,23 @@ namespace tapegrad::nn {
 namespace detail {
 
 /// Throws ValueError unless the limit is positive and finite.
-TAPEGRAD_EXPORT void require_limit(const char* operation, double limit, const Where& where = {});
+TAPEGRAD_EXPORT void require_limit(const char* operation, double limit, const Caller& where = {});
 /// Of x / unit, in double.
 template <Real T>
 TAPEGRAD_EXPORT double sum_of_squares(const Tensor<T>& x, double unit);
 template <Real T>
 TAPEGRAD_EXPORT double largest_magnitude(const Tensor<T>& x);
 template <Real T>
-TAPEGRAD_EXPORT void clip(Tensor<T>& x, double limit, const Where& where);
+TAPEGRAD_EXPORT void clip(Tensor<T>& x, double limit, const Caller& where);
 template <Real T>
-TAPEGRAD_EXPORT void scale(Tensor<T>& x, double factor, const Where& where);
+TAPEGRAD_EXPORT void scale(Tensor<T>& x, double factor, const Caller& where);
 
 }  // namespace detail
 
 /// sqrt(sum x^2) over the elements of all tensors, summed in double and free of overflow: inf only where an element is,
 /// NaN where one is. Throws TapeError for a traced tensor.
 template <class P>
-double global_norm(const P& tensors, Where where = Where::here()) {
+double global_norm(const P& tensors, Caller where = Caller::here()) {
   P all = tensors;
   tapegrad::detail::for_each_tensor(
       all, [&](const auto& x) { tapegrad::detail::require_readable(x.handle(), "global_norm", where); });
@@ -49,7 +49,7 @@ double global_norm(const P& tensors, Where where = Where::here()) {
 /// Every element into [-limit, limit]; an infinity too, but a NaN stays. In place where no other handle shares the
 /// elements. Throws ValueError unless the limit is positive and finite, TapeError for a traced tensor.
 template <class P>
-void clip_by_value(P& gradients, double limit, Where where = Where::here()) {
+void clip_by_value(P& gradients, double limit, Caller where = Caller::here()) {
   detail::require_limit("clip_by_value", limit, where);
   tapegrad::detail::for_each_tensor(gradients, [&](auto& x) { detail::clip(x, limit, where); });
 }
@@ -59,7 +59,7 @@ void clip_by_value(P& gradients, double limit, Where where = Where::here()) {
 /// and the norm, inf or NaN, tells. In place where no other handle shares the elements. Throws ValueError unless the
 /// limit is positive and finite, TapeError for a traced tensor.
 template <class P>
-double clip_by_global_norm(P& gradients, double limit, Where where = Where::here()) {
+double clip_by_global_norm(P& gradients, double limit, Caller where = Caller::here()) {
   detail::require_limit("clip_by_global_norm", limit, where);
   const double norm = global_norm(gradients, where);
   if (norm > limit && std::isfinite(norm)) {

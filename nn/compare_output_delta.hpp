@@ -47,7 +47,7 @@ TAPEGRAD_EXPORT double max_difference(const char* what, const Tensor<T>& a, cons
 /// output_delta. Takes about 50 ms.
 template <class F, class C, Real T, class Y, class ClosedForm>
 DeltaReport compare_output_delta(const F& f, const C& c, const Tensor<T>& z, const Tensor<Y>& y,
-                                 const ClosedForm& closed_form, Where where = Where::here()) {
+                                 const ClosedForm& closed_form, Caller where = Caller::here()) {
   const auto& activation = detail::activation_of(f, where);
   const auto& loss = detail::loss_of(c, where);
   const Tensor<T> a = activation(z);

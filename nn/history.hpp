@@ -30,10 +30,10 @@ class TAPEGRAD_EXPORT History : public Named<std::vector<double>> {
   /// "epoch", from 1, and the columns, numbers in full, NaN as nan (which read_csv takes for a missing value and
   /// refuses); names in quotes where they need them. The file appears whole or not at all. Throws Error when it cannot
   /// be written.
-  void save_csv(const std::string& path, Where where = Where::here()) const;
+  void save_csv(const std::string& path, Caller where = Caller::here()) const;
   /// A picture with a panel for each quantity, that of the validation beside that of the training; SVG or PNG by the
   /// name of the file, see plot_curves.
-  void plot(const std::string& path, const std::string& title = "", Where where = Where::here()) const;
+  void plot(const std::string& path, const std::string& title = "", Caller where = Caller::here()) const;
 };
 
 namespace detail {

@@ -23,8 +23,8 @@ class TAPEGRAD_EXPORT Initializer {
   /// By Keras's name: "zeros", "ones"; "random_normal" (standard deviation 0.05), "random_uniform" (+-0.05),
   /// "truncated_normal" (0.05); "glorot_uniform", "glorot_normal", "he_uniform", "he_normal", "lecun_uniform",
   /// "lecun_normal"; "orthogonal". Throws ValueError for another name.
-  Initializer(const char* name, Where where = Where::here());
-  Initializer(const std::string& name, Where where = Where::here()) : Initializer(name.c_str(), where) {}
+  Initializer(const char* name, Caller where = Caller::here());
+  Initializer(const std::string& name, Caller where = Caller::here()) : Initializer(name.c_str(), where) {}
   /// A function (const Shape&, Rng&) -> Tensor<double> of that shape.
   template <class F>
   requires std::is_invocable_r_v<Tensor<double>, F&, const Shape&, Rng&> Initializer(F f) : f_(std::move(f)) {}
@@ -39,11 +39,11 @@ class TAPEGRAD_EXPORT Initializer {
 
 TAPEGRAD_EXPORT Initializer constant(double value);
 /// Normal with mean 0. Throws ValueError for a standard deviation that is negative or not finite.
-TAPEGRAD_EXPORT Initializer normal(double standard_deviation, Where where = Where::here());
+TAPEGRAD_EXPORT Initializer normal(double standard_deviation, Caller where = Caller::here());
 /// The same, but numbers beyond two standard deviations are drawn again, which leaves 0.8796 of the deviation.
-TAPEGRAD_EXPORT Initializer truncated_normal(double standard_deviation, Where where = Where::here());
+TAPEGRAD_EXPORT Initializer truncated_normal(double standard_deviation, Caller where = Caller::here());
 /// Throws ValueError unless low <= high, both finite.
-TAPEGRAD_EXPORT Initializer uniform(double low, double high, Where where = Where::here());
+TAPEGRAD_EXPORT Initializer uniform(double low, double high, Caller where = Caller::here());
 
 // Of variance 1 / fan (LeCun et al., Efficient BackProp, 1998; for tanh and selu), 2 / fan (He et al., ICCV 2015; for
 // relu) with fan = fan_in, or 1 / fan with the mean of fan_in and fan_out (Glorot and Bengio, AISTATS 2010, eq. 16; for

@@ -56,7 +56,7 @@ struct TAPEGRAD_EXPORT Flatten {
 struct TAPEGRAD_EXPORT Dropout {
   static constexpr const char* name = "Dropout";
   double rate = 0.5;
-  Where where = Where::here();
+  Caller where = Caller::here();
 
   /// Throws ValueError unless 0 <= rate < 1, or in training without random numbers.
   template <class T>

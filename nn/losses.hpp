@@ -26,7 +26,7 @@ namespace detail {
 
 /// Throws ShapeError: elements of another shape would be broadcast, each prediction against every target.
 TAPEGRAD_EXPORT void require_same_shapes(const char* loss, const Shape& prediction, const Shape& target,
-                                         const Where& line = {});
+                                         const Caller& line = {});
 
 /// Whether a target is the label whose rows do not count; a number never is.
 template <class Y>
@@ -43,17 +43,17 @@ const F& as_loss(const F& f) {
   return f;
 }
 inline auto as_loss(const Elementwise<2>& f) {
-  return [f]<Real T>(const Tensor<T>& a, const Tensor<T>& y, const Where& line = {}) {
+  return [f]<Real T>(const Tensor<T>& a, const Tensor<T>& y, const Caller& line = {}) {
     require_same_shapes("an elementwise loss", a.shape(), y.shape(), line);
     return sum(f(a, y, line), -1, KeepDims::no, line);
   };
 }
 
 template <class T, class Y>
-using LossSignature = Tensor<T>(const Tensor<T>& a, const Tensor<Y>& y, const Where& where);
+using LossSignature = Tensor<T>(const Tensor<T>& a, const Tensor<Y>& y, const Caller& where);
 template <class T, class Y>
 using SlopeSignature = Tensor<T>(const Tensor<T>& z, const Tensor<T>& a, const Tensor<Y>& y, double scale,
-                                 const Where& where);
+                                 const Caller& where);
 
 /// What a loss C knows about its composition with one activation f, both of them functions of the logits z: C(f(z), y),
 /// and the gradient by z of its sum over examples, times `scale`, with a = f(z) at hand. Both are right where
@@ -93,7 +93,7 @@ struct TAPEGRAD_EXPORT PlainLoss {
 
   constexpr const char* name() const { return own_name; }
   template <Real T>
-  Tensor<T> operator()(const Tensor<T>& a, const Tensor<T>& y, Where where = Where::here()) const {
+  Tensor<T> operator()(const Tensor<T>& a, const Tensor<T>& y, Caller where = Caller::here()) const {
     detail::require_same_shapes(own_name, a.shape(), y.shape(), where);
     if constexpr (std::is_same_v<T, float>)
       return of_float(a, y, where);
@@ -134,7 +134,7 @@ struct TAPEGRAD_EXPORT Huber {
   constexpr const char* name() const { return "huber"; }
   using Tag = detail::Builtin;
   template <Real T>
-  Tensor<T> operator()(const Tensor<T>& a, const Tensor<T>& y, Where where = Where::here()) const;
+  Tensor<T> operator()(const Tensor<T>& a, const Tensor<T>& y, Caller where = Caller::here()) const;
 };
 inline constexpr Huber huber;
 
@@ -149,7 +149,7 @@ struct TAPEGRAD_EXPORT CategoricalCrossentropy {
   }
   using Tag = detail::Builtin;
   template <Real T>
-  Tensor<T> operator()(const Tensor<T>& a, const Tensor<T>& y, Where where = Where::here()) const;
+  Tensor<T> operator()(const Tensor<T>& a, const Tensor<T>& y, Caller where = Caller::here()) const;
   constexpr Outputs outputs() const { return from_logits ? Outputs::softmax_logits : Outputs::probabilities; }
   detail::ClosedForm closed_form() const;
 };
@@ -171,7 +171,7 @@ struct TAPEGRAD_EXPORT SparseCategoricalCrossentropy {
   }
   using Tag = detail::Builtin;
   template <Real T>
-  Tensor<T> operator()(const Tensor<T>& a, const Tensor<std::int64_t>& labels, Where where = Where::here()) const;
+  Tensor<T> operator()(const Tensor<T>& a, const Tensor<std::int64_t>& labels, Caller where = Caller::here()) const;
   constexpr Outputs outputs() const { return from_logits ? Outputs::softmax_logits : Outputs::probabilities; }
   detail::ClosedForm closed_form() const;
 };
@@ -188,7 +188,7 @@ struct TAPEGRAD_EXPORT BinaryCrossentropy {
   constexpr const char* name() const { return from_logits ? "binary_crossentropy_from_logits" : "binary_crossentropy"; }
   using Tag = detail::Builtin;
   template <Real T>
-  Tensor<T> operator()(const Tensor<T>& a, const Tensor<T>& y, Where where = Where::here()) const;
+  Tensor<T> operator()(const Tensor<T>& a, const Tensor<T>& y, Caller where = Caller::here()) const;
   constexpr Outputs outputs() const { return from_logits ? Outputs::sigmoid_logits : Outputs::probabilities; }
   detail::ClosedForm closed_form() const;
 };
@@ -206,10 +206,10 @@ class TAPEGRAD_EXPORT Loss {
   /// None yet: a model cannot be trained with it.
   Loss() = default;
   /// A built-in loss with its default options. Throws ValueError for another name.
-  Loss(const char* name, Where where = Where::here());
-  Loss(const std::string& name, Where where = Where::here()) : Loss(name.c_str(), where) {}
+  Loss(const char* name, Caller where = Caller::here());
+  Loss(const std::string& name, Caller where = Caller::here()) : Loss(name.c_str(), where) {}
   /// A built-in loss, or a function of (prediction, target), elementwise() included. One with a third argument,
-  /// Where where = Where::here(), gets the user's line.
+  /// Caller where = Caller::here(), gets the user's line.
   template <class F>
   requires(accepts<F>) Loss(const F& f) : name_("custom"), function_(detail::WithLine{detail::as_loss(f)}) {
     if constexpr (detail::is_builtin<F>) {
@@ -230,7 +230,7 @@ class TAPEGRAD_EXPORT Loss {
 
   /// Throws ValueError when the function was not written for these types. Y is T or std::int64_t.
   template <Real T, class Y>
-  Tensor<T> operator()(const Tensor<T>& prediction, const Tensor<Y>& target, Where where = Where::here()) const {
+  Tensor<T> operator()(const Tensor<T>& prediction, const Tensor<Y>& target, Caller where = Caller::here()) const {
     return written_for<T, Y>(function_, prediction, where)(prediction, target, where);
   }
 
@@ -246,24 +246,25 @@ class TAPEGRAD_EXPORT Loss {
   const std::string& known_activation() const { return closed_form_.activation; }
   /// C(f(z), y) of that f, from the logits z. Throws as the loss itself does.
   template <Real T, class Y>
-  Tensor<T> from_logits(const Tensor<T>& z, const Tensor<Y>& y, const Where& where) const {
+  Tensor<T> from_logits(const Tensor<T>& z, const Tensor<Y>& y, const Caller& where) const {
     return written_for<T, Y>(closed_form_.loss, z, where)(z, y, where);
   }
   /// Its gradient by z, summed over examples, times `scale`; a = f(z). y is one that from_logits takes.
   template <Real T, class Y>
-  Tensor<T> slope(const Tensor<T>& z, const Tensor<T>& a, const Tensor<Y>& y, double scale, const Where& where) const {
+  Tensor<T> slope(const Tensor<T>& z, const Tensor<T>& a, const Tensor<Y>& y, double scale, const Caller& where) const {
     return written_for<T, Y>(closed_form_.slope, z, where)(z, a, y, scale, where);
   }
 
  private:
   template <class T, class Y, template <class, class> class Signature>
-  const auto& written_for(const detail::OfTargets<Signature>& functions, const Tensor<T>& x, const Where& where) const {
+  const auto& written_for(const detail::OfTargets<Signature>& functions, const Tensor<T>& x,
+                          const Caller& where) const {
     const auto& f = functions.template get<T, Y>();
     if (!f) refuse<T, Y>(x.shape(), where);
     return f;
   }
   template <class T, class Y>
-  [[noreturn]] void refuse(const Shape& prediction, const Where& where) const;
+  [[noreturn]] void refuse(const Shape& prediction, const Caller& where) const;
 
   std::string name_;
   Function function_;
@@ -286,6 +287,7 @@ TAPEGRAD_EXPORT const Named<Loss>& known_losses();
 /// weight 0.
 template <Real T, class Y>
 TAPEGRAD_EXPORT Tensor<T> class_weights_of(const Tensor<Y>& targets, std::span<const double> weights,
-                                           std::optional<std::int64_t> ignored_label = {}, Where where = Where::here());
+                                           std::optional<std::int64_t> ignored_label = {},
+                                           Caller where = Caller::here());
 
 }  // namespace tapegrad::nn

@@ -40,7 +40,7 @@ struct TAPEGRAD_EXPORT Accuracy {
   static constexpr bool larger_is_better = true;
   using Tag = detail::Builtin;
   template <Real T, class Y>
-  double operator()(const Tensor<T>& a, const Tensor<Y>& y, Where where = Where::here()) const;
+  double operator()(const Tensor<T>& a, const Tensor<Y>& y, Caller where = Caller::here()) const;
 };
 inline constexpr Accuracy accuracy;
 
@@ -55,7 +55,7 @@ struct TAPEGRAD_EXPORT BinaryAccuracy {
   static constexpr bool larger_is_better = true;
   using Tag = detail::Builtin;
   template <Real T, class Y>
-  double operator()(const Tensor<T>& a, const Tensor<Y>& y, Where where = Where::here()) const;
+  double operator()(const Tensor<T>& a, const Tensor<Y>& y, Caller where = Caller::here()) const;
 };
 inline constexpr BinaryAccuracy binary_accuracy;
 
@@ -71,7 +71,7 @@ struct TAPEGRAD_EXPORT TopK {
   static constexpr bool larger_is_better = true;
   using Tag = detail::Builtin;
   template <Real T, class Y>
-  double operator()(const Tensor<T>& a, const Tensor<Y>& y, Where where = Where::here()) const;
+  double operator()(const Tensor<T>& a, const Tensor<Y>& y, Caller where = Caller::here()) const;
 };
 
 /// How precision, recall and F1 of several columns become one number. `micro` counts all elements together: each that
@@ -94,7 +94,7 @@ struct TAPEGRAD_EXPORT Precision {
   static constexpr bool larger_is_better = true;
   using Tag = detail::Builtin;
   template <Real T, class Y>
-  double operator()(const Tensor<T>& a, const Tensor<Y>& y, Where where = Where::here()) const;
+  double operator()(const Tensor<T>& a, const Tensor<Y>& y, Caller where = Caller::here()) const;
 };
 inline constexpr Precision precision;
 
@@ -109,7 +109,7 @@ struct TAPEGRAD_EXPORT Recall {
   static constexpr bool larger_is_better = true;
   using Tag = detail::Builtin;
   template <Real T, class Y>
-  double operator()(const Tensor<T>& a, const Tensor<Y>& y, Where where = Where::here()) const;
+  double operator()(const Tensor<T>& a, const Tensor<Y>& y, Caller where = Caller::here()) const;
 };
 inline constexpr Recall recall;
 
@@ -126,7 +126,7 @@ struct TAPEGRAD_EXPORT F1 {
   static constexpr bool larger_is_better = true;
   using Tag = detail::Builtin;
   template <Real T, class Y>
-  double operator()(const Tensor<T>& a, const Tensor<Y>& y, Where where = Where::here()) const;
+  double operator()(const Tensor<T>& a, const Tensor<Y>& y, Caller where = Caller::here()) const;
 };
 inline constexpr F1 f1;
 
@@ -135,7 +135,7 @@ inline constexpr F1 f1;
 template <Real T, class Y>
 TAPEGRAD_EXPORT Tensor<std::int64_t> confusion_matrix(const Tensor<T>& a, const Tensor<Y>& y, double threshold = 0.5,
                                                       std::optional<std::int64_t> ignored_label = {},
-                                                      Where where = Where::here());
+                                                      Caller where = Caller::here());
 
 // Of numbers. Throws ShapeError when the shapes differ, or over no elements.
 
@@ -145,7 +145,7 @@ struct TAPEGRAD_EXPORT RootMeanSquaredError {
   static constexpr bool larger_is_better = false;
   using Tag = detail::Builtin;
   template <Real T>
-  double operator()(const Tensor<T>& a, const Tensor<T>& y, Where where = Where::here()) const;
+  double operator()(const Tensor<T>& a, const Tensor<T>& y, Caller where = Caller::here()) const;
 };
 inline constexpr RootMeanSquaredError rmse;
 
@@ -157,7 +157,7 @@ struct TAPEGRAD_EXPORT R2 {
   static constexpr bool larger_is_better = true;
   using Tag = detail::Builtin;
   template <Real T>
-  double operator()(const Tensor<T>& a, const Tensor<T>& y, Where where = Where::here()) const;
+  double operator()(const Tensor<T>& a, const Tensor<T>& y, Caller where = Caller::here()) const;
 };
 inline constexpr R2 r2;
 
@@ -168,9 +168,9 @@ template <class F>
 struct AsMetric {
   WithLine<F> f;
 
-  template <class A, class Y, class R = std::invoke_result_t<WithLine<F>&, const A&, const Y&, const Where&>>
+  template <class A, class Y, class R = std::invoke_result_t<WithLine<F>&, const A&, const Y&, const Caller&>>
   requires(std::is_arithmetic_v<R> || std::is_same_v<R, A>) double operator()(const A& a, const Y& y,
-                                                                              const Where& line) {
+                                                                              const Caller& line) {
     if constexpr (std::is_arithmetic_v<R>)
       return static_cast<double>(f(a, y, line));
     else
@@ -179,7 +179,7 @@ struct AsMetric {
 };
 
 template <class T, class Y>
-using MetricSignature = double(const Tensor<T>& a, const Tensor<Y>& y, const Where& where);
+using MetricSignature = double(const Tensor<T>& a, const Tensor<Y>& y, const Caller& where);
 
 }  // namespace detail
 
@@ -195,8 +195,8 @@ class TAPEGRAD_EXPORT Metric {
   /// A built-in metric, or a built-in loss, whose mean over the examples is taken; "cosine_similarity" is the cosine
   /// itself, as Keras' metric of that name, and not the loss, its negative. In logs it has the name given here. Throws
   /// ValueError for another name.
-  Metric(const char* name, Where where = Where::here());
-  Metric(const std::string& name, Where where = Where::here()) : Metric(name.c_str(), where) {}
+  Metric(const char* name, Caller where = Caller::here());
+  Metric(const std::string& name, Caller where = Caller::here()) : Metric(name.c_str(), where) {}
   /// A built-in metric or loss as a value: nn::mae, nn::TopK{.k = 3}.
   template <class F>
   requires detail::is_builtin<F> Metric(const F& f) : Metric(f.name(), f) {}
@@ -242,7 +242,7 @@ class TAPEGRAD_EXPORT Metric {
   std::optional<bool> larger_is_better() const { return larger_is_better_; }
   /// Of all examples at once. Y is T or std::int64_t. Throws ValueError when the metric does not take such targets.
   template <Real T, class Y>
-  double operator()(const Tensor<T>& prediction, const Tensor<Y>& target, Where where = Where::here()) const {
+  double operator()(const Tensor<T>& prediction, const Tensor<Y>& target, Caller where = Caller::here()) const {
     const auto& f = function_.get<T, Y>();
     if (!f) refuse(std::is_same_v<Y, std::int64_t>, where);
     return f(prediction, target, where);
@@ -252,7 +252,7 @@ class TAPEGRAD_EXPORT Metric {
   Metric with(Outputs outputs) const;
 
  private:
-  [[noreturn]] void refuse(bool labels, const Where& where) const;
+  [[noreturn]] void refuse(bool labels, const Caller& where) const;
 
   std::string name_;
   bool builtin_ = false;

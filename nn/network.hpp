@@ -24,18 +24,18 @@ class TAPEGRAD_EXPORT Network {
   explicit Network(std::initializer_list<Layer<T>> layers = {}, std::uint64_t seed = 0)
       : layers_(layers), seed_(seed) {}
   /// Throws ValueError once the network is built: its parameters would be lost.
-  void add(Layer<T> layer, Where where = Where::here());
+  void add(Layer<T> layer, Caller where = Caller::here());
 
   /// Makes the parameters for examples of this shape, without the batch axis. A model that is not const makes them by
   /// its first batch otherwise. Throws ValueError when there are parameters already, RowMixingError for a layer that
   /// mixes the rows of a batch outside training and was not declared to (nn::mixes_rows).
-  void build(const Shape& example, Where where = Where::here());
+  void build(const Shape& example, Caller where = Caller::here());
   /// All parameters, in the order of the layers: kernel, bias, kernel, bias, ... They share elements with the network
   /// until it takes its next step.
   TensorList<T> parameters() const;
   /// Throws ShapeError when the number or a shape differs, ValueError before build, TapeError for a traced value: a
   /// network is differentiated by its input only; for derivatives by parameters write a function of them.
-  void set_parameters(const TensorList<T>& values, Where where = Where::here());
+  void set_parameters(const TensorList<T>& values, Caller where = Caller::here());
   /// The parameters of each layer, by name.
   const detail::PoolVector<Params<T>>& layer_parameters() const { return parameters_; }
 
@@ -57,21 +57,21 @@ class TAPEGRAD_EXPORT Network {
   /// With Mode{.training = true, .rng = &rng} layers do as in training, and write the network's states. Throws as
   /// set_parameters does.
   Tensor<T> operator()(const TensorList<T>& parameters, const Tensor<T>& x, Mode mode = {},
-                       Where where = Where::here());
+                       Caller where = Caller::here());
 
   /// The output for x of (batch, ...). It can be differentiated by x, which is then taken in one piece whatever the
   /// batch size, as it is by an activation that was declared to mix rows. Throws ValueError before build.
-  Tensor<T> predict(const Tensor<T>& x, const PredictOptions& options = {}, Where where = Where::here()) const;
+  Tensor<T> predict(const Tensor<T>& x, const PredictOptions& options = {}, Caller where = Caller::here()) const;
 
   /// A table of the layers: name, shape of the output without the batch, parameters that are trained, and numbers that
   /// are kept beside them. Throws ValueError before build.
-  void summary(std::ostream& out, Where where = Where::here()) const;
+  void summary(std::ostream& out, Caller where = Caller::here()) const;
   /// On standard output.
-  void summary(Where where = Where::here()) const;
+  void summary(Caller where = Caller::here()) const;
 
  protected:
   /// Before a batch: makes the parameters where there are none.
-  void prepare(const Tensor<T>& x, const char* caller, const Where& where);
+  void prepare(const Tensor<T>& x, const char* caller, const Caller& where);
 
  private:
   friend class Trainer<T>;
@@ -79,26 +79,26 @@ class TAPEGRAD_EXPORT Network {
 
   /// f(), whose errors name the call and layer i.
   template <class F>
-  decltype(auto) in_layer(std::size_t i, const char* caller, const Where& where, F&& f) const;
+  decltype(auto) in_layer(std::size_t i, const char* caller, const Caller& where, F&& f) const;
   /// The parameters, after a proof that each layer keeps the rows of a batch apart.
-  void make(const Shape& example, const char* caller, const Where& where);
-  void require_built(const char* caller, const Where& where) const;
+  void make(const Shape& example, const char* caller, const Caller& where);
+  void require_built(const char* caller, const Caller& where) const;
   /// Throws ShapeError unless x is a batch of examples that it was built for.
-  void require_batch(const Tensor<T>& x, const char* caller, const Where& where) const;
+  void require_batch(const Tensor<T>& x, const char* caller, const Caller& where) const;
   /// `values`, by layer and name.
-  Parameters arrange(const TensorList<T>& values, const char* caller, const Where& where) const;
+  Parameters arrange(const TensorList<T>& values, const char* caller, const Caller& where) const;
   /// All layers, or all but the activation of the last.
   Tensor<T> run(const Parameters& parameters, Parameters& states, Tensor<T> x, Mode mode, bool to_logits,
-                const char* caller, const Where& where) const;
+                const char* caller, const Caller& where) const;
   /// Outside training, where layers do not write their states.
-  Tensor<T> run(const Tensor<T>& x, bool to_logits, const char* caller, const Where& where) const;
+  Tensor<T> run(const Tensor<T>& x, bool to_logits, const char* caller, const Caller& where) const;
   /// The whole, where rows must not be parted.
   std::int64_t rows_at_a_time(const Tensor<T>& x, std::int64_t batch_size, const char* caller,
-                              const Where& where) const;
+                              const Caller& where) const;
   /// The sum of the penalties of the layers.
-  double penalties(const char* caller, const Where& where) const;
+  double penalties(const char* caller, const Caller& where) const;
   /// Adds their gradients to these; their sum.
-  double add_penalties(Parameters& gradients, const char* caller, const Where& where) const;
+  double add_penalties(Parameters& gradients, const char* caller, const Caller& where) const;
 
   std::vector<Layer<T>> layers_;
   std::uint64_t seed_;

@@ -180,8 +180,8 @@ class TAPEGRAD_EXPORT Optimizer {
             rule.update(w, g, step.rate);
         }) {}
   /// "sgd", "adam", "adamw", "rmsprop" or "adagrad", with its defaults. Throws ValueError for another name.
-  Optimizer(const char* name, Where where = Where::here());
-  Optimizer(const std::string& name, Where where = Where::here()) : Optimizer(name.c_str(), where) {}
+  Optimizer(const char* name, Caller where = Caller::here());
+  Optimizer(const std::string& name, Caller where = Caller::here()) : Optimizer(name.c_str(), where) {}
   // Copied where it would be moved, so that none is ever without its rule.
   Optimizer(const Optimizer&) = default;
   Optimizer& operator=(const Optimizer&) = default;
@@ -191,7 +191,7 @@ class TAPEGRAD_EXPORT Optimizer {
   /// parameters of other shapes or types; ValueError for a learning rate that is negative or not finite; TapeError for
   /// a traced tensor. Then nothing has changed.
   template <class P>
-  void step(P& params, const std::type_identity_t<P>& gradients, Where where = Where::here()) {
+  void step(P& params, const std::type_identity_t<P>& gradients, Caller where = Caller::here()) {
     P given = gradients;
     Handles slopes = handles(given);
     const Step now = begin_step(handles(params), slopes, where);
@@ -211,7 +211,7 @@ class TAPEGRAD_EXPORT Optimizer {
   double learning_rate() const { return rate().at(epoch_, step_, now_.iterations); }
   /// In place of the rule's own, a number or a schedule; std::nullopt gives the rule its own back. Throws ValueError
   /// when its next rate is negative or not finite.
-  void set_learning_rate(std::optional<LearningRate> rate, Where where = Where::here());
+  void set_learning_rate(std::optional<LearningRate> rate, Caller where = Caller::here());
   /// The number that is in place of the rule's own, where one is.
   std::optional<double> fixed_learning_rate() const { return set_rate_ ? set_rate_->constant() : std::nullopt; }
   /// The steps made so far.
@@ -227,7 +227,7 @@ class TAPEGRAD_EXPORT Optimizer {
   /// known or iterations are negative, ShapeError when one has another shape, TapeError for a traced tensor; then
   /// nothing has changed.
   template <class P, Real T>
-  void set_state(const P& params, const Params<T>& state, std::int64_t iterations, Where where = Where::here()) {
+  void set_state(const P& params, const Params<T>& state, std::int64_t iterations, Caller where = Caller::here()) {
     P given = params;
     set_slots(handles(given), state, iterations, where);
   }
@@ -266,12 +266,12 @@ class TAPEGRAD_EXPORT Optimizer {
     return all;
   }
   /// Refuses what does not fit, and makes the slots where there are none yet.
-  Step begin_step(const Handles& params, const Handles& gradients, const Where& where);
+  Step begin_step(const Handles& params, const Handles& gradients, const Caller& where);
   /// Whether the slots are of such parameters.
   bool fits(const Handles& params) const;
   AllKept fresh_slots(const Handles& params) const;
   template <Real T>
-  void set_slots(const Handles& params, const Params<T>& state, std::int64_t iterations, const Where& where);
+  void set_slots(const Handles& params, const Params<T>& state, std::int64_t iterations, const Caller& where);
 
   const LearningRate& rate() const { return set_rate_ ? *set_rate_ : rate_; }
 

@@ -49,14 +49,14 @@ inline bool is_known_pair(const Activation& f, const Loss& c) { return f.name() 
 [[noreturn]] TAPEGRAD_EXPORT void throw_no_closed_form(std::string_view activation, std::string_view loss);
 
 /// The activation or loss of a name, or of a built-in loss; another function is what it is.
-inline Activation activation_of(std::string_view name, const Where& where) { return {std::string(name), where}; }
-inline Loss loss_of(std::string_view name, const Where& where) { return {std::string(name), where}; }
+inline Activation activation_of(std::string_view name, const Caller& where) { return {std::string(name), where}; }
+inline Loss loss_of(std::string_view name, const Caller& where) { return {std::string(name), where}; }
 template <class F>
-requires(!std::is_convertible_v<const F&, std::string_view>) const F& activation_of(const F& f, const Where&) {
+requires(!std::is_convertible_v<const F&, std::string_view>) const F& activation_of(const F& f, const Caller&) {
   return f;
 }
 template <class F>
-requires(!std::is_convertible_v<const F&, std::string_view>) decltype(auto) loss_of(const F& f, const Where&) {
+requires(!std::is_convertible_v<const F&, std::string_view>) decltype(auto) loss_of(const F& f, const Caller&) {
   if constexpr (is_builtin<F>)
     return Loss(f);
   else
@@ -100,11 +100,11 @@ Tensor<T> delta_by_jacobian(const F& f, const C& c, const Tensor<T>& z, const Te
 template <Real T, class Y>
 TAPEGRAD_EXPORT OutputHead<T> output_head(const Activation& f, const Loss& c, const Tensor<T>& z, const Tensor<Y>& y,
                                           OutputDelta way, double scale, const Tensor<T>& weights = {},
-                                          const Where& where = {});
+                                          const Caller& where = {});
 /// The same without delta.
 template <Real T, class Y>
 TAPEGRAD_EXPORT OutputHead<T> output_loss(const Activation& f, const Loss& c, const Tensor<T>& z, const Tensor<Y>& y,
-                                          const Tensor<T>& weights = {}, const Where& where = {});
+                                          const Tensor<T>& weights = {}, const Caller& where = {});
 
 }  // namespace detail
 
@@ -114,7 +114,7 @@ TAPEGRAD_EXPORT OutputHead<T> output_loss(const Activation& f, const Loss& c, co
 /// RowMixingError when f mixes the rows of a batch and was not declared to, by nn::mixes_rows(f).
 template <class F, class C, Real T, class Y>
 Tensor<T> output_delta(const F& f, const C& c, const Tensor<T>& z, const Tensor<Y>& y,
-                       OutputDelta way = OutputDelta::automatic, Where where = Where::here()) {
+                       OutputDelta way = OutputDelta::automatic, Caller where = Caller::here()) {
   const auto& activation = detail::activation_of(f, where);
   const auto& loss = detail::loss_of(c, where);
   if constexpr (std::is_same_v<decltype(activation), const Activation&> &&

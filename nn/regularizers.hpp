@@ -37,10 +37,10 @@ class TAPEGRAD_EXPORT Regularizer {
 
 /// factor * sum |w|; derivative 0 at 0. Throws ValueError for a factor that is negative or not finite, as do the
 /// others.
-TAPEGRAD_EXPORT Regularizer l1(double factor = 0.01, Where where = Where::here());
+TAPEGRAD_EXPORT Regularizer l1(double factor = 0.01, Caller where = Caller::here());
 /// factor * sum w^2, without a half, as in Keras.
-TAPEGRAD_EXPORT Regularizer l2(double factor = 0.01, Where where = Where::here());
+TAPEGRAD_EXPORT Regularizer l2(double factor = 0.01, Caller where = Caller::here());
 /// l1 * sum |w| + l2 * sum w^2.
-TAPEGRAD_EXPORT Regularizer l1_l2(double l1 = 0.01, double l2 = 0.01, Where where = Where::here());
+TAPEGRAD_EXPORT Regularizer l1_l2(double l1 = 0.01, double l2 = 0.01, Caller where = Caller::here());
 
 }  // namespace tapegrad::nn

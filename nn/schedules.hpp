@@ -44,7 +44,7 @@ class TAPEGRAD_EXPORT LearningRate {
   }
 
   /// Throws ValueError when the rate is negative or not finite.
-  double at(std::int64_t epoch, std::int64_t step, std::int64_t iteration, const Where& where = {}) const;
+  double at(std::int64_t epoch, std::int64_t step, std::int64_t iteration, const Caller& where = {}) const;
   /// The number; nothing for a function.
   std::optional<double> constant() const { return schedule_ ? std::nullopt : std::optional(rate_); }
 
@@ -60,27 +60,27 @@ class TAPEGRAD_EXPORT LearningRate {
 // throw ValueError for an initial rate, end or factor that is negative or not finite, and for decay_steps < 1.
 
 /// eta / (1 + decay * step), which starts again at every epoch, as in notebook 001.
-TAPEGRAD_EXPORT LearningRate inverse_time_decay_in_epoch(double eta, double decay, Where where = Where::here());
+TAPEGRAD_EXPORT LearningRate inverse_time_decay_in_epoch(double eta, double decay, Caller where = Caller::here());
 /// initial / (1 + decay_rate * i / decay_steps), with a staircase floor(i / decay_steps); Keras' InverseTimeDecay.
 TAPEGRAD_EXPORT LearningRate inverse_time_decay(double initial, std::int64_t decay_steps, double decay_rate,
-                                                bool staircase = false, Where where = Where::here());
+                                                bool staircase = false, Caller where = Caller::here());
 /// initial * decay_rate^(i / decay_steps), with a staircase floor(i / decay_steps), known as step decay; Keras'
 /// ExponentialDecay.
 TAPEGRAD_EXPORT LearningRate exponential_decay(double initial, std::int64_t decay_steps, double decay_rate,
-                                               bool staircase = false, Where where = Where::here());
+                                               bool staircase = false, Caller where = Caller::here());
 /// values[k] where k boundaries are below i: values[0] up to and including i = boundaries[0]; Keras'
 /// PiecewiseConstantDecay. Throws ValueError unless boundaries increase and there is one value more.
 TAPEGRAD_EXPORT LearningRate piecewise_constant(std::vector<std::int64_t> boundaries, std::vector<double> values,
-                                                Where where = Where::here());
+                                                Caller where = Caller::here());
 /// initial * (alpha + (1 - alpha) (1 + cos(pi s)) / 2), s = min(i / decay_steps, 1), which ends at alpha * initial;
 /// Keras' CosineDecay. One period of Loshchilov and Hutter, SGDR, ICLR 2017, eq. 5.
 TAPEGRAD_EXPORT LearningRate cosine_decay(double initial, std::int64_t decay_steps, double alpha = 0,
-                                          Where where = Where::here());
+                                          Caller where = Caller::here());
 /// end + (initial - end) (1 - s)^power, s = min(i / decay_steps, 1); Keras' PolynomialDecay.
 TAPEGRAD_EXPORT LearningRate polynomial_decay(double initial, std::int64_t decay_steps, double end = 1e-4,
-                                              double power = 1, Where where = Where::here());
+                                              double power = 1, Caller where = Caller::here());
 /// From 0 to the first rate of `schedule` in a straight line: i / iterations of it. Then the schedule, which counts its
 /// iterations from the end of the warm-up, as Keras' CosineDecay does. Throws ValueError for iterations < 1.
-TAPEGRAD_EXPORT LearningRate warm_up(LearningRate schedule, std::int64_t iterations, Where where = Where::here());
+TAPEGRAD_EXPORT LearningRate warm_up(LearningRate schedule, std::int64_t iterations, Caller where = Caller::here());
 
 }  // namespace tapegrad::nn

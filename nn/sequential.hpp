@@ -27,45 +27,45 @@ class Sequential : public Network<T> {
   /// Throws ValueError when closed_form is asked for and the pair of activation and loss has none; when two metrics
   /// have one name, or a metric the name of another log: "loss", or what begins with "val_"; in a callback of fit. Then
   /// nothing has changed.
-  void compile(const CompileOptions& options, Where where = Where::here()) { trainer_.compile(*this, options, where); }
+  void compile(const CompileOptions& options, Caller line = Caller::here()) { trainer_.compile(*this, options, line); }
   /// The way that delta of the output layer is found: never automatic.
-  OutputDelta output_delta_used(Where where = Where::here()) const { return trainer_.output_delta_used(*this, where); }
+  OutputDelta output_delta_used(Caller line = Caller::here()) const { return trainer_.output_delta_used(*this, line); }
 
   using Network<T>::predict;
   /// The same, of a model that x builds where it is not built.
-  Tensor<T> predict(const Tensor<T>& x, const PredictOptions& options = {}, Where where = Where::here()) {
-    this->prepare(x, "predict", where);
-    return std::as_const(*this).predict(x, options, where);
+  Tensor<T> predict(const Tensor<T>& x, const PredictOptions& options = {}, Caller line = Caller::here()) {
+    this->prepare(x, "predict", line);
+    return std::as_const(*this).predict(x, options, line);
   }
   /// The class of each example, (batch): the first largest output, or with one output whether it is above 0.5, or above
   /// 0 where the loss takes logits. Throws ShapeError unless the output is (batch, n).
   Tensor<std::int64_t> predict_classes(const Tensor<T>& x, const PredictOptions& options = {},
-                                       Where where = Where::here()) const {
-    return trainer_.classes_of(std::as_const(*this).predict(x, options, where), where);
+                                       Caller line = Caller::here()) const {
+    return trainer_.classes_of(std::as_const(*this).predict(x, options, line), line);
   }
   Tensor<std::int64_t> predict_classes(const Tensor<T>& x, const PredictOptions& options = {},
-                                       Where where = Where::here()) {
-    this->prepare(x, "predict_classes", where);
-    return std::as_const(*this).predict_classes(x, options, where);
+                                       Caller line = Caller::here()) {
+    this->prepare(x, "predict_classes", line);
+    return std::as_const(*this).predict_classes(x, options, line);
   }
 
   /// Mean loss, penalties of the layers included, and metrics over all examples: evaluate(X, y)["loss"]. A loss that
   /// gives a scalar is averaged over the batches.
   template <TargetOf<T> Y>
   Logs evaluate(const Tensor<T>& x, const Tensor<Y>& y, const EvaluateOptions& options = {},
-                Where where = Where::here()) const {
-    return trainer_.evaluate(*this, x, y, options, where);
+                Caller line = Caller::here()) const {
+    return trainer_.evaluate(*this, x, y, options, line);
   }
   template <TargetOf<T> Y>
   Logs evaluate(const Tensor<T>& x, const Tensor<Y>& y, const EvaluateOptions& options = {},
-                Where where = Where::here()) {
-    this->prepare(x, "evaluate", where);
-    return std::as_const(*this).evaluate(x, y, options, where);
+                Caller line = Caller::here()) {
+    this->prepare(x, "evaluate", line);
+    return std::as_const(*this).evaluate(x, y, options, line);
   }
   /// One step of the optimiser; loss and metrics of the batch before it.
   template <TargetOf<T> Y>
-  Logs train_on_batch(const Tensor<T>& x, const Tensor<Y>& y, Where where = Where::here()) {
-    return trainer_.train_on_batch(*this, x, y, where);
+  Logs train_on_batch(const Tensor<T>& x, const Tensor<Y>& y, Caller line = Caller::here()) {
+    return trainer_.train_on_batch(*this, x, y, line);
   }
   /// Trains, and gives loss and metrics of every epoch: the mean of the losses of its batches, each before its step,
   /// and the metrics of all their predictions together; those of the validation are of the model after the epoch.
@@ -74,8 +74,8 @@ class Sequential : public Network<T> {
   /// OnNonfinite), and what build throws. Before the first step the metrics are asked once about one row, and losses
   /// and metrics of labels about one of each, so that what they refuse shows then.
   template <TargetOf<T> Y>
-  History fit(const Tensor<T>& x, const Tensor<Y>& y, const FitOptions& options = {}, Where where = Where::here()) {
-    return trainer_.fit(*this, x, y, options, where);
+  History fit(const Tensor<T>& x, const Tensor<Y>& y, const FitOptions& options = {}, Caller line = Caller::here()) {
+    return trainer_.fit(*this, x, y, options, line);
   }
 
   /// Writes the model to a .npz file: parameters ("0.kernel", by the number of the layer), states
@@ -83,7 +83,7 @@ class Sequential : public Network<T> {
   /// training has come. The file appears whole or not at all, exact to the bit. Layers, loss and optimiser are code and
   /// are not in it, but for the names of layers and activations ("layers": the bytes of a line each, "Dense relu").
   /// Throws ValueError before build, Error when the file cannot be written.
-  void save(const std::string& path, Where where = Where::here()) const { trainer_.save(*this, path, where); }
+  void save(const std::string& path, Caller line = Caller::here()) const { trainer_.save(*this, path, line); }
   /// Reads what save has written into a model with the same layers, which is built for it where it is not. After
   /// compile with the same optimiser, training goes on as if it had not stopped:
   ///
@@ -96,7 +96,7 @@ class Sequential : public Network<T> {
   /// naming the file and the array or layer, for a file of another model: with other arrays, or with other names of
   /// layers and activations, where functions of one's own are all "custom", and a file of tapegrad 0.1 has none; Error
   /// for one that cannot be read; then nothing has changed.
-  void load(const std::string& path, Where where = Where::here()) { trainer_.load(*this, path, where); }
+  void load(const std::string& path, Caller line = Caller::here()) { trainer_.load(*this, path, line); }
 
   /// The epochs of all fits that ended; after a fit with an initial_epoch the number of its last one, counted from 1.
   std::int64_t epochs_trained() const { return trainer_.epochs_trained(); }

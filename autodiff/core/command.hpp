@@ -61,7 +61,7 @@ struct Command {
 struct Site {
   enum class Part : std::uint8_t { value, adjoint, tangent };
   const char* operation = "";
-  Where where = {};
+  Caller where = {};
   Part part = Part::value;
 };
 
@@ -103,7 +103,7 @@ class TAPEGRAD_EXPORT Observer {
 /// that operation.
 class AtSite {
  public:
-  AtSite(const char* operation, const Where& where, Site::Part part = Site::Part::value) : inside_(observed()) {
+  AtSite(const char* operation, const Caller& where, Site::Part part = Site::Part::value) : inside_(observed()) {
     if (inside_) [[unlikely]] {
       inside_ = !door.site || door.site->part == Site::Part::value;
       if (!inside_) return;

@@ -4,7 +4,7 @@
 
 namespace tapegrad {
 
-std::string to_string(const Where& where) {
+std::string to_string(const Caller& where) {
   if (!where.file || !*where.file) return "";
   const char* slash = std::strrchr(where.file, '/');
   return std::string(" at ") + (slash ? slash + 1 : where.file) + ":" + std::to_string(where.line);

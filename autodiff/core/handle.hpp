@@ -66,6 +66,6 @@ inline Handle share(Array* array, Place place = {}) {
 
 /// Throws TapeError, naming the operation, while the scope that `x` was recorded in is open on this thread: a number
 /// read from it would be a constant there.
-TAPEGRAD_EXPORT void require_readable(const Handle& x, const char* operation, Where where);
+TAPEGRAD_EXPORT void require_readable(const Handle& x, const char* operation, Caller where);
 
 }  // namespace tapegrad::detail

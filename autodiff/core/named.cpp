@@ -29,7 +29,7 @@ std::string known_names(const PoolVector<std::string_view>& known) {
   return list;
 }
 
-void throw_not_named(std::string_view name, const PoolVector<std::string_view>& known, const Where& where) {
+void throw_not_named(std::string_view name, const PoolVector<std::string_view>& known, const Caller& where) {
   std::string quoted = "\"";
   quoted.append(name).append("\"");
   throw ValueError("Named[" + quoted + "]" + to_string(where) + ": there is no " + quoted + known_names(known) +

@@ -30,7 +30,7 @@ struct ScalarAccess;
 
 /// The elementwise primitives of symbolic numbers; p is a primitive's constant.
 template <class Op>
-TAPEGRAD_EXPORT Scalar unary(const Scalar& x, const Where& where, double p = 0);
+TAPEGRAD_EXPORT Scalar unary(const Scalar& x, const Caller& where, double p = 0);
 template <class Op>
 TAPEGRAD_EXPORT Scalar binary(const Scalar& a, const Scalar& b);
 

@@ -5,7 +5,7 @@
 
 namespace tapegrad {
 
-[[gnu::cold]] void detail::throw_no_axis(const Shape& shape, std::int64_t axis, const Where& where, bool from_end) {
+[[gnu::cold]] void detail::throw_no_axis(const Shape& shape, std::int64_t axis, const Caller& where, bool from_end) {
   const std::string begin = "axis " + std::to_string(axis) + (from_end ? " from the end" : "") + to_string(where) +
                             " of shape " + to_string(shape);
   if (shape.rank() == 0) throw ShapeError(begin + ": a scalar has no axes");

@@ -6,7 +6,7 @@
 namespace tapegrad {
 
 template <class T>
-Tensor<T>::Tensor(const Shape& shape, std::span<const T> values, Where where) {
+Tensor<T>::Tensor(const Shape& shape, std::span<const T> values, Caller where) {
   if (shape.count() != static_cast<std::int64_t>(values.size())) {
     throw ShapeError("Tensor" + to_string(where) + ": " + std::to_string(values.size()) +
                      " values for a tensor of shape " + to_string(shape) + ", which holds " +
@@ -17,7 +17,7 @@ Tensor<T>::Tensor(const Shape& shape, std::span<const T> values, Where where) {
 }
 
 template <class T>
-Tensor<T>::Tensor(std::initializer_list<std::initializer_list<T>> rows, Where where) {
+Tensor<T>::Tensor(std::initializer_list<std::initializer_list<T>> rows, Caller where) {
   const std::size_t cols = rows.size() ? rows.begin()->size() : 0;
   for (const auto& row : rows) {
     if (row.size() != cols) {
@@ -32,7 +32,7 @@ Tensor<T>::Tensor(std::initializer_list<std::initializer_list<T>> rows, Where wh
 }
 
 template <class T>
-T* Tensor<T>::mutable_data(Where where) & {
+T* Tensor<T>::mutable_data(Caller where) & {
   if (traced()) {
     throw TapeError("mutable_data" + to_string(where) +
                     ": the tensor is on a tape, where its value cannot change; compute a new one");
@@ -47,7 +47,7 @@ T* Tensor<T>::mutable_data(Where where) & {
 }
 
 template <class T>
-T Tensor<T>::item(Where where) const {
+T Tensor<T>::item(Caller where) const {
   if (size() != 1) {
     throw ShapeError("item" + to_string(where) + ": a tensor of shape " + to_string(shape()) + " holds " +
                      std::to_string(size()) + " elements, not one");
@@ -56,7 +56,7 @@ T Tensor<T>::item(Where where) const {
 }
 
 template <class T>
-T Tensor<T>::element(std::span<const std::int64_t> index, const Where& where) const {
+T Tensor<T>::element(std::span<const std::int64_t> index, const Caller& where) const {
   std::int64_t at = 0;
   bool valid = index.size() == rank();
   for (std::size_t i = 0; valid && i < rank(); ++i) {

@@ -6,7 +6,7 @@ namespace tapegrad::detail {
 namespace {
 
 [[noreturn, gnu::cold]] void throw_axis(int axis, int rank, const char* operation, const Shape& shape,
-                                        const Where& where) {
+                                        const Caller& where) {
   throw ShapeError(
       std::string(operation) + to_string(where) + ": axis " + std::to_string(axis) +
       " is out of range for a tensor of shape " + to_string(shape) +
@@ -15,7 +15,7 @@ namespace {
 
 }  // namespace
 
-std::size_t normalise_axis(int axis, std::size_t rank, const char* operation, const Shape& shape, const Where& where) {
+std::size_t normalise_axis(int axis, std::size_t rank, const char* operation, const Shape& shape, const Caller& where) {
   const int n = static_cast<int>(rank);
   if (axis < -n || axis >= n) throw_axis(axis, n, operation, shape, where);
   return static_cast<std::size_t>(axis < 0 ? axis + n : axis);

@@ -6,7 +6,7 @@ namespace tapegrad::detail {
 namespace {
 
 [[noreturn, gnu::cold]] void throw_no_broadcast(const Shape& a, const Shape& b, std::size_t back, const char* operation,
-                                                const Where& where) {
+                                                const Caller& where) {
   throw ShapeError(std::string(operation) + to_string(where) + ": shapes " + to_string(a) + " and " + to_string(b) +
                    " do not broadcast: sizes " + std::to_string(a.from_end(back)) + " and " +
                    std::to_string(b.from_end(back)) + " of axis -" + std::to_string(back) + " differ and neither is 1");
@@ -14,7 +14,7 @@ namespace {
 
 }  // namespace
 
-Shape broadcast(const Shape& a, const Shape& b, const char* operation, const Where& where) {
+Shape broadcast(const Shape& a, const Shape& b, const char* operation, const Caller& where) {
   const Shape& longer = a.rank() >= b.rank() ? a : b;
   const Shape& shorter = a.rank() >= b.rank() ? b : a;
   Shape out = longer;

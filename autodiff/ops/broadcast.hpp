@@ -11,7 +11,7 @@
 namespace tapegrad::detail {
 
 /// The common shape of two operands, aligned at the last axis.
-Shape broadcast(const Shape& a, const Shape& b, const char* operation, const Where& where);
+Shape broadcast(const Shape& a, const Shape& b, const char* operation, const Caller& where);
 
 /// Loops over a broadcast result, with adjacent axes merged where every source steps through them or repeats over them
 /// alike. The two innermost loops are rows and columns; `outer` counts the rest.

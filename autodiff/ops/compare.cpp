@@ -40,7 +40,7 @@ struct Elementwise {
 };
 
 template <class Op, class T>
-auto elementwise(const Tensor<T>& a, const Tensor<T>& b, const Where& where) {
+auto elementwise(const Tensor<T>& a, const Tensor<T>& b, const Caller& where) {
   using Result = typename Elementwise<Op, T>::Result;
   const Array &x = value_of(a, Op::name, where), &y = value_of(b, Op::name, where);
   Array* out = allocate_like<Result>(broadcast(x.shape, y.shape, Op::name, where));
@@ -137,12 +137,12 @@ Tensor<bool> inverse(const Operand<bool>& a) { return logical_not(a.tensor(), a.
 
 }  // namespace detail
 
-Tensor<bool> logical_and(const Tensor<bool>& a, const Tensor<bool>& b, Where where) {
+Tensor<bool> logical_and(const Tensor<bool>& a, const Tensor<bool>& b, Caller where) {
   return detail::elementwise<detail::And>(a, b, where);
 }
-Tensor<bool> logical_or(const Tensor<bool>& a, const Tensor<bool>& b, Where where) {
+Tensor<bool> logical_or(const Tensor<bool>& a, const Tensor<bool>& b, Caller where) {
   return detail::elementwise<detail::Or>(a, b, where);
 }
-Tensor<bool> logical_not(const Tensor<bool>& a, Where where) { return detail::elementwise<detail::Not>(a, a, where); }
+Tensor<bool> logical_not(const Tensor<bool>& a, Caller where) { return detail::elementwise<detail::Not>(a, a, where); }
 
 }  // namespace tapegrad

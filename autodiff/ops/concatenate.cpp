@@ -102,7 +102,7 @@ void list_concatenate(std::vector<const Primitive*>& all) { all.push_back(&primi
 }  // namespace detail
 
 template <class T>
-Tensor<T> concatenate(std::span<const Tensor<T>> parts, int axis, Where where) {
+Tensor<T> concatenate(std::span<const Tensor<T>> parts, int axis, Caller where) {
   using namespace detail;
   if (parts.empty()) throw ShapeError("concatenate" + to_string(where) + ": no tensors to put together");
   const Shape& first = value_of(parts[0], "concatenate", where).shape;
@@ -130,11 +130,11 @@ Tensor<T> concatenate(std::span<const Tensor<T>> parts, int axis, Where where) {
 namespace {
 
 [[gnu::used]] constexpr std::tuple functions(
-    static_cast<Tensor<float> (*)(std::span<const Tensor<float>>, int, Where)>(&concatenate<float>),
-    static_cast<Tensor<double> (*)(std::span<const Tensor<double>>, int, Where)>(&concatenate<double>),
-    static_cast<Tensor<std::int64_t> (*)(std::span<const Tensor<std::int64_t>>, int, Where)>(
+    static_cast<Tensor<float> (*)(std::span<const Tensor<float>>, int, Caller)>(&concatenate<float>),
+    static_cast<Tensor<double> (*)(std::span<const Tensor<double>>, int, Caller)>(&concatenate<double>),
+    static_cast<Tensor<std::int64_t> (*)(std::span<const Tensor<std::int64_t>>, int, Caller)>(
         &concatenate<std::int64_t>),
-    static_cast<Tensor<bool> (*)(std::span<const Tensor<bool>>, int, Where)>(&concatenate<bool>));
+    static_cast<Tensor<bool> (*)(std::span<const Tensor<bool>>, int, Caller)>(&concatenate<bool>));
 
 }  // namespace
 }  // namespace tapegrad

@@ -11,27 +11,27 @@ namespace tapegrad {
 namespace {
 
 template <class T>
-Tensor<T> filled(const Shape& shape, T value, const char* operation, const Where& where) {
+Tensor<T> filled(const Shape& shape, T value, const char* operation, const Caller& where) {
   return detail::made<T>(shape, operation, where, [value](T* to, std::int64_t size) { std::fill_n(to, size, value); });
 }
 
 }  // namespace
 
 template <class T>
-Tensor<T> full(const Shape& shape, std::type_identity_t<T> value, Where where) {
+Tensor<T> full(const Shape& shape, std::type_identity_t<T> value, Caller where) {
   return filled<T>(shape, value, "full", where);
 }
 template <class T>
-Tensor<T> zeros(const Shape& shape, Where where) {
+Tensor<T> zeros(const Shape& shape, Caller where) {
   return filled<T>(shape, T{0}, "zeros", where);
 }
 template <class T>
-Tensor<T> ones(const Shape& shape, Where where) {
+Tensor<T> ones(const Shape& shape, Caller where) {
   return filled<T>(shape, T{1}, "ones", where);
 }
 
 template <class T>
-Tensor<T> eye(std::int64_t n, Where where) {
+Tensor<T> eye(std::int64_t n, Caller where) {
   return detail::made<T>({n, n}, "eye", where, [n](T* to, std::int64_t size) {
     std::fill_n(to, size, T{0});
     for (std::int64_t i = 0; i < n; ++i) to[i * n + i] = T{1};
@@ -39,7 +39,7 @@ Tensor<T> eye(std::int64_t n, Where where) {
 }
 
 template <class T>
-Tensor<T> arange(double start, double stop, double step, Where where) {
+Tensor<T> arange(double start, double stop, double step, Caller where) {
   const double count = std::ceil((stop - start) / step);
   if (!std::isfinite(count) || count > 1e15) {
     throw ValueError("arange" + to_string(where) + ": from " + std::to_string(start) + " to " + std::to_string(stop) +
@@ -54,7 +54,7 @@ Tensor<T> arange(double start, double stop, double step, Where where) {
 }
 
 template <Real T>
-Tensor<T> linspace(double start, double stop, std::int64_t count, Where where) {
+Tensor<T> linspace(double start, double stop, std::int64_t count, Caller where) {
   if (!std::isfinite(start) || !std::isfinite(stop)) {
     throw ValueError("linspace" + to_string(where) + ": from " + std::to_string(start) + " to " + std::to_string(stop) +
                      "; the ends must be finite");
@@ -76,7 +76,7 @@ struct OneHotPrimitive {
   static constexpr const char* name = "one_hot";
   struct Attributes {
     std::int64_t classes;
-    Where where;
+    Caller where;
   };
 
   static void evaluate(const Attributes& attributes, Operands labels, Results out) {
@@ -104,7 +104,7 @@ struct OneHotPrimitive {
 }  // namespace detail
 
 template <Real T>
-Tensor<T> one_hot(const Tensor<std::int64_t>& labels, std::int64_t classes, Where where) {
+Tensor<T> one_hot(const Tensor<std::int64_t>& labels, std::int64_t classes, Caller where) {
   using namespace detail;
   const Shape shape = value_of(labels, "one_hot", where).shape.concat({classes});
   return Tensor<T>(apply<OneHotPrimitive<T>>({&labels.handle()}, allocate_result<T>(shape, "one_hot", where), where,
@@ -126,10 +126,10 @@ namespace {
 
 // Makes the functions above for every element type.
 template <class T>
-constexpr std::tuple functions(static_cast<Tensor<T> (*)(const Shape&, T, Where)>(&full<T>),
-                               static_cast<Tensor<T> (*)(const Shape&, Where)>(&zeros<T>),
-                               static_cast<Tensor<T> (*)(const Shape&, Where)>(&ones<T>), &eye<T>,
-                               static_cast<Tensor<T> (*)(double, double, double, Where)>(&arange<T>));
+constexpr std::tuple functions(static_cast<Tensor<T> (*)(const Shape&, T, Caller)>(&full<T>),
+                               static_cast<Tensor<T> (*)(const Shape&, Caller)>(&zeros<T>),
+                               static_cast<Tensor<T> (*)(const Shape&, Caller)>(&ones<T>), &eye<T>,
+                               static_cast<Tensor<T> (*)(double, double, double, Caller)>(&arange<T>));
 [[gnu::used]] constexpr auto of_float = functions<float>;
 [[gnu::used]] constexpr auto of_double = functions<double>;
 [[gnu::used]] constexpr auto of_int64 = functions<std::int64_t>;
@@ -137,10 +137,10 @@ constexpr std::tuple functions(static_cast<Tensor<T> (*)(const Shape&, T, Where)
 
 }  // namespace
 
-template Tensor<float> linspace(double, double, std::int64_t, Where);
-template Tensor<double> linspace(double, double, std::int64_t, Where);
-template Tensor<float> one_hot(const Tensor<std::int64_t>&, std::int64_t, Where);
-template Tensor<double> one_hot(const Tensor<std::int64_t>&, std::int64_t, Where);
+template Tensor<float> linspace(double, double, std::int64_t, Caller);
+template Tensor<double> linspace(double, double, std::int64_t, Caller);
+template Tensor<float> one_hot(const Tensor<std::int64_t>&, std::int64_t, Caller);
+template Tensor<double> one_hot(const Tensor<std::int64_t>&, std::int64_t, Caller);
 template bool allclose(const Tensor<float>&, const Tensor<float>&, double, double);
 template bool allclose(const Tensor<double>&, const Tensor<double>&, double, double);
 

@@ -306,7 +306,7 @@ bool BinaryPrimitive<Op, T>::accumulate(const Call& call, std::size_t k, Handle&
 }  // namespace
 
 template <class Op, Real T>
-Tensor<T> unary(const Tensor<T>& x, const Where& where, double p) {
+Tensor<T> unary(const Tensor<T>& x, const Caller& where, double p) {
   using P = UnaryPrimitive<Op, T>;
   const Array& in = value_of(x, Op::name, where);
   if constexpr (KeepsSlope<Op>) {
@@ -321,7 +321,7 @@ Tensor<T> unary(const Tensor<T>& x, const Where& where, double p) {
 }
 
 template <class Op, Real T>
-Tensor<T> binary(const Tensor<T>& a, const Tensor<T>& b, const Where& where) {
+Tensor<T> binary(const Tensor<T>& a, const Tensor<T>& b, const Caller& where) {
   const Array &x = value_of(a, Op::name, where), &y = value_of(b, Op::name, where);
   Array* out =
       x.shape == y.shape ? allocate_like<T>(x.shape) : allocate_like<T>(broadcast(x.shape, y.shape, Op::name, where));

@@ -64,7 +64,7 @@ struct ChoosePrimitive {
 
 template <class T, std::size_t n>
 Tensor<T> chosen(Choice choice, const Handle* const (&operands)[n], const Placement& at, Array* out,
-                 const Where& where) {
+                 const Caller& where) {
   switch (choice) {
     case Choice::slice:
       return Tensor<T>(apply<ChoosePrimitive<Choice::slice, T>>(operands, out, where, at));
@@ -87,7 +87,7 @@ bool carry_part(Carry& carry, const Placement& at, std::int64_t offset) {
 }
 
 template <class T>
-Tensor<T> part_of(const Tensor<T>& x, const Placed& placed, std::int64_t count, const Where& where) {
+Tensor<T> part_of(const Tensor<T>& x, const Placed& placed, std::int64_t count, const Caller& where) {
   Array* out = allocate_like<T>(with_size(x.shape(), placed.at.axis, count));
   if (!placed.indices) return chosen<T>(Choice::slice, {&x.handle()}, placed.at, out, where);
   const Handle indices = share(placed.indices);
@@ -162,7 +162,7 @@ struct SubtensorPrimitive {
     return true;
   }
 
-  static Tensor<T> subtensor_along(const Tensor<T>& x, const Attributes& attributes, const Where& where) {
+  static Tensor<T> subtensor_along(const Tensor<T>& x, const Attributes& attributes, const Caller& where) {
     const Shape& shape = x.shape();
     Array* out = allocate_like<T>(shape.without(shape.rank() - attributes.axis));
     return Tensor<T>(apply<SubtensorPrimitive>({&x.handle()}, out, where, attributes));
@@ -182,7 +182,7 @@ struct SubtensorPrimitive {
   };
 };
 
-[[noreturn, gnu::cold]] void throw_no_subtensor(const Shape& shape, std::int64_t i, const Where& where) {
+[[noreturn, gnu::cold]] void throw_no_subtensor(const Shape& shape, std::int64_t i, const Caller& where) {
   const std::string begin =
       "x[i]" + to_string(where) + ": index " + std::to_string(i) + " of a tensor of shape " + to_string(shape);
   if (shape.rank() == 0) throw ShapeError(begin + ", which has no axis; use the tensor itself");
@@ -194,14 +194,14 @@ struct SubtensorPrimitive {
 }  // namespace
 
 template <class T>
-Tensor<T> subtensor(const Tensor<T>& x, std::int64_t i, const Where& where) {
+Tensor<T> subtensor(const Tensor<T>& x, std::int64_t i, const Caller& where) {
   const Shape& shape = value_of(x, "x[i]", where).shape;
   const std::int64_t size = shape.rank() == 0 ? 0 : shape[0], at = i < 0 ? i + size : i;
   if (at < 0 || at >= size) throw_no_subtensor(shape, i, where);
   return SubtensorPrimitive<T>::subtensor_along(x, {at, static_cast<std::uint8_t>(shape.rank())}, where);
 }
 template <class T>
-std::int64_t subtensors(const Tensor<T>& x, const Where& where) {
+std::int64_t subtensors(const Tensor<T>& x, const Caller& where) {
   const Shape& shape = value_of(x, "begin", where).shape;
   if (shape.rank() == 0) {
     throw ShapeError("begin" + to_string(where) + ": a scalar has no elements to go through; use the tensor itself");
@@ -219,7 +219,7 @@ struct CheckedIndices {
   struct Attributes {
     std::int64_t size;
     const char* caller;
-    Where where;
+    Caller where;
   };
 
   static void evaluate(const Attributes& attributes, Operands in, Results out) {
@@ -245,7 +245,7 @@ struct CheckedIndices {
 };
 
 Handle checked_indices(const Tensor<std::int64_t>& indices, const Shape& shape, std::int64_t size, const char* caller,
-                       const Where& where) {
+                       const Caller& where) {
   return apply<CheckedIndices>({&indices.handle()}, allocate_like<std::int64_t>(shape), where, {size, caller, where});
 }
 
@@ -287,7 +287,7 @@ void list_index(std::vector<const Primitive*>& all) {
 }  // namespace detail
 
 template <class T>
-Tensor<T> slice(const Tensor<T>& x, int axis, std::int64_t start, std::int64_t stop, std::int64_t step, Where where) {
+Tensor<T> slice(const Tensor<T>& x, int axis, std::int64_t start, std::int64_t stop, std::int64_t step, Caller where) {
   const Shape& shape = detail::value_of(x, "slice", where).shape;
   const std::size_t at = detail::normalise_axis(axis, shape.rank(), "slice", shape, where);
   if (step < 1) throw ValueError("slice" + to_string(where) + ": step " + std::to_string(step) + "; use 1 or more");
@@ -306,7 +306,7 @@ Tensor<T> slice(const Tensor<T>& x, int axis, std::int64_t start, std::int64_t s
 }
 
 template <class T>
-Tensor<T> take(const Tensor<T>& x, const Tensor<std::int64_t>& indices, int axis, Where where) {
+Tensor<T> take(const Tensor<T>& x, const Tensor<std::int64_t>& indices, int axis, Caller where) {
   using namespace detail;
   const Shape& shape = value_of(x, "take", where).shape;
   const std::size_t at = normalise_axis(axis, shape.rank(), "take", shape, where);
@@ -319,7 +319,7 @@ Tensor<T> take(const Tensor<T>& x, const Tensor<std::int64_t>& indices, int axis
 }
 
 template <class T>
-Tensor<T> take_along(const Tensor<T>& x, const Tensor<std::int64_t>& indices, Where where) {
+Tensor<T> take_along(const Tensor<T>& x, const Tensor<std::int64_t>& indices, Caller where) {
   using namespace detail;
   const Shape &shape = value_of(x, "take_along", where).shape, &wanted = value_of(indices, "take_along", where).shape;
   if (shape.rank() == 0 || wanted.rank() != shape.rank() ||
@@ -333,7 +333,7 @@ Tensor<T> take_along(const Tensor<T>& x, const Tensor<std::int64_t>& indices, Wh
 
 // Sorting is a take_along with the indices that sort.
 template <Real T>
-Tensor<T> sort(const Tensor<T>& x, Where where) {
+Tensor<T> sort(const Tensor<T>& x, Caller where) {
   using namespace detail;
   const Shape& shape = value_of(x, "sort", where).shape;
   if (shape.rank() == 0) throw ShapeError("sort" + to_string(where) + ": a scalar has no axis to sort along");
@@ -354,7 +354,7 @@ constexpr std::tuple functions(&slice<T>, &take<T>, &take_along<T>, &detail::sub
 
 }  // namespace
 
-template Tensor<float> sort(const Tensor<float>&, Where);
-template Tensor<double> sort(const Tensor<double>&, Where);
+template Tensor<float> sort(const Tensor<float>&, Caller);
+template Tensor<double> sort(const Tensor<double>&, Caller);
 
 }  // namespace tapegrad

@@ -25,16 +25,16 @@ template <Real T>
 Tensor<T> insert_axes(const Tensor<T>& v, std::size_t from_end, std::size_t axes);
 /// Sum of the `axes` axes that begin at `from_end`.
 template <Real T>
-Tensor<T> sum_group(const Tensor<T>& x, std::size_t from_end, std::size_t axes, bool keep, const Where& where);
+Tensor<T> sum_group(const Tensor<T>& x, std::size_t from_end, std::size_t axes, bool keep, const Caller& where);
 /// Running sum along an axis, from its far end when `reverse`.
 template <Real T>
-Tensor<T> cumsum_along(const Tensor<T>& x, std::size_t from_end, bool reverse, const Where& where);
+Tensor<T> cumsum_along(const Tensor<T>& x, std::size_t from_end, bool reverse, const Caller& where);
 /// The part of x at its places, with `count` elements along the axis: slice, take or take_along.
 template <class T>
-Tensor<T> part_of(const Tensor<T>& x, const Placed& placed, std::int64_t count, const Where& where);
+Tensor<T> part_of(const Tensor<T>& x, const Placed& placed, std::int64_t count, const Caller& where);
 /// Its transpose: x at its places in zeros, with `size` elements along the axis, added where places meet.
 template <Real T>
-Tensor<T> put(const Tensor<T>& x, const Placed& placed, std::int64_t size, const Where& where);
+Tensor<T> put(const Tensor<T>& x, const Placed& placed, std::int64_t size, const Caller& where);
 /// The same of many parts at once. `whole` is the shape with the parts' seed axes.
 struct Part {
   Handle v;
@@ -42,15 +42,15 @@ struct Part {
   Handle indices = {};
 };
 template <Real T>
-Tensor<T> put_parts(std::span<const Part> parts, const Shape& whole, const Where& where);
+Tensor<T> put_parts(std::span<const Part> parts, const Shape& whole, const Caller& where);
 /// x with two axes exchanged.
 template <class T>
-Tensor<T> swap_axes(const Tensor<T>& x, std::size_t from_end, std::size_t other_from_end, const Where& where);
+Tensor<T> swap_axes(const Tensor<T>& x, std::size_t from_end, std::size_t other_from_end, const Caller& where);
 /// a b of matrices and batches of them, by strong-zero products: one of them is a Jacobian or a tangent.
 template <Real T>
 Tensor<T> strong_matmul(const Tensor<T>& a, const Tensor<T>& b);
 /// v summed over the axes that broadcasting added or repeated, to `shape`; both begin with the same `seeds` axes.
 template <Real T>
-Tensor<T> sum_to(const Tensor<T>& v, const Shape& shape, std::size_t seeds, const Where& where);
+Tensor<T> sum_to(const Tensor<T>& v, const Shape& shape, std::size_t seeds, const Caller& where);
 
 }  // namespace tapegrad::detail

@@ -17,11 +17,11 @@ namespace {
 enum class Zeros : std::uint8_t { plain, strong };
 
 template <class T>
-Tensor<T> product(const Tensor<T>& a, bool transpose_a, const Tensor<T>& b, bool transpose_b, const Where& where,
+Tensor<T> product(const Tensor<T>& a, bool transpose_a, const Tensor<T>& b, bool transpose_b, const Caller& where,
                   Zeros zeros);
 template <class T>
 Tensor<T> strong_product(const Tensor<T>& a, bool transpose_a, const Tensor<T>& b, bool transpose_b,
-                         const Where& where) {
+                         const Caller& where) {
   return product(a, transpose_a, b, transpose_b, where, Zeros::strong);
 }
 
@@ -155,7 +155,7 @@ struct MatmulPrimitive {
   static constexpr bool broadcasts = true;
 };
 
-[[noreturn]] void throw_inner(const Shape& a, bool ta, const Shape& b, bool tb, const Where& where) {
+[[noreturn]] void throw_inner(const Shape& a, bool ta, const Shape& b, bool tb, const Caller& where) {
   const bool fits = !ta && !tb && a.from_end(1) == b.from_end(1);
   throw ShapeError("matmul" + to_string(where) + ": inner sizes differ, " + to_string(a) + " x " + to_string(b) +
                    (!fits          ? ""
@@ -164,7 +164,7 @@ struct MatmulPrimitive {
 }
 
 template <class T>
-Tensor<T> product(const Tensor<T>& a, bool transpose_a, const Tensor<T>& b, bool transpose_b, const Where& where,
+Tensor<T> product(const Tensor<T>& a, bool transpose_a, const Tensor<T>& b, bool transpose_b, const Caller& where,
                   Zeros zeros) {
   const Array &x = value_of(a, "matmul", where), &y = value_of(b, "matmul", where);
   const std::int64_t m = x.shape.from_end(transpose_a ? 1 : 2), k = x.shape.from_end(transpose_a ? 2 : 1),
@@ -199,7 +199,7 @@ void list_matmul(std::vector<const Primitive*>& all) { all.insert(all.end(), {&p
 }  // namespace detail
 
 template <Real T>
-Tensor<T> matmul(const Tensor<T>& a, const Tensor<T>& b, Where where) {
+Tensor<T> matmul(const Tensor<T>& a, const Tensor<T>& b, Caller where) {
   const Shape &x = detail::value_of(a, "matmul", where).shape, &y = detail::value_of(b, "matmul", where).shape;
   if (x.rank() == 0 || y.rank() == 0) {
     throw ShapeError("matmul" + to_string(where) + ": shapes " + to_string(x) + " x " + to_string(y) +
@@ -217,10 +217,10 @@ Tensor<T> matmul(const Tensor<T>& a, const Tensor<T>& b, Where where) {
   return reshape(c, shape, where);
 }
 
-template Tensor<float> matmul(const Tensor<float>&, const Tensor<float>&, Where);
-template Tensor<double> matmul(const Tensor<double>&, const Tensor<double>&, Where);
+template Tensor<float> matmul(const Tensor<float>&, const Tensor<float>&, Caller);
+template Tensor<double> matmul(const Tensor<double>&, const Tensor<double>&, Caller);
 
-void set_num_threads(int count, Where where) {
+void set_num_threads(int count, Caller where) {
   if (count < 1) {
     throw ValueError("set_num_threads" + to_string(where) + ": " + std::to_string(count) + " threads; use 1 or more");
   }

@@ -4,7 +4,7 @@
 
 namespace tapegrad::detail {
 
-void throw_no_value(const char* operation, const Where& where) {
+void throw_no_value(const char* operation, const Caller& where) {
   throw ValueError(std::string(operation) + to_string(where) +
                    ": an operand has no value; it was default-constructed or moved from");
 }

@@ -8,11 +8,11 @@
 
 namespace tapegrad::detail {
 
-[[noreturn, gnu::cold]] void throw_no_value(const char* operation, const Where& where);
+[[noreturn, gnu::cold]] void throw_no_value(const char* operation, const Caller& where);
 
 /// The array of an operand. Throws ValueError for a tensor that was never given a value.
 template <class T>
-const Array& value_of(const Tensor<T>& x, const char* operation, const Where& where) {
+const Array& value_of(const Tensor<T>& x, const char* operation, const Caller& where) {
   if (!x.handle()) throw_no_value(operation, where);
   return *x.handle().array();
 }
@@ -23,7 +23,7 @@ Array* allocate_like(const Shape& shape) {
 }
 /// The same for an operation that was given the shape: its errors name it and the user's line.
 template <class T>
-Array* allocate_result(const Shape& shape, const char* operation, const Where& where) {
+Array* allocate_result(const Shape& shape, const char* operation, const Caller& where) {
   try {
     return allocate_like<T>(shape);
   } catch (const ShapeError& error) {
@@ -82,7 +82,7 @@ void fill(Array* array, T value) {
 
 /// A new tensor of an operation without operands: body(elements, their number) sets them.
 template <class T, class Body>
-Tensor<T> made(const Shape& shape, const char* operation, const Where& where, const Body& body) {
+Tensor<T> made(const Shape& shape, const char* operation, const Caller& where, const Body& body) {
   Handle out(allocate_result<T>(shape, operation, where));
   const AtSite site(operation, where);
   command(

@@ -118,17 +118,17 @@ void list_put(std::vector<const Primitive*>& all) {
 }
 
 template <Real T>
-Tensor<T> put(const Tensor<T>& x, const Placed& placed, std::int64_t size, const Where& where) {
+Tensor<T> put(const Tensor<T>& x, const Placed& placed, std::int64_t size, const Caller& where) {
   Array* out = allocate_like<T>(with_size(x.shape(), placed.at.axis, size));
   if (!placed.indices) return Tensor<T>(apply<PutPrimitive<T>>({&x.handle()}, out, where, placed.at));
   const Handle indices = share(placed.indices);
   return Tensor<T>(apply<PutPrimitive<T>>({&x.handle(), &indices}, out, where, placed.at));
 }
-template Tensor<float> put(const Tensor<float>&, const Placed&, std::int64_t, const Where&);
-template Tensor<double> put(const Tensor<double>&, const Placed&, std::int64_t, const Where&);
+template Tensor<float> put(const Tensor<float>&, const Placed&, std::int64_t, const Caller&);
+template Tensor<double> put(const Tensor<double>&, const Placed&, std::int64_t, const Caller&);
 
 template <Real T>
-Tensor<T> put_parts(std::span<const Part> parts, const Shape& whole, const Where& where) {
+Tensor<T> put_parts(std::span<const Part> parts, const Shape& whole, const Caller& where) {
   const Handle table(
       allocate(Dtype::i64, {static_cast<std::int64_t>(parts.size() * sizeof(TableEntry) / sizeof(std::int64_t))}));
   PoolVector<const Handle*> operands;
@@ -142,7 +142,7 @@ Tensor<T> put_parts(std::span<const Part> parts, const Shape& whole, const Where
   return Tensor<T>(
       apply_all<PutPartsPrimitive<T>>(primitive<PutPartsPrimitive<T>>, operands, {}, allocate_like<T>(whole), where));
 }
-template Tensor<float> put_parts(std::span<const Part>, const Shape&, const Where&);
-template Tensor<double> put_parts(std::span<const Part>, const Shape&, const Where&);
+template Tensor<float> put_parts(std::span<const Part>, const Shape&, const Caller&);
+template Tensor<double> put_parts(std::span<const Part>, const Shape&, const Caller&);
 
 }  // namespace tapegrad::detail

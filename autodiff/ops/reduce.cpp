@@ -216,7 +216,7 @@ struct ExtremePrimitive : Reduction {
 };
 
 template <Extreme which, class T>
-Tensor<T> extreme_group(const Tensor<T>& x, std::size_t from_end, std::size_t axes, bool keep, const Where& where) {
+Tensor<T> extreme_group(const Tensor<T>& x, std::size_t from_end, std::size_t axes, bool keep, const Caller& where) {
   using P = ExtremePrimitive<which, T>;
   const Group group(from_end, axes, keep);
   return Tensor<T>(
@@ -226,7 +226,7 @@ Tensor<T> extreme_group(const Tensor<T>& x, std::size_t from_end, std::size_t ax
 // ------------------------------------------------------------------------------------------------ any axes
 
 // Which axes of a shape are meant: bit i for axis i.
-unsigned marked(const Shape& shape, const Axes& axes, const char* name, const Where& where) {
+unsigned marked(const Shape& shape, const Axes& axes, const char* name, const Caller& where) {
   if (axes.all()) return (1U << shape.rank()) - 1;
   unsigned marks = 0;
   for (int axis : axes) {
@@ -242,7 +242,7 @@ unsigned marked(const Shape& shape, const Axes& axes, const char* name, const Wh
 bool is_marked(unsigned marks, std::size_t axis) { return (marks >> axis & 1U) != 0; }
 
 // Number of elements that one element of the result is made of; not 0.
-std::int64_t reduced_count(const Shape& shape, unsigned marks, const char* name, const Where& where) {
+std::int64_t reduced_count(const Shape& shape, unsigned marks, const char* name, const Caller& where) {
   std::int64_t count = 1;
   for (std::size_t i = 0; i < shape.rank(); ++i) {
     if (is_marked(marks, i)) count *= shape[i];
@@ -256,7 +256,7 @@ std::int64_t reduced_count(const Shape& shape, unsigned marks, const char* name,
 
 // Reduces each run of adjacent axes with `reduce`, the last first.
 template <class T, class Reduce>
-Tensor<T> by_groups(const Tensor<T>& x, unsigned marks, KeepDims keep, const Where& where, Reduce reduce) {
+Tensor<T> by_groups(const Tensor<T>& x, unsigned marks, KeepDims keep, const Caller& where, Reduce reduce) {
   if (marks == 0) return x;
   const std::size_t rank = x.rank();
   const auto begin = static_cast<std::size_t>(std::countr_zero(marks));
@@ -290,14 +290,14 @@ void list_reduce(std::vector<const Primitive*>& all) {
 }
 
 template <Real T>
-Tensor<T> sum_group(const Tensor<T>& x, std::size_t from_end, std::size_t axes, bool keep, const Where& where) {
+Tensor<T> sum_group(const Tensor<T>& x, std::size_t from_end, std::size_t axes, bool keep, const Caller& where) {
   const Group group(from_end, axes, keep);
   return Tensor<T>(apply<SumPrimitive<T>>(
       {&x.handle()}, allocate_like<T>(group.reduced(value_of(x, "sum", where).shape)), where, group));
 }
 
 template <Real T>
-Tensor<T> sum_to(const Tensor<T>& v, const Shape& shape, std::size_t seeds, const Where& where) {
+Tensor<T> sum_to(const Tensor<T>& v, const Shape& shape, std::size_t seeds, const Caller& where) {
   if (v.shape() == shape) return v;
   // Axes that broadcasting put between the seed axes and the operand's own.
   const std::size_t added = v.rank() - shape.rank();
@@ -317,15 +317,15 @@ Tensor<T> sum_to(const Tensor<T>& v, const Shape& shape, std::size_t seeds, cons
   return result;
 }
 
-template Tensor<float> sum_group(const Tensor<float>&, std::size_t, std::size_t, bool, const Where&);
-template Tensor<double> sum_group(const Tensor<double>&, std::size_t, std::size_t, bool, const Where&);
-template Tensor<float> sum_to(const Tensor<float>&, const Shape&, std::size_t, const Where&);
-template Tensor<double> sum_to(const Tensor<double>&, const Shape&, std::size_t, const Where&);
+template Tensor<float> sum_group(const Tensor<float>&, std::size_t, std::size_t, bool, const Caller&);
+template Tensor<double> sum_group(const Tensor<double>&, std::size_t, std::size_t, bool, const Caller&);
+template Tensor<float> sum_to(const Tensor<float>&, const Shape&, std::size_t, const Caller&);
+template Tensor<double> sum_to(const Tensor<double>&, const Shape&, std::size_t, const Caller&);
 
 }  // namespace detail
 
 template <Real T>
-Tensor<T> sum(const Tensor<T>& x, Axes axes, KeepDims keep, Where where) {
+Tensor<T> sum(const Tensor<T>& x, Axes axes, KeepDims keep, Caller where) {
   const unsigned marks = detail::marked(detail::value_of(x, "sum", where).shape, axes, "sum", where);
   return detail::by_groups(x, marks, keep, where,
                            [&](const Tensor<T>& y, std::size_t from_end, std::size_t count, bool kept) {
@@ -334,7 +334,7 @@ Tensor<T> sum(const Tensor<T>& x, Axes axes, KeepDims keep, Where where) {
 }
 
 template <Real T>
-Tensor<T> mean(const Tensor<T>& x, Axes axes, KeepDims keep, Where where) {
+Tensor<T> mean(const Tensor<T>& x, Axes axes, KeepDims keep, Caller where) {
   const Shape& shape = detail::value_of(x, "mean", where).shape;
   const unsigned marks = detail::marked(shape, axes, "mean", where);
   const std::int64_t n = detail::reduced_count(shape, marks, "mean", where);
@@ -345,7 +345,7 @@ namespace detail {
 namespace {
 
 template <Extreme which, class T>
-Tensor<T> extreme(const Tensor<T>& x, const Axes& axes, KeepDims keep, const Where& where) {
+Tensor<T> extreme(const Tensor<T>& x, const Axes& axes, KeepDims keep, const Caller& where) {
   const char* name = ExtremePrimitive<which, T>::name;
   const Shape& shape = value_of(x, name, where).shape;
   const unsigned marks = marked(shape, axes, name, where);
@@ -359,12 +359,12 @@ Tensor<T> extreme(const Tensor<T>& x, const Axes& axes, KeepDims keep, const Whe
 }  // namespace detail
 
 template <Real T>
-Tensor<T> max(const Tensor<T>& x, Axes axes, KeepDims keep, Where where) {
+Tensor<T> max(const Tensor<T>& x, Axes axes, KeepDims keep, Caller where) {
   return detail::extreme<detail::Extreme::largest>(x, axes, keep, where);
 }
 
 template <Real T>
-Tensor<T> min(const Tensor<T>& x, Axes axes, KeepDims keep, Where where) {
+Tensor<T> min(const Tensor<T>& x, Axes axes, KeepDims keep, Caller where) {
   return detail::extreme<detail::Extreme::smallest>(x, axes, keep, where);
 }
 
@@ -391,7 +391,7 @@ struct ArgmaxPrimitive {
 }  // namespace detail
 
 template <Real T>
-Tensor<std::int64_t> argmax(const Tensor<T>& x, int axis, Where where) {
+Tensor<std::int64_t> argmax(const Tensor<T>& x, int axis, Caller where) {
   using namespace detail;
   const Shape& shape = value_of(x, "argmax", where).shape;
   const std::size_t at = normalise_axis(axis, shape.rank(), "argmax", shape, where);
@@ -401,15 +401,15 @@ Tensor<std::int64_t> argmax(const Tensor<T>& x, int axis, Where where) {
       apply<ArgmaxPrimitive<T>>({&x.handle()}, allocate_like<std::int64_t>(group.reduced(shape)), where, group));
 }
 
-template Tensor<float> sum(const Tensor<float>&, Axes, KeepDims, Where);
-template Tensor<double> sum(const Tensor<double>&, Axes, KeepDims, Where);
-template Tensor<float> mean(const Tensor<float>&, Axes, KeepDims, Where);
-template Tensor<double> mean(const Tensor<double>&, Axes, KeepDims, Where);
-template Tensor<float> max(const Tensor<float>&, Axes, KeepDims, Where);
-template Tensor<double> max(const Tensor<double>&, Axes, KeepDims, Where);
-template Tensor<float> min(const Tensor<float>&, Axes, KeepDims, Where);
-template Tensor<double> min(const Tensor<double>&, Axes, KeepDims, Where);
-template Tensor<std::int64_t> argmax(const Tensor<float>&, int, Where);
-template Tensor<std::int64_t> argmax(const Tensor<double>&, int, Where);
+template Tensor<float> sum(const Tensor<float>&, Axes, KeepDims, Caller);
+template Tensor<double> sum(const Tensor<double>&, Axes, KeepDims, Caller);
+template Tensor<float> mean(const Tensor<float>&, Axes, KeepDims, Caller);
+template Tensor<double> mean(const Tensor<double>&, Axes, KeepDims, Caller);
+template Tensor<float> max(const Tensor<float>&, Axes, KeepDims, Caller);
+template Tensor<double> max(const Tensor<double>&, Axes, KeepDims, Caller);
+template Tensor<float> min(const Tensor<float>&, Axes, KeepDims, Caller);
+template Tensor<double> min(const Tensor<double>&, Axes, KeepDims, Caller);
+template Tensor<std::int64_t> argmax(const Tensor<float>&, int, Caller);
+template Tensor<std::int64_t> argmax(const Tensor<double>&, int, Caller);
 
 }  // namespace tapegrad

@@ -54,23 +54,23 @@ struct CumsumPrimitive {
 void list_scan(std::vector<const Primitive*>& all) { all.push_back(&primitive<CumsumPrimitive<double>>); }
 
 template <Real T>
-Tensor<T> cumsum_along(const Tensor<T>& x, std::size_t from_end, bool reverse, const Where& where) {
+Tensor<T> cumsum_along(const Tensor<T>& x, std::size_t from_end, bool reverse, const Caller& where) {
   return Tensor<T>(apply<CumsumPrimitive<T>>({&x.handle()}, allocate_like<T>(value_of(x, "cumsum", where).shape), where,
                                              {static_cast<std::uint8_t>(from_end), reverse}));
 }
-template Tensor<float> cumsum_along(const Tensor<float>&, std::size_t, bool, const Where&);
-template Tensor<double> cumsum_along(const Tensor<double>&, std::size_t, bool, const Where&);
+template Tensor<float> cumsum_along(const Tensor<float>&, std::size_t, bool, const Caller&);
+template Tensor<double> cumsum_along(const Tensor<double>&, std::size_t, bool, const Caller&);
 
 }  // namespace detail
 
 template <Real T>
-Tensor<T> cumsum(const Tensor<T>& x, int axis, Where where) {
+Tensor<T> cumsum(const Tensor<T>& x, int axis, Caller where) {
   const Shape& shape = detail::value_of(x, "cumsum", where).shape;
   const std::size_t at = detail::normalise_axis(axis, shape.rank(), "cumsum", shape, where);
   return detail::cumsum_along(x, shape.rank() - at, false, where);
 }
 
-template Tensor<float> cumsum(const Tensor<float>&, int, Where);
-template Tensor<double> cumsum(const Tensor<double>&, int, Where);
+template Tensor<float> cumsum(const Tensor<float>&, int, Caller);
+template Tensor<double> cumsum(const Tensor<double>&, int, Caller);
 
 }  // namespace tapegrad

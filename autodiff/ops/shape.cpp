@@ -36,7 +36,7 @@ std::optional<BatchAxis> reshape_rows(const Call& call, std::span<const BatchAxi
 }
 
 template <class T>
-Tensor<T> reshaped(const Tensor<T>& x, const Shape& shape, const Where& where, NewAxes axes = {});
+Tensor<T> reshaped(const Tensor<T>& x, const Shape& shape, const Caller& where, NewAxes axes = {});
 
 template <class T>
 struct ReshapePrimitive {
@@ -54,7 +54,7 @@ struct ReshapePrimitive {
 };
 
 template <class T>
-Tensor<T> reshaped(const Tensor<T>& x, const Shape& shape, const Where& where, NewAxes axes) {
+Tensor<T> reshaped(const Tensor<T>& x, const Shape& shape, const Caller& where, NewAxes axes) {
   Handle value(view(x.handle().array(), shape));
   if constexpr (!Real<T>) return Tensor<T>(std::move(value));
   const Handle* const operands[] = {&x.handle()};
@@ -139,7 +139,7 @@ class Permutation {
 };
 
 template <class T>
-Tensor<T> permute(const Tensor<T>& x, Order order, std::size_t axes, const Where& where);
+Tensor<T> permute(const Tensor<T>& x, Order order, std::size_t axes, const Caller& where);
 
 Order inverse(const Order& order, std::size_t axes) {
   Order result{};
@@ -180,7 +180,7 @@ struct TransposePrimitive {
 };
 
 template <class T>
-Tensor<T> permute(const Tensor<T>& x, Order order, std::size_t axes, const Where& where) {
+Tensor<T> permute(const Tensor<T>& x, Order order, std::size_t axes, const Caller& where) {
   const Array& in = value_of(x, "transpose", where);
   const std::size_t rank = in.shape.rank();
   for (std::size_t i = axes; i < rank; ++i) order[i] = static_cast<std::int8_t>(i);
@@ -243,7 +243,7 @@ struct AstypePrimitive {
   static constexpr const char* name = "astype";
   static constexpr bool differentiable = Real<To> && Real<From>;
   struct Attributes {
-    Where where;
+    Caller where;
   };
 
   static void evaluate(const Attributes& attributes, Operands x, Results y) {
@@ -269,7 +269,7 @@ struct AstypePrimitive {
   static Handle converted(const Call& call, const Handle& v) {
     return astype<A>(Tensor<B>(v), call.where()).handle();
   }
-  [[noreturn, gnu::cold]] static void throw_no_integer(From value, const Where& where) {
+  [[noreturn, gnu::cold]] static void throw_no_integer(From value, const Caller& where) {
     throw ValueError("astype" + to_string(where) + ": " + std::to_string(value) + " is no 64-bit integer");
   }
 };
@@ -291,7 +291,7 @@ Tensor<T> insert_axes(const Tensor<T>& v, std::size_t from_end, std::size_t axes
 }
 
 template <class T>
-Tensor<T> swap_axes(const Tensor<T>& x, std::size_t from_end, std::size_t other_from_end, const Where& where) {
+Tensor<T> swap_axes(const Tensor<T>& x, std::size_t from_end, std::size_t other_from_end, const Caller& where) {
   Order order{};
   for (std::size_t i = 0; i < x.rank(); ++i) order[i] = static_cast<std::int8_t>(i);
   std::swap(order[from_end - 1], order[other_from_end - 1]);
@@ -300,13 +300,13 @@ Tensor<T> swap_axes(const Tensor<T>& x, std::size_t from_end, std::size_t other_
 
 template Tensor<float> insert_axes(const Tensor<float>&, std::size_t, std::size_t);
 template Tensor<double> insert_axes(const Tensor<double>&, std::size_t, std::size_t);
-template Tensor<float> swap_axes(const Tensor<float>&, std::size_t, std::size_t, const Where&);
-template Tensor<double> swap_axes(const Tensor<double>&, std::size_t, std::size_t, const Where&);
+template Tensor<float> swap_axes(const Tensor<float>&, std::size_t, std::size_t, const Caller&);
+template Tensor<double> swap_axes(const Tensor<double>&, std::size_t, std::size_t, const Caller&);
 
 }  // namespace detail
 
 template <class T>
-Tensor<T> reshape(const Tensor<T>& x, const Shape& shape, Where where) {
+Tensor<T> reshape(const Tensor<T>& x, const Shape& shape, Caller where) {
   const Shape& from = detail::value_of(x, "reshape", where).shape;
   Shape to = shape;
   std::size_t open = to.rank();
@@ -335,7 +335,7 @@ Tensor<T> reshape(const Tensor<T>& x, const Shape& shape, Where where) {
 namespace {
 
 template <class T>
-Tensor<T> swap_last_two(const Tensor<T>& x, const char* name, const Where& where) {
+Tensor<T> swap_last_two(const Tensor<T>& x, const char* name, const Caller& where) {
   const Shape& shape = detail::value_of(x, name, where).shape;
   if (shape.rank() < 2) {
     throw ShapeError(name + to_string(where) + ": a tensor of shape " + to_string(shape) +
@@ -354,7 +354,7 @@ std::string reversed_axes(const Shape& shape) {
 }  // namespace
 
 template <class T>
-Tensor<T> transpose(const Tensor<T>& x, Where where) {
+Tensor<T> transpose(const Tensor<T>& x, Caller where) {
   const Shape& shape = detail::value_of(x, "transpose", where).shape;
   if (shape.rank() > 2) {
     throw ShapeError(
@@ -366,12 +366,12 @@ Tensor<T> transpose(const Tensor<T>& x, Where where) {
 }
 
 template <class T>
-Tensor<T> matrix_transpose(const Tensor<T>& x, Where where) {
+Tensor<T> matrix_transpose(const Tensor<T>& x, Caller where) {
   return swap_last_two(x, "matrix_transpose", where);
 }
 
 template <class T>
-Tensor<T> transpose(const Tensor<T>& x, std::initializer_list<int> axes, Where where) {
+Tensor<T> transpose(const Tensor<T>& x, std::initializer_list<int> axes, Caller where) {
   const Shape& shape = detail::value_of(x, "transpose", where).shape;
   const std::size_t rank = shape.rank();
   detail::Order order{};
@@ -391,7 +391,7 @@ Tensor<T> transpose(const Tensor<T>& x, std::initializer_list<int> axes, Where w
 }
 
 template <class T>
-Tensor<T> broadcast_to(const Tensor<T>& x, const Shape& shape, Where where) {
+Tensor<T> broadcast_to(const Tensor<T>& x, const Shape& shape, Caller where) {
   using namespace detail;
   const Array& in = value_of(x, "broadcast_to", where);
   if (in.shape == shape) return x;
@@ -403,7 +403,7 @@ Tensor<T> broadcast_to(const Tensor<T>& x, const Shape& shape, Where where) {
 }
 
 template <class To, class T>
-Tensor<To> astype(const Tensor<T>& x, Where where) {
+Tensor<To> astype(const Tensor<T>& x, Caller where) {
   using namespace detail;
   if constexpr (std::is_same_v<To, T>) {
     return x;
@@ -418,8 +418,8 @@ namespace {
 // Makes the functions above for every element type.
 template <class T>
 constexpr std::tuple functions(
-    &reshape<T>, static_cast<Tensor<T> (*)(const Tensor<T>&, Where)>(&transpose<T>),
-    static_cast<Tensor<T> (*)(const Tensor<T>&, std::initializer_list<int>, Where)>(&transpose<T>),
+    &reshape<T>, static_cast<Tensor<T> (*)(const Tensor<T>&, Caller)>(&transpose<T>),
+    static_cast<Tensor<T> (*)(const Tensor<T>&, std::initializer_list<int>, Caller)>(&transpose<T>),
     &matrix_transpose<T>, &broadcast_to<T>, &astype<float, T>, &astype<double, T>, &astype<std::int64_t, T>,
     &astype<bool, T>);
 [[gnu::used]] constexpr auto of_float = functions<float>;

@@ -159,7 +159,7 @@ struct LogsumexpPrimitive {
 
 // along(x with `axis` last); then `axis` is put back.
 template <class T, class Along>
-Tensor<T> on_last_axis(const Tensor<T>& x, int axis, const char* name, const Where& where, Along along) {
+Tensor<T> on_last_axis(const Tensor<T>& x, int axis, const char* name, const Caller& where, Along along) {
   const Shape& shape = value_of(x, name, where).shape;
   const std::size_t at = normalise_axis(axis, shape.rank(), name, shape, where);
   if (shape[at] == 0) {
@@ -194,14 +194,14 @@ void list_softmax(std::vector<const Primitive*>& all) {
 }  // namespace detail
 
 template <Real T>
-Tensor<T> softmax(const Tensor<T>& x, int axis, Where where) {
+Tensor<T> softmax(const Tensor<T>& x, int axis, Caller where) {
   return detail::on_last_axis(x, axis, "softmax", where, [&](const Tensor<T>& y) {
     using namespace detail;
     return Tensor<T>(apply<SoftmaxPrimitive<T>>({&y.handle()}, allocate_like<T>(y.shape()), where));
   });
 }
 template <Real T>
-Tensor<T> log_softmax(const Tensor<T>& x, int axis, Where where) {
+Tensor<T> log_softmax(const Tensor<T>& x, int axis, Caller where) {
   return detail::on_last_axis(x, axis, "log_softmax", where, [&](const Tensor<T>& y) {
     using namespace detail;
     return Tensor<T>(
@@ -209,7 +209,7 @@ Tensor<T> log_softmax(const Tensor<T>& x, int axis, Where where) {
   });
 }
 template <Real T>
-Tensor<T> logsumexp(const Tensor<T>& x, int axis, KeepDims keep, Where where) {
+Tensor<T> logsumexp(const Tensor<T>& x, int axis, KeepDims keep, Caller where) {
   const std::size_t rank = x.rank();
   const bool last = axis == -1 || static_cast<std::size_t>(axis) + 1 == rank;
   const Tensor<T> y = detail::on_last_axis(x, axis, "logsumexp", where, [&](const Tensor<T>& z) {
@@ -226,19 +226,19 @@ Tensor<T> logsumexp(const Tensor<T>& x, int axis, KeepDims keep, Where where) {
 }
 
 template <Real T>
-Tensor<T> entropy(const Tensor<T>& p, int axis, KeepDims keep, Where where) {
+Tensor<T> entropy(const Tensor<T>& p, int axis, KeepDims keep, Caller where) {
   const Shape& shape = detail::value_of(p, "entropy", where).shape;
   detail::normalise_axis(axis, shape.rank(), "entropy", shape, where);
   return 0.0 - sum(xlogy(p, {p, where}), axis, keep, where);  // not -0
 }
 
-template Tensor<float> softmax(const Tensor<float>&, int, Where);
-template Tensor<double> softmax(const Tensor<double>&, int, Where);
-template Tensor<float> log_softmax(const Tensor<float>&, int, Where);
-template Tensor<double> log_softmax(const Tensor<double>&, int, Where);
-template Tensor<float> logsumexp(const Tensor<float>&, int, KeepDims, Where);
-template Tensor<double> logsumexp(const Tensor<double>&, int, KeepDims, Where);
-template Tensor<float> entropy(const Tensor<float>&, int, KeepDims, Where);
-template Tensor<double> entropy(const Tensor<double>&, int, KeepDims, Where);
+template Tensor<float> softmax(const Tensor<float>&, int, Caller);
+template Tensor<double> softmax(const Tensor<double>&, int, Caller);
+template Tensor<float> log_softmax(const Tensor<float>&, int, Caller);
+template Tensor<double> log_softmax(const Tensor<double>&, int, Caller);
+template Tensor<float> logsumexp(const Tensor<float>&, int, KeepDims, Caller);
+template Tensor<double> logsumexp(const Tensor<double>&, int, KeepDims, Caller);
+template Tensor<float> entropy(const Tensor<float>&, int, KeepDims, Caller);
+template Tensor<double> entropy(const Tensor<double>&, int, KeepDims, Caller);
 
 }  // namespace tapegrad

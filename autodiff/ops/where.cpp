@@ -63,7 +63,7 @@ void list_where(std::vector<const Primitive*>& all) { all.push_back(&primitive<W
 template <Real T>
 Tensor<T> where(const Tensor<bool>& mask, const Tensor<T>& a, const std::type_identity_t<Operand<T>>& b) {
   using namespace detail;
-  const Where& line = b.where();
+  const Caller& line = b.where();
   const Array &m = value_of(mask, "where", line), &x = value_of(a, "where", line),
               &y = value_of(b.tensor(), "where", line);
   Array* out = allocate_like<T>(broadcast(m.shape, broadcast(x.shape, y.shape, "where", line), "where", line));

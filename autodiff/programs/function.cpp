@@ -76,7 +76,7 @@ const Function& function_of(const Array* array) {
 
 using Arrays = Few<const Array*, 8>;
 
-Shape common_shape(Arrays& operands, const char* name, const Where& where) {
+Shape common_shape(Arrays& operands, const char* name, const Caller& where) {
   Shape shape = operands[0]->shape;
   for (const Array* operand : operands) {
     if (operand->shape != shape) shape = broadcast(shape, operand->shape, name, where);
@@ -273,7 +273,7 @@ Handle FunctionBuilder::finish(std::size_t operands, const Scalar& result) {
 }
 
 template <Real T>
-Tensor<T> run_function(const Handle& handle, std::span<const Tensor<T>* const> operands, const Where& where) {
+Tensor<T> run_function(const Handle& handle, std::span<const Tensor<T>* const> operands, const Caller& where) {
   const Function& function = function_of(handle.array());
   if (const Node* node = function.primitive_of_operand()) {
     if constexpr (std::is_same_v<T, float>)
@@ -309,7 +309,7 @@ Tensor<T> run_function(const Handle& handle, std::span<const Tensor<T>* const> o
 
 template <Real T>
 std::pair<Tensor<T>, Tensor<T>> run_with_tangent(const Handle& handle, const Tensor<T>& x, const Tensor<T>& v,
-                                                 const Where& where) {
+                                                 const Caller& where) {
   const Function& function = function_of(handle.array());
   const Array* const operands[] = {&value_of(x, function.name(), where), &value_of(v, function.name(), where)};
   if (v.shape() != x.shape()) {
@@ -323,11 +323,11 @@ std::pair<Tensor<T>, Tensor<T>> run_with_tangent(const Handle& handle, const Ten
 }
 
 template std::pair<Tensor<float>, Tensor<float>> run_with_tangent(const Handle&, const Tensor<float>&,
-                                                                  const Tensor<float>&, const Where&);
+                                                                  const Tensor<float>&, const Caller&);
 template std::pair<Tensor<double>, Tensor<double>> run_with_tangent(const Handle&, const Tensor<double>&,
-                                                                    const Tensor<double>&, const Where&);
-template Tensor<float> run_function(const Handle&, std::span<const Tensor<float>* const>, const Where&);
-template Tensor<double> run_function(const Handle&, std::span<const Tensor<double>* const>, const Where&);
+                                                                    const Tensor<double>&, const Caller&);
+template Tensor<float> run_function(const Handle&, std::span<const Tensor<float>* const>, const Caller&);
+template Tensor<double> run_function(const Handle&, std::span<const Tensor<double>* const>, const Caller&);
 
 Scalar inline_function(const Handle& handle, std::span<const Scalar* const> operands) {
   std::vector<Scalar> values;

@@ -171,7 +171,7 @@ Scalar apply(const Operation& operation, std::span<const Scalar> x, double p) {
 }
 
 template <class Op>
-Scalar unary(const Scalar& x, const Where&, double p) {
+Scalar unary(const Scalar& x, const Caller&, double p) {
   return write<Op>({x}, p);
 }
 template <class Op>
@@ -183,7 +183,7 @@ namespace {
 
 template <class... Op>
 constexpr auto unary_functions(const std::tuple<Op...>*) {
-  return std::array{static_cast<Scalar (*)(const Scalar&, const Where&, double)>(&unary<Op>)...};
+  return std::array{static_cast<Scalar (*)(const Scalar&, const Caller&, double)>(&unary<Op>)...};
 }
 template <class... Op>
 constexpr auto binary_functions(const std::tuple<Op...>*) {

@@ -38,8 +38,8 @@ struct Operation {
   /// The tangent of y = op(x...) by those of its operands, one of which is not zero.
   Tangent (*tangent)(std::span<const Tangent> dx, std::span<const Scalar> x, const Scalar& y, double p);
   /// Of tensors; null for an operation of several operands.
-  Tensor<float> (*of_f32)(const Tensor<float>& x, const Where& where, double p) = nullptr;
-  Tensor<double> (*of_f64)(const Tensor<double>& x, const Where& where, double p) = nullptr;
+  Tensor<float> (*of_f32)(const Tensor<float>& x, const Caller& where, double p) = nullptr;
+  Tensor<double> (*of_f64)(const Tensor<double>& x, const Caller& where, double p) = nullptr;
   /// Where value and slope have a kernel together: that, and the operation whose value the slope is.
   const Operation* slope = nullptr;
   PairKernel<float> (*pair_f32)(const kernels::Kernels<float>&) = nullptr;

@@ -12,13 +12,13 @@
 namespace tapegrad::random {
 namespace {
 
-void require_shape(const char* function, const Shape& shape, const Where& where) {
+void require_shape(const char* function, const Shape& shape, const Caller& where) {
   if (std::all_of(shape.begin(), shape.end(), [](std::int64_t size) { return size >= 0; })) return;
   throw ValueError(function + to_string(where) + ": the shape is " + to_string(shape) + "; sizes are not negative");
 }
 
 template <class T, class Draw>
-Tensor<T> drawn(const char* function, const Shape& shape, const Where& where, Draw draw) {
+Tensor<T> drawn(const char* function, const Shape& shape, const Caller& where, Draw draw) {
   require_shape(function, shape, where);
   return detail::made<T>(shape, function, where, [draw](T* out, std::int64_t size) {
     for (std::int64_t i = 0; i < size; ++i) out[i] = draw();
@@ -27,7 +27,7 @@ Tensor<T> drawn(const char* function, const Shape& shape, const Where& where, Dr
 
 }  // namespace
 
-NumpyRandomState::NumpyRandomState(std::uint64_t seed, Where where) {
+NumpyRandomState::NumpyRandomState(std::uint64_t seed, Caller where) {
   if (seed > std::numeric_limits<std::uint32_t>::max()) {
     throw ValueError("NumpyRandomState" + to_string(where) + ": NumPy takes seeds of 0..2^32-1, not " +
                      std::to_string(seed));
@@ -90,15 +90,15 @@ std::uint64_t NumpyRandomState::up_to(std::uint64_t most) {
   return value;
 }
 
-Tensor<double> NumpyRandomState::rand(const Shape& shape, Where where) {
+Tensor<double> NumpyRandomState::rand(const Shape& shape, Caller where) {
   return drawn<double>("rand", shape, where, [&] { return random(); });
 }
 
-Tensor<double> NumpyRandomState::randn(const Shape& shape, Where where) {
+Tensor<double> NumpyRandomState::randn(const Shape& shape, Caller where) {
   return drawn<double>("randn", shape, where, [&] { return gauss(); });
 }
 
-Tensor<double> NumpyRandomState::uniform(double low, double high, const Shape& shape, Where where) {
+Tensor<double> NumpyRandomState::uniform(double low, double high, const Shape& shape, Caller where) {
   const double range = high - low;
   if (!std::isfinite(range)) {
     std::ostringstream message;
@@ -109,7 +109,7 @@ Tensor<double> NumpyRandomState::uniform(double low, double high, const Shape& s
   return drawn<double>("uniform", shape, where, [&] { return low + range * random(); });
 }
 
-Tensor<double> NumpyRandomState::normal(double mean, double standard_deviation, const Shape& shape, Where where) {
+Tensor<double> NumpyRandomState::normal(double mean, double standard_deviation, const Shape& shape, Caller where) {
   if (!std::isnan(standard_deviation) && std::signbit(standard_deviation)) {
     std::ostringstream message;
     message << "normal" << to_string(where) << ": the standard deviation is " << standard_deviation
@@ -119,7 +119,7 @@ Tensor<double> NumpyRandomState::normal(double mean, double standard_deviation, 
   return drawn<double>("normal", shape, where, [&] { return mean + standard_deviation * gauss(); });
 }
 
-Tensor<std::int64_t> NumpyRandomState::randint(std::int64_t low, std::int64_t high, const Shape& shape, Where where) {
+Tensor<std::int64_t> NumpyRandomState::randint(std::int64_t low, std::int64_t high, const Shape& shape, Caller where) {
   if (low >= high) {
     throw ValueError("randint" + to_string(where) + ": no integer from " + std::to_string(low) + " is below " +
                      std::to_string(high));
@@ -128,7 +128,7 @@ Tensor<std::int64_t> NumpyRandomState::randint(std::int64_t low, std::int64_t hi
   return drawn<std::int64_t>("randint", shape, where, [&] { return static_cast<std::int64_t>(first + up_to(most)); });
 }
 
-Tensor<std::int64_t> NumpyRandomState::choice(std::int64_t n, const Shape& shape, bool replace, Where where) {
+Tensor<std::int64_t> NumpyRandomState::choice(std::int64_t n, const Shape& shape, bool replace, Caller where) {
   require_shape("choice", shape, where);
   const std::int64_t count = shape.count();
   if (n < (replace ? std::int64_t{count > 0} : count)) {
@@ -140,7 +140,7 @@ Tensor<std::int64_t> NumpyRandomState::choice(std::int64_t n, const Shape& shape
   return reshape(slice(permutation(n, where), 0, 0, count, 1, where), shape, where);
 }
 
-Tensor<std::int64_t> NumpyRandomState::permutation(std::int64_t n, Where where) {
+Tensor<std::int64_t> NumpyRandomState::permutation(std::int64_t n, Caller where) {
   if (n < 0) throw ValueError("permutation" + to_string(where) + " of " + std::to_string(n) + " numbers");
   return detail::made<std::int64_t>({n}, "permutation", where, [this](std::int64_t* out, std::int64_t size) {
     std::iota(out, out + size, std::int64_t{0});
@@ -148,7 +148,7 @@ Tensor<std::int64_t> NumpyRandomState::permutation(std::int64_t n, Where where) 
   });
 }
 
-std::int64_t NumpyRandomState::rows_of(const Shape& shape, const Where& where) {
+std::int64_t NumpyRandomState::rows_of(const Shape& shape, const Caller& where) {
   if (shape.empty()) throw ShapeError("permutation" + to_string(where) + ": a scalar has no rows");
   return shape[0];
 }

@@ -66,7 +66,7 @@ double Generator::normal() {
   return radius * std::cos(angle);
 }
 
-std::int64_t Generator::below(std::int64_t n, Where where) {
+std::int64_t Generator::below(std::int64_t n, Caller where) {
   if (n < 1) {
     throw ValueError("below" + to_string(where) + ": a random number below " + std::to_string(n) +
                      " does not exist; use 1 or more");
@@ -81,7 +81,7 @@ std::int64_t Generator::below(std::int64_t n, Where where) {
 
 // A draw changes the generator and is none to run again: the body knows the generator that was used.
 template <Real T>
-Tensor<T> Generator::uniform(const Shape& shape, double low, double high, Where where) {
+Tensor<T> Generator::uniform(const Shape& shape, double low, double high, Caller where) {
   return detail::made<T>(shape, "uniform", where, [this, low, high](T* out, std::int64_t size) {
     const T end = static_cast<T>(high), last = std::nextafter(end, static_cast<T>(low));
     for (std::int64_t i = 0; i < size; ++i) {
@@ -92,14 +92,14 @@ Tensor<T> Generator::uniform(const Shape& shape, double low, double high, Where 
 }
 
 template <Real T>
-Tensor<T> Generator::normal(const Shape& shape, double mean, double standard_deviation, Where where) {
+Tensor<T> Generator::normal(const Shape& shape, double mean, double standard_deviation, Caller where) {
   return detail::made<T>(shape, "normal", where, [this, mean, standard_deviation](T* out, std::int64_t size) {
     for (std::int64_t i = 0; i < size; ++i) out[i] = static_cast<T>(mean + standard_deviation * normal());
   });
 }
 
 template <Real T>
-Tensor<T> Generator::bernoulli(const Shape& shape, double probability, double value, Where where) {
+Tensor<T> Generator::bernoulli(const Shape& shape, double probability, double value, Caller where) {
   if (!(probability >= 0 && probability <= 1)) {
     throw ValueError("bernoulli" + to_string(where) + ": a probability of " + std::to_string(probability));
   }
@@ -121,12 +121,12 @@ Tensor<T> Generator::bernoulli(const Shape& shape, double probability, double va
   });
 }
 
-Tensor<std::int64_t> Generator::permutation(std::int64_t n, Where where) {
+Tensor<std::int64_t> Generator::permutation(std::int64_t n, Caller where) {
   if (n < 0) throw ValueError("permutation" + to_string(where) + ": of " + std::to_string(n) + " numbers");
   return choice(n, n, where);
 }
 
-Tensor<std::int64_t> Generator::choice(std::int64_t n, std::int64_t k, Where where) {
+Tensor<std::int64_t> Generator::choice(std::int64_t n, std::int64_t k, Caller where) {
   if (k < 0 || k > n) {
     throw ValueError("choice" + to_string(where) + ": " + std::to_string(k) + " of " + std::to_string(n) +
                      " without repetition");
@@ -138,11 +138,11 @@ Tensor<std::int64_t> Generator::choice(std::int64_t n, std::int64_t k, Where whe
   return slice(all, 0, 0, k);
 }
 
-template Tensor<float> Generator::uniform(const Shape&, double, double, Where);
-template Tensor<double> Generator::uniform(const Shape&, double, double, Where);
-template Tensor<float> Generator::normal(const Shape&, double, double, Where);
-template Tensor<double> Generator::normal(const Shape&, double, double, Where);
-template Tensor<float> Generator::bernoulli(const Shape&, double, double, Where);
-template Tensor<double> Generator::bernoulli(const Shape&, double, double, Where);
+template Tensor<float> Generator::uniform(const Shape&, double, double, Caller);
+template Tensor<double> Generator::uniform(const Shape&, double, double, Caller);
+template Tensor<float> Generator::normal(const Shape&, double, double, Caller);
+template Tensor<double> Generator::normal(const Shape&, double, double, Caller);
+template Tensor<float> Generator::bernoulli(const Shape&, double, double, Caller);
+template Tensor<double> Generator::bernoulli(const Shape&, double, double, Caller);
 
 }  // namespace tapegrad::random

@@ -134,7 +134,7 @@ Tensor<T> written(const Structured& form, const Shape& shape) {
 
 template <Real T>
 Tensor<T> structured_product(const Structured& form, const Tensor<T>& v, bool transposed, const Shape& result,
-                             const Where& where) {
+                             const Caller& where) {
   if (v.traced() || traced(form.terms) || has_columns(form.terms)) {
     const auto [batch, m, n] = form.blocks;
     const Tensor<T> rows = reshape(v, {batch, transposed ? m : n}, where);
@@ -153,7 +153,7 @@ template Tensor<float> rows_of(const Handle&, const Blocks&);
 template Tensor<double> rows_of(const Handle&, const Blocks&);
 template Tensor<float> written(const Structured&, const Shape&);
 template Tensor<double> written(const Structured&, const Shape&);
-template Tensor<float> structured_product(const Structured&, const Tensor<float>&, bool, const Shape&, const Where&);
-template Tensor<double> structured_product(const Structured&, const Tensor<double>&, bool, const Shape&, const Where&);
+template Tensor<float> structured_product(const Structured&, const Tensor<float>&, bool, const Shape&, const Caller&);
+template Tensor<double> structured_product(const Structured&, const Tensor<double>&, bool, const Shape&, const Caller&);
 
 }  // namespace tapegrad::detail

@@ -98,7 +98,7 @@ Tensor<T> written(const Structured& form, const Shape& shape);
 /// J v, v in the order of (batch, n), or J^T v, v in that of (batch, m); the result has the given shape.
 template <Real T>
 Tensor<T> structured_product(const Structured& form, const Tensor<T>& v, bool transposed, const Shape& result,
-                             const Where& where);
+                             const Caller& where);
 
 /// Few enough to be cheaper than a sweep.
 bool few(const Terms& terms, const Blocks& blocks);
@@ -106,7 +106,7 @@ bool few(const Terms& terms, const Blocks& blocks);
 /// The operation that ended the search for structure, if one did.
 struct Lost {
   const char* operation = nullptr;
-  Where where = {};
+  Caller where = {};
 };
 
 /// The Jacobian of a recording's output by one of its inputs, in terms; by blocks, where the batch axes are given.

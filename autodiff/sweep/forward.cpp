@@ -68,7 +68,7 @@ void push_all(const Call& call, const Table& table, std::uint32_t begin, Handle&
 }  // namespace
 
 void forward(const Recording& recording, std::span<const Handle> inputs, std::span<const Handle> outputs,
-             std::span<Handle> tangents, const Where& where) {
+             std::span<Handle> tangents, const Caller& where) {
   recording.require_open(where);
   const Segment& s = recording.segment();
   Table table(s.end - s.begin);

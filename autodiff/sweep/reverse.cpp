@@ -7,7 +7,7 @@
 
 namespace tapegrad::detail {
 
-Handle sum_down(Handle v, std::size_t seeds, const Shape& operand, const Where& where) {
+Handle sum_down(Handle v, std::size_t seeds, const Shape& operand, const Caller& where) {
   if (v.shape().rank() == seeds + operand.rank() && v.shape().ends_with(operand)) return v;
   return with_real(v.array()->dtype, [&]<class T>(T) {
     return sum_to(Tensor<T>(v), v.shape().prefix(seeds).concat(operand), seeds, where).handle();
@@ -124,7 +124,7 @@ inline void for_each_operand(const Call& call, Body body) {
 }  // namespace
 
 void reverse(const Recording& recording, std::span<const Handle> outputs, std::span<const Handle> adjoints,
-             std::span<Handle> inputs, const Where& where) {
+             std::span<Handle> inputs, const Caller& where) {
   recording.require_open(where);
   const Segment& s = recording.segment();
   Table table(s.end - s.begin);

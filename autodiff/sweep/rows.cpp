@@ -21,7 +21,7 @@ PoolVector<std::uint32_t> last_uses(const Recording& recording, const Handle& ou
   return last;
 }
 
-BatchAxes separate_rows(const Recording& recording, const Handle& output, const Shape& input, const Where& where) {
+BatchAxes separate_rows(const Recording& recording, const Handle& output, const Shape& input, const Caller& where) {
   const Segment& s = recording.segment();
   BatchAxes table(s.end - s.begin, 0);
   if (!recording.depends_on_inputs(output)) return table;

@@ -33,7 +33,7 @@ bool all_finite(const Array& array) {
                    [&]<class T>(T) { return kernels::kernels<T>().all_finite(array.as<T>(), array.shape.count()); });
 }
 
-void require_finite(const Array& array, const char* operation, const std::string& what, const Where& where) {
+void require_finite(const Array& array, const char* operation, const std::string& what, const Caller& where) {
   if (all_finite(array)) return;
   with_real(array.dtype, [&]<class T>(T) {
     const T* x = array.as<T>();

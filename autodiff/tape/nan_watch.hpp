@@ -27,7 +27,7 @@ inline NanWatch* nan_watch() { return observed() ? find_nan_watch() : nullptr; }
 
 bool all_finite(const Array& array);
 /// Throws ValueError where `array` has an element that is not finite: `what` of an operation.
-void require_finite(const Array& array, const char* operation, const std::string& what, const Where& where);
+void require_finite(const Array& array, const char* operation, const std::string& what, const Caller& where);
 /// 1 where v is 0, 0 elsewhere; empty where nothing is.
 Handle zeros_of(const Handle& v);
 

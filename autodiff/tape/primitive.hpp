@@ -136,7 +136,7 @@ inline constexpr Primitive primitive = [] {
 template <class A>
 [[gnu::always_inline]] inline Handle record(const Primitive& primitive, Handle&& value,
                                             std::span<const Handle* const> operands, const A& attributes,
-                                            const Where& where) {
+                                            const Caller& where) {
   static_assert(std::is_trivially_copyable_v<A> && alignof(A) <= alignof(std::uint64_t));
   if (observed()) [[unlikely]]
     door.observer->value({primitive.name, where}, *value.array());
@@ -154,7 +154,7 @@ template <class A>
 
 /// Evaluates P into `out`, which is fresh, and records the call.
 template <class P, std::size_t n>
-Handle apply(const Handle* const (&operands)[n], Array* out, const Where& where,
+Handle apply(const Handle* const (&operands)[n], Array* out, const Caller& where,
              const typename AttributesOf<P>::type& attributes = {}) {
   Handle value(out);
   const AtSite site(P::name, where);
@@ -167,7 +167,7 @@ Handle apply(const Handle* const (&operands)[n], Array* out, const Where& where,
 /// The same for a P of one operand that keeps something beside its value for its rules: `kept`, fresh too, or empty
 /// where nothing will be asked.
 template <class P>
-Handle apply_keeping(const Handle& operand, Array* out, const Handle& kept, const Where& where,
+Handle apply_keeping(const Handle& operand, Array* out, const Handle& kept, const Caller& where,
                      const typename AttributesOf<P>::type& attributes = {}) {
   Handle value(out);
   const AtSite site(P::name, where);
@@ -181,7 +181,7 @@ Handle apply_keeping(const Handle& operand, Array* out, const Handle& kept, cons
 /// The same for any number of operands, of a primitive that is made at run time.
 template <class P>
 Handle apply_all(const Primitive& as, std::span<const Handle* const> operands, std::span<const Handle> kept, Array* out,
-                 const Where& where, const typename AttributesOf<P>::type& attributes = {}) {
+                 const Caller& where, const typename AttributesOf<P>::type& attributes = {}) {
   Handle value(out);
   const AtSite site(as.name, where);
   Few<const Array*, 8> arrays(operands.size());

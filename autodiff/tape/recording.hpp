@@ -45,7 +45,7 @@ class Call {
     return *std::launder(reinterpret_cast<const A*>(segment_.tape->attributes(record_.attributes)));
   }
   const std::uint64_t* attributes() const { return segment_.tape->attributes(record_.attributes); }
-  Where where() const { return {record_.file, static_cast<int>(record_.line)}; }
+  Caller where() const { return {record_.file, static_cast<int>(record_.line)}; }
   /// True when the rule itself must be recorded, whatever it is applied to.
   bool traced() const { return (record_.levels & segment_.outer_levels) != 0; }
   /// True when operand k depends on an argument of the scope.
@@ -96,7 +96,7 @@ class TAPEGRAD_EXPORT Recording {
   const Segment& segment() const { return segment_; }
 
   /// Throws TapeError once the scope around this one has closed.
-  void require_open(const Where& where) const;
+  void require_open(const Caller& where) const;
   /// What the rules record stands in the scope around this one, if anywhere: it is good as long as this is.
   bool records_outside() const;
 
@@ -113,7 +113,7 @@ inline const Array& Recording::input(std::size_t i) const {
 class TAPEGRAD_EXPORT Scope {
  public:
   /// `where`: the user's line, for errors.
-  explicit Scope(const Where& where = {});
+  explicit Scope(const Caller& where = {});
   Scope(const Scope&) = delete;
   ~Scope();
 
@@ -126,7 +126,7 @@ class TAPEGRAD_EXPORT Scope {
 
  private:
   Tape* tape_;
-  Where where_;
+  Caller where_;
   std::uint32_t inputs_ = 0;
 };
 

@@ -44,7 +44,7 @@ void give_back_tape(Tape* tape) {
 
 constexpr std::uint32_t levels_below(int depth) { return static_cast<std::uint32_t>((std::uint64_t{1} << depth) - 1); }
 
-[[noreturn, gnu::cold]] void throw_not_open(const Place& place, const char* operation, const Where& where) {
+[[noreturn, gnu::cold]] void throw_not_open(const Place& place, const char* operation, const Caller& where) {
   const bool own = place.scope >> thread_shift == next_scope >> thread_shift;
   throw TapeError(std::string(operation) + to_string(where) +
                   (own ? ": an operand was recorded in a differentiated function that has returned, so its tape is "
@@ -64,7 +64,7 @@ const Primitive identity{.name = "identity",
 
 }  // namespace
 
-void require_readable(const Handle& x, const char* operation, Where where) {
+void require_readable(const Handle& x, const char* operation, Caller where) {
   if (!current_tape || !current_tape->is_open(x.place().scope)) return;
   throw TapeError(operation + to_string(where) + ": a tensor of shape " + to_string(x.shape()) +
                   " is on a tape, and a number read from it would be a constant, its derivative lost. x[i] is an "
@@ -105,7 +105,7 @@ void Tape::empty(std::uint32_t begin, std::uint32_t end) {
   }
 }
 
-Place append(const Primitive& primitive, Array* output, std::span<const Handle* const> operands, const Where& where,
+Place append(const Primitive& primitive, Array* output, std::span<const Handle* const> operands, const Caller& where,
              std::size_t words, std::uint64_t*& attributes) {
   Tape* tape = current_tape;
   if (!tape) throw_not_open((*std::ranges::find_if(operands, &Handle::traced))->place(), primitive.name, where);
@@ -147,7 +147,7 @@ Place append(const Primitive& primitive, Array* output, std::span<const Handle* 
   return Place::make(level.scope, index, levels);
 }
 
-Scope::Scope(const Where& where) : tape_(current_tape), where_(where) {
+Scope::Scope(const Caller& where) : tape_(current_tape), where_(where) {
   if (!tape_) tape_ = current_tape = acquire_tape();
   if (tape_->depth_ == max_depth)
     throw TapeError("a derivative" + to_string(where) + ": derivatives are nested more than 32 deep");
@@ -242,7 +242,7 @@ Recording::~Recording() {
   }
 }
 
-void Recording::require_open(const Where& where) const {
+void Recording::require_open(const Caller& where) const {
   if (segment_.outer_scope == 0) return;
   if (current_tape != segment_.tape || current_tape->depth_of(segment_.outer_scope) < 0) {
     throw_not_open({segment_.outer_scope}, "a pullback or a Jacobian", where);

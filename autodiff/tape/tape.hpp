@@ -112,7 +112,7 @@ class Tape {
  private:
   friend class Scope;
   friend class Recording;
-  friend Place append(const Primitive&, Array*, std::span<const Handle* const>, const Where&, std::size_t,
+  friend Place append(const Primitive&, Array*, std::span<const Handle* const>, const Caller&, std::size_t,
                       std::uint64_t*&);
 
   struct Level {
@@ -140,7 +140,7 @@ class Tape {
 /// Appends a record to the tape that the operands stand on, with a fresh output; at least one of them is traced. Room
 /// for so many words of `attributes` comes with it. Throws TapeError when an operand's scope has closed or belongs to
 /// another thread.
-Place append(const Primitive& primitive, Array* output, std::span<const Handle* const> operands, const Where& where,
+Place append(const Primitive& primitive, Array* output, std::span<const Handle* const> operands, const Caller& where,
              std::size_t words, std::uint64_t*& attributes);
 
 }  // namespace tapegrad::detail

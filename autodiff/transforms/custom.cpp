@@ -10,8 +10,8 @@ namespace {
 
 template <Real T>
 struct RuleObject : Object {
-  explicit RuleObject(Rule<T> r) : rule(std::move(r)), primitive{} {}
-  Rule<T> rule;
+  explicit RuleObject(CustomRule<T> r) : rule(std::move(r)), primitive{} {}
+  CustomRule<T> rule;
   Primitive primitive;
 };
 
@@ -21,7 +21,7 @@ const RuleObject<T>& rule_of(const Array* array) {
 }
 
 void require_rule_shape(const std::string& name, const char* rule, const Shape& given, std::size_t seeds,
-                        const Shape& expected, const Where& where) {
+                        const Shape& expected, const Caller& where) {
   if (given.rank() == seeds + expected.rank() && given.suffix(seeds) == expected) return;
   throw ShapeError(name + to_string(where) + ": its " + rule + " gave shape " + to_string(given) + " where " +
                    to_string(expected) + (seeds ? ", behind the seed axes," : "") + " is needed");
@@ -34,7 +34,7 @@ struct RulePrimitive {
   struct Attributes {
     const Array* rule;
   };
-  static const Rule<T>& rule_of(const Call& call) {
+  static const CustomRule<T>& rule_of(const Call& call) {
     return detail::rule_of<T>(call.attributes<Attributes>().rule).rule;
   }
 
@@ -56,7 +56,7 @@ struct RulePrimitive {
 
  private:
   static Handle apply(const Call& call, std::size_t k, const Handle& v, bool forward) {
-    const Rule<T>& rule = rule_of(call);
+    const CustomRule<T>& rule = rule_of(call);
     const auto& function = forward ? rule.pushforward : rule.pullback;
     PoolVector<Tensor<T>> operands;
     for (std::size_t i = 0; i + 1 < call.operand_count(); ++i) operands.push_back(call.operand<T>(i));
@@ -73,7 +73,7 @@ struct RulePrimitive {
 }  // namespace detail
 
 template <Real T>
-CustomFunction<T>::CustomFunction(Rule<T> rule) {
+CustomFunction<T>::CustomFunction(CustomRule<T> rule) {
   if (!rule.value || !rule.pullback) throw ValueError(rule.name + ": a rule needs a value and a pullback");
   auto object = std::make_unique<detail::RuleObject<T>>(std::move(rule));
   object->primitive = detail::primitive<detail::RulePrimitive<T>>;
@@ -84,7 +84,7 @@ CustomFunction<T>::CustomFunction(Rule<T> rule) {
 }
 
 template <Real T>
-Tensor<T> CustomFunction<T>::call(std::span<const Tensor<T>> x, Where where) const {
+Tensor<T> CustomFunction<T>::call(std::span<const Tensor<T>> x, Caller where) const {
   using namespace detail;
   const RuleObject<T>& object = rule_of<T>(rule_.handle().array());
   PoolVector<Tensor<T>> plain;

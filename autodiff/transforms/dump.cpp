@@ -34,7 +34,7 @@ std::string operand(const Array& array, std::uint32_t record, const Segment& s) 
          " " + to_string(array.shape);
 }
 
-std::string place(const Where& where) {
+std::string place(const Caller& where) {
   const std::string text = to_string(where);  // " at file:line", or nothing
   return text.substr(std::min<std::size_t>(text.size(), 4));
 }

@@ -186,7 +186,7 @@ struct Linearisation {
   }
 
   // J v or J^T v.
-  Tensor<T> product(const Tensor<T>& v, bool transposed, const Where& where) {
+  Tensor<T> product(const Tensor<T>& v, bool transposed, const Caller& where) {
     require_same_shape(transposed ? "Jacobian::apply_transposed: g" : "Jacobian::apply: v", v.shape(),
                        transposed ? out : in, where);
     if (function) function->recording.require_open(where);
@@ -196,7 +196,7 @@ struct Linearisation {
     return function ? swept_product(v, transposed, where) : matrix_product(v, transposed, where);
   }
 
-  Tensor<T> swept_product(const Tensor<T>& v, bool transposed, const Where& where) const {
+  Tensor<T> swept_product(const Tensor<T>& v, bool transposed, const Caller& where) const {
     Table of_inputs(function->recording.inputs());
     Handle result;
     const Handle &output = function->output.handle(), &direction = v.handle();
@@ -210,7 +210,7 @@ struct Linearisation {
     return result ? Tensor<T>(result) : zeros<T>(transposed ? in : out);
   }
 
-  Tensor<T> matrix_product(const Tensor<T>& v, bool transposed, const Where& where) const {
+  Tensor<T> matrix_product(const Tensor<T>& v, bool transposed, const Caller& where) const {
     const auto [batch, m, n] = blocks();
     const Tensor<T> J = reshape(matrix, {batch, m, n}, where);
     const Tensor<T> y = transposed ? strong_matmul(reshape(v, {batch, 1, m}, where), J)
@@ -234,7 +234,7 @@ std::shared_ptr<Linearisation<T>> linearisation(const Shape& out, const Shape& i
 }  // namespace detail
 
 template <Real T>
-Jacobian<T>::Jacobian(const Tensor<T>& dense, const Shape& output, const Shape& input, bool batched, Where where) {
+Jacobian<T>::Jacobian(const Tensor<T>& dense, const Shape& output, const Shape& input, bool batched, Caller where) {
   if (!dense.handle()) throw ValueError("Jacobian" + to_string(where) + ": the matrix has no value");
   const bool rows = output.rank() == 2 && input.rank() == 2 && output[0] == input[0];
   if (batched && !rows) {
@@ -255,11 +255,11 @@ const Tensor<T>& Jacobian<T>::value() const& {
 }
 
 template <Real T>
-Tensor<T> Jacobian<T>::apply(const Tensor<T>& v, Where where) const {
+Tensor<T> Jacobian<T>::apply(const Tensor<T>& v, Caller where) const {
   return at_->product(v, false, where);
 }
 template <Real T>
-Tensor<T> Jacobian<T>::apply_transposed(const Tensor<T>& g, Where where) const {
+Tensor<T> Jacobian<T>::apply_transposed(const Tensor<T>& g, Caller where) const {
   return at_->product(g, true, where);
 }
 
@@ -269,7 +269,7 @@ Tensor<T> Jacobian<T>::dense() const {
 }
 
 template <Real T>
-Tensor<T> Jacobian<T>::diagonal(Where where) const {
+Tensor<T> Jacobian<T>::diagonal(Caller where) const {
   const auto [batch, m, n] = at_->blocks();
   if (m != n) {
     throw ShapeError("Jacobian::diagonal" + to_string(where) + ": the blocks are (" + std::to_string(m) + ", " +
@@ -424,7 +424,7 @@ std::ostream& operator<<(std::ostream& out, const Jacobian<T>& J) {
 namespace detail {
 
 template <Real T>
-Jacobians<T> jacobians(Recording recording, const Tensor<T>& y, const JacobianOptions& options, const Where& where,
+Jacobians<T> jacobians(Recording recording, const Tensor<T>& y, const JacobianOptions& options, const Caller& where,
                        BatchAxes axes) {
   Jacobians<T> all;
   const bool batched = !axes.empty();
@@ -454,7 +454,7 @@ Jacobians<T> jacobians(Recording recording, const Tensor<T>& y, const JacobianOp
 
 template <Real T>
 Jacobian<T> blocks_jacobian(Recording recording, const Tensor<T>& x, const Tensor<T>& y, const JacobianOptions& options,
-                            const Where& where) {
+                            const Caller& where) {
   if (y.rank() != 2) {
     throw ShapeError("batch_jacobian" + to_string(where) + ": the function took " + to_string(x.shape()) + " to " +
                      to_string(y.shape()) + ", not to (batch, m); reduce with keep_dims");
@@ -468,7 +468,7 @@ Jacobian<T> blocks_jacobian(Recording recording, const Tensor<T>& x, const Tenso
 }
 
 template <Real T>
-void require_batch(const Tensor<T>& x, const Where& where) {
+void require_batch(const Tensor<T>& x, const Caller& where) {
   if (x.rank() != 2) {
     throw ShapeError("batch_jacobian" + to_string(where) + ": the argument has shape " + to_string(x.shape()) +
                      ", not (batch, n); use jacobian(f) for one point");
@@ -476,15 +476,15 @@ void require_batch(const Tensor<T>& x, const Where& where) {
 }
 
 template <class T>
-using JacobiansOf = Jacobians<T>(Recording, const Tensor<T>&, const JacobianOptions&, const Where&, BatchAxes);
+using JacobiansOf = Jacobians<T>(Recording, const Tensor<T>&, const JacobianOptions&, const Caller&, BatchAxes);
 template JacobiansOf<float> jacobians;
 template JacobiansOf<double> jacobians;
 template <class T>
-using BlocksOf = Jacobian<T>(Recording, const Tensor<T>&, const Tensor<T>&, const JacobianOptions&, const Where&);
+using BlocksOf = Jacobian<T>(Recording, const Tensor<T>&, const Tensor<T>&, const JacobianOptions&, const Caller&);
 template BlocksOf<float> blocks_jacobian;
 template BlocksOf<double> blocks_jacobian;
-template void require_batch(const Tensor<float>&, const Where&);
-template void require_batch(const Tensor<double>&, const Where&);
+template void require_batch(const Tensor<float>&, const Caller&);
+template void require_batch(const Tensor<double>&, const Caller&);
 
 }  // namespace detail
 

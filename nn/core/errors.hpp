@@ -10,12 +10,12 @@ namespace tapegrad::nn::detail {
 
 /// Throws ValueError: unknown `what` "name"; known: the names in `known`.
 [[noreturn]] TAPEGRAD_EXPORT void throw_unknown(const char* what, std::string_view name,
-                                                const PoolVector<std::string_view>& known, const Where& where);
+                                                const PoolVector<std::string_view>& known, const Caller& where);
 
 /// What a user's word stands for in a table of what is built in. Throws ValueError, which says what was looked for and
 /// lists the names, for another; no word, a null pointer, is one too.
 template <class V>
-const V& by_name(const char* what, const char* name, const Named<V>& table, const Where& where) {
+const V& by_name(const char* what, const char* name, const Named<V>& table, const Caller& where) {
   const std::string_view wanted = name ? name : "";
   if (const V* value = table.find(wanted)) return *value;
   PoolVector<std::string_view> names;
@@ -24,13 +24,13 @@ const V& by_name(const char* what, const char* name, const Named<V>& table, cons
 }
 
 /// Throws TapeError for a tensor on a tape, in an operation that is not differentiated.
-TAPEGRAD_EXPORT void require_plain(const tapegrad::detail::Handle& tensor, const char* operation, const Where& where);
+TAPEGRAD_EXPORT void require_plain(const tapegrad::detail::Handle& tensor, const char* operation, const Caller& where);
 
 /// Throws ValueError: a user's function, called `what`, takes tensors of the other number type; it would be
 /// [](const auto& `argument`) { ... } for both.
 template <Real T>
 [[noreturn]] TAPEGRAD_EXPORT void throw_not_written_for(const char* what, const char* argument,
-                                                        const Where& where = {});
+                                                        const Caller& where = {});
 
 /// f(); what it throws begins with place(), a string, and keeps its type.
 template <class Place, class F>

@@ -24,8 +24,8 @@ struct WithLine {
 
   template <class A, class B>
   requires std::is_invocable_v<F&, const A&, const B&>
-  auto operator()(const A& a, const B& b, const Where& line) {
-    if constexpr (std::is_invocable_v<F&, const A&, const B&, const Where&>)
+  auto operator()(const A& a, const B& b, const Caller& line) {
+    if constexpr (std::is_invocable_v<F&, const A&, const B&, const Caller&>)
       return f(a, b, line);
     else
       return f(a, b);

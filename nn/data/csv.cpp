@@ -153,7 +153,7 @@ constexpr std::size_t most_names = 1000000;
 
 template <Real T>
 Table<T> detail::read_table(const std::string& path, const CsvOptions& options, const char* function,
-                            const Where& where) {
+                            const Caller& where) {
   const std::string caller = function + to_string(where);
   if (std::strchr("\"\r\n+-.", options.separator) || std::isalnum(static_cast<unsigned char>(options.separator))) {
     throw ValueError(caller + ": \"" + detail::printable({&options.separator, 1}) + "\" cannot separate numbers");
@@ -216,7 +216,7 @@ Table<T> detail::read_table(const std::string& path, const CsvOptions& options, 
 }
 
 template <Real T>
-Examples<T> split_labels(const Tensor<T>& table, LabelColumn column, Where where) {
+Examples<T> split_labels(const Tensor<T>& table, LabelColumn column, Caller where) {
   const Shape& shape = table.shape();
   if (shape.rank() != 2 || shape[1] < 2) {
     throw ShapeError("split_labels" + to_string(where) + ": a table of shape " + to_string(shape) +
@@ -239,9 +239,9 @@ Examples<T> split_labels(const Tensor<T>& table, LabelColumn column, Where where
   return {slice(table, 1, first, first + shape[1] - 1, 1, where), y};
 }
 
-template Table<float> detail::read_table(const std::string&, const CsvOptions&, const char*, const Where&);
-template Table<double> detail::read_table(const std::string&, const CsvOptions&, const char*, const Where&);
-template Examples<float> split_labels(const Tensor<float>&, LabelColumn, Where);
-template Examples<double> split_labels(const Tensor<double>&, LabelColumn, Where);
+template Table<float> detail::read_table(const std::string&, const CsvOptions&, const char*, const Caller&);
+template Table<double> detail::read_table(const std::string&, const CsvOptions&, const char*, const Caller&);
+template Examples<float> split_labels(const Tensor<float>&, LabelColumn, Caller);
+template Examples<double> split_labels(const Tensor<double>&, LabelColumn, Caller);
 
 }  // namespace tapegrad::nn

@@ -35,7 +35,7 @@ namespace detail {
 /// read_table for the function that messages name.
 template <Real T>
 TAPEGRAD_EXPORT Table<T> read_table(const std::string& path, const CsvOptions& options, const char* caller,
-                                    const Where& where);
+                                    const Caller& where);
 
 }  // namespace detail
 
@@ -45,13 +45,13 @@ TAPEGRAD_EXPORT Table<T> read_table(const std::string& path, const CsvOptions& o
 /// file cannot be read; ValueError, naming line and column, for a field that is missing or no finite number of type T,
 /// or a row of another length than the first.
 template <Real T = double>
-Table<T> read_table(const std::string& path, const CsvOptions& options = {}, Where where = Where::here()) {
+Table<T> read_table(const std::string& path, const CsvOptions& options = {}, Caller where = Caller::here()) {
   return detail::read_table<T>(path, options, "read_table", where);
 }
 
 /// The values of read_table.
 template <Real T = double>
-Tensor<T> read_csv(const std::string& path, const CsvOptions& options = {}, Where where = Where::here()) {
+Tensor<T> read_csv(const std::string& path, const CsvOptions& options = {}, Caller where = Caller::here()) {
   return detail::read_table<T>(path, options, "read_csv", where).values;
 }
 
@@ -61,6 +61,6 @@ enum class LabelColumn { first, last };
 /// or more, ValueError, naming the row, for a label that is no integer.
 template <Real T>
 TAPEGRAD_EXPORT Examples<T> split_labels(const Tensor<T>& table, LabelColumn column = LabelColumn::last,
-                                         Where where = Where::here());
+                                         Caller where = Caller::here());
 
 }  // namespace tapegrad::nn

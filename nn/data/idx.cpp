@@ -55,12 +55,12 @@ Examples<T> together(Tensor<T> images, Tensor<std::int64_t> labels, double divis
 }  // namespace
 
 template <class T>
-Tensor<T> read_idx(const std::string& path, Where where) {
+Tensor<T> read_idx(const std::string& path, Caller where) {
   return read_idx_file<T>(path, "read_idx" + to_string(where));
 }
 
 template <Real T>
-Mnist<T> load_mnist(const std::string& path, double divisor, Where where) {
+Mnist<T> load_mnist(const std::string& path, double divisor, Caller where) {
   const std::string caller = "load_mnist" + to_string(where);
   const fs::path folder(path);
   std::error_code none;
@@ -90,10 +90,10 @@ Mnist<T> load_mnist(const std::string& path, double divisor, Where where) {
   return {read(train_images, train_labels), read(test_images, test_labels)};
 }
 
-template Tensor<float> read_idx(const std::string&, Where);
-template Tensor<double> read_idx(const std::string&, Where);
-template Tensor<std::int64_t> read_idx(const std::string&, Where);
-template Mnist<float> load_mnist(const std::string&, double, Where);
-template Mnist<double> load_mnist(const std::string&, double, Where);
+template Tensor<float> read_idx(const std::string&, Caller);
+template Tensor<double> read_idx(const std::string&, Caller);
+template Tensor<std::int64_t> read_idx(const std::string&, Caller);
+template Mnist<float> load_mnist(const std::string&, double, Caller);
+template Mnist<double> load_mnist(const std::string&, double, Caller);
 
 }  // namespace tapegrad::nn

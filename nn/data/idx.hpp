@@ -16,7 +16,7 @@ namespace tapegrad::nn {
 /// The array of an IDX file (http://yann.lecun.com/exdb/mnist), plain or gzip. T is float, double or std::int64_t;
 /// element types that fit it exactly are converted. Throws as read_npy.
 template <class T>
-TAPEGRAD_EXPORT Tensor<T> read_idx(const std::string& path, Where where = Where::here());
+TAPEGRAD_EXPORT Tensor<T> read_idx(const std::string& path, Caller where = Caller::here());
 
 template <class T>
 struct Mnist {
@@ -27,6 +27,6 @@ struct Mnist {
 /// as well. Images are divided by `divisor`. Throws Error, listing what was looked for, when the files are not there;
 /// ShapeError when images and labels do not belong together; else as read_idx.
 template <Real T>
-TAPEGRAD_EXPORT Mnist<T> load_mnist(const std::string& path, double divisor = 1, Where where = Where::here());
+TAPEGRAD_EXPORT Mnist<T> load_mnist(const std::string& path, double divisor = 1, Caller where = Caller::here());
 
 }  // namespace tapegrad::nn

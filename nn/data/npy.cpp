@@ -267,13 +267,13 @@ std::string npy_header(const char* type, const Shape& shape) {
 }  // namespace detail
 
 template <class T>
-Tensor<T> read_npy(const std::string& path, Where where) {
+Tensor<T> read_npy(const std::string& path, Caller where) {
   const std::unique_ptr<detail::Input> input = detail::open_input(path, "read_npy" + to_string(where));
   return detail::read_elements<T>(*input, detail::read_npy_header(*input));
 }
 
 template <class T>
-void write_npy(const std::string& path, const Tensor<T>& x, Where where) {
+void write_npy(const std::string& path, const Tensor<T>& x, Caller where) {
   detail::Replacement replacement(path, "write_npy" + to_string(where));
   const std::string header = detail::npy_header(detail::npy_type<T>, x.shape());
   replacement.write(header.data(), header.size());
@@ -281,14 +281,14 @@ void write_npy(const std::string& path, const Tensor<T>& x, Where where) {
   replacement.commit();
 }
 
-template Tensor<float> read_npy(const std::string&, Where);
-template Tensor<double> read_npy(const std::string&, Where);
-template Tensor<std::int64_t> read_npy(const std::string&, Where);
-template Tensor<bool> read_npy(const std::string&, Where);
-template void write_npy(const std::string&, const Tensor<float>&, Where);
-template void write_npy(const std::string&, const Tensor<double>&, Where);
-template void write_npy(const std::string&, const Tensor<std::int64_t>&, Where);
-template void write_npy(const std::string&, const Tensor<bool>&, Where);
+template Tensor<float> read_npy(const std::string&, Caller);
+template Tensor<double> read_npy(const std::string&, Caller);
+template Tensor<std::int64_t> read_npy(const std::string&, Caller);
+template Tensor<bool> read_npy(const std::string&, Caller);
+template void write_npy(const std::string&, const Tensor<float>&, Caller);
+template void write_npy(const std::string&, const Tensor<double>&, Caller);
+template void write_npy(const std::string&, const Tensor<std::int64_t>&, Caller);
+template void write_npy(const std::string&, const Tensor<bool>&, Caller);
 template Tensor<float> detail::read_elements(Input&, const ElementLayout&);
 template Tensor<double> detail::read_elements(Input&, const ElementLayout&);
 template Tensor<std::int64_t> detail::read_elements(Input&, const ElementLayout&);

@@ -17,11 +17,11 @@ namespace tapegrad::nn {
 /// is damaged, cut off or announces more than it holds, before memory is taken for it.
 /// https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html
 template <class T>
-TAPEGRAD_EXPORT Tensor<T> read_npy(const std::string& path, Where where = Where::here());
+TAPEGRAD_EXPORT Tensor<T> read_npy(const std::string& path, Caller where = Caller::here());
 
 /// Writes `x`, which np.load reads as float32, float64, int64 or bool. The file appears whole or not at all: it is
 /// written under another name first, then renamed. Throws Error when it cannot be written.
 template <class T>
-TAPEGRAD_EXPORT void write_npy(const std::string& path, const Tensor<T>& x, Where where = Where::here());
+TAPEGRAD_EXPORT void write_npy(const std::string& path, const Tensor<T>& x, Caller where = Caller::here());
 
 }  // namespace tapegrad::nn

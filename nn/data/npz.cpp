@@ -68,11 +68,11 @@ struct Npz::Archive {
   std::mutex in_use;
 };
 
-Npz::Npz(const std::string& path, Where where) : Npz(path, "read_npz", where) {}
+Npz::Npz(const std::string& path, Caller where) : Npz(path, "read_npz", where) {}
 
-Npz detail::open_npz(const std::string& path, const char* caller, const Where& where) { return {path, caller, where}; }
+Npz detail::open_npz(const std::string& path, const char* caller, const Caller& where) { return {path, caller, where}; }
 
-Npz::Npz(const std::string& path, const char* function, const Where& where) : archive_(std::make_shared<Archive>()) {
+Npz::Npz(const std::string& path, const char* function, const Caller& where) : archive_(std::make_shared<Archive>()) {
   const std::string caller = function + to_string(where);
   detail::OpenedFile opened(path, caller);
   archive_->path = path;
@@ -106,7 +106,7 @@ const std::vector<std::string>& Npz::names() const& { return archive_->names; }
 bool Npz::contains(const std::string& name) const { return archive_->members.contains(name); }
 
 template <class T>
-Tensor<T> Npz::read(const std::string& name, Where where) const {
+Tensor<T> Npz::read(const std::string& name, Caller where) const {
   const auto found = archive_->members.find(name);
   if (found == archive_->members.end()) {
     std::vector<std::string> names;
@@ -136,12 +136,12 @@ Tensor<T> Npz::read(const std::string& name, Where where) const {
   return detail::read_elements<T>(input, detail::read_npy_header(input));
 }
 
-void write_npz(const std::string& path, const Named<AnyTensor>& arrays, const NpzOptions& options, Where where) {
+void write_npz(const std::string& path, const Named<AnyTensor>& arrays, const NpzOptions& options, Caller where) {
   detail::write_npz(path, arrays, options, "write_npz", where);
 }
 
 void detail::write_npz(const std::string& path, const Named<AnyTensor>& arrays, const NpzOptions& options,
-                       const char* function, const Where& where) {
+                       const char* function, const Caller& where) {
   const std::string caller = function + to_string(where);
   detail::Replacement replacement(path, caller);
   if (arrays.empty()) {
@@ -207,9 +207,9 @@ void detail::write_npz(const std::string& path, const Named<AnyTensor>& arrays, 
   replacement.commit();
 }
 
-template Tensor<float> Npz::read(const std::string&, Where) const;
-template Tensor<double> Npz::read(const std::string&, Where) const;
-template Tensor<std::int64_t> Npz::read(const std::string&, Where) const;
-template Tensor<bool> Npz::read(const std::string&, Where) const;
+template Tensor<float> Npz::read(const std::string&, Caller) const;
+template Tensor<double> Npz::read(const std::string&, Caller) const;
+template Tensor<std::int64_t> Npz::read(const std::string&, Caller) const;
+template Tensor<bool> Npz::read(const std::string&, Caller) const;
 
 }  // namespace tapegrad::nn

@@ -25,7 +25,7 @@ class Npz;
 namespace detail {
 
 /// The same for another function, which messages name: load, save.
-TAPEGRAD_EXPORT Npz open_npz(const std::string& path, const char* caller, const Where& where);
+TAPEGRAD_EXPORT Npz open_npz(const std::string& path, const char* caller, const Caller& where);
 
 }  // namespace detail
 
@@ -33,7 +33,7 @@ TAPEGRAD_EXPORT Npz open_npz(const std::string& path, const char* caller, const 
 class TAPEGRAD_EXPORT Npz {
  public:
   /// Throws Error when the file cannot be read or is no ZIP archive.
-  explicit Npz(const std::string& path, Where where = Where::here());
+  explicit Npz(const std::string& path, Caller where = Caller::here());
 
   /// The arrays' names, in the file's order.
   const std::vector<std::string>& names() const&;
@@ -42,18 +42,18 @@ class TAPEGRAD_EXPORT Npz {
   bool contains(const std::string& name) const;
   /// Throws ValueError, listing the names, for another name; else see read_npy.
   template <class T>
-  Tensor<T> read(const std::string& name, Where where = Where::here()) const;
+  Tensor<T> read(const std::string& name, Caller where = Caller::here()) const;
 
  private:
-  friend Npz detail::open_npz(const std::string&, const char*, const Where&);
-  Npz(const std::string& path, const char* caller, const Where& where);
+  friend Npz detail::open_npz(const std::string&, const char*, const Caller&);
+  Npz(const std::string& path, const char* caller, const Caller& where);
 
   struct Archive;
   std::shared_ptr<Archive> archive_;
 };
 
 /// Opens what np.savez or np.savez_compressed has written.
-inline Npz read_npz(const std::string& path, Where where = Where::here()) { return Npz(path, where); }
+inline Npz read_npz(const std::string& path, Caller where = Caller::here()) { return Npz(path, where); }
 
 using AnyTensor = std::variant<Tensor<double>, Tensor<float>, Tensor<std::int64_t>, Tensor<bool>>;
 
@@ -66,12 +66,12 @@ struct NpzOptions {
 /// ValueError for a name that is empty, repeated, not UTF-8 or too long for a ZIP archive, Error when the file cannot
 /// be written.
 TAPEGRAD_EXPORT void write_npz(const std::string& path, const Named<AnyTensor>& arrays, const NpzOptions& options = {},
-                               Where where = Where::here());
+                               Caller where = Caller::here());
 
 namespace detail {
 
 TAPEGRAD_EXPORT void write_npz(const std::string& path, const Named<AnyTensor>& arrays, const NpzOptions& options,
-                               const char* caller, const Where& where);
+                               const char* caller, const Caller& where);
 
 }  // namespace detail
 }  // namespace tapegrad::nn

@@ -7,7 +7,7 @@
 namespace tapegrad::nn {
 namespace detail {
 
-void check_rows(const Shape& X, const Shape& y, const char* caller, const Where& where) {
+void check_rows(const Shape& X, const Shape& y, const char* caller, const Caller& where) {
   if (X.empty() || y.empty() || X[0] != y[0]) {
     throw ShapeError(caller + to_string(where) + ": X has shape " + to_string(X) + " and y " + to_string(y) +
                      "; both need a row per example");
@@ -39,7 +39,7 @@ PartOfRows part_of(std::int64_t rows, double part) {
   return sum;
 }
 
-std::int64_t test_rows(std::int64_t rows, double test_size, const Where& where) {
+std::int64_t test_rows(std::int64_t rows, double test_size, const Caller& where) {
   const auto refuse = [&] {
     throw ValueError("train_test_split" + to_string(where) + ": test_size is " + shortest(test_size) + " of " +
                      std::to_string(rows) + " rows; both parts need a row, and a size above 1 is a whole number");
@@ -56,7 +56,7 @@ std::int64_t test_rows(std::int64_t rows, double test_size, const Where& where) 
 }  // namespace detail
 
 template <Real T>
-Standardizer<T>::Standardizer(const Tensor<T>& X, Where where) {
+Standardizer<T>::Standardizer(const Tensor<T>& X, Caller where) {
   if (X.rank() == 0 || X.shape()[0] == 0) {
     throw ShapeError("Standardizer" + to_string(where) + ": no rows in a tensor of shape " + to_string(X.shape()));
   }
@@ -71,7 +71,7 @@ Standardizer<T>::Standardizer(const Tensor<T>& X, Where where) {
 }
 
 template <Real T>
-Tensor<T> Standardizer<T>::operator()(const Tensor<T>& X, Where where) const {
+Tensor<T> Standardizer<T>::operator()(const Tensor<T>& X, Caller where) const {
   if (!X.shape().ends_with(mean_.shape()) || X.rank() != mean_.rank() + 1) {
     throw ShapeError("Standardizer" + to_string(where) + ": made from rows of shape " + to_string(mean_.shape()) +
                      ", applied to " + to_string(X.shape()));

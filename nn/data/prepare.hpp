@@ -35,7 +35,7 @@ namespace detail {
 inline constexpr std::uint64_t order_stream = std::uint64_t{1} << 62, split_stream = std::uint64_t{2} << 62;
 
 /// Throws ShapeError unless both have the same number of rows.
-TAPEGRAD_EXPORT void check_rows(const Shape& X, const Shape& y, const char* caller, const Where& where);
+TAPEGRAD_EXPORT void check_rows(const Shape& X, const Shape& y, const char* caller, const Caller& where);
 
 /// The shortest decimal that reads back as this number.
 TAPEGRAD_EXPORT std::string shortest(double number);
@@ -47,14 +47,14 @@ struct PartOfRows {
 /// rows times the shortest decimal that reads back as `part`, exactly; part in (0, 1), rows not negative.
 TAPEGRAD_EXPORT PartOfRows part_of(std::int64_t rows, double part);
 /// Throws ValueError unless both parts have rows.
-TAPEGRAD_EXPORT std::int64_t test_rows(std::int64_t rows, double test_size, const Where& where);
+TAPEGRAD_EXPORT std::int64_t test_rows(std::int64_t rows, double test_size, const Caller& where);
 }  // namespace detail
 
 /// Rows of X and y, taken together, for training and testing. Throws ShapeError when X and y have different numbers of
 /// rows; ValueError unless both parts have rows.
 template <class T, class U>
 Split<T, U> train_test_split(const Tensor<T>& X, const Tensor<U>& y, const SplitOptions& options = {},
-                             Where where = Where::here()) {
+                             Caller where = Caller::here()) {
   detail::check_rows(X.shape(), y.shape(), "train_test_split", where);
   const std::int64_t rows = X.shape()[0], train = rows - detail::test_rows(rows, options.test_size, where);
   Tensor<std::int64_t> order;
@@ -72,10 +72,10 @@ template <Real T>
 class Standardizer {
  public:
   /// Throws ShapeError for a scalar or no rows.
-  explicit Standardizer(const Tensor<T>& X, Where where = Where::here());
+  explicit Standardizer(const Tensor<T>& X, Caller where = Caller::here());
 
   /// (X - mean) / deviation. Throws ShapeError for other columns.
-  Tensor<T> operator()(const Tensor<T>& X, Where where = Where::here()) const;
+  Tensor<T> operator()(const Tensor<T>& X, Caller where = Caller::here()) const;
 
   const Tensor<T>& mean() const { return mean_; }
   /// Of the rows themselves, divided by n; 1 for a constant column.
@@ -109,7 +109,7 @@ class Batches {
     friend bool operator==(const Iterator& a, const Iterator& b) { return a.first == b.first; }
   };
 
-  Batches(Tensor<T> X, Tensor<U> y, std::int64_t batch_size, const BatchOptions& options, Where where)
+  Batches(Tensor<T> X, Tensor<U> y, std::int64_t batch_size, const BatchOptions& options, Caller where)
       : X_(std::move(X)), y_(std::move(y)), batch_size_(batch_size), where_(where) {
     detail::check_rows(X_.shape(), y_.shape(), "batches", where);
     if (batch_size < 1) {
@@ -136,7 +136,7 @@ class Batches {
   Tensor<T> X_;
   Tensor<U> y_;
   std::int64_t batch_size_;
-  Where where_;
+  Caller where_;
   Tensor<std::int64_t> order_;
 };
 
@@ -144,7 +144,7 @@ class Batches {
 /// numbers of rows; ValueError for a batch size below 1.
 template <class T, class U>
 Batches<T, U> batches(const Tensor<T>& X, const Tensor<U>& y, std::int64_t batch_size, const BatchOptions& options = {},
-                      Where where = Where::here()) {
+                      Caller where = Caller::here()) {
   return {X, y, batch_size, options, where};
 }
 

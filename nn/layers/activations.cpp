@@ -12,35 +12,35 @@ const Named<Activation::Function>& known_activations() {
   using Function = Activation::Function;
   static const Named<Function> known{
       {"linear", Function([]<Real T>(const Tensor<T>& z) { return z; })},
-      {"sigmoid", Function([]<Real T>(const Tensor<T>& z) { return sigmoid(z, Where{}); })},
-      {"tanh", Function([]<Real T>(const Tensor<T>& z) { return tanh(z, Where{}); })},
-      {"relu", Function([]<Real T>(const Tensor<T>& z) { return relu(z, Where{}); })},
-      {"leaky_relu", Function([]<Real T>(const Tensor<T>& z) { return leaky_relu(z, 0.2, Where{}); })},
-      {"relu6", Function([]<Real T>(const Tensor<T>& z) { return relu6(z, Where{}); })},
-      {"elu", Function([]<Real T>(const Tensor<T>& z) { return elu(z, 1, Where{}); })},
-      {"selu", Function([]<Real T>(const Tensor<T>& z) { return selu(z, Where{}); })},
-      {"silu", Function([]<Real T>(const Tensor<T>& z) { return silu(z, Where{}); })},
-      {"swish", Function([]<Real T>(const Tensor<T>& z) { return silu(z, Where{}); })},
-      {"gelu", Function([]<Real T>(const Tensor<T>& z) { return gelu(z, Where{}); })},
-      {"gelu_tanh", Function([]<Real T>(const Tensor<T>& z) { return gelu_tanh(z, Where{}); })},
-      {"mish", Function([]<Real T>(const Tensor<T>& z) { return mish(z, Where{}); })},
-      {"softplus", Function([]<Real T>(const Tensor<T>& z) { return softplus(z, Where{}); })},
-      {"softsign", Function([]<Real T>(const Tensor<T>& z) { return softsign(z, Where{}); })},
-      {"log_sigmoid", Function([]<Real T>(const Tensor<T>& z) { return log_sigmoid(z, Where{}); })},
-      {"hard_sigmoid", Function([]<Real T>(const Tensor<T>& z) { return hard_sigmoid(z, Where{}); })},
-      {"hard_swish", Function([]<Real T>(const Tensor<T>& z) { return hard_swish(z, Where{}); })},
-      {"hard_silu", Function([]<Real T>(const Tensor<T>& z) { return hard_swish(z, Where{}); })},
-      {"hard_tanh", Function([]<Real T>(const Tensor<T>& z) { return hard_tanh(z, Where{}); })},
-      {"exponential", Function([]<Real T>(const Tensor<T>& z) { return exp(z, Where{}); })},
-      {"softmax", Function([]<Real T>(const Tensor<T>& z) { return softmax(z, -1, Where{}); })},
-      {"log_softmax", Function([]<Real T>(const Tensor<T>& z) { return log_softmax(z, -1, Where{}); })},
+      {"sigmoid", Function([]<Real T>(const Tensor<T>& z) { return sigmoid(z, Caller{}); })},
+      {"tanh", Function([]<Real T>(const Tensor<T>& z) { return tanh(z, Caller{}); })},
+      {"relu", Function([]<Real T>(const Tensor<T>& z) { return relu(z, Caller{}); })},
+      {"leaky_relu", Function([]<Real T>(const Tensor<T>& z) { return leaky_relu(z, 0.2, Caller{}); })},
+      {"relu6", Function([]<Real T>(const Tensor<T>& z) { return relu6(z, Caller{}); })},
+      {"elu", Function([]<Real T>(const Tensor<T>& z) { return elu(z, 1, Caller{}); })},
+      {"selu", Function([]<Real T>(const Tensor<T>& z) { return selu(z, Caller{}); })},
+      {"silu", Function([]<Real T>(const Tensor<T>& z) { return silu(z, Caller{}); })},
+      {"swish", Function([]<Real T>(const Tensor<T>& z) { return silu(z, Caller{}); })},
+      {"gelu", Function([]<Real T>(const Tensor<T>& z) { return gelu(z, Caller{}); })},
+      {"gelu_tanh", Function([]<Real T>(const Tensor<T>& z) { return gelu_tanh(z, Caller{}); })},
+      {"mish", Function([]<Real T>(const Tensor<T>& z) { return mish(z, Caller{}); })},
+      {"softplus", Function([]<Real T>(const Tensor<T>& z) { return softplus(z, Caller{}); })},
+      {"softsign", Function([]<Real T>(const Tensor<T>& z) { return softsign(z, Caller{}); })},
+      {"log_sigmoid", Function([]<Real T>(const Tensor<T>& z) { return log_sigmoid(z, Caller{}); })},
+      {"hard_sigmoid", Function([]<Real T>(const Tensor<T>& z) { return hard_sigmoid(z, Caller{}); })},
+      {"hard_swish", Function([]<Real T>(const Tensor<T>& z) { return hard_swish(z, Caller{}); })},
+      {"hard_silu", Function([]<Real T>(const Tensor<T>& z) { return hard_swish(z, Caller{}); })},
+      {"hard_tanh", Function([]<Real T>(const Tensor<T>& z) { return hard_tanh(z, Caller{}); })},
+      {"exponential", Function([]<Real T>(const Tensor<T>& z) { return exp(z, Caller{}); })},
+      {"softmax", Function([]<Real T>(const Tensor<T>& z) { return softmax(z, -1, Caller{}); })},
+      {"log_softmax", Function([]<Real T>(const Tensor<T>& z) { return log_softmax(z, -1, Caller{}); })},
   };
   return known;
 }
 
 }  // namespace
 
-Activation::Activation(const char* name, Where where)
+Activation::Activation(const char* name, Caller where)
     : function_(detail::by_name("activation", name, known_activations(), where)) {
   name_ = name;
 }

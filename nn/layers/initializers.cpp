@@ -29,7 +29,7 @@ const Named<Initializer>& known_initializers() {
   return known;
 }
 
-void require_deviation(const char* name, double standard_deviation, const Where& where) {
+void require_deviation(const char* name, double standard_deviation, const Caller& where) {
   if (std::isfinite(standard_deviation) && standard_deviation >= 0) return;
   throw ValueError(name + to_string(where) + ": the standard deviation is " + std::to_string(standard_deviation));
 }
@@ -94,7 +94,7 @@ void orthonormalise(double* rows, std::int64_t count, std::int64_t size) {
 
 }  // namespace
 
-Initializer::Initializer(const char* name, Where where)
+Initializer::Initializer(const char* name, Caller where)
     : Initializer(detail::by_name("initializer", name, known_initializers(), where)) {}
 
 template <Real T>
@@ -115,18 +115,18 @@ Initializer constant(double value) {
   return [value](const Shape& shape, Rng&) { return full<double>(shape, value); };
 }
 
-Initializer normal(double standard_deviation, Where where) {
+Initializer normal(double standard_deviation, Caller where) {
   require_deviation("normal", standard_deviation, where);
   return
       [standard_deviation](const Shape& shape, Rng& rng) { return rng.normal<double>(shape, 0, standard_deviation); };
 }
 
-Initializer truncated_normal(double standard_deviation, Where where) {
+Initializer truncated_normal(double standard_deviation, Caller where) {
   require_deviation("truncated_normal", standard_deviation, where);
   return [standard_deviation](const Shape& shape, Rng& rng) { return draw_truncated(shape, standard_deviation, rng); };
 }
 
-Initializer uniform(double low, double high, Where where) {
+Initializer uniform(double low, double high, Caller where) {
   if (!std::isfinite(low) || !std::isfinite(high) || low > high) {
     throw ValueError("uniform" + to_string(where) + ": from " + std::to_string(low) + " to " + std::to_string(high) +
                      " there is no interval");
@@ -147,7 +147,7 @@ Initializer orthogonal(double gain) {
     const std::int64_t count = std::min(shape[0], shape[1]), size = std::max(shape[0], shape[1]);
     Tensor<double> rows = rng.normal<double>({count, size});
     orthonormalise(rows.mutable_data(), count, size);
-    return (shape[0] == count ? rows : transpose(rows, Where{})) * gain;
+    return (shape[0] == count ? rows : transpose(rows, Caller{})) * gain;
   };
 }
 

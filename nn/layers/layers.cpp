@@ -36,7 +36,7 @@ Params<T> scale_and_shift(const char* layer, const Shape& in) {
 /// All axes but the last, as one.
 template <class T>
 Tensor<T> rows_of(const Tensor<T>& x) {
-  return x.rank() == 2 ? x : reshape(x, {-1, x.shape().back()}, Where{});
+  return x.rank() == 2 ? x : reshape(x, {-1, x.shape().back()}, Caller{});
 }
 
 }  // namespace
@@ -64,18 +64,18 @@ Params<T> Dense::init(const Shape& in, Rng& rng) const {
 
 template <class T>
 Tensor<T> Dense::logits(const Params<T>& p, const Tensor<T>& x, Mode) const {
-  const Tensor<T>& kernel = p.at("kernel", Where{});
+  const Tensor<T>& kernel = p.at("kernel", Caller{});
   require_last_axis(name, x.shape(), kernel.shape().front());
-  const Tensor<T> z = matmul(x, kernel, Where{});
-  return use_bias ? z + p.at("bias", Where{}) : z;
+  const Tensor<T> z = matmul(x, kernel, Caller{});
+  return use_bias ? z + p.at("bias", Caller{}) : z;
 }
 
 template <class T>
 std::optional<Tensor<T>> Dense::penalty(const Params<T>& p) const {
   std::optional<Tensor<T>> total;
-  if (kernel_regularizer) total = kernel_regularizer(p.at("kernel", Where{}));
+  if (kernel_regularizer) total = kernel_regularizer(p.at("kernel", Caller{}));
   if (bias_regularizer && use_bias) {
-    const Tensor<T> of_bias = bias_regularizer(p.at("bias", Where{}));
+    const Tensor<T> of_bias = bias_regularizer(p.at("bias", Caller{}));
     total = total ? *total + of_bias : of_bias;
   }
   return total;
@@ -87,7 +87,7 @@ template <class T>
 Tensor<T> Flatten::operator()(const Params<T>&, const Tensor<T>& x, Mode) const {
   std::int64_t n = 1;
   for (std::size_t axis = 1; axis < x.rank(); ++axis) n *= x.shape()[axis];
-  return reshape(x, {x.shape().front(), n}, Where{});
+  return reshape(x, {x.shape().front(), n}, Caller{});
 }
 
 template <class T>
@@ -101,7 +101,7 @@ Tensor<T> Dropout::operator()(const Params<T>&, const Tensor<T>& x, Mode mode) c
     throw ValueError("Dropout" + to_string(where) +
                      " draws random numbers in training: call it with Mode{.training = true, .rng = &rng}");
   }
-  return mul0(mode.rng->template bernoulli<T>(x.shape(), 1 - rate, 1 / (1 - rate)), x, Where{});
+  return mul0(mode.rng->template bernoulli<T>(x.shape(), 1 - rate, 1 / (1 - rate)), x, Caller{});
 }
 
 // -------------------------------------------------------------------------------------------------- normalisation
@@ -122,18 +122,18 @@ Params<T> BatchNorm::state(const Shape& in) const {
 
 template <class T>
 Tensor<T> BatchNorm::operator()(const Params<T>& p, Params<T>& state, const Tensor<T>& x, Mode mode) const {
-  const Tensor<T>&gamma = p.at("gamma", Where{}), &beta = p.at("beta", Where{});
-  Tensor<T>&moving_mean = state.at("moving_mean", Where{}), &moving_variance = state.at("moving_variance", Where{});
+  const Tensor<T>&gamma = p.at("gamma", Caller{}), &beta = p.at("beta", Caller{});
+  Tensor<T>&moving_mean = state.at("moving_mean", Caller{}), &moving_variance = state.at("moving_variance", Caller{});
   require_last_axis(name, x.shape(), gamma.size());
   if (!mode.training) return (x - moving_mean) * (gamma / sqrt(moving_variance + epsilon)) + beta;
   const Tensor<T> rows = rows_of(x);
-  const Tensor<T> average = mean(rows, 0, KeepDims::no, Where{});
+  const Tensor<T> average = mean(rows, 0, KeepDims::no, Caller{});
   const Tensor<T> centred = rows - average;
-  const Tensor<T> variance = mean(square(centred, Where{}), 0, KeepDims::no, Where{});
+  const Tensor<T> variance = mean(square(centred, Caller{}), 0, KeepDims::no, Caller{});
   moving_mean = momentum * moving_mean + (1 - momentum) * stop_gradient(average);
   moving_variance = momentum * moving_variance + (1 - momentum) * stop_gradient(variance);
-  const Tensor<T> y = centred * (gamma / sqrt(variance + epsilon, Where{})) + beta;
-  return x.rank() == 2 ? y : reshape(y, x.shape(), Where{});
+  const Tensor<T> y = centred * (gamma / sqrt(variance + epsilon, Caller{})) + beta;
+  return x.rank() == 2 ? y : reshape(y, x.shape(), Caller{});
 }
 
 template <class T>
@@ -144,11 +144,11 @@ Params<T> LayerNorm::init(const Shape& in, Rng&) const {
 
 template <class T>
 Tensor<T> LayerNorm::operator()(const Params<T>& p, const Tensor<T>& x, Mode) const {
-  const Tensor<T>& gamma = p.at("gamma", Where{});
+  const Tensor<T>& gamma = p.at("gamma", Caller{});
   require_last_axis(name, x.shape(), gamma.size());
-  const Tensor<T> centred = x - mean(x, -1, keep_dims, Where{});
-  const Tensor<T> variance = mean(square(centred, Where{}), -1, keep_dims, Where{});
-  return centred / sqrt(variance + epsilon, Where{}) * gamma + p.at("beta", Where{});
+  const Tensor<T> centred = x - mean(x, -1, keep_dims, Caller{});
+  const Tensor<T> variance = mean(square(centred, Caller{}), -1, keep_dims, Caller{});
+  return centred / sqrt(variance + epsilon, Caller{}) * gamma + p.at("beta", Caller{});
 }
 
 // ------------------------------------------------------------------------------------------------------- Residual

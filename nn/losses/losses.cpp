@@ -11,7 +11,7 @@
 
 namespace tapegrad::nn {
 
-void detail::require_same_shapes(const char* loss, const Shape& prediction, const Shape& target, const Where& line) {
+void detail::require_same_shapes(const char* loss, const Shape& prediction, const Shape& target, const Caller& line) {
   if (prediction == target) return;
   throw ShapeError(std::string(loss) + to_string(line) + ": the prediction is " + to_string(prediction) +
                    " and the target " + to_string(target) + "; they must have the same shape" +
@@ -24,7 +24,7 @@ namespace {
 
 /// The mean over the last axis of an elementwise function of (a, y), and perhaps of a constant.
 template <class F, Real T, class... Constant>
-Tensor<T> mean_of(const F& f, const Tensor<T>& a, const Tensor<T>& y, const Where& line, Constant... constant) {
+Tensor<T> mean_of(const F& f, const Tensor<T>& a, const Tensor<T>& y, const Caller& line, Constant... constant) {
   return mean(f(a, y, constant..., line), -1, KeepDims::no, line);
 }
 
@@ -35,7 +35,7 @@ double last_size(const Tensor<T>& x) {
 
 /// y (1 - s) + s / classes: the part s of each target is spread over all classes. Throws ValueError unless 0 <= s <= 1.
 template <Real T>
-Tensor<T> smooth_labels(const Tensor<T>& y, double s, double classes, const Where& line) {
+Tensor<T> smooth_labels(const Tensor<T>& y, double s, double classes, const Caller& line) {
   if (s == 0) return y;
   if (!(s > 0 && s <= 1)) {
     throw ValueError("label_smoothing" + to_string(line) + " is " + std::to_string(s) +
@@ -65,17 +65,17 @@ Ignored ignore(const Tensor<std::int64_t>& labels, std::int64_t ignored_label) {
 Tensor<std::int64_t> one_per_row(const Tensor<std::int64_t>& labels, const Shape& prediction) {
   if (prediction.rank() == 0) return labels;
   const Shape rows = prediction.prefix(prediction.rank() - 1);
-  return labels.shape() == rows.concat({1}) ? reshape(labels, rows, Where{}) : labels;
+  return labels.shape() == rows.concat({1}) ? reshape(labels, rows, Caller{}) : labels;
 }
 
 /// log p for p >= 0, finite at 0; see the note in the header.
 template <Real T>
-Tensor<T> finite_log(const Tensor<T>& p, const Where& line) {
+Tensor<T> finite_log(const Tensor<T>& p, const Caller& line) {
   return log(maximum(p, {static_cast<double>(std::numeric_limits<T>::min())}), line);
 }
 
 /// Throws unless labels are one class of x for each row.
-void require_labels(const char* loss, const Shape& x, const Tensor<std::int64_t>& labels, const Where& line) {
+void require_labels(const char* loss, const Shape& x, const Tensor<std::int64_t>& labels, const Caller& line) {
   if (x.rank() == 0 || !(labels.shape() == x.prefix(x.rank() - 1))) {
     throw ShapeError(loss + to_string(line) + ": the prediction is " + to_string(x) + " and the labels are " +
                      to_string(labels.shape()) +
@@ -90,7 +90,7 @@ void require_labels(const char* loss, const Shape& x, const Tensor<std::int64_t>
 
 /// x[..., labels[...]].
 template <Real T>
-Tensor<T> pick(const Tensor<T>& x, const Tensor<std::int64_t>& labels, const Where& line) {
+Tensor<T> pick(const Tensor<T>& x, const Tensor<std::int64_t>& labels, const Caller& line) {
   const Tensor<std::int64_t> column = reshape(labels, labels.shape().concat({1}), line);
   return reshape(take_along(x, column, line), labels.shape(), line);
 }
@@ -101,14 +101,14 @@ Scalar missing_margin(const Scalar& a, const Scalar& y) { return relu(1 - where(
 /// x over its largest |x_j|, so that squares neither overflow nor vanish. The divisor may count as a constant, since
 /// the angle, and so each of its derivatives, is the same for every divisor.
 template <Real T>
-Tensor<T> rescaled(const Tensor<T>& x, const Where& line) {
+Tensor<T> rescaled(const Tensor<T>& x, const Caller& line) {
   const Tensor<T> size = max(abs(stop_gradient(x), line), -1, keep_dims, line);
   return x / where(size > 0.0, size, {1.0});
 }
 
 /// |u| of a rescaled u, whose square is 0 or at least 1.
 template <Real T>
-Tensor<T> length(const Tensor<T>& u, const Where& line) {
+Tensor<T> length(const Tensor<T>& u, const Caller& line) {
   return sqrt(maximum(sum(square(u, line), -1, KeepDims::no, line), {0.5}), line);
 }
 
@@ -136,27 +136,29 @@ constexpr PlainLoss plain(const char* name, F formula, detail::ClosedForm (*clos
 
 constinit const PlainLoss mse = plain(
     "mse",
-    [](const auto& a, const auto& y, const Where& line) { return mean(square(a - y, line), -1, KeepDims::no, line); },
+    [](const auto& a, const auto& y, const Caller& line) { return mean(square(a - y, line), -1, KeepDims::no, line); },
     [] {
       const auto slope = []<Real T>(const Tensor<T>& z, const Tensor<T>&, const Tensor<T>& y, double scale,
-                                    const Where&) { return scaled(z - y, scale * (2 / last_size(z))); };
+                                    const Caller&) { return scaled(z - y, scale * (2 / last_size(z))); };
       return detail::ClosedForm{"linear", mse, slope};
     });
 
-constinit const PlainLoss mae = plain("mae", [](const auto& a, const auto& y, const Where& line) {
+constinit const PlainLoss mae = plain("mae", [](const auto& a, const auto& y, const Caller& line) {
   static const auto f = elementwise([](auto p, auto t) { return abs(p - t); }, "mae");
   return mean_of(f, a, y, line);
 });
 
 constinit const PlainLoss mean_error = plain(
-    "mean_error", [](const auto& a, const auto& y, const Where& line) { return mean(y - a, -1, KeepDims::no, line); },
+    "mean_error", [](const auto& a, const auto& y, const Caller& line) { return mean(y - a, -1, KeepDims::no, line); },
     [] {
       const auto slope = []<Real T>(const Tensor<T>& z, const Tensor<T>&, const Tensor<T>&, double scale,
-                                    const Where&) { return full<T>(z.shape(), static_cast<T>(-scale / last_size(z))); };
+                                    const Caller&) {
+        return full<T>(z.shape(), static_cast<T>(-scale / last_size(z)));
+      };
       return detail::ClosedForm{"linear", mean_error, slope};
     });
 
-constinit const PlainLoss log_cosh = plain("log_cosh", [](const auto& a, const auto& y, const Where& line) {
+constinit const PlainLoss log_cosh = plain("log_cosh", [](const auto& a, const auto& y, const Caller& line) {
   // cosh d = 1 + 2 sinh(d/2)^2 where d is small, and e^|d| (1 + e^(-2|d|)) / 2 where e^|d| could overflow.
   static const auto f = elementwise(
       [](auto p, auto t) {
@@ -167,18 +169,18 @@ constinit const PlainLoss log_cosh = plain("log_cosh", [](const auto& a, const a
   return mean_of(f, a, y, line);
 });
 
-constinit const PlainLoss hinge = plain("hinge", [](const auto& a, const auto& y, const Where& line) {
+constinit const PlainLoss hinge = plain("hinge", [](const auto& a, const auto& y, const Caller& line) {
   static const auto f = elementwise([](auto p, auto t) { return missing_margin(p, t); }, "hinge");
   return mean_of(f, a, y, line);
 });
 
-constinit const PlainLoss squared_hinge = plain("squared_hinge", [](const auto& a, const auto& y, const Where& line) {
+constinit const PlainLoss squared_hinge = plain("squared_hinge", [](const auto& a, const auto& y, const Caller& line) {
   static const auto f = elementwise([](auto p, auto t) { return square(missing_margin(p, t)); }, "squared_hinge");
   return mean_of(f, a, y, line);
 });
 
 constinit const PlainLoss categorical_hinge =
-    plain("categorical_hinge", [](const auto& a, const auto& y, const Where& line) {
+    plain("categorical_hinge", [](const auto& a, const auto& y, const Caller& line) {
       const auto wrong = max(mul0(1.0 - y, a, line), -1, KeepDims::no, line);
       return relu(wrong - sum(mul0(y, a, line), -1, KeepDims::no, line) + 1.0, line);
     });
@@ -186,36 +188,36 @@ constinit const PlainLoss categorical_hinge =
 // The entropy of y, which it adds to the cross-entropy, does not depend on a.
 constinit const PlainLoss kl_divergence = plain(
     "kl_divergence",
-    [](const auto& a, const auto& y, const Where& line) {
+    [](const auto& a, const auto& y, const Caller& line) {
       return sum(y * (finite_log(y, line) - finite_log(a, line)), -1, KeepDims::no, line);
     },
     [] {
-      const auto from_logits = []<Real T>(const Tensor<T>& z, const Tensor<T>& y, const Where& line) {
+      const auto from_logits = []<Real T>(const Tensor<T>& z, const Tensor<T>& y, const Caller& line) {
         detail::require_same_shapes(kl_divergence.name(), z.shape(), y.shape(), line);
         return sum(mul0(y, finite_log(y, line) - log_softmax(z, -1, line), line), -1, KeepDims::no, line);
       };
       const auto slope = []<Real T>(const Tensor<T>&, const Tensor<T>& a, const Tensor<T>& y, double scale,
-                                    const Where&) { return softmax_slope(a, y, scale); };
+                                    const Caller&) { return softmax_slope(a, y, scale); };
       return detail::ClosedForm{"softmax", from_logits, slope};
     });
 
 constinit const PlainLoss poisson = plain(
     "poisson",
-    [](const auto& a, const auto& y, const Where& line) {
+    [](const auto& a, const auto& y, const Caller& line) {
       return mean(a - y * finite_log(a, line), -1, KeepDims::no, line);
     },
     [] {
-      const auto from_logits = []<Real T>(const Tensor<T>& z, const Tensor<T>& y, const Where& line) {
+      const auto from_logits = []<Real T>(const Tensor<T>& z, const Tensor<T>& y, const Caller& line) {
         detail::require_same_shapes(poisson.name(), z.shape(), y.shape(), line);
         return mean(exp(z, line) - mul0(y, z, line), -1, KeepDims::no, line);
       };
       const auto slope = []<Real T>(const Tensor<T>& z, const Tensor<T>& a, const Tensor<T>& y, double scale,
-                                    const Where&) { return scaled(a - y, scale / last_size(z)); };
+                                    const Caller&) { return scaled(a - y, scale / last_size(z)); };
       return detail::ClosedForm{"exponential", from_logits, slope};
     });
 
 constinit const PlainLoss cosine_similarity =
-    plain("cosine_similarity", [](const auto& a, const auto& y, const Where& line) {
+    plain("cosine_similarity", [](const auto& a, const auto& y, const Caller& line) {
       const auto u = rescaled(a, line), v = rescaled(y, line);
       return -sum(u * v, -1, KeepDims::no, line) / (length(u, line) * length(v, line));
     });
@@ -223,7 +225,7 @@ constinit const PlainLoss cosine_similarity =
 // ------------------------------------------------------------------------------------------------- with options
 
 template <Real T>
-Tensor<T> Huber::operator()(const Tensor<T>& a, const Tensor<T>& y, Where line) const {
+Tensor<T> Huber::operator()(const Tensor<T>& a, const Tensor<T>& y, Caller line) const {
   detail::require_same_shapes(name(), a.shape(), y.shape(), line);
   if (!(delta > 0)) throw ValueError("huber" + to_string(line) + ": delta is " + std::to_string(delta) + ", not > 0");
   // With c = d cut off at +-delta, both branches are c (d - c / 2), and no slope is undefined where they meet.
@@ -237,7 +239,7 @@ Tensor<T> Huber::operator()(const Tensor<T>& a, const Tensor<T>& y, Where line) 
 }
 
 template <Real T>
-Tensor<T> CategoricalCrossentropy::operator()(const Tensor<T>& a, const Tensor<T>& y, Where line) const {
+Tensor<T> CategoricalCrossentropy::operator()(const Tensor<T>& a, const Tensor<T>& y, Caller line) const {
   detail::require_same_shapes(name(), a.shape(), y.shape(), line);
   const Tensor<T> target = smooth_labels(y, label_smoothing, last_size(y), line);
   const Tensor<T> terms = from_logits ? mul0(target, log_softmax(a, -1, line), line) : target * finite_log(a, line);
@@ -248,7 +250,7 @@ detail::ClosedForm CategoricalCrossentropy::closed_form() const {
   return {.activation = from_logits ? "linear" : "softmax",
           .loss = CategoricalCrossentropy{label_smoothing, true},
           .slope = [own = *this]<Real T>(const Tensor<T>& z, const Tensor<T>& a, const Tensor<T>& y, double scale,
-                                         const Where& line) {
+                                         const Caller& line) {
             const Tensor<T> target = smooth_labels(y, own.label_smoothing, last_size(y), line);
             return softmax_slope(own.from_logits ? softmax(z, -1, line) : a, target, scale);
           }};
@@ -256,7 +258,7 @@ detail::ClosedForm CategoricalCrossentropy::closed_form() const {
 
 template <Real T>
 Tensor<T> SparseCategoricalCrossentropy::operator()(const Tensor<T>& a, const Tensor<std::int64_t>& given,
-                                                    Where line) const {
+                                                    Caller line) const {
   const Tensor<std::int64_t> labels = one_per_row(given, a.shape());
   if (ignored_label) {
     const Ignored ignored = ignore(labels, *ignored_label);
@@ -275,7 +277,7 @@ detail::ClosedForm SparseCategoricalCrossentropy::closed_form() const {
   return {.activation = from_logits ? "linear" : "softmax",
           .loss = SparseCategoricalCrossentropy{label_smoothing, true, ignored_label},
           .slope = [own = *this]<Real T>(const Tensor<T>& z, const Tensor<T>& a, const Tensor<std::int64_t>& y,
-                                         double scale, const Where& line) {
+                                         double scale, const Caller& line) {
             const Tensor<std::int64_t> labels = one_per_row(y, z.shape());
             const Ignored ignored = own.ignored_label ? ignore(labels, *own.ignored_label) : Ignored{labels};
             const Tensor<T> target = one_hot<T>(ignored.labels, z.shape().back(), line);
@@ -288,7 +290,7 @@ detail::ClosedForm SparseCategoricalCrossentropy::closed_form() const {
 }
 
 template <Real T>
-Tensor<T> BinaryCrossentropy::operator()(const Tensor<T>& a, const Tensor<T>& y, Where line) const {
+Tensor<T> BinaryCrossentropy::operator()(const Tensor<T>& a, const Tensor<T>& y, Caller line) const {
   detail::require_same_shapes(name(), a.shape(), y.shape(), line);
   const Tensor<T> target = smooth_labels(y, label_smoothing, 2, line);
   if (from_logits) {
@@ -315,7 +317,7 @@ detail::ClosedForm BinaryCrossentropy::closed_form() const {
   return {.activation = from_logits ? "linear" : "sigmoid",
           .loss = BinaryCrossentropy{label_smoothing, true},
           .slope = [own = *this]<Real T>(const Tensor<T>& z, const Tensor<T>&, const Tensor<T>& y, double scale,
-                                         const Where& line) {
+                                         const Caller& line) {
             // a - y, and where z > 0 from 1 - a = sigmoid(-z), which keeps its digits there.
             static const auto f = elementwise([](auto x, auto t) {
               const auto smaller = sigmoid(where(x > 0, -x, x));
@@ -326,7 +328,7 @@ detail::ClosedForm BinaryCrossentropy::closed_form() const {
 }
 
 template <class T, class Y = T>
-using LossOf = Tensor<T>(const Tensor<T>&, const Tensor<Y>&, Where) const;
+using LossOf = Tensor<T>(const Tensor<T>&, const Tensor<Y>&, Caller) const;
 template LossOf<float> Huber::operator();
 template LossOf<double> Huber::operator();
 template LossOf<float> CategoricalCrossentropy::operator();
@@ -365,10 +367,10 @@ const Named<Loss>& detail::known_losses() {
   return known;
 }
 
-Loss::Loss(const char* name, Where where) : Loss(detail::by_name("loss", name, detail::known_losses(), where)) {}
+Loss::Loss(const char* name, Caller where) : Loss(detail::by_name("loss", name, detail::known_losses(), where)) {}
 
 template <class T, class Y>
-void Loss::refuse(const Shape& prediction, const Where& line) const {
+void Loss::refuse(const Shape& prediction, const Caller& line) const {
   if (name_.empty()) throw ValueError("no loss is set" + to_string(line));
   constexpr bool is_float = std::is_same_v<T, float>, of_labels = std::is_same_v<Y, std::int64_t>;
   using OtherT = std::conditional_t<is_float, double, float>;
@@ -385,16 +387,16 @@ void Loss::refuse(const Shape& prediction, const Where& line) const {
   throw ValueError("the loss " + name_ + to_string(line) + " does not take a prediction of Tensor<" + type +
                    "> with a target of Tensor<" + (of_labels ? "std::int64_t" : type) + ">: " + cure);
 }
-template void Loss::refuse<float, float>(const Shape&, const Where&) const;
-template void Loss::refuse<double, double>(const Shape&, const Where&) const;
-template void Loss::refuse<float, std::int64_t>(const Shape&, const Where&) const;
-template void Loss::refuse<double, std::int64_t>(const Shape&, const Where&) const;
+template void Loss::refuse<float, float>(const Shape&, const Caller&) const;
+template void Loss::refuse<double, double>(const Shape&, const Caller&) const;
+template void Loss::refuse<float, std::int64_t>(const Shape&, const Caller&) const;
+template void Loss::refuse<double, std::int64_t>(const Shape&, const Caller&) const;
 
 // ------------------------------------------------------------------------------------------------- weights
 
 template <Real T, class Y>
 Tensor<T> class_weights_of(const Tensor<Y>& targets, std::span<const double> weights,
-                           std::optional<std::int64_t> ignored_label, Where where) {
+                           std::optional<std::int64_t> ignored_label, Caller where) {
   const Shape& shape = targets.shape();
   const auto classes = static_cast<std::int64_t>(weights.size());
   const bool of_rows = shape.rank() == 2 && shape[1] > 1;
@@ -425,7 +427,7 @@ Tensor<T> class_weights_of(const Tensor<Y>& targets, std::span<const double> wei
   return Tensor<T>({shape[0]}, out);
 }
 template <class T, class Y = T>
-using WeightsOf = Tensor<T>(const Tensor<Y>&, std::span<const double>, std::optional<std::int64_t>, Where);
+using WeightsOf = Tensor<T>(const Tensor<Y>&, std::span<const double>, std::optional<std::int64_t>, Caller);
 template TAPEGRAD_EXPORT WeightsOf<float> class_weights_of;
 template TAPEGRAD_EXPORT WeightsOf<double> class_weights_of;
 template TAPEGRAD_EXPORT WeightsOf<float, std::int64_t> class_weights_of;

@@ -17,7 +17,7 @@ namespace {
 
 /// The losses of examples times their weights, if there are any.
 template <Real T>
-Tensor<T> weighted(const Tensor<T>& losses, const Tensor<T>& weights, const Where& where) {
+Tensor<T> weighted(const Tensor<T>& losses, const Tensor<T>& weights, const Caller& where) {
   if (!weights.handle()) return losses;
   if (losses.rank() == 0) {
     throw ValueError("a loss that gives a scalar cannot be weighted by example" + to_string(where) +
@@ -33,7 +33,7 @@ Tensor<T> weighted(const Tensor<T>& losses, const Tensor<T>& weights, const Wher
 /// head(z, y) with each row of weight 0 replaced by the first that counts: whatever stood there meets no rule, and the
 /// label no check. Where none counts, all is 0.
 template <Real T, class Y, class Head>
-OutputHead<T> of_rows_that_count(const Tensor<T>& z, const Tensor<Y>& y, const Tensor<T>& weights, const Where& where,
+OutputHead<T> of_rows_that_count(const Tensor<T>& z, const Tensor<Y>& y, const Tensor<T>& weights, const Caller& where,
                                  const Head& head) {
   if (!weights.handle() || z.rank() == 0 || y.rank() == 0 || !(weights.shape() == z.shape().prefix(1))) {
     return head(z, y);
@@ -73,7 +73,7 @@ void throw_no_closed_form(std::string_view activation, std::string_view loss) {
 
 template <Real T, class Y>
 OutputHead<T> output_loss(const Activation& f, const Loss& c, const Tensor<T>& z, const Tensor<Y>& y,
-                          const Tensor<T>& weights, const Where& where) {
+                          const Tensor<T>& weights, const Caller& where) {
   return of_rows_that_count(z, y, weights, where, [&](const Tensor<T>& x, const Tensor<Y>& target) {
     OutputHead<T> head{.prediction = f(x)};
     head.loss = weighted(is_known_pair(f, c) ? c.from_logits(x, target, where) : c(head.prediction, target, where),
@@ -86,7 +86,7 @@ namespace {
 
 template <Real T, class Y>
 OutputHead<T> closed_form_head(const Activation& f, const Loss& c, const Tensor<T>& z, const Tensor<Y>& y, double scale,
-                               const Tensor<T>& weights, const Where& where) {
+                               const Tensor<T>& weights, const Caller& where) {
   if (!is_known_pair(f, c)) throw_no_closed_form(f.name(), c.name());
   OutputHead<T> head{.prediction = f(z), .loss = weighted(c.from_logits(z, y, where), weights, where)};
   head.delta = c.slope(z, head.prediction, y, scale, where);
@@ -98,7 +98,7 @@ OutputHead<T> closed_form_head(const Activation& f, const Loss& c, const Tensor<
 
 template <Real T, class Y>
 OutputHead<T> swept_head(const Activation& f, const Loss& c, const Tensor<T>& z, const Tensor<Y>& y, OutputDelta way,
-                         double scale, const Tensor<T>& weights, const Where& where) {
+                         double scale, const Tensor<T>& weights, const Caller& where) {
   const bool known = is_known_pair(f, c);
   OutputHead<T> head;
   const auto activation = [&](const Tensor<T>& traced) {
@@ -133,7 +133,7 @@ OutputHead<T> swept_head(const Activation& f, const Loss& c, const Tensor<T>& z,
 
 template <Real T, class Y>
 OutputHead<T> output_head(const Activation& f, const Loss& c, const Tensor<T>& z, const Tensor<Y>& y, OutputDelta way,
-                          double scale, const Tensor<T>& weights, const Where& where) {
+                          double scale, const Tensor<T>& weights, const Caller& where) {
   return of_rows_that_count(z, y, weights, where, [&](const Tensor<T>& x, const Tensor<Y>& target) {
     return way == OutputDelta::closed_form ? closed_form_head(f, c, x, target, scale, weights, where)
                                            : swept_head(f, c, x, target, way, scale, weights, where);
@@ -142,7 +142,7 @@ OutputHead<T> output_head(const Activation& f, const Loss& c, const Tensor<T>& z
 
 template <class T, class Y>
 using OutputLoss = OutputHead<T>(const Activation&, const Loss&, const Tensor<T>&, const Tensor<Y>&, const Tensor<T>&,
-                                 const Where&);
+                                 const Caller&);
 template OutputLoss<float, float> output_loss;
 template OutputLoss<double, double> output_loss;
 template OutputLoss<float, std::int64_t> output_loss;
@@ -150,7 +150,7 @@ template OutputLoss<double, std::int64_t> output_loss;
 
 template <class T, class Y>
 using StepOf = OutputHead<T>(const Activation&, const Loss&, const Tensor<T>&, const Tensor<Y>&, OutputDelta, double,
-                             const Tensor<T>&, const Where&);
+                             const Tensor<T>&, const Caller&);
 template StepOf<float, float> output_head;
 template StepOf<double, double> output_head;
 template StepOf<float, std::int64_t> output_head;

@@ -4,7 +4,7 @@
 
 namespace tapegrad::nn::detail {
 
-void require_limit(const char* operation, double limit, const Where& where) {
+void require_limit(const char* operation, double limit, const Caller& where) {
   if (std::isfinite(limit) && limit > 0) return;
   std::ostringstream text;
   text << operation << to_string(where) << ": the limit is " << limit << "; it must be finite and positive";
@@ -40,7 +40,7 @@ double largest_magnitude(const Tensor<T>& x) {
 }
 
 template <Real T>
-void clip(Tensor<T>& x, double limit, const Where& where) {
+void clip(Tensor<T>& x, double limit, const Caller& where) {
   const T high = static_cast<T>(limit);
   T* values = x.mutable_data(where);
   // In this order of the comparisons a NaN stays.
@@ -50,7 +50,7 @@ void clip(Tensor<T>& x, double limit, const Where& where) {
 }
 
 template <Real T>
-void scale(Tensor<T>& x, double factor, const Where& where) {
+void scale(Tensor<T>& x, double factor, const Caller& where) {
   T* values = x.mutable_data(where);
   for (std::int64_t i = 0, n = x.size(); i < n; ++i) {
     values[i] = static_cast<T>(factor * static_cast<double>(values[i]));
@@ -61,9 +61,9 @@ template double sum_of_squares(const Tensor<float>&, double);
 template double sum_of_squares(const Tensor<double>&, double);
 template double largest_magnitude(const Tensor<float>&);
 template double largest_magnitude(const Tensor<double>&);
-template void clip(Tensor<float>&, double, const Where&);
-template void clip(Tensor<double>&, double, const Where&);
-template void scale(Tensor<float>&, double, const Where&);
-template void scale(Tensor<double>&, double, const Where&);
+template void clip(Tensor<float>&, double, const Caller&);
+template void clip(Tensor<double>&, double, const Caller&);
+template void scale(Tensor<float>&, double, const Caller&);
+template void scale(Tensor<double>&, double, const Caller&);
 
 }  // namespace tapegrad::nn::detail

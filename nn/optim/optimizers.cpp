@@ -51,7 +51,7 @@ class Renewed {
       tensor = Tensor<T>(
           tapegrad::detail::Handle(tapegrad::detail::allocate(tapegrad::detail::dtype_of<T>, before_.shape())));
     }
-    to_ = tensor.mutable_data(Where{});
+    to_ = tensor.mutable_data(Caller{});
   }
   Renewed(Params<T>& slots, std::string_view name) : Renewed(slots.at(name)) {}
 
@@ -226,10 +226,10 @@ const Named<Optimizer>& known_optimizers() {
 
 }  // namespace
 
-Optimizer::Optimizer(const char* name, Where where)
+Optimizer::Optimizer(const char* name, Caller where)
     : Optimizer(detail::by_name("optimizer", name, known_optimizers(), where)) {}
 
-void Optimizer::set_learning_rate(std::optional<LearningRate> rate, Where where) {
+void Optimizer::set_learning_rate(std::optional<LearningRate> rate, Caller where) {
   if (rate) rate->at(epoch_, step_, now_.iterations, where);
   set_rate_ = std::move(rate);
 }
@@ -266,7 +266,7 @@ Optimizer::AllKept Optimizer::fresh_slots(const Handles& params) const {
   return made;
 }
 
-Step Optimizer::begin_step(const Handles& params, const Handles& gradients, const Where& where) {
+Step Optimizer::begin_step(const Handles& params, const Handles& gradients, const Caller& where) {
   if (params.size() != gradients.size()) {
     throw ShapeError("step" + to_string(where) + ": " + std::to_string(params.size()) + " parameters, but " +
                      std::to_string(gradients.size()) + " gradients");
@@ -304,7 +304,7 @@ Params<T> Optimizer::state() const {
 }
 
 template <Real T>
-void Optimizer::set_slots(const Handles& params, const Params<T>& state, std::int64_t iterations, const Where& where) {
+void Optimizer::set_slots(const Handles& params, const Params<T>& state, std::int64_t iterations, const Caller& where) {
   const std::string operation = "set_state" + to_string(where);
   if (iterations < 0) throw ValueError(operation + ": " + std::to_string(iterations) + " iterations");
   AllKept made;
@@ -344,7 +344,7 @@ void Optimizer::set_slots(const Handles& params, const Params<T>& state, std::in
 
 template Params<float> Optimizer::state() const;
 template Params<double> Optimizer::state() const;
-template void Optimizer::set_slots(const Handles&, const Params<float>&, std::int64_t, const Where&);
-template void Optimizer::set_slots(const Handles&, const Params<double>&, std::int64_t, const Where&);
+template void Optimizer::set_slots(const Handles&, const Params<float>&, std::int64_t, const Caller&);
+template void Optimizer::set_slots(const Handles&, const Params<double>&, std::int64_t, const Caller&);
 
 }  // namespace tapegrad::nn

@@ -15,7 +15,7 @@ void LearningRate::require_schedule(bool present) {
   throw ValueError("a learning rate needs a number or a function of (epoch, step) or (iteration), not an empty one");
 }
 
-double LearningRate::at(std::int64_t epoch, std::int64_t step, std::int64_t iteration, const Where& where) const {
+double LearningRate::at(std::int64_t epoch, std::int64_t step, std::int64_t iteration, const Caller& where) const {
   const double rate = schedule_ ? schedule_(epoch, step, iteration) : rate_;
   if (!std::isfinite(rate) || rate < 0) {
     throw ValueError("the learning rate" + to_string(where) + " is " + std::to_string(rate) + " in epoch " +
@@ -29,7 +29,7 @@ double LearningRate::at(std::int64_t epoch, std::int64_t step, std::int64_t iter
 
 namespace {
 
-[[noreturn]] void refuse(const char* schedule, const Where& where, const std::string& what) {
+[[noreturn]] void refuse(const char* schedule, const Caller& where, const std::string& what) {
   throw ValueError(schedule + to_string(where) + ": " + what);
 }
 
@@ -38,7 +38,7 @@ struct Argument {
   double value;
 };
 
-void require_not_negative(const char* schedule, const Where& where, std::initializer_list<Argument> arguments) {
+void require_not_negative(const char* schedule, const Caller& where, std::initializer_list<Argument> arguments) {
   for (const auto& [name, value] : arguments) {
     if (std::isfinite(value) && value >= 0) continue;
     std::ostringstream text;
@@ -47,7 +47,7 @@ void require_not_negative(const char* schedule, const Where& where, std::initial
   }
 }
 
-void require_positive(const char* schedule, const Where& where, const char* name, std::int64_t value) {
+void require_positive(const char* schedule, const Caller& where, const char* name, std::int64_t value) {
   if (value < 1) refuse(schedule, where, name + (" is " + std::to_string(value)) + "; it must be at least 1");
 }
 
@@ -58,26 +58,26 @@ double periods(std::int64_t i, std::int64_t decay_steps, bool staircase) {
 
 }  // namespace
 
-LearningRate inverse_time_decay_in_epoch(double eta, double decay, Where where) {
+LearningRate inverse_time_decay_in_epoch(double eta, double decay, Caller where) {
   require_not_negative("inverse_time_decay_in_epoch", where, {{"eta", eta}, {"decay", decay}});
   return [eta, decay](std::int64_t, std::int64_t step) { return eta / (1 + decay * static_cast<double>(step)); };
 }
 
 LearningRate inverse_time_decay(double initial, std::int64_t decay_steps, double decay_rate, bool staircase,
-                                Where where) {
+                                Caller where) {
   require_not_negative("inverse_time_decay", where, {{"initial", initial}, {"decay_rate", decay_rate}});
   require_positive("inverse_time_decay", where, "decay_steps", decay_steps);
   return [=](std::int64_t i) { return initial / (1 + decay_rate * periods(i, decay_steps, staircase)); };
 }
 
 LearningRate exponential_decay(double initial, std::int64_t decay_steps, double decay_rate, bool staircase,
-                               Where where) {
+                               Caller where) {
   require_not_negative("exponential_decay", where, {{"initial", initial}, {"decay_rate", decay_rate}});
   require_positive("exponential_decay", where, "decay_steps", decay_steps);
   return [=](std::int64_t i) { return initial * std::pow(decay_rate, periods(i, decay_steps, staircase)); };
 }
 
-LearningRate piecewise_constant(std::vector<std::int64_t> boundaries, std::vector<double> values, Where where) {
+LearningRate piecewise_constant(std::vector<std::int64_t> boundaries, std::vector<double> values, Caller where) {
   if (values.size() != boundaries.size() + 1) {
     refuse("piecewise_constant", where,
            std::to_string(boundaries.size()) + " boundaries need one value more, not " + std::to_string(values.size()));
@@ -92,7 +92,7 @@ LearningRate piecewise_constant(std::vector<std::int64_t> boundaries, std::vecto
   };
 }
 
-LearningRate cosine_decay(double initial, std::int64_t decay_steps, double alpha, Where where) {
+LearningRate cosine_decay(double initial, std::int64_t decay_steps, double alpha, Caller where) {
   require_not_negative("cosine_decay", where, {{"initial", initial}, {"alpha", alpha}});
   require_positive("cosine_decay", where, "decay_steps", decay_steps);
   return [=](std::int64_t i) {
@@ -101,7 +101,7 @@ LearningRate cosine_decay(double initial, std::int64_t decay_steps, double alpha
   };
 }
 
-LearningRate polynomial_decay(double initial, std::int64_t decay_steps, double end, double power, Where where) {
+LearningRate polynomial_decay(double initial, std::int64_t decay_steps, double end, double power, Caller where) {
   require_not_negative("polynomial_decay", where, {{"initial", initial}, {"end", end}, {"power", power}});
   require_positive("polynomial_decay", where, "decay_steps", decay_steps);
   return [=](std::int64_t i) {
@@ -109,7 +109,7 @@ LearningRate polynomial_decay(double initial, std::int64_t decay_steps, double e
   };
 }
 
-LearningRate warm_up(LearningRate schedule, std::int64_t iterations, Where where) {
+LearningRate warm_up(LearningRate schedule, std::int64_t iterations, Caller where) {
   require_positive("warm_up", where, "iterations", iterations);
   return [=, schedule = std::move(schedule)](std::int64_t epoch, std::int64_t step, std::int64_t i) {
     const double rate = schedule.at(epoch, step, std::max<std::int64_t>(i - iterations, 0));

@@ -14,7 +14,7 @@ namespace {
 // ------------------------------------------------------------------------------------------------- of classes
 
 [[noreturn]] void throw_shapes(const std::string& metric, const Shape& prediction, const Shape& target,
-                               const std::string& takes, const Where& where) {
+                               const std::string& takes, const Caller& where) {
   throw ShapeError(metric + to_string(where) + ": the prediction is " + to_string(prediction) + " and the target " +
                    to_string(target) + "; it takes " + takes);
 }
@@ -34,7 +34,7 @@ Tensor<E> plain(const Tensor<E>& x) {
 /// Throws unless a is (batch, n) and y (batch, n), or labels (batch) or (batch, 1) that are classes or the ignored one.
 template <Real T, class Y>
 void require_classes(const std::string& metric, const Tensor<T>& a, const Tensor<Y>& y,
-                     std::optional<std::int64_t> ignored_label, const Where& where) {
+                     std::optional<std::int64_t> ignored_label, const Caller& where) {
   const Shape &shape = a.shape(), &target = y.shape();
   bool fits = shape.rank() == 2 && shape.count() > 0;
   if constexpr (are_labels<Y>)
@@ -75,7 +75,7 @@ struct Cut {
 };
 
 template <class M, Real T>
-Cut<T> cut(const M& metric, const Tensor<T>& prediction, const Where& where) {
+Cut<T> cut(const M& metric, const Tensor<T>& prediction, const Caller& where) {
   const Tensor<T> a = plain(prediction);
   // In T, as the prediction is: 0.3 is not above 0.3.
   if (metric.threshold) return {a, static_cast<T>(*metric.threshold)};
@@ -120,7 +120,7 @@ std::int64_t count_of_classes(const Shape& prediction) { return std::max<std::in
 
 template <Real T, class Y>
 detail::PoolVector<Judged> judge(const std::string& metric, const Tensor<T>& prediction, const Tensor<Y>& target,
-                                 double threshold, std::optional<std::int64_t> ignored_label, const Where& where) {
+                                 double threshold, std::optional<std::int64_t> ignored_label, const Caller& where) {
   require_classes(metric, prediction, target, ignored_label, where);
   const Tensor<T> a = plain(prediction);
   const Tensor<Y> y = plain(target);
@@ -150,7 +150,7 @@ struct Counts {
 
 /// Of all elements, for one column or the micro average.
 template <class M, Real T, class Y>
-Counts count_elements(const M& metric, const Tensor<T>& a, const Tensor<Y>& y, const Where& where) {
+Counts count_elements(const M& metric, const Tensor<T>& a, const Tensor<Y>& y, const Caller& where) {
   require_classes(metric.name(), a, y, metric.ignored_label, where);
   const Tensor<Y> targets = plain(y);
   const Cut<T> predicted = cut(metric, a, where);
@@ -170,7 +170,7 @@ Counts count_elements(const M& metric, const Tensor<T>& a, const Tensor<Y>& y, c
 
 /// value(counts) by the metric's average.
 template <class M, Real T, class Y, class Value>
-double averaged(const M& metric, const Tensor<T>& a, const Tensor<Y>& y, const Where& where, const Value& value) {
+double averaged(const M& metric, const Tensor<T>& a, const Tensor<Y>& y, const Caller& where, const Value& value) {
   if (metric.average == Average::micro || a.shape() == Shape{a.size(), 1}) {
     return value(count_elements(metric, a, y, where));
   }
@@ -193,7 +193,7 @@ double averaged(const M& metric, const Tensor<T>& a, const Tensor<Y>& y, const W
 // ------------------------------------------------------------------------------------------------- of numbers
 
 template <class Metric, Real T>
-void require_numbers(const Metric& metric, const Tensor<T>& a, const Tensor<T>& y, const Where& where) {
+void require_numbers(const Metric& metric, const Tensor<T>& a, const Tensor<T>& y, const Caller& where) {
   if (a.shape() == y.shape() && a.size() > 0) return;
   throw_shapes(metric.name(), a.shape(), y.shape(), "two of the same shape with at least one element", where);
 }
@@ -201,7 +201,7 @@ void require_numbers(const Metric& metric, const Tensor<T>& a, const Tensor<T>& 
 }  // namespace
 
 template <Real T, class Y>
-double Accuracy::operator()(const Tensor<T>& a, const Tensor<Y>& y, Where where) const {
+double Accuracy::operator()(const Tensor<T>& a, const Tensor<Y>& y, Caller where) const {
   if (a.shape() == Shape{a.size(), 1}) {
     require_classes(name(), a, y, ignored_label, where);
     return fraction_met(cut(*this, a, where), y, ignored_label);
@@ -211,7 +211,7 @@ double Accuracy::operator()(const Tensor<T>& a, const Tensor<Y>& y, Where where)
 }
 
 template <Real T, class Y>
-double BinaryAccuracy::operator()(const Tensor<T>& a, const Tensor<Y>& y, Where where) const {
+double BinaryAccuracy::operator()(const Tensor<T>& a, const Tensor<Y>& y, Caller where) const {
   if constexpr (are_labels<Y>) {
     if (a.rank() != 2 || a.shape()[1] != 1) {
       throw_shapes(name(), a.shape(), y.shape(), "labels with one column; of several, accuracy takes the largest",
@@ -225,7 +225,7 @@ double BinaryAccuracy::operator()(const Tensor<T>& a, const Tensor<Y>& y, Where 
 }
 
 template <Real T, class Y>
-double TopK::operator()(const Tensor<T>& a, const Tensor<Y>& y, Where where) const {
+double TopK::operator()(const Tensor<T>& a, const Tensor<Y>& y, Caller where) const {
   if (k < 1) throw ValueError("TopK" + to_string(where) + ": k is " + std::to_string(k) + ", not >= 1");
   const auto judged = judge(name(), a, y, 0.5, ignored_label, where);
   const std::int64_t columns = a.shape()[1];
@@ -240,23 +240,23 @@ double TopK::operator()(const Tensor<T>& a, const Tensor<Y>& y, Where where) con
 }
 
 template <Real T, class Y>
-double Precision::operator()(const Tensor<T>& a, const Tensor<Y>& y, Where where) const {
+double Precision::operator()(const Tensor<T>& a, const Tensor<Y>& y, Caller where) const {
   return averaged(*this, a, y, where, [](const Counts& c) { return fraction(c.right, c.predicted); });
 }
 
 template <Real T, class Y>
-double Recall::operator()(const Tensor<T>& a, const Tensor<Y>& y, Where where) const {
+double Recall::operator()(const Tensor<T>& a, const Tensor<Y>& y, Caller where) const {
   return averaged(*this, a, y, where, [](const Counts& c) { return fraction(c.right, c.actual); });
 }
 
 template <Real T, class Y>
-double F1::operator()(const Tensor<T>& a, const Tensor<Y>& y, Where where) const {
+double F1::operator()(const Tensor<T>& a, const Tensor<Y>& y, Caller where) const {
   return averaged(*this, a, y, where, [](const Counts& c) { return fraction(2 * c.right, c.predicted + c.actual); });
 }
 
 template <Real T, class Y>
 Tensor<std::int64_t> confusion_matrix(const Tensor<T>& a, const Tensor<Y>& y, double threshold,
-                                      std::optional<std::int64_t> ignored_label, Where where) {
+                                      std::optional<std::int64_t> ignored_label, Caller where) {
   const auto judged = judge("confusion_matrix", a, y, threshold, ignored_label, where);
   const std::int64_t classes = count_of_classes(a.shape());
   Tensor<std::int64_t> counts = zeros<std::int64_t>({classes, classes});
@@ -268,13 +268,13 @@ Tensor<std::int64_t> confusion_matrix(const Tensor<T>& a, const Tensor<Y>& y, do
 }
 
 template <Real T>
-double RootMeanSquaredError::operator()(const Tensor<T>& a, const Tensor<T>& y, Where where) const {
+double RootMeanSquaredError::operator()(const Tensor<T>& a, const Tensor<T>& y, Caller where) const {
   require_numbers(*this, a, y, where);
   return std::sqrt(static_cast<double>(mean(square(plain(a) - plain(y), where), {}, KeepDims::no, where).item()));
 }
 
 template <Real T>
-double R2::operator()(const Tensor<T>& prediction, const Tensor<T>& target, Where where) const {
+double R2::operator()(const Tensor<T>& prediction, const Tensor<T>& target, Caller where) const {
   require_numbers(*this, prediction, target, where);
   const Tensor<T> a = plain(prediction), y = plain(target);
   const std::int64_t outputs = a.rank() > 1 ? a.shape().back() : 1, rows = a.size() / outputs;
@@ -299,7 +299,7 @@ double R2::operator()(const Tensor<T>& prediction, const Tensor<T>& target, Wher
 }
 
 template <class T, class Y>
-using MetricOf = double(const Tensor<T>&, const Tensor<Y>&, Where) const;
+using MetricOf = double(const Tensor<T>&, const Tensor<Y>&, Caller) const;
 template MetricOf<float, float> Accuracy::operator();
 template MetricOf<double, double> Accuracy::operator();
 template MetricOf<float, std::int64_t> Accuracy::operator();
@@ -330,7 +330,7 @@ template MetricOf<float, float> R2::operator();
 template MetricOf<double, double> R2::operator();
 
 template <class T, class Y>
-using CountsOf = Tensor<std::int64_t>(const Tensor<T>&, const Tensor<Y>&, double, std::optional<std::int64_t>, Where);
+using CountsOf = Tensor<std::int64_t>(const Tensor<T>&, const Tensor<Y>&, double, std::optional<std::int64_t>, Caller);
 template TAPEGRAD_EXPORT CountsOf<float, float> confusion_matrix;
 template TAPEGRAD_EXPORT CountsOf<double, double> confusion_matrix;
 template TAPEGRAD_EXPORT CountsOf<float, std::int64_t> confusion_matrix;
@@ -345,7 +345,7 @@ struct Cosine {
   static constexpr bool larger_is_better = true;
   using Tag = detail::Builtin;
   template <Real T>
-  double operator()(const Tensor<T>& a, const Tensor<T>& y, const Where& where = {}) const {
+  double operator()(const Tensor<T>& a, const Tensor<T>& y, const Caller& where = {}) const {
     return -static_cast<double>(mean(plain(cosine_similarity(a, y, where)), {}, KeepDims::no, where).item());
   }
 };
@@ -389,7 +389,7 @@ std::int64_t top_k_of(std::string_view name) {
 
 }  // namespace
 
-Metric::Metric(const char* name, Where where)
+Metric::Metric(const char* name, Caller where)
     : Metric([&]() -> Metric {
         if (const std::int64_t k = top_k_of(name ? name : ""); k > 0) return TopK{.k = k};
         return detail::by_name("metric", name, known_metrics(), where);
@@ -404,7 +404,7 @@ Metric Metric::with(Outputs outputs) const {
   return other;
 }
 
-void Metric::refuse(bool labels, const Where& where) const {
+void Metric::refuse(bool labels, const Caller& where) const {
   throw ValueError("the metric " + name_ + to_string(where) +
                    (labels ? " does not take labels; one_hot(labels, classes) makes them numbers"
                            : " was not written for targets of this number type; a generic lambda, "

@@ -28,12 +28,12 @@ struct Dataset {
   /// Whether an example adds to the loss.
   bool counts(std::int64_t example) const { return !weights.handle() || weights.data()[example] != 0; }
   // Choosing examples computes nothing: debug_nans() has no say in rows that do not count.
-  Dataset rows(std::int64_t first, std::int64_t last, const Where& where) const {
+  Dataset rows(std::int64_t first, std::int64_t last, const Caller& where) const {
     const tapegrad::detail::Unwatched unwatched;
     return {slice(x, 0, first, last, 1, where), slice(y, 0, first, last, 1, where),
             weights.handle() ? slice(weights, 0, first, last, 1, where) : Tensor<T>()};
   }
-  Dataset take(const Tensor<std::int64_t>& rows, const Where& where) const {
+  Dataset take(const Tensor<std::int64_t>& rows, const Caller& where) const {
     const tapegrad::detail::Unwatched unwatched;
     return {tapegrad::take(x, rows, 0, where), tapegrad::take(y, rows, 0, where),
             weights.handle() ? tapegrad::take(weights, rows, 0, where) : Tensor<T>()};
@@ -42,7 +42,7 @@ struct Dataset {
 
 /// What an option holds, as a Tensor<Y>. Throws ValueError for labels in place of numbers and the reverse.
 template <class Y, class Variant>
-Tensor<Y> as(const Variant& option, const char* field, const char* caller, const Where& where) {
+Tensor<Y> as(const Variant& option, const char* field, const char* caller, const Caller& where) {
   return std::visit(
       [&]<class From>(const Tensor<From>& from) -> Tensor<Y> {
         if constexpr (Real<From>) require_plain(from.handle(), caller, where);
@@ -65,7 +65,7 @@ class Gathered {
  public:
   explicit Gathered(std::int64_t rows) : rows_(rows) {}
 
-  void append(const Tensor<T>& part, const Where& where) {
+  void append(const Tensor<T>& part, const Caller& where) {
     if (!buffer_.handle()) buffer_ = zeros<T>(Shape{rows_}.concat(part.shape().suffix(1)));
     if (filled_ + part.size() > buffer_.size()) {
       throw ShapeError("the model's output is " + to_string(part.shape()) +
@@ -87,7 +87,7 @@ class Gathered {
 
 template <Real T, class Y>
 Dataset<T, Y> dataset(const Tensor<T>& x, const Tensor<Y>& y, const RealTensor& sample_weight, const char* caller,
-                      const Where& where) {
+                      const Caller& where) {
   require_plain(x.handle(), caller, where);
   if constexpr (Real<Y>) require_plain(y.handle(), caller, where);
   Dataset<T, Y> data{x, y, as<T>(sample_weight, "sample_weight", caller, where)};
@@ -112,7 +112,7 @@ Dataset<T, Y> dataset(const Tensor<T>& x, const Tensor<Y>& y, const RealTensor& 
 /// What is trained on, and what is evaluated after each epoch.
 template <Real T, class Y>
 std::pair<Dataset<T, Y>, std::optional<Dataset<T, Y>>> split(const Dataset<T, Y>& all, const FitOptions& options,
-                                                             const Where& where) {
+                                                             const Caller& where) {
   const double part = options.validation_split;
   if (options.validation_data) {
     if (part != 0) {

@@ -82,7 +82,7 @@ std::string csv_line(std::int64_t epoch, const Logs& logs) {
 
 }  // namespace detail
 
-void History::save_csv(const std::string& path, Where where) const {
+void History::save_csv(const std::string& path, Caller where) const {
   Logs logs;
   std::size_t rows = 0;
   for (const auto& [name, column] : *this) {
@@ -102,7 +102,7 @@ void History::save_csv(const std::string& path, Where where) const {
   file.commit();
 }
 
-void History::plot(const std::string& path, const std::string& title, Where where) const {
+void History::plot(const std::string& path, const std::string& title, Caller where) const {
   constexpr std::string_view validation = "val_";
   std::vector<Panel> panels;
   for (const auto& [name, column] : *this) {

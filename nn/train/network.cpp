@@ -27,13 +27,13 @@ void require_rows(const Shape& output, std::int64_t rows) {
 
 template <Real T>
 template <class F>
-decltype(auto) Network<T>::in_layer(std::size_t i, const char* caller, const Where& where, F&& f) const {
+decltype(auto) Network<T>::in_layer(std::size_t i, const char* caller, const Caller& where, F&& f) const {
   return detail::in_place(
       [&] { return caller + to_string(where) + ", layer " + std::to_string(i) + " (" + layers_[i].name() + "): "; }, f);
 }
 
 template <Real T>
-void Network<T>::add(Layer<T> layer, Where where) {
+void Network<T>::add(Layer<T> layer, Caller where) {
   if (!parameters_.empty()) {
     throw ValueError("add" + to_string(where) +
                      ": the model is built, and its parameters would be lost; add all layers first");
@@ -42,7 +42,7 @@ void Network<T>::add(Layer<T> layer, Where where) {
 }
 
 template <Real T>
-void Network<T>::build(const Shape& example, Where where) {
+void Network<T>::build(const Shape& example, Caller where) {
   if (!parameters_.empty()) {
     throw ValueError("build" + to_string(where) + ": the model has parameters already, for examples of shape " +
                      to_string(example_));
@@ -51,7 +51,7 @@ void Network<T>::build(const Shape& example, Where where) {
 }
 
 template <Real T>
-void Network<T>::make(const Shape& example, const char* caller, const Where& where) {
+void Network<T>::make(const Shape& example, const char* caller, const Caller& where) {
   if (layers_.empty()) throw ValueError(caller + to_string(where) + ": the model has no layers");
   Rng rng(seed_);
   Parameters made, states;
@@ -85,13 +85,13 @@ void Network<T>::make(const Shape& example, const char* caller, const Where& whe
 }
 
 template <Real T>
-void Network<T>::require_built(const char* caller, const Where& where) const {
+void Network<T>::require_built(const char* caller, const Caller& where) const {
   if (!parameters_.empty()) return;
   throw ValueError(caller + to_string(where) + ": call build first, with the shape of an example");
 }
 
 template <Real T>
-void Network<T>::summary(std::ostream& out, Where where) const {
+void Network<T>::summary(std::ostream& out, Caller where) const {
   require_built("summary", where);
   const auto count = [](const Params<T>& tensors) {
     std::int64_t numbers = 0;
@@ -122,7 +122,7 @@ void Network<T>::summary(std::ostream& out, Where where) const {
 }
 
 template <Real T>
-void Network<T>::summary(Where where) const {
+void Network<T>::summary(Caller where) const {
   summary(std::cout, where);
 }
 
@@ -136,7 +136,7 @@ TensorList<T> Network<T>::parameters() const {
 }
 
 template <Real T>
-auto Network<T>::arrange(const TensorList<T>& values, const char* caller, const Where& where) const -> Parameters {
+auto Network<T>::arrange(const TensorList<T>& values, const char* caller, const Caller& where) const -> Parameters {
   require_built(caller, where);
   Parameters arranged = parameters_;
   std::size_t k = 0;
@@ -158,7 +158,7 @@ auto Network<T>::arrange(const TensorList<T>& values, const char* caller, const 
 }
 
 template <Real T>
-void Network<T>::set_parameters(const TensorList<T>& values, Where where) {
+void Network<T>::set_parameters(const TensorList<T>& values, Caller where) {
   for (const Tensor<T>& value : values) detail::require_plain(value.handle(), "set_parameters", where);
   parameters_ = arrange(values, "set_parameters", where);
 }
@@ -167,7 +167,7 @@ void Network<T>::set_parameters(const TensorList<T>& values, Where where) {
 
 template <Real T>
 Tensor<T> Network<T>::run(const Parameters& parameters, Parameters& states, Tensor<T> x, Mode mode, bool to_logits,
-                          const char* caller, const Where& where) const {
+                          const char* caller, const Caller& where) const {
   const std::int64_t rows = x.shape()[0];
   for (std::size_t i = 0; i < layers_.size(); ++i) {
     x = in_layer(i, caller, where, [&] {
@@ -182,19 +182,19 @@ Tensor<T> Network<T>::run(const Parameters& parameters, Parameters& states, Tens
 }
 
 template <Real T>
-Tensor<T> Network<T>::run(const Tensor<T>& x, bool to_logits, const char* caller, const Where& where) const {
+Tensor<T> Network<T>::run(const Tensor<T>& x, bool to_logits, const char* caller, const Caller& where) const {
   Parameters states = states_;
   return run(parameters_, states, x, Mode{}, to_logits, caller, where);
 }
 
 template <Real T>
-void Network<T>::prepare(const Tensor<T>& x, const char* caller, const Where& where) {
+void Network<T>::prepare(const Tensor<T>& x, const char* caller, const Caller& where) {
   if (parameters_.empty() && x.rank() > 1) make(x.shape().suffix(1), caller, where);
   require_batch(x, caller, where);
 }
 
 template <Real T>
-void Network<T>::require_batch(const Tensor<T>& x, const char* caller, const Where& where) const {
+void Network<T>::require_batch(const Tensor<T>& x, const char* caller, const Caller& where) const {
   if (x.rank() < 2) {
     throw ShapeError(caller + to_string(where) + ": a batch is (examples, ...), not " + to_string(x.shape()));
   }
@@ -205,7 +205,7 @@ void Network<T>::require_batch(const Tensor<T>& x, const char* caller, const Whe
 }
 
 template <Real T>
-Tensor<T> Network<T>::operator()(const TensorList<T>& parameters, const Tensor<T>& x, Mode mode, Where where) {
+Tensor<T> Network<T>::operator()(const TensorList<T>& parameters, const Tensor<T>& x, Mode mode, Caller where) {
   prepare(x, "model", where);
   const Parameters arranged = arrange(parameters, "model", where);
   Parameters states = states_;
@@ -216,7 +216,7 @@ Tensor<T> Network<T>::operator()(const TensorList<T>& parameters, const Tensor<T
 
 template <Real T>
 std::int64_t Network<T>::rows_at_a_time(const Tensor<T>& x, std::int64_t batch_size, const char* caller,
-                                        const Where& where) const {
+                                        const Caller& where) const {
   if (batch_size < 1) {
     throw ValueError(caller + to_string(where) + ": batch_size is " + std::to_string(batch_size) +
                      "; it must be at least 1");
@@ -228,7 +228,7 @@ std::int64_t Network<T>::rows_at_a_time(const Tensor<T>& x, std::int64_t batch_s
 }
 
 template <Real T>
-Tensor<T> Network<T>::predict(const Tensor<T>& x, const PredictOptions& options, Where where) const {
+Tensor<T> Network<T>::predict(const Tensor<T>& x, const PredictOptions& options, Caller where) const {
   require_batch(x, "predict", where);
   const std::int64_t rows = x.shape()[0], step = rows_at_a_time(x, options.batch_size, "predict", where);
   const auto output = [&](const Tensor<T>& part) { return run(part, false, "predict", where); };
@@ -239,7 +239,7 @@ Tensor<T> Network<T>::predict(const Tensor<T>& x, const PredictOptions& options,
 }
 
 template <Real T>
-double Network<T>::penalties(const char* caller, const Where& where) const {
+double Network<T>::penalties(const char* caller, const Caller& where) const {
   double total = 0;
   for (std::size_t i : penalised_) {
     total += in_layer(i, caller, where,
@@ -249,7 +249,7 @@ double Network<T>::penalties(const char* caller, const Where& where) const {
 }
 
 template <Real T>
-double Network<T>::add_penalties(Parameters& gradients, const char* caller, const Where& where) const {
+double Network<T>::add_penalties(Parameters& gradients, const char* caller, const Caller& where) const {
   double total = 0;
   for (std::size_t i : penalised_) {
     auto [penalty, slopes] = in_layer(i, caller, where, [&] {
@@ -258,7 +258,7 @@ double Network<T>::add_penalties(Parameters& gradients, const char* caller, cons
     total += static_cast<double>(penalty.item(where));
     auto slope = slopes.begin();
     for (auto& [name, gradient] : gradients[i]) {
-      T* sums = gradient.mutable_data(Where{});
+      T* sums = gradient.mutable_data(Caller{});
       std::transform(sums, sums + gradient.size(), (slope++)->second.data(where), sums, std::plus{});
     }
   }

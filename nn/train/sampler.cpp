@@ -7,7 +7,7 @@
 
 namespace tapegrad::nn::detail {
 
-Sampler::Sampler(std::int64_t examples, const FitOptions& options, const Where& where)
+Sampler::Sampler(std::int64_t examples, const FitOptions& options, const Caller& where)
     : source_(options.batches.handle()  ? Source::list
               : options.steps_per_epoch ? Source::draw
                                         : Source::pass),
@@ -100,13 +100,13 @@ Tensor<std::int64_t> Sampler::next() {
   const std::int64_t step = step_++;
   switch (source_) {
     case Source::list:
-      return reshape(slice(rows_, 0, step, step + 1, 1, Where{}), {rows_.shape()[1]}, Where{});
+      return reshape(slice(rows_, 0, step, step + 1, 1, Caller{}), {rows_.shape()[1]}, Caller{});
     case Source::draw:
       return draw();
     case Source::pass:
       break;
   }
-  return slice(rows_, 0, step * batch_size_, (step + 1) * batch_size_, 1, Where{});
+  return slice(rows_, 0, step * batch_size_, (step + 1) * batch_size_, 1, Caller{});
 }
 
 }  // namespace tapegrad::nn::detail

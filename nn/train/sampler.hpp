@@ -11,7 +11,7 @@ namespace tapegrad::nn::detail {
 class Sampler {
  public:
   /// Throws ValueError or ShapeError when the options do not fit `examples`.
-  Sampler(std::int64_t examples, const FitOptions& options, const Where& where);
+  Sampler(std::int64_t examples, const FitOptions& options, const Caller& where);
 
   /// Per epoch.
   std::int64_t steps() const { return steps_; }

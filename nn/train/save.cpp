@@ -19,7 +19,7 @@ namespace {
 /// A model's part of a file, read in order. What it has not asked for must not be there.
 class Contents {
  public:
-  Contents(const std::string& path, const Where& where)
+  Contents(const std::string& path, const Caller& where)
       : file_(detail::open_npz(path, "load", where)), caller_("load" + to_string(where) + ": " + path), where_(where) {
     std::error_code failed;
     bytes_ = std::filesystem::file_size(path, failed);
@@ -74,7 +74,7 @@ class Contents {
   Npz file_;
   std::string caller_;
   std::uint64_t bytes_;
-  Where where_;
+  Caller where_;
   std::set<std::string> left_;
 };
 
@@ -125,7 +125,7 @@ void require_same_layers(const Contents& file, const std::vector<std::string>& s
 }  // namespace
 
 template <Real T>
-void Trainer<T>::save(const Network<T>& network, const std::string& path, const Where& where) const {
+void Trainer<T>::save(const Network<T>& network, const std::string& path, const Caller& where) const {
   network.require_built("save", where);
   Named<AnyTensor> arrays;
   for (std::size_t i = 0; i < network.layers_.size(); ++i) {
@@ -154,7 +154,7 @@ void Trainer<T>::save(const Network<T>& network, const std::string& path, const 
 }
 
 template <Real T>
-void Trainer<T>::load(Network<T>& network, const std::string& path, const Where& where) {
+void Trainer<T>::load(Network<T>& network, const std::string& path, const Caller& where) {
   Contents file(path, where);
   Network<T> loaded = network;
   Trainer trainer = *this;
@@ -217,9 +217,9 @@ void Trainer<T>::load(Network<T>& network, const std::string& path, const Where&
   *this = std::move(trainer);
 }
 
-template void Trainer<float>::save(const Network<float>&, const std::string&, const Where&) const;
-template void Trainer<double>::save(const Network<double>&, const std::string&, const Where&) const;
-template void Trainer<float>::load(Network<float>&, const std::string&, const Where&);
-template void Trainer<double>::load(Network<double>&, const std::string&, const Where&);
+template void Trainer<float>::save(const Network<float>&, const std::string&, const Caller&) const;
+template void Trainer<double>::save(const Network<double>&, const std::string&, const Caller&) const;
+template void Trainer<float>::load(Network<float>&, const std::string&, const Caller&);
+template void Trainer<double>::load(Network<double>&, const std::string&, const Caller&);
 
 }  // namespace tapegrad::nn

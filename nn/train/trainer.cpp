@@ -34,7 +34,7 @@ struct detail::BatchResult {
 // ------------------------------------------------------------------------------------------------- compile
 
 template <Real T>
-void Trainer<T>::compile(const Network<T>& network, const CompileOptions& options, const Where& where) {
+void Trainer<T>::compile(const Network<T>& network, const CompileOptions& options, const Caller& where) {
   const std::string caller = "compile" + to_string(where);
   require_no_fit("compile", where);
   if (options.loss.name().empty()) {
@@ -59,7 +59,7 @@ void Trainer<T>::compile(const Network<T>& network, const CompileOptions& option
 
 template <Real T>
 OutputDelta Trainer<T>::output_delta_of(const Network<T>& network, const CompileOptions& options,
-                                        const Where& where) const {
+                                        const Caller& where) const {
   if (network.layers_.empty()) throw ValueError("the model has no layers" + to_string(where));
   const Activation& activation = network.layers_.back().activation();
   const bool known = detail::is_known_pair(activation, options.loss);
@@ -72,12 +72,12 @@ OutputDelta Trainer<T>::output_delta_of(const Network<T>& network, const Compile
 }
 
 template <Real T>
-void Trainer<T>::require_compiled(const char* caller, const Where& where) const {
+void Trainer<T>::require_compiled(const char* caller, const Caller& where) const {
   if (!compiled()) throw ValueError(caller + to_string(where) + ": compile the model first");
 }
 
 template <Real T>
-void Trainer<T>::require_no_fit(const char* caller, const Where& where) const {
+void Trainer<T>::require_no_fit(const char* caller, const Caller& where) const {
   if (!fitting_.now) return;
   throw ValueError(caller + to_string(where) + ": a fit of this model is running; end it first (Epoch::stop)");
 }
@@ -92,7 +92,7 @@ Logs Trainer<T>::empty_logs() const {
 // ------------------------------------------------------------------------------------------------- evaluate
 
 template <Real T>
-Tensor<std::int64_t> Trainer<T>::classes_of(const Tensor<T>& outputs, const Where& where) const {
+Tensor<std::int64_t> Trainer<T>::classes_of(const Tensor<T>& outputs, const Caller& where) const {
   const Tensor<T> prediction = stop_gradient(outputs);
   if (prediction.rank() != 2) {
     throw ShapeError("predict_classes" + to_string(where) + ": the output is " + to_string(prediction.shape()) +
@@ -120,7 +120,7 @@ std::int64_t counted(const Tensor<Y>& targets, const Loss& loss) {
 /// Puts loss and number of examples of a batch into its result; the mean of none is 0.
 template <Real T, class Y>
 void put_mean_loss(detail::BatchResult<T>& result, const detail::OutputHead<T>& head, const Dataset<T, Y>& batch,
-                   const Loss& loss, const Where& where) {
+                   const Loss& loss, const Caller& where) {
   result.examples = static_cast<double>(counted(batch.y, loss));
   if (head.loss.rank() == 0) {
     result.loss = static_cast<double>(head.loss.item(where));
@@ -138,7 +138,7 @@ void put_mean_loss(detail::BatchResult<T>& result, const detail::OutputHead<T>& 
 /// The metrics of the examples that count: neither of weight 0 nor of the ignored label. Where none does, they are 0.
 template <Real T, class Y>
 void put_metrics(Logs& logs, const CompileOptions& options, const Tensor<T>& prediction, const Tensor<Y>& targets,
-                 const Tensor<T>& weights, const Where& where) {
+                 const Tensor<T>& weights, const Caller& where) {
   if (options.metrics.empty()) return;
   const std::optional<std::int64_t> ignored_label = options.loss.ignored_label();
   const std::int64_t size = targets.shape()[0];
@@ -159,7 +159,7 @@ void put_metrics(Logs& logs, const CompileOptions& options, const Tensor<T>& pre
 template <Real T>
 template <class Y>
 detail::BatchResult<T> Trainer<T>::evaluate_batch(const Network<T>& network, const Dataset<T, Y>& batch,
-                                                  const char* caller, const Where& where) const {
+                                                  const char* caller, const Caller& where) const {
   const Tensor<T> z = network.run(batch.x, true, caller, where);
   detail::OutputHead<T> head =
       detail::output_loss(network.layers_.back().activation(), options_.loss, z, batch.y, batch.weights, where);
@@ -171,7 +171,7 @@ detail::BatchResult<T> Trainer<T>::evaluate_batch(const Network<T>& network, con
 template <Real T>
 template <class Y>
 Logs Trainer<T>::evaluate(const Network<T>& network, const Dataset<T, Y>& data, std::int64_t batch_size,
-                          const char* caller, const Where& where) const {
+                          const char* caller, const Caller& where) const {
   Logs logs = empty_logs();
   // Metrics see all predictions together.
   std::optional<detail::Gathered<T>> predictions;
@@ -193,7 +193,7 @@ Logs Trainer<T>::evaluate(const Network<T>& network, const Dataset<T, Y>& data, 
 template <Real T>
 template <TargetOf<T> Y>
 Logs Trainer<T>::evaluate(const Network<T>& network, const Tensor<T>& x, const Tensor<Y>& y,
-                          const EvaluateOptions& options, const Where& where) const {
+                          const EvaluateOptions& options, const Caller& where) const {
   const Dataset<T, Y> data = detail::dataset(x, y, options.sample_weight, "evaluate", where);
   require_compiled("evaluate", where);
   network.require_batch(data.x, "evaluate", where);
@@ -203,7 +203,7 @@ Logs Trainer<T>::evaluate(const Network<T>& network, const Tensor<T>& x, const T
 template <Real T>
 template <class Y>
 void Trainer<T>::require_targets(const Network<T>& network, const Dataset<T, Y>& data, std::int64_t row,
-                                 const char* caller, const Where& where) const {
+                                 const char* caller, const Caller& where) const {
   constexpr bool of_labels = std::is_same_v<Y, std::int64_t>;
   if (!of_labels && options_.metrics.empty()) return;
   std::vector<std::int64_t> rows{0};
@@ -238,7 +238,7 @@ void Trainer<T>::require_targets(const Network<T>& network, const Dataset<T, Y>&
 template <Real T>
 template <class Y>
 detail::BatchResult<T> Trainer<T>::gradients_of(const Network<T>& network, const Dataset<T, Y>& batch,
-                                                const char* caller, const Where& where) const {
+                                                const char* caller, const Caller& where) const {
   const bool summed = options_.reduction == Reduction::sum;
   const double scale = summed ? 1 : 1 / std::max(static_cast<double>(counted(batch.y, options_.loss)), 1.0);
   // Counted from the last stream, far from those that the initial parameters and the order of the examples are of.
@@ -264,7 +264,7 @@ detail::BatchResult<T> Trainer<T>::gradients_of(const Network<T>& network, const
 }
 
 template <Real T>
-void Trainer<T>::step(Network<T>& network, detail::BatchResult<T>& result, const Where& where) {
+void Trainer<T>::step(Network<T>& network, detail::BatchResult<T>& result, const Caller& where) {
   if (options_.clip_value) clip_by_value(result.gradients, *options_.clip_value, where);
   if (options_.clip_global_norm) clip_by_global_norm(result.gradients, *options_.clip_global_norm, where);
   options_.optimizer.step(network.parameters_, result.gradients, where);
@@ -274,7 +274,7 @@ void Trainer<T>::step(Network<T>& network, detail::BatchResult<T>& result, const
 
 template <Real T>
 template <TargetOf<T> Y>
-Logs Trainer<T>::train_on_batch(Network<T>& network, const Tensor<T>& x, const Tensor<Y>& y, const Where& where) {
+Logs Trainer<T>::train_on_batch(Network<T>& network, const Tensor<T>& x, const Tensor<Y>& y, const Caller& where) {
   const char* caller = "train_on_batch";
   const Dataset<T, Y> batch = detail::dataset(x, y, {}, caller, where);
   require_compiled(caller, where);
@@ -291,7 +291,7 @@ Logs Trainer<T>::train_on_batch(Network<T>& network, const Tensor<T>& x, const T
 
 template <Real T>
 struct Trainer<T>::InFit final : detail::InTraining {
-  InFit(Trainer& t, Network<T>& n, const Where& w) : trainer(t), network(n), where(w) { trainer.fitting_.now = true; }
+  InFit(Trainer& t, Network<T>& n, const Caller& w) : trainer(t), network(n), where(w) { trainer.fitting_.now = true; }
   ~InFit() { trainer.fitting_.now = false; }
 
   double learning_rate() const override { return trainer.options_.optimizer.learning_rate(); }
@@ -344,7 +344,7 @@ struct Trainer<T>::InFit final : detail::InTraining {
 
   Trainer& trainer;
   Network<T>& network;
-  Where where;
+  Caller where;
   std::optional<std::pair<Parameters, Parameters>> kept;
 
  private:
@@ -386,7 +386,7 @@ struct Trainer<T>::InFit final : detail::InTraining {
 template <Real T>
 template <TargetOf<T> Y>
 History Trainer<T>::fit(Network<T>& network, const Tensor<T>& x, const Tensor<Y>& y, const FitOptions& options,
-                        const Where& where) {
+                        const Caller& where) {
   require_no_fit("fit", where);
   auto [training, validation] =
       detail::split(detail::dataset(x, y, options.sample_weight, "fit", where), options, where);
@@ -501,21 +501,21 @@ template class Trainer<double>;
 
 template <class T, class Y>
 using EvaluateOf = Logs(const Network<T>&, const Tensor<T>&, const Tensor<Y>&, const EvaluateOptions&,
-                        const Where&) const;
+                        const Caller&) const;
 template EvaluateOf<float, float> Trainer<float>::evaluate;
 template EvaluateOf<double, double> Trainer<double>::evaluate;
 template EvaluateOf<float, std::int64_t> Trainer<float>::evaluate;
 template EvaluateOf<double, std::int64_t> Trainer<double>::evaluate;
 
 template <class T, class Y>
-using TrainOf = Logs(Network<T>&, const Tensor<T>&, const Tensor<Y>&, const Where&);
+using TrainOf = Logs(Network<T>&, const Tensor<T>&, const Tensor<Y>&, const Caller&);
 template TrainOf<float, float> Trainer<float>::train_on_batch;
 template TrainOf<double, double> Trainer<double>::train_on_batch;
 template TrainOf<float, std::int64_t> Trainer<float>::train_on_batch;
 template TrainOf<double, std::int64_t> Trainer<double>::train_on_batch;
 
 template <class T, class Y>
-using FitOf = History(Network<T>&, const Tensor<T>&, const Tensor<Y>&, const FitOptions&, const Where&);
+using FitOf = History(Network<T>&, const Tensor<T>&, const Tensor<Y>&, const FitOptions&, const Caller&);
 template FitOf<float, float> Trainer<float>::fit;
 template FitOf<double, double> Trainer<double>::fit;
 template FitOf<float, std::int64_t> Trainer<float>::fit;

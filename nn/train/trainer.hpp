@@ -28,52 +28,52 @@ struct BatchResult;
 template <Real T>
 class TAPEGRAD_EXPORT Trainer {
  public:
-  void compile(const Network<T>& network, const CompileOptions& options, const Where& where);
-  OutputDelta output_delta_used(const Network<T>& network, const Where& where) const {
+  void compile(const Network<T>& network, const CompileOptions& options, const Caller& where);
+  OutputDelta output_delta_used(const Network<T>& network, const Caller& where) const {
     return output_delta_of(network, options_, where);
   }
   std::int64_t epochs_trained() const { return epochs_trained_; }
 
   /// The classes that outputs of the network tell, as predict_classes.
-  Tensor<std::int64_t> classes_of(const Tensor<T>& outputs, const Where& where) const;
+  Tensor<std::int64_t> classes_of(const Tensor<T>& outputs, const Caller& where) const;
   template <TargetOf<T> Y>
   Logs evaluate(const Network<T>& network, const Tensor<T>& x, const Tensor<Y>& y, const EvaluateOptions& options,
-                const Where& where) const;
+                const Caller& where) const;
   template <TargetOf<T> Y>
-  Logs train_on_batch(Network<T>& network, const Tensor<T>& x, const Tensor<Y>& y, const Where& where);
+  Logs train_on_batch(Network<T>& network, const Tensor<T>& x, const Tensor<Y>& y, const Caller& where);
   template <TargetOf<T> Y>
   History fit(Network<T>& network, const Tensor<T>& x, const Tensor<Y>& y, const FitOptions& options,
-              const Where& where);
+              const Caller& where);
 
-  void save(const Network<T>& network, const std::string& path, const Where& where) const;
-  void load(Network<T>& network, const std::string& path, const Where& where);
+  void save(const Network<T>& network, const std::string& path, const Caller& where) const;
+  void load(Network<T>& network, const std::string& path, const Caller& where);
 
  private:
   using Parameters = typename Network<T>::Parameters;
 
   bool compiled() const { return !options_.loss.name().empty(); }
-  void require_compiled(const char* caller, const Where& where) const;
-  void require_no_fit(const char* caller, const Where& where) const;
-  OutputDelta output_delta_of(const Network<T>& network, const CompileOptions& options, const Where& where) const;
+  void require_compiled(const char* caller, const Caller& where) const;
+  void require_no_fit(const char* caller, const Caller& where) const;
+  OutputDelta output_delta_of(const Network<T>& network, const CompileOptions& options, const Caller& where) const;
   Logs empty_logs() const;
   /// Outside training.
   template <class Y>
   detail::BatchResult<T> evaluate_batch(const Network<T>& network, const detail::Dataset<T, Y>& batch,
-                                        const char* caller, const Where& where) const;
+                                        const char* caller, const Caller& where) const;
   template <class Y>
   Logs evaluate(const Network<T>& network, const detail::Dataset<T, Y>& data, std::int64_t batch_size,
-                const char* caller, const Where& where) const;
+                const char* caller, const Caller& where) const;
   /// Throws what loss and metrics throw about targets of data, before an epoch is spent on it. `row` is the user's
   /// number of its first row.
   template <class Y>
   void require_targets(const Network<T>& network, const detail::Dataset<T, Y>& data, std::int64_t row,
-                       const char* caller, const Where& where) const;
+                       const char* caller, const Caller& where) const;
   /// Loss and gradients of a batch, and the states after it. Changes nothing.
   template <class Y>
   detail::BatchResult<T> gradients_of(const Network<T>& network, const detail::Dataset<T, Y>& batch, const char* caller,
-                                      const Where& where) const;
+                                      const Caller& where) const;
   /// One step of the optimiser along these gradients, which it clips.
-  void step(Network<T>& network, detail::BatchResult<T>& result, const Where& where);
+  void step(Network<T>& network, detail::BatchResult<T>& result, const Caller& where);
 
   struct InFit;
 

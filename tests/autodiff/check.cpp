@@ -15,7 +15,7 @@ using doctest::Contains;
 const X x{0.3, -0.7, 1.1};
 const X A({{0.5, -1, 0.25}, {1, 0.75, -0.5}}), B({{1, -0.5}, {0.3, 2}, {-1, 0.7}});
 
-Rule<double> cube_rule() {
+CustomRule<double> cube_rule() {
   return {.name = "cube",
           .value = [](Operands at) { return at[0] * at[0] * at[0]; },
           .pullback = [](std::size_t, const X& g, const X&, Operands at) { return g * 3 * square(at[0]); },
@@ -23,7 +23,7 @@ Rule<double> cube_rule() {
 }
 
 // c(i, j) = sum_k a(i, k) b(k, j)
-Rule<double> product_rule() {
+CustomRule<double> product_rule() {
   return {.name = "product",
           .value = [](Operands at) { return matmul(at[0], at[1]); },
           .pullback = [](std::size_t k, const X& g, const X&,
@@ -33,7 +33,7 @@ Rule<double> product_rule() {
 }
 
 // y(i, j) = x(i, j) + b(j)
-Rule<double> bias_rule() {
+CustomRule<double> bias_rule() {
   return {.name = "bias",
           .value = [](Operands at) { return at[0] + at[1]; },
           .pullback = [](std::size_t k, const X& g, const X&, Operands) { return k == 0 ? g : sum(g, 0); },
@@ -42,7 +42,7 @@ Rule<double> bias_rule() {
 }
 
 // y = x / sum(x)
-Rule<double> normalise_rule() {
+CustomRule<double> normalise_rule() {
   return {
       .name = "normalise",
       .value = [](Operands at) { return at[0] / sum(at[0]); },
@@ -50,14 +50,15 @@ Rule<double> normalise_rule() {
       .pushforward = [](std::size_t, const X& v, const X& y, Operands at) { return (v - y * sum(v)) / sum(at[0]); }};
 }
 
-void check(const Rule<double>& rule, std::vector<X> at, CheckOptions options = {}) {
+void check(const CustomRule<double>& rule, std::vector<X> at, CheckOptions options = {}) {
   const CustomFunction<double> f = custom(rule);
-  check_derivatives<double>([&](Operands operands) { return f.call(operands, Where::here()); }, std::move(at), options);
+  check_derivatives<double>([&](Operands operands) { return f.call(operands, Caller::here()); }, std::move(at),
+                            options);
 }
 
 // Both rules of `rule` with their results replaced.
 template <class Change>
-Rule<double> changed(Rule<double> rule, Change change) {
+CustomRule<double> changed(CustomRule<double> rule, Change change) {
   for (auto* one : {&rule.pullback, &rule.pushforward}) {
     *one = [was = *one, change](std::size_t k, const X& g, const X& y, Operands at) {
       return change(was(k, g, y, at), k, g, at);
@@ -75,7 +76,7 @@ TEST_SUITE("check") {
     check(product_rule(), {A, B}, third);
     check(bias_rule(), {A, x}, third);
     check(normalise_rule(), {X{0.3, 0.7, 1.1}}, third);
-    Rule<double> batched = cube_rule();
+    CustomRule<double> batched = cube_rule();
     batched.batched = true;
     check(batched, {x}, third);
     check_derivatives([](const X& a, const X& b) { return matmul(tanh(a), b); }, A, B);
@@ -92,12 +93,12 @@ TEST_SUITE("check") {
     CHECK_THROWS_WITH_AS(check(changed(cube_rule(), scaled), {x}), Contains("central difference"), CheckError);
   }
   TEST_CASE("a missing sum") {
-    Rule<double> rule = normalise_rule();
+    CustomRule<double> rule = normalise_rule();
     rule.pullback = [](std::size_t, const X& g, const X& y, Operands at) { return (g - g * y) / sum(at[0]); };
     CHECK_THROWS_WITH_AS(check(rule, {X{0.3, 0.7, 1.1}}), Contains("<J^T u, v>"), CheckError);
   }
   TEST_CASE("a transposed operand") {
-    Rule<double> rule = product_rule();
+    CustomRule<double> rule = product_rule();
     rule.pullback = [](std::size_t k, const X& g, const X&, Operands at) {
       return k == 0 ? matmul(g, at[1]) : matmul(transpose(at[0]), g);
     };
@@ -105,7 +106,7 @@ TEST_SUITE("check") {
     CHECK_THROWS_WITH_AS(check(rule, {square_a, square_b}), Contains("<J^T u, v>"), CheckError);
   }
   TEST_CASE("the wrong operand") {
-    const Rule<double> multiply{
+    const CustomRule<double> multiply{
         .name = "multiply",
         .value = [](Operands at) { return at[0] * at[1]; },
         .pullback = [](std::size_t k, const X& g, const X&, Operands at) { return g * at[k]; },
@@ -114,7 +115,7 @@ TEST_SUITE("check") {
   }
   TEST_CASE("a forgotten broadcast") {
     // One row of the adjoint in place of the sum of all rows: the right shape, the wrong value.
-    Rule<double> rule = bias_rule();
+    CustomRule<double> rule = bias_rule();
     rule.pullback = [](std::size_t k, const X& g, const X&, Operands) {
       return k == 0 ? g : reshape(slice(g, 0, 0, 1), {g.shape()[1]});
     };
@@ -126,7 +127,7 @@ TEST_SUITE("check") {
   TEST_CASE("a wrong second derivative") {
     // Right in value, but its slope is a constant for the next derivative.
     auto frozen = [](const X&, std::size_t, const X& g, Operands at) { return g * stop_gradient(3 * square(at[0])); };
-    const Rule<double> rule = changed(cube_rule(), frozen);
+    const CustomRule<double> rule = changed(cube_rule(), frozen);
     CHECK_NOTHROW(check(rule, {x}, {.order = 1}));
     CHECK_THROWS_WITH_AS(check(rule, {x}, {.order = 2}), Contains("order 2"), CheckError);
   }
@@ -144,29 +145,29 @@ TEST_SUITE("check") {
   }
   TEST_CASE("a jvp that disagrees with its vjp") {
     SUBCASE("the pullback is wrong") {
-      Rule<double> rule = cube_rule();
+      CustomRule<double> rule = cube_rule();
       rule.pullback = [](std::size_t, const X& g, const X&, Operands at) { return g * 2 * square(at[0]); };
       CHECK_THROWS_WITH_AS(check(rule, {x}), Contains("<J^T u, v>"), CheckError);
     }
     SUBCASE("the pushforward is wrong") {
-      Rule<double> rule = cube_rule();
+      CustomRule<double> rule = cube_rule();
       rule.pushforward = [](std::size_t, const X& v, const X&, Operands at) { return v * 2 * square(at[0]); };
       CHECK_THROWS_WITH_AS(check(rule, {x}), Contains("central difference"), CheckError);
     }
     SUBCASE("J in place of its transpose") {
-      Rule<double> rule = normalise_rule();
+      CustomRule<double> rule = normalise_rule();
       rule.pullback = rule.pushforward;
       CHECK_THROWS_WITH_AS(check(rule, {X{0.3, 0.7, 1.1}}), Contains("<J^T u, v>"), CheckError);
     }
   }
   TEST_CASE("a rule said to be batched that is wrong with seed axes") {
     SUBCASE("the pullback") {
-      Rule<double> rule = normalise_rule();  // sum(g * y) without an axis sums over the seeds too
+      CustomRule<double> rule = normalise_rule();  // sum(g * y) without an axis sums over the seeds too
       rule.batched = true;
       CHECK_THROWS_WITH_AS(check(rule, {X{0.3, 0.7, 1.1}}), Contains("seed"), CheckError);
     }
     SUBCASE("the pushforward alone") {
-      Rule<double> rule = normalise_rule();
+      CustomRule<double> rule = normalise_rule();
       rule.batched = true;
       rule.pullback = [](std::size_t, const X& g, const X& y, Operands at) {
         return (g - sum(g * y, -1, keep_dims)) / sum(at[0]);
@@ -179,7 +180,7 @@ TEST_SUITE("check") {
     }
   }
   TEST_CASE("a rule of the wrong shape") {
-    Rule<double> rule = cube_rule();
+    CustomRule<double> rule = cube_rule();
     rule.pullback = [](std::size_t, const X& g, const X&, Operands at) { return sum(g * 3 * square(at[0])); };
     CHECK_THROWS_WITH_AS(check(rule, {x}), Contains("its pullback gave shape () where (3)"), ShapeError);
     rule = cube_rule();
@@ -189,7 +190,7 @@ TEST_SUITE("check") {
   TEST_CASE("a derivative that is not finite") {
     auto lost = [](const X& result, std::size_t, const X&, Operands) { return result + std::nan(""); };
     CHECK_THROWS_AS(check(changed(cube_rule(), lost), {x}), CheckError);
-    Rule<double> rule = cube_rule();
+    CustomRule<double> rule = cube_rule();
     rule.pullback = [](std::size_t, const X& g, const X&, Operands) { return g + std::nan(""); };
     CHECK_THROWS_AS(check(rule, {x}), CheckError);
   }
@@ -235,7 +236,7 @@ TEST_SUITE("custom") {
     check_derivatives([&](const X& a, const X& b) { return product(product(a, b), a); }, A, B);
   }
   TEST_CASE("without a pushforward reverse sweeps work, and forward sweeps say what is missing") {
-    Rule<double> rule = cube_rule();
+    CustomRule<double> rule = cube_rule();
     rule.pushforward = nullptr;
     auto cube = custom(rule);
     CHECK(allclose(grad([&](const X& z) { return sum(cube(z)); })(x), 3 * square(x), 1e-14, 0));
@@ -244,7 +245,7 @@ TEST_SUITE("custom") {
     CHECK_THROWS_WITH_AS(jvp(cube, x, x), Contains("pushforward"), ValueError);
   }
   TEST_CASE("a rule without value or pullback is refused") {
-    Rule<double> rule;
+    CustomRule<double> rule;
     CHECK_THROWS_AS(custom(rule), ValueError);
     rule.value = cube_rule().value;
     CHECK_THROWS_AS(custom(rule), ValueError);
@@ -266,7 +267,7 @@ TEST_SUITE("custom") {
   TEST_CASE("rows are separate only where the rule says so") {
     const X Z({{1, 2}, {3, 4}, {5, 6}});
     CHECK_THROWS_WITH_AS(batch_jacobian(custom(cube_rule()))(Z), Contains("cube"), RowMixingError);
-    Rule<double> rule = cube_rule();
+    CustomRule<double> rule = cube_rule();
     rule.separate_rows = true;
     const X blocks = batch_jacobian(custom(rule))(Z).dense();
     CHECK(blocks(2, 1, 1) == 3 * 36);
@@ -281,7 +282,7 @@ TEST_SUITE("custom") {
     CHECK(allclose(g, 3 * square(x), 1e-14, 0));
   }
   TEST_CASE("an exception in a rule leaves the tape usable") {
-    Rule<double> rule = cube_rule();
+    CustomRule<double> rule = cube_rule();
     rule.pullback = [](std::size_t, const X&, const X&, Operands) -> X { throw std::runtime_error("not today"); };
     auto f = [&](const X& z) { return sum(custom(rule)(z)); };
     CHECK_THROWS_WITH(grad(f)(x), "not today");

@@ -49,7 +49,7 @@ Pair<T> function_of(const std::string& name) {
   Pair<T> found;
   const auto is = [&](const char* other) { return argument.function == other; };
   [&]<class... Op>(const std::tuple<Op...>*) {
-    ((is(Op::name) && (found = both<T>([p](const auto& x) { return detail::unary<Op>(x, Where::here(), p); }), true)),
+    ((is(Op::name) && (found = both<T>([p](const auto& x) { return detail::unary<Op>(x, Caller::here(), p); }), true)),
      ...);
   }(static_cast<const ops::Unary*>(nullptr));
   [&]<class... Op>(const std::tuple<Op...>*) {
@@ -59,8 +59,8 @@ Pair<T> function_of(const std::string& name) {
                          if constexpr (std::is_same_v<V, Scalar>)
                            return first ? detail::binary<Op>(x, b) : detail::binary<Op>(b, x);
                          else
-                           return first ? detail::binary<Op>(x, b, Where::here())
-                                        : detail::binary<Op>(b, x, Where::here());
+                           return first ? detail::binary<Op>(x, b, Caller::here())
+                                        : detail::binary<Op>(b, x, Caller::here());
                        }),
                        true)),
      ...);

@@ -281,17 +281,17 @@ void add_unary(std::vector<Formula<T>>& all) {
   if (name == "leaky_relu") constants = {0.3};
   for (double p : constants) {
     all.push_back({name + (p != 0 ? " " + std::to_string(p) : ""),
-                   [p](const Tensor<T>& x) { return detail::unary<Op>(x, Where{}, p); },
-                   [p](const Scalar& x) { return detail::unary<Op>(x, Where{}, p); }, steps ? T(0.3) : T(0.6)});
+                   [p](const Tensor<T>& x) { return detail::unary<Op>(x, Caller{}, p); },
+                   [p](const Scalar& x) { return detail::unary<Op>(x, Caller{}, p); }, steps ? T(0.3) : T(0.6)});
   }
 }
 template <class Op, Real T>
 void add_binary(std::vector<Formula<T>>& all) {
   const std::string name = Op::name;
   constexpr T other = T(0.9);
-  all.push_back({name + " by a", [](const Tensor<T>& x) { return detail::binary<Op>(x, Tensor<T>(other), Where{}); },
+  all.push_back({name + " by a", [](const Tensor<T>& x) { return detail::binary<Op>(x, Tensor<T>(other), Caller{}); },
                  [](const Scalar& x) { return detail::binary<Op>(x, Scalar(other)); }, T(0.6)});
-  all.push_back({name + " by b", [](const Tensor<T>& x) { return detail::binary<Op>(Tensor<T>(other), x, Where{}); },
+  all.push_back({name + " by b", [](const Tensor<T>& x) { return detail::binary<Op>(Tensor<T>(other), x, Caller{}); },
                  [](const Scalar& x) { return detail::binary<Op>(Scalar(other), x); }, T(0.6)});
 }
 template <Real T>

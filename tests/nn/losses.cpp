@@ -472,7 +472,7 @@ TEST_CASE("a loss by name, by value or as a function") {
   CHECK(nn::Loss("mean_absolute_error").name() == "mae");
   CHECK(nn::Loss("kullback_leibler_divergence").name() == "kl_divergence");
   CHECK(nn::Loss(nn::CategoricalCrossentropy{.from_logits = true}).name() == "categorical_crossentropy_from_logits");
-  const nn::Loss told_the_line = [](const Tensor<>& a, const Tensor<>&, Where line = {}) {
+  const nn::Loss told_the_line = [](const Tensor<>& a, const Tensor<>&, Caller line = {}) {
     return full({a.shape()[0]}, line.line);
   };
   CHECK(told_the_line(probabilities, targets)(0) == __LINE__);

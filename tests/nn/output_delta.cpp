@@ -113,7 +113,7 @@ TEST_CASE("weights of examples that do not fit are refused, whatever the way") {
     CHECK_THROWS_AS(nn::detail::output_head({"linear"}, {"mse"}, z, soft_targets, way, 1, ones({3, 1})), ShapeError);
     if (way == OutputDelta::closed_form) continue;
     CHECK_THROWS_WITH_AS(nn::detail::output_head(nn::Activation("linear"), nn::Loss(scalar), z, soft_targets, way, 1,
-                                                 ones({3}), Where::here()),
+                                                 ones({3}), Caller::here()),
                          doctest::Contains("output_delta.cpp:"), ValueError);
   }
 }
