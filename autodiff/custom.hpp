@@ -11,6 +11,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "ops.hpp"
 
@@ -26,6 +27,8 @@ struct CustomRule {
   std::function<Tensor<T>(Operands x)> value = {};
   /// J_k^T g: g has the shape of y = f(x...), the result that of x[k].
   std::function<Tensor<T>(std::size_t k, const Tensor<T>& g, const Tensor<T>& y, Operands x)> pullback = {};
+  /// In place of pullback, where the products share work: J_k^T g for every k.
+  std::function<std::vector<Tensor<T>>(const Tensor<T>& g, const Tensor<T>& y, Operands x)> pullback_all = {};
   /// J_k v: v has the shape of x[k], the result that of y. Needed only for forward sweeps (jvp, hvp, some Jacobians).
   std::function<Tensor<T>(std::size_t k, const Tensor<T>& v, const Tensor<T>& y, Operands x)> pushforward = {};
   /// The rules take any number of leading seed axes at once; otherwise they are called once per seed.
@@ -39,7 +42,8 @@ template <Real T>
 class TAPEGRAD_EXPORT CustomFunction {
  public:
   explicit CustomFunction(CustomRule<T> rule);
-  /// Throws ValueError when value or pullback is missing, ShapeError when a rule gives a wrong shape.
+  /// Throws ValueError when the value is missing, and unless there is one of the two pullbacks; ShapeError when a rule
+  /// gives a wrong shape, or not as many adjoints as operands.
   Tensor<T> call(std::span<const Tensor<T>> x, Caller where) const;
 
   template <class... More>

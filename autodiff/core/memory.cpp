@@ -4,6 +4,7 @@
 #include <bit>
 #include <cstdlib>
 #include <cstring>
+#include <functional>
 #include <new>
 
 #include "../error.hpp"
@@ -85,8 +86,9 @@ constinit Block bottom{};  // of every stack
 struct Pool {
   Block* free[class_count];
   std::size_t kept_bytes;
-  std::size_t system_bytes;     // of the blocks that this thread has taken from the system, freed or not
-  std::size_t most_kept_bytes;  // 0 before the guard is made, and after it has gone
+  std::size_t system_bytes;      // of the blocks that this thread has taken from the system, freed or not
+  std::size_t most_kept_bytes;   // 0 before the guard is made, and after it has gone
+  std::size_t kept_since_order;  // blocks that came since the lists were last looked at
   std::uint16_t home;
   bool closed;
   unsigned stagger;
@@ -177,7 +179,43 @@ inline void keep(void* place, std::size_t size_class) noexcept {
   block->next = pool.free[size_class];
   pool.free[size_class] = block;
   pool.kept_bytes += bytes;
+  ++pool.kept_since_order;
   poison(place, bytes);
+}
+
+Block* next_of(Block* block) {
+  unpoison(block, sizeof(Block));
+  Block* next = block->next;
+  poison(block, sizeof(Block));
+  return next;
+}
+
+constexpr std::size_t page_bytes = 4096, few_pages = 8, sample = 128;
+
+// Whether most of the blocks that a list gives next are in none of the pages that the eight before them were in. What
+// several loops have freed by turns is not: each goes through its own pages in order.
+bool is_scattered(Block* block) {
+  std::uintptr_t recent[few_pages] = {};
+  std::size_t misses = 0;
+  for (std::size_t seen = 0; seen < sample; ++seen, block = next_of(block)) {
+    if (!block) return false;
+    const std::uintptr_t page = reinterpret_cast<std::uintptr_t>(block) / page_bytes;
+    if (std::find(recent, recent + few_pages, page) == recent + few_pages) recent[misses++ % few_pages] = page;
+  }
+  return misses > sample / 2;
+}
+
+void sort_list(Block*& list) {
+  std::vector<Block*> blocks;
+  for (Block* block = list; block; block = next_of(block)) blocks.push_back(block);
+  std::sort(blocks.begin(), blocks.end(), std::greater<>());
+  list = nullptr;
+  for (Block* block : blocks) {
+    unpoison(block, sizeof(Block));
+    block->next = list;
+    list = block;
+    poison(block, sizeof(Block));
+  }
 }
 
 bool has_room(std::size_t size_class) { return pool.kept_bytes + class_bytes(size_class) <= pool.most_kept_bytes; }
@@ -394,6 +432,15 @@ std::int64_t live_bytes() {
 void pool_deallocate(void* block) noexcept {
   RawHeader* header = static_cast<RawHeader*>(block) - 1;
   give_back(header, header->home, header->size_class);
+}
+
+void order_free_blocks() {
+  constexpr std::size_t enough = 4096;  // for a look at the lists to cost nothing
+  if (pool.kept_since_order < enough) return;
+  pool.kept_since_order = 0;
+  for (std::size_t size_class = 1; size_class <= most_chunks; ++size_class) {
+    if (is_scattered(pool.free[size_class])) sort_list(pool.free[size_class]);
+  }
 }
 
 }  // namespace detail

@@ -95,6 +95,10 @@ TAPEGRAD_EXPORT Array* allocate_object(std::unique_ptr<Object> object);
 /// Bytes of the blocks that this thread has taken and nobody has given back.
 std::int64_t live_bytes();
 
+/// Sorts this thread's lists of free small blocks by address where they have become scattered: blocks that follow each
+/// other in time then follow each other in memory. Called where a tape begins, which takes many.
+void order_free_blocks();
+
 /// Raw blocks of the pool, for containers that come and go in every step.
 TAPEGRAD_EXPORT void* pool_allocate(std::size_t bytes);
 TAPEGRAD_EXPORT void pool_deallocate(void* block) noexcept;

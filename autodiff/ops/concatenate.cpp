@@ -14,6 +14,7 @@ namespace {
 template <class T>
 struct ConcatenatePrimitive {
   static constexpr const char* name = "concatenate";
+  static constexpr Reads reads{};
   static constexpr bool differentiable = Real<T>;
   struct Attributes {
     std::uint8_t axis;  // from the end

@@ -1,6 +1,6 @@
 // The elementwise primitives: each block of rules/elementwise.hpp, and the kernels made of it, as an operation.
 
-#include "../rules/elementwise.hpp"
+#include "../rules/reads.hpp"
 
 #include <algorithm>
 
@@ -86,101 +86,67 @@ struct Constant {
   double p;
 };
 
-template <class Op, class T>
-struct UnaryPrimitive {
-  static constexpr const char* name = Op::name;
-  using Attributes = std::conditional_t<TakesConstant<Op>, Constant, NoAttributes>;
-  static T constant(const Attributes& attributes) {
-    if constexpr (TakesConstant<Op>) return static_cast<T>(attributes.p);
-    return {};
-  }
-  static std::string describe(const Attributes& attributes) {
-    if constexpr (TakesConstant<Op>) return std::to_string(attributes.p);
-    return {};
-  }
+// Of a formula in n operands and the output.
+template <unsigned n>
+Reads as_reads(ops::Read all) {
+  return {.operands = all.arguments & ((1U << n) - 1), .output = (all.arguments >> n & 1U) != 0};
+}
 
+// What the functions that serve all blocks have to know of one of a single operand.
+struct UnaryBlock {
+  std::uint32_t index;  // of its kernels
+  bool keeps_slope, takes_constant;
+};
+template <class Op>
+constexpr UnaryBlock unary_block{index_in<Op, ops::Unary>, KeepsSlope<Op>, TakesConstant<Op>};
+
+template <class T>
+[[gnu::noinline]] void evaluate_unary(UnaryBlock block, T p, Operands in, Results out) {
+  const Array& x = *in[0];
+  const kernels::UnaryKernels<T>& kernel = kernels::kernels<T>().unary[block.index];
   // The slope too, where there is room for it.
-  static void evaluate(const Attributes& attributes, Operands in, Results out) {
-    const Array& x = *in[0];
-    const kernels::UnaryKernels<T>& kernel = kernels::kernels<T>().unary[index_in<Op, ops::Unary>];
-    if constexpr (KeepsSlope<Op>) {
-      if (out.size() > 1 && out[1])
-        return kernel.both(x.shape.count(), x.as<T>(), elements<T>(out[0]), elements<T>(out[1]));
-    }
-    const Source<T> source{x.as<T>(), 0, true};
-    kernel.value(1, x.shape.count(), &source, constant(attributes), elements<T>(out[0]));
-  }
-  static Handle product(const Call& call, std::size_t, const Handle& v);
-  static constexpr auto pullback = product, pushforward = product;
-  static bool accumulate(const Call& call, std::size_t, Handle& v, bool last, Handle& sum);
-  static constexpr auto rows = rows_agree;
-  static constexpr bool broadcasts = true;
-  static constexpr auto carry = carry_diagonal;
-};
+  if (out.size() > 1 && out[1])
+    return kernel.both(x.shape.count(), x.as<T>(), elements<T>(out[0]), elements<T>(out[1]));
+  const Source<T> source{x.as<T>(), 0, true};
+  kernel.value(1, x.shape.count(), &source, p, elements<T>(out[0]));
+}
 
-template <class Op, class T>
-struct BinaryPrimitive {
-  static constexpr const char* name = Op::name;
-
-  static void evaluate(const NoAttributes&, Operands in, Results out) {
-    const Array &a = *in[0], &b = *in[1];
-    const auto kernel = kernels::kernels<T>().binary[index_in<Op, ops::Binary>].value;
-    if (a.shape == b.shape) {
-      const Source<T> sources[] = {{a.as<T>(), 0, true}, {b.as<T>(), 0, true}};
-      kernel(1, a.shape.count(), sources, T{}, elements<T>(out[0]));
-    } else {
-      run<2, T>(kernel, T{}, out[0]->shape, elements<T>(out[0]), {&a, &b}, 0);
-    }
-  }
-  static Handle product(const Call& call, std::size_t k, const Handle& v);
-  static constexpr auto pullback = product, pushforward = product;
-  static bool accumulate(const Call& call, std::size_t k, Handle& v, bool last, Handle& sum);
-  static constexpr auto rows = rows_agree;
-  static constexpr bool broadcasts = true;
-  static constexpr auto carry = carry_diagonal;
-};
-
-template <class Op, class T>
-Handle UnaryPrimitive<Op, T>::product(const Call& call, std::size_t, const Handle& v) {
-  if constexpr (Passes<Op>) {
-    return pass<T>(Op::passes[0], v);
+template <class T>
+[[gnu::noinline]] void evaluate_binary(std::size_t index, Operands in, Results out) {
+  const Array &a = *in[0], &b = *in[1];
+  const auto kernel = kernels::kernels<T>().binary[index].value;
+  if (a.shape == b.shape) {
+    const Source<T> sources[] = {{a.as<T>(), 0, true}, {b.as<T>(), 0, true}};
+    kernel(1, a.shape.count(), sources, T{}, elements<T>(out[0]));
   } else {
-    const T p = constant(attributes_of<UnaryPrimitive>(call));
-    if (v.traced() || call.traced()) {
-      return ops::product<Op>(Tensor<T>(v), call.operand<T>(0), call.output<T>(), p).handle();
-    }
-    if constexpr (KeepsSlope<Op>) return mul0(Tensor<T>(v), call.operand<T>(1), call.where()).handle();
-    Handle out(allocate_like<T>(v.shape()));
-    const auto kernel = kernels::kernels<T>().unary[index_in<Op, ops::Unary>].product;
-    const Array &x = call.operand_array(0), &y = call.output_array();
-    if (v.shape() == y.shape) {
-      const Source<T> in[] = {{v.array()->as<T>(), 0, true}, {x.as<T>(), 0, true}, {y.as<T>(), 0, true}};
-      kernel(1, y.shape.count(), in, p, elements<T>(out.array()));
-    } else {
-      run<3, T>(kernel, p, v.shape(), elements<T>(out.array()), {v.array(), &x, &y}, 0b101);
-    }
-    return out;
+    run<2, T>(kernel, T{}, out[0]->shape, elements<T>(out[0]), {&a, &b}, 0);
   }
 }
 
-template <class Op, class T>
-Handle BinaryPrimitive<Op, T>::product(const Call& call, std::size_t k, const Handle& v) {
-  if constexpr (Passes<Op>) {
-    return pass<T>(Op::passes[k], v);
+template <class T>
+[[gnu::noinline]] Handle unary_product(UnaryBlock block, T p, const Call& call, const Handle& v) {
+  if (block.keeps_slope) return mul0(Tensor<T>(v), call.operand<T>(1), call.where()).handle();
+  Handle out(allocate_like<T>(v.shape()));
+  const auto kernel = kernels::kernels<T>().unary[block.index].product;
+  const Array &x = call.operand_array(0), &y = call.output_array();
+  if (v.shape() == y.shape) {
+    const Source<T> in[] = {{v.array()->as<T>(), 0, true}, {x.as<T>(), 0, true}, {y.as<T>(), 0, true}};
+    kernel(1, y.shape.count(), in, p, elements<T>(out.array()));
   } else {
-    if (v.traced() || call.traced()) {
-      const Tensor<T> vt(v), a = call.operand<T>(0), b = call.operand<T>(1), y = call.output<T>();
-      return (k == 0 ? ops::product<Op, 0>(vt, a, b, y) : ops::product<Op, 1>(vt, a, b, y)).handle();
-    }
-    // v may repeat, behind its seed axes, as an operand does.
-    const Shape& own = call.output_shape();
-    Handle out(v.shape() == own || v.shape().ends_with(own) ? allocate_like<T>(v.shape())
-                                                            : allocate_like<T>(seeded(v, own, own)));
-    run<4, T>(kernels::kernels<T>().binary[index_in<Op, ops::Binary>].product[k], T{}, out.shape(),
-              elements<T>(out.array()),
-              {v.array(), &call.operand_array(0), &call.operand_array(1), &call.output_array()}, 0b1000);
-    return out;
+    run<3, T>(kernel, p, v.shape(), elements<T>(out.array()), {v.array(), &x, &y}, 0b101);
   }
+  return out;
+}
+
+template <class T>
+[[gnu::noinline]] Handle binary_product(std::size_t index, const Call& call, std::size_t k, const Handle& v) {
+  // v may repeat, behind its seed axes, as an operand does.
+  const Shape& own = call.output_shape();
+  Handle out(v.shape() == own || v.shape().ends_with(own) ? allocate_like<T>(v.shape())
+                                                          : allocate_like<T>(seeded(v, own, own)));
+  run<4, T>(kernels::kernels<T>().binary[index].product[k], T{}, out.shape(), elements<T>(out.array()),
+            {v.array(), &call.operand_array(0), &call.operand_array(1), &call.output_array()}, 0b1000);
+  return out;
 }
 
 // sum += sign v, or sum += sign (v summed along `view`); a sum that stays empty is 0.
@@ -217,27 +183,22 @@ bool accumulate_pass(int sign, Handle& v, bool last, Handle& sum, const Shape& o
   return true;
 }
 
-template <class Op, class T>
-bool UnaryPrimitive<Op, T>::accumulate(const Call& call, std::size_t, Handle& v, bool last, Handle& sum) {
+template <class T>
+[[gnu::noinline]] bool accumulate_unary(UnaryBlock block, T p, const Call& call, Handle& v, bool last, Handle& sum) {
   const Array &x = call.operand_array(0), &y = call.output_array();
   if (v.shape() != y.shape) return false;
-  if constexpr (Passes<Op>) {
-    return accumulate_pass<T>(Op::passes[0], v, last, sum, x.shape);
+  const T* from = v.array()->template as<T>();
+  Handle term = array_for<T>(v, last);
+  T* out = elements<T>(term.array());
+  if (block.keeps_slope) {
+    const Source<T> in[] = {{from, 0, true}, {call.operand_array(1).template as<T>(), 0, true}};
+    kernels::kernels<T>().binary[index_in<ops::Mul0, ops::Binary>].value(1, y.shape.count(), in, p, out);
   } else {
-    const T p = constant(attributes_of<UnaryPrimitive>(call));
-    const T* from = v.array()->template as<T>();
-    Handle term = array_for<T>(v, last);
-    T* out = elements<T>(term.array());
-    if constexpr (KeepsSlope<Op>) {
-      const Source<T> in[] = {{from, 0, true}, {call.operand_array(1).template as<T>(), 0, true}};
-      kernels::kernels<T>().binary[index_in<ops::Mul0, ops::Binary>].value(1, y.shape.count(), in, p, out);
-    } else {
-      const Source<T> in[] = {{from, 0, true}, {x.as<T>(), 0, true}, {y.as<T>(), 0, true}};
-      kernels::kernels<T>().unary[index_in<Op, ops::Unary>].product(1, y.shape.count(), in, p, out);
-    }
-    add_term(sum, std::move(term));
-    return true;
+    const Source<T> in[] = {{from, 0, true}, {x.as<T>(), 0, true}, {y.as<T>(), 0, true}};
+    kernels::kernels<T>().unary[block.index].product(1, y.shape.count(), in, p, out);
   }
+  add_term(sum, std::move(term));
+  return true;
 }
 
 // J_k^T v for an operand that repeats along the last axes, summed a few rows at a time, so that the products stay in
@@ -260,72 +221,168 @@ void sum_products(kernels::ElementwiseKernel<T> product, std::size_t k, const Ax
   }
 }
 
-template <class Op, class T>
-bool BinaryPrimitive<Op, T>::accumulate(const Call& call, std::size_t k, Handle& v, bool last, Handle& sum) {
+template <class T>
+[[gnu::noinline]] bool accumulate_binary(std::size_t index, const Call& call, std::size_t k, Handle& v, bool last,
+                                         Handle& sum) {
   const Array &a = call.operand_array(0), &b = call.operand_array(1), &y = call.output_array();
   const Shape &shape = y.shape, &own = call.operand_shape(k);
   if (v.shape() != shape) return false;
-  if constexpr (Passes<Op>) {
-    return accumulate_pass<T>(Op::passes[k], v, last, sum, own);
-  } else {
-    const auto kernel = kernels::kernels<T>().binary[index_in<Op, ops::Binary>].product[k];
-    const bool same = a.shape == shape && b.shape == shape;
-    Handle term;
-    if (own == shape) {
-      // What a row spills would meet the next one, unread as yet.
-      const bool whole_vectors =
-          !shape.empty() && static_cast<std::size_t>(shape.back()) * sizeof(T) % kernels::padding == 0;
-      const T* from = v.array()->template as<T>();
-      term = array_for<T>(v, last && (same || whole_vectors));
-      T* out = elements<T>(term.array());
-      if (same) {
-        const Source<T> in[] = {{from, 0, true}, {a.as<T>(), 0, true}, {b.as<T>(), 0, true}, {y.as<T>(), 0, true}};
-        kernel(1, shape.count(), in, T{}, out);
-      } else if (shape.count() != 0) {
-        const Loops<2> loops(shape, {&a.shape, &b.shape});
-        loops.for_each_block([&](const auto& offset, std::int64_t at) {
-          const Source<T> in[] = {{from + at, loops.cols(), true},
-                                  {a.as<T>() + offset[0], loops.row_stride(0), loops.steps(0)},
-                                  {b.as<T>() + offset[1], loops.row_stride(1), loops.steps(1)},
-                                  {y.as<T>() + at, loops.cols(), true}};
-          kernel(loops.rows(), loops.cols(), in, T{}, out + at);
-        });
-      }
-    } else {
-      const std::optional<AxisView> view = repeated(own, shape);
-      if (!view || view->inner != 1 || call.operand_shape(1 - k) != shape || shape.count() == 0) return false;
-      term = Handle(allocate_like<T>(own));
-      sum_products<T>(kernel, k, *view, v.array()->template as<T>(), {a.as<T>(), b.as<T>()}, y.as<T>(),
-                      elements<T>(term.array()));
+  const auto kernel = kernels::kernels<T>().binary[index].product[k];
+  const bool same = a.shape == shape && b.shape == shape;
+  Handle term;
+  if (own == shape) {
+    // What a row spills would meet the next one, unread as yet.
+    const bool whole_vectors =
+        !shape.empty() && static_cast<std::size_t>(shape.back()) * sizeof(T) % kernels::padding == 0;
+    const T* from = v.array()->template as<T>();
+    term = array_for<T>(v, last && (same || whole_vectors));
+    T* out = elements<T>(term.array());
+    if (same) {
+      const Source<T> in[] = {{from, 0, true}, {a.as<T>(), 0, true}, {b.as<T>(), 0, true}, {y.as<T>(), 0, true}};
+      kernel(1, shape.count(), in, T{}, out);
+    } else if (shape.count() != 0) {
+      const Loops<2> loops(shape, {&a.shape, &b.shape});
+      loops.for_each_block([&](const auto& offset, std::int64_t at) {
+        const Source<T> in[] = {{from + at, loops.cols(), true},
+                                {a.as<T>() + offset[0], loops.row_stride(0), loops.steps(0)},
+                                {b.as<T>() + offset[1], loops.row_stride(1), loops.steps(1)},
+                                {y.as<T>() + at, loops.cols(), true}};
+        kernel(loops.rows(), loops.cols(), in, T{}, out + at);
+      });
     }
-    add_term(sum, std::move(term));
-    return true;
+  } else {
+    const std::optional<AxisView> view = repeated(own, shape);
+    if (!view || view->inner != 1 || call.operand_shape(1 - k) != shape || shape.count() == 0) return false;
+    term = Handle(allocate_like<T>(own));
+    sum_products<T>(kernel, k, *view, v.array()->template as<T>(), {a.as<T>(), b.as<T>()}, y.as<T>(),
+                    elements<T>(term.array()));
   }
+  add_term(sum, std::move(term));
+  return true;
+}
+
+template <class Op, class T>
+struct UnaryPrimitive {
+  static constexpr const char* name = Op::name;
+  using Attributes = std::conditional_t<TakesConstant<Op>, Constant, NoAttributes>;
+  static T constant(const Attributes& attributes) {
+    if constexpr (TakesConstant<Op>) return static_cast<T>(attributes.p);
+    return {};
+  }
+  static std::string describe(const Attributes& attributes) {
+    if constexpr (TakesConstant<Op>) return std::to_string(attributes.p);
+    return {};
+  }
+  static void evaluate(const Attributes& attributes, Operands in, Results out) {
+    evaluate_unary<T>(unary_block<Op>, constant(attributes), in, out);
+  }
+  static Handle product(const Call& call, std::size_t, const Handle& v) {
+    if constexpr (Passes<Op>) {
+      return pass<T>(Op::passes[0], v);
+    } else {
+      const T p = constant(attributes_of<UnaryPrimitive>(call));
+      if (!v.traced() && !call.traced()) return unary_product<T>(unary_block<Op>, p, call, v);
+      return ops::product<Op>(Tensor<T>(v), call.operand<T>(0), call.output<T>(), p).handle();
+    }
+  }
+  static constexpr auto pullback = product, pushforward = product;
+  static Reads reads(const Attributes& attributes, std::size_t) {
+    if constexpr (Passes<Op>) {
+      return {};
+    } else if constexpr (KeepsSlope<Op>) {
+      return {.operands = 0b10};
+    } else {
+      using R = ops::Read;
+      return as_reads<1>(ops::product<Op>(R(0), R::argument(0), R::argument(1), constant(attributes)));
+    }
+  }
+  static bool accumulate(const Call& call, std::size_t, Handle& v, bool last, Handle& sum) {
+    if constexpr (Passes<Op>)
+      return v.shape() == call.output_shape() && accumulate_pass<T>(Op::passes[0], v, last, sum, call.operand_shape(0));
+    else
+      return accumulate_unary<T>(unary_block<Op>, constant(attributes_of<UnaryPrimitive>(call)), call, v, last, sum);
+  }
+  static constexpr auto rows = rows_agree;
+  static constexpr bool broadcasts = true;
+  static constexpr auto carry = carry_diagonal;
+};
+
+template <class Op, class T>
+struct BinaryPrimitive {
+  static constexpr const char* name = Op::name;
+  static constexpr std::size_t index = index_in<Op, ops::Binary>;
+
+  static void evaluate(const NoAttributes&, Operands in, Results out) { evaluate_binary<T>(index, in, out); }
+  static Handle product(const Call& call, std::size_t k, const Handle& v) {
+    if constexpr (Passes<Op>) {
+      return pass<T>(Op::passes[k], v);
+    } else {
+      if (!v.traced() && !call.traced()) return binary_product<T>(index, call, k, v);
+      const Tensor<T> vt(v), a = call.operand<T>(0), b = call.operand<T>(1), y = call.output<T>();
+      return (k == 0 ? ops::product<Op, 0>(vt, a, b, y) : ops::product<Op, 1>(vt, a, b, y)).handle();
+    }
+  }
+  static constexpr auto pullback = product, pushforward = product;
+  static Reads reads(const NoAttributes&, std::size_t k) {
+    if constexpr (Passes<Op>) {
+      return {};
+    } else {
+      using R = ops::Read;
+      const R a = R::argument(0), b = R::argument(1), y = R::argument(2);
+      return as_reads<2>(k == 0 ? ops::product<Op, 0>(R(0), a, b, y) : ops::product<Op, 1>(R(0), a, b, y));
+    }
+  }
+  static bool accumulate(const Call& call, std::size_t k, Handle& v, bool last, Handle& sum) {
+    if constexpr (Passes<Op>)
+      return v.shape() == call.output_shape() && accumulate_pass<T>(Op::passes[k], v, last, sum, call.operand_shape(k));
+    else
+      return accumulate_binary<T>(index, call, k, v, last, sum);
+  }
+  static constexpr auto rows = rows_agree;
+  static constexpr bool broadcasts = true;
+  static constexpr auto carry = carry_diagonal;
+};
+
+template <class T>
+[[gnu::noinline]] Tensor<T> call_unary(const Primitive& as, UnaryBlock block, const Tensor<T>& x, const Caller& where,
+                                       double p) {
+  const Array& in = value_of(x, as.name, where);
+  Handle value(allocate_like<T>(in.shape));
+  const Handle slope(block.keeps_slope && x.handle().traced() ? allocate_like<T>(in.shape) : nullptr);
+  const std::size_t kept = slope ? 2 : 1;
+  const AtSite site(as.name, where);
+  const Array* const operands[] = {&in};
+  Array* const results[] = {value.array(), slope.array()};
+  evaluate_unary<T>(block, static_cast<T>(p), operands, {results, kept});
+  const Handle* const all[] = {&x.handle(), &slope};
+  if (block.takes_constant) return Tensor<T>(record(as, std::move(value), std::span(all, 1), Constant{p}, where));
+  return Tensor<T>(record(as, std::move(value), std::span(all, kept), NoAttributes{}, where));
+}
+
+template <class T>
+[[gnu::noinline]] Tensor<T> call_binary(const Primitive& as, std::size_t index, const Tensor<T>& a, const Tensor<T>& b,
+                                        const Caller& where) {
+  const Array &x = value_of(a, as.name, where), &y = value_of(b, as.name, where);
+  Handle value(x.shape == y.shape ? allocate_like<T>(x.shape)
+                                  : allocate_like<T>(broadcast(x.shape, y.shape, as.name, where)));
+  const AtSite site(as.name, where);
+  const Array* const operands[] = {&x, &y};
+  Array* const results[] = {value.array()};
+  evaluate_binary<T>(index, operands, results);
+  const Handle* const all[] = {&a.handle(), &b.handle()};
+  return Tensor<T>(record(as, std::move(value), all, NoAttributes{}, where));
 }
 
 }  // namespace
 
 template <class Op, Real T>
 Tensor<T> unary(const Tensor<T>& x, const Caller& where, double p) {
-  using P = UnaryPrimitive<Op, T>;
-  const Array& in = value_of(x, Op::name, where);
-  if constexpr (KeepsSlope<Op>) {
-    if (x.handle().traced()) {
-      const Handle slope(allocate_like<T>(in.shape));
-      return Tensor<T>(apply_keeping<P>(x.handle(), allocate_like<T>(in.shape), slope, where));
-    }
-  }
-  typename P::Attributes attributes;
-  if constexpr (TakesConstant<Op>) attributes.p = p;
-  return Tensor<T>(apply<P>({&x.handle()}, allocate_like<T>(in.shape), where, attributes));
+  return call_unary(primitive<UnaryPrimitive<Op, T>>, unary_block<Op>, x, where, p);
 }
 
 template <class Op, Real T>
 Tensor<T> binary(const Tensor<T>& a, const Tensor<T>& b, const Caller& where) {
-  const Array &x = value_of(a, Op::name, where), &y = value_of(b, Op::name, where);
-  Array* out =
-      x.shape == y.shape ? allocate_like<T>(x.shape) : allocate_like<T>(broadcast(x.shape, y.shape, Op::name, where));
-  return Tensor<T>(apply<BinaryPrimitive<Op, T>>({&a.handle(), &b.handle()}, out, where));
+  return call_binary(primitive<BinaryPrimitive<Op, T>>, index_in<Op, ops::Binary>, a, b, where);
 }
 
 namespace {

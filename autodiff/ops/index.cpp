@@ -103,6 +103,7 @@ namespace {
 template <class T>
 struct SubtensorPrimitive {
   static constexpr const char* name = "x[i]";
+  static constexpr Reads reads{};
   static constexpr bool differentiable = Real<T>;
   struct Attributes {
     std::int64_t at;

@@ -68,6 +68,7 @@ struct MatmulPrimitive {
       });
     }
   }
+  static Reads reads(const Attributes&, std::size_t k) { return {.operands = k == 0 ? 0b10U : 0b01U}; }
   static Handle pullback(const Call& call, std::size_t k, const Handle& v) {
     const auto [ta, tb, zeros] = call.attributes<Attributes>();
     Tensor<T> g(v);

@@ -21,6 +21,7 @@ std::optional<BatchAxis> put_rows(const Call& call, std::size_t k, const Placed&
 template <class T>
 struct PutPrimitive {
   static constexpr const char* name = "put";
+  static constexpr Reads reads{.operands = 0b10};  // indices
   using Attributes = Placement;
 
   static void evaluate(const Placement& at, Operands in, Results out) {

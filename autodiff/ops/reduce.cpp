@@ -62,6 +62,7 @@ Tensor<T> expand(const Call& call, const Tensor<T>& v, const Group& group) {
 template <class T>
 struct SumPrimitive : Reduction {
   static constexpr const char* name = "sum";
+  static constexpr Reads reads{};
 
   static void evaluate(const Group& group, Operands x, Results y) {
     const AxisView view = group.view(x[0]->shape);
@@ -202,6 +203,7 @@ enum class Extreme { largest, smallest };
 template <Extreme which, class T>
 struct ExtremePrimitive : Reduction {
   static constexpr const char* name = which == Extreme::largest ? "max" : "min";
+  static constexpr Reads reads{.operands = 0b1, .output = true};
 
   static void evaluate(const Group& group, Operands x, Results y) {
     const AxisView view = group.view(x[0]->shape);

@@ -13,6 +13,7 @@ namespace {
 template <class T>
 struct CumsumPrimitive {
   static constexpr const char* name = "cumsum";
+  static constexpr Reads reads{};
   struct Attributes {
     std::uint8_t axis;  // from the end
     bool reverse;

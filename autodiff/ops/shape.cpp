@@ -41,6 +41,7 @@ Tensor<T> reshaped(const Tensor<T>& x, const Shape& shape, const Caller& where, 
 template <class T>
 struct ReshapePrimitive {
   static constexpr const char* name = "reshape";
+  static constexpr Reads reads{};
   using Attributes = NewAxes;
 
   static Handle pullback(const Call& call, std::size_t, const Handle& v) {
@@ -150,6 +151,7 @@ Order inverse(const Order& order, std::size_t axes) {
 template <class T>
 struct TransposePrimitive {
   static constexpr const char* name = "transpose";
+  static constexpr Reads reads{};
   static constexpr bool differentiable = Real<T>;
   using Attributes = Order;
   static std::string describe(const Order& order) {
@@ -196,6 +198,7 @@ Tensor<T> permute(const Tensor<T>& x, Order order, std::size_t axes, const Calle
 template <class T>
 struct BroadcastPrimitive {
   static constexpr const char* name = "broadcast_to";
+  static constexpr Reads reads{};
   static constexpr bool differentiable = Real<T>;
 
   static void evaluate(const NoAttributes&, Operands x, Results y) {
@@ -241,6 +244,7 @@ struct BroadcastPrimitive {
 template <class To, class From>
 struct AstypePrimitive {
   static constexpr const char* name = "astype";
+  static constexpr Reads reads{};
   static constexpr bool differentiable = Real<To> && Real<From>;
   struct Attributes {
     Caller where;

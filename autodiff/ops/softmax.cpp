@@ -50,6 +50,7 @@ std::optional<BatchAxis> last_axis_rows(const Call&, std::span<const BatchAxis> 
 template <class T>
 struct SoftmaxPrimitive {
   static constexpr const char* name = "softmax";
+  static constexpr Reads reads{.output = true};
 
   static void evaluate(const NoAttributes&, Operands x, Results y) {
     const Shape& shape = x[0]->shape;
@@ -100,6 +101,7 @@ Tensor<T> softmax_of(const Call& call) {
 template <class T>
 struct LogSoftmaxPrimitive {
   static constexpr const char* name = "log_softmax";
+  static constexpr Reads reads{.operands = 0b10};  // what was kept
 
   static void evaluate(const NoAttributes&, Operands x, Results y) {
     const Shape& shape = x[0]->shape;
@@ -131,6 +133,7 @@ struct LogSoftmaxPrimitive {
 template <class T>
 struct LogsumexpPrimitive {
   static constexpr const char* name = "logsumexp";
+  static constexpr Reads reads{.operands = 0b10};  // what was kept
   struct Attributes {
     bool keep;  // the last axis, with size 1
   };

@@ -29,6 +29,7 @@ void choose(const Array& mask, const Array& a, const Array& b, Array* out) {
 template <class T>
 struct WherePrimitive {
   static constexpr const char* name = "where";
+  static constexpr Reads reads{.operands = 0b1};
 
   static void evaluate(const NoAttributes&, Operands in, Results out) { choose<T>(*in[0], *in[1], *in[2], out[0]); }
   static Handle product(const Call& call, std::size_t k, const Handle& v) {

@@ -78,6 +78,7 @@ void forward(const Recording& recording, std::span<const Handle> inputs, std::sp
     if ((s.tape->record(i).levels & s.level) == 0) continue;
     const Call call(s, i);
     const AtSite site(call.primitive().name, call.where(), Site::Part::tangent);
+    const AtLine line(call.where());
     if (call.primitive().pushforward_all && !watching) {
       push_all(call, table, s.begin, table[i - s.begin]);
       continue;

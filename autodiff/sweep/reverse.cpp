@@ -25,6 +25,28 @@ namespace {
   add_term(sum, sum_down(std::move(term), v.shape().rank() - own_rank, operand, call.where()));
 }
 
+// body(k, whether it is the last) for the operands that lead to an input. The first comes last: it more often has the
+// output's shape, and its adjoint can take the output's place.
+template <class Body>
+inline void for_each_operand(const Call& call, Body body) {
+  std::size_t last = 0;
+  while (!call.leads_to_input(last)) ++last;
+  for (std::size_t k = call.operand_count(); k-- > last;) {
+    if (k == last || call.leads_to_input(k)) body(k, k == last);
+  }
+}
+
+// By the rule that answers for all operands at once.
+[[gnu::noinline]] void accumulate_all(const Call& call, const Handle& v, Table& table, std::uint32_t begin) {
+  Table adjoints(call.operand_count());
+  call.primitive().pullback_all(call, v, adjoints);
+  const std::size_t seeds = v.shape().rank() - call.output_shape().rank();
+  for_each_operand(call, [&](std::size_t k, bool) {
+    add_term(table[call.operands(k).record - begin],
+             sum_down(std::move(adjoints[k]), seeds, call.operand_shape(k), call.where()));
+  });
+}
+
 // Adjoints of chosen elements that wait for the others of the same tensor, where their sum is recorded: added one after
 // the other, each among zeros, n of them would cost n times the whole, and so would their derivatives.
 class PendingParts {
@@ -98,17 +120,6 @@ inline void accumulate(const Call& call, std::size_t k, Handle& v, bool last, Ha
   if (!own || !call.primitive().accumulate(call, k, v, last, sum)) accumulate_by_rule(call, k, v, sum);
 }
 
-// body(k, whether it is the last) for the operands that lead to an input. The first comes last: it more often has the
-// output's shape, and its adjoint can take the output's place.
-template <class Body>
-inline void for_each_operand(const Call& call, Body body) {
-  std::size_t last = 0;
-  while (!call.leads_to_input(last)) ++last;
-  for (std::size_t k = call.operand_count(); k-- > last;) {
-    if (k == last || call.leads_to_input(k)) body(k, k == last);
-  }
-}
-
 [[gnu::noinline, gnu::cold]] void watch_accumulate(const Call& call, std::size_t k, Handle& v, bool last, Handle& sum,
                                                    bool plain) {
   watch_rule(
@@ -152,6 +163,12 @@ void reverse(const Recording& recording, std::span<const Handle> outputs, std::s
       waiting = true;
     } else {
       const AtSite site(call.primitive().name, call.where(), Site::Part::adjoint);
+      const AtLine line(call.where());
+      const bool all_seeds = !call.primitive().single_seed || adjoint.shape().rank() == call.output_shape().rank();
+      if (call.primitive().pullback_all && all_seeds && !plain && !watching && !waiting) {
+        accumulate_all(call, adjoint, table, s.begin);
+        continue;
+      }
       for_each_operand(call, [&](std::size_t k, bool last) {
         if (waiting && !plain) pending.add_to(sum_of(k), call.operands(k).record);
         if (watching)

@@ -37,6 +37,12 @@ struct Placed {
   Array* indices = nullptr;
 };
 
+/// Whose numbers a product by one operand reads besides those of v: bit k for operand k, and the output's.
+struct Reads {
+  std::uint32_t operands = 0;
+  bool output = false;
+};
+
 using Operands = std::span<const Array* const>;
 /// The value, and what is kept beside it for the rules where they will be asked.
 using Results = std::span<Array* const>;
@@ -65,6 +71,10 @@ struct Primitive {
   /// The sum over the operands of J_k tangents[k], an empty one standing for zero, for a primitive of so many operands
   /// that one by one they would cost too much; the tangents have the same seed axes.
   Handle (*pushforward_all)(const Call& call, std::span<const Handle> tangents) = nullptr;
+  /// J_k^T v for all operands that lead to an input, into adjoints[k], for a primitive whose products share work.
+  void (*pullback_all)(const Call& call, const Handle& v, std::span<Handle> adjoints) = nullptr;
+  /// What the products by operand k read in a sweep that is not itself recorded. Null: all operands and the output.
+  Reads (*reads)(const std::uint64_t* attributes, std::size_t k) = nullptr;
   /// A shorter way for the reverse sweep where nothing is traced: adds J_k^T v, summed down to operand k's shape, to
   /// `sum`, which is empty or nobody else's. After the `last` use v may be moved from, or written over where it is
   /// nobody else's. False: there is none, and nothing has changed.
@@ -124,6 +134,14 @@ inline constexpr Primitive primitive = [] {
     if constexpr (requires { P::broadcasts; }) made.broadcasts = P::broadcasts;
     if constexpr (requires { P::single_seed; }) made.single_seed = P::single_seed;
     if constexpr (requires { P::pushforward_all; }) made.pushforward_all = P::pushforward_all;
+    if constexpr (requires { P::pullback_all; }) made.pullback_all = P::pullback_all;
+    if constexpr (requires(const A& a) { P::reads(a, 0); }) {
+      made.reads = [](const std::uint64_t* attributes, std::size_t k) {
+        return P::reads(*reinterpret_cast<const A*>(attributes), k);
+      };
+    } else if constexpr (requires { P::reads; }) {
+      made.reads = [](const std::uint64_t*, std::size_t) { return P::reads; };
+    }
     if constexpr (requires { P::accumulate; }) made.accumulate = P::accumulate;
     if constexpr (requires { P::places; }) made.places = P::places;
     if constexpr (requires { P::carry; }) made.carry = P::carry;

@@ -105,6 +105,8 @@ void Tape::empty(std::uint32_t begin, std::uint32_t end) {
   }
 }
 
+[[gnu::tls_model("initial-exec")]] thread_local constinit const Caller* rule_line = nullptr;
+
 Place append(const Primitive& primitive, Array* output, std::span<const Handle* const> operands, const Caller& where,
              std::size_t words, std::uint64_t*& attributes) {
   Tape* tape = current_tape;
@@ -135,8 +137,9 @@ Place append(const Primitive& primitive, Array* output, std::span<const Handle* 
   Record& record = tape->records_.push();
   record.primitive = &primitive;
   record.output = output;
-  record.file = where.file;
-  record.line = static_cast<std::uint32_t>(where.line);
+  const Caller& line = rule_line ? *rule_line : where;
+  record.file = line.file;
+  record.line = static_cast<std::uint32_t>(line.line);
   record.first_operand = first_operand;
   record.operand_count = static_cast<std::uint32_t>(operands.size());
   record.levels = levels;
@@ -148,7 +151,10 @@ Place append(const Primitive& primitive, Array* output, std::span<const Handle* 
 }
 
 Scope::Scope(const Caller& where) : tape_(current_tape), where_(where) {
-  if (!tape_) tape_ = current_tape = acquire_tape();
+  if (!tape_) {
+    order_free_blocks();
+    tape_ = current_tape = acquire_tape();
+  }
   if (tape_->depth_ == max_depth)
     throw TapeError("a derivative" + to_string(where) + ": derivatives are nested more than 32 deep");
   tape_->levels_[static_cast<std::size_t>(tape_->depth_++)] = {fresh_scope(), tape_->sizes(), 0};

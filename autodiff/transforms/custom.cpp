@@ -44,7 +44,13 @@ struct RulePrimitive {
     const Tensor<T> y = detail::rule_of<T>(attributes.rule).rule.value(x);
     std::copy_n(y.data(), y.size(), elements<T>(out[0]));
   }
-  static Handle pullback(const Call& call, std::size_t k, const Handle& v) { return apply(call, k, v, false); }
+  static Handle pullback(const Call& call, std::size_t k, const Handle& v) {
+    return rule_of(call).pullback ? apply(call, k, v, false) : all(call, v)[k].handle();
+  }
+  static void pullback_all(const Call& call, const Handle& v, std::span<Handle> adjoints) {
+    const std::vector<Tensor<T>> found = all(call, v);
+    for (std::size_t k = 0; k < found.size(); ++k) adjoints[k] = found[k].handle();
+  }
   static Handle pushforward(const Call& call, std::size_t k, const Handle& v) { return apply(call, k, v, true); }
   static std::optional<BatchAxis> rows(const Call& call, std::span<const BatchAxis> axes) {
     if (!rule_of(call).separate_rows) return std::nullopt;
@@ -55,12 +61,29 @@ struct RulePrimitive {
   }
 
  private:
+  static PoolVector<Tensor<T>> operands_of(const Call& call) {
+    PoolVector<Tensor<T>> operands;
+    for (std::size_t i = 0; i + 1 < call.operand_count(); ++i) operands.push_back(call.operand<T>(i));
+    return operands;
+  }
+  static std::vector<Tensor<T>> all(const Call& call, const Handle& v) {
+    const CustomRule<T>& rule = rule_of(call);
+    const PoolVector<Tensor<T>> operands = operands_of(call);
+    std::vector<Tensor<T>> found = rule.pullback_all(Tensor<T>(v), call.output<T>(), operands);
+    if (found.size() != operands.size()) {
+      throw ShapeError(rule.name + to_string(call.where()) + ": its pullback_all gave " + std::to_string(found.size()) +
+                       " adjoints for " + std::to_string(operands.size()) + " operands");
+    }
+    const std::size_t seeds = v.shape().rank() - call.output_shape().rank();
+    for (std::size_t k = 0; k < found.size(); ++k) {
+      require_rule_shape(rule.name, "pullback_all", found[k].shape(), seeds, call.operand_shape(k), call.where());
+    }
+    return found;
+  }
   static Handle apply(const Call& call, std::size_t k, const Handle& v, bool forward) {
     const CustomRule<T>& rule = rule_of(call);
     const auto& function = forward ? rule.pushforward : rule.pullback;
-    PoolVector<Tensor<T>> operands;
-    for (std::size_t i = 0; i + 1 < call.operand_count(); ++i) operands.push_back(call.operand<T>(i));
-    const Tensor<T> result = function(k, Tensor<T>(v), call.output<T>(), operands);
+    const Tensor<T> result = function(k, Tensor<T>(v), call.output<T>(), operands_of(call));
     const Shape &from = forward ? call.operand_shape(k) : call.output_shape(),
                 &to = forward ? call.output_shape() : call.operand_shape(k);
     require_rule_shape(rule.name, forward ? "pushforward" : "pullback", result.shape(), v.shape().rank() - from.rank(),
@@ -74,11 +97,14 @@ struct RulePrimitive {
 
 template <Real T>
 CustomFunction<T>::CustomFunction(CustomRule<T> rule) {
-  if (!rule.value || !rule.pullback) throw ValueError(rule.name + ": a rule needs a value and a pullback");
+  if (!rule.value || !rule.pullback == !rule.pullback_all) {
+    throw ValueError(rule.name + ": a rule needs a value, and either a pullback or a pullback_all");
+  }
   auto object = std::make_unique<detail::RuleObject<T>>(std::move(rule));
   object->primitive = detail::primitive<detail::RulePrimitive<T>>;
   object->primitive.name = object->rule.name.c_str();
   object->primitive.single_seed = !object->rule.batched;
+  if (!object->rule.pullback_all) object->primitive.pullback_all = nullptr;
   if (!object->rule.pushforward) object->primitive.pushforward = nullptr;
   rule_ = Tensor<T>(detail::Handle(detail::allocate_object(std::move(object))));
 }

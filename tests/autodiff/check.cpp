@@ -235,6 +235,32 @@ TEST_SUITE("custom") {
     auto product = custom(product_rule());
     check_derivatives([&](const X& a, const X& b) { return product(product(a, b), a); }, A, B);
   }
+  TEST_CASE("one pullback for all operands is called once in a sweep, and can be differentiated again") {
+    int calls = 0;
+    CustomRule<double> rule = product_rule();
+    rule.pullback = nullptr;
+    rule.pullback_all = [&calls](const X& g, const X&, Operands at) {
+      ++calls;
+      return std::vector<X>{matmul(g, matrix_transpose(at[1])), matmul(matrix_transpose(at[0]), g)};
+    };
+    const auto f = [&](const X& a, const X& b) { return sum(square(custom(rule)(a, b))); };
+    const auto [da, db] = grad<0, 1>(f)(A, B);
+    CHECK(calls == 1);
+    CHECK(allclose(da, 2 * matmul(matmul(A, B), transpose(B)), 1e-14, 0));
+    CHECK(allclose(db, 2 * matmul(transpose(A), matmul(A, B)), 1e-14, 0));
+    for (const bool batched : {false, true}) {
+      rule.batched = batched;
+      check_derivatives({.order = 3}, f, A, B);
+      const auto product = custom(rule), plain = custom(product_rule());
+      const auto j = [&](const auto& g) { return jacobian(g, {.sweep = Sweep::reverse})(B).dense(); };
+      CHECK(allclose(j([&](const X& z) { return product(A, z); }), j([&](const X& z) { return plain(A, z); }), 0, 0));
+    }
+
+    rule.pullback_all = [](const X& g, const X&, Operands) { return std::vector<X>{g}; };
+    CHECK_THROWS_WITH_AS(grad(f)(A, B), Contains("1 adjoints for 2 operands"), ShapeError);
+    rule.pullback = product_rule().pullback;
+    CHECK_THROWS_WITH_AS(custom(rule), Contains("either"), ValueError);
+  }
   TEST_CASE("without a pushforward reverse sweeps work, and forward sweeps say what is missing") {
     CustomRule<double> rule = cube_rule();
     rule.pushforward = nullptr;

@@ -50,7 +50,75 @@ void evaluate_again(std::uint64_t seed, std::map<std::string, int>& seen) {
   }
 }
 
+// What the products of each primitive were seen to need, and what they say that they read.
+struct ReadsSeen {
+  std::map<std::string, unsigned> needed, said;
+};
+constexpr unsigned output_bit = 1U << 31;
+
+// The products of record i again, each array that they do not read overwritten with NaN, and then each that they do.
+template <Real T>
+void overwrite_operands(const detail::Segment& s, std::uint32_t i, random::Generator& rng, ReadsSeen& seen) {
+  using namespace detail;
+  const Call call(s, i);
+  const Primitive& p = call.primitive();
+  if (!p.reads || call.output_array().dtype != dtype_of<T>) return;
+  // They look for the output among the operand's elements, where it must be.
+  const bool looks_for_output = p.name == std::string("max") || p.name == std::string("min");
+  const Handle v = rng.normal<T>(call.output_shape(), 0, 1).handle();
+  for (std::size_t k = 0; k < call.operand_count(); ++k) {
+    if (!call.leads_to_input(k)) continue;
+    const Reads reads = p.reads(call.attributes(), k);
+    const auto is_read = [&](std::size_t j) {
+      return j == call.operand_count() ? reads.output : reads.operands >> j & 1;
+    };
+    const auto array = [&](std::size_t j) -> const Array& {
+      return j == call.operand_count() ? call.output_array() : call.operand_array(j);
+    };
+    const Tensor<T> before(p.pullback(call, k, v));
+    const std::string name = std::string(p.name) + " by operand " + std::to_string(k);
+    for (std::size_t j = 0; j <= call.operand_count(); ++j) {
+      const Array& a = array(j);
+      if (a.dtype != dtype_of<T> || a.shape.count() == 0) continue;
+      bool shared = false;  // with an array that the product reads
+      for (std::size_t l = 0; l <= call.operand_count(); ++l) shared |= l != j && array(l).data == a.data;
+      if (shared) continue;
+      const unsigned bit = j == call.operand_count() ? output_bit : 1U << j;
+      if (is_read(j)) seen.said[name] |= bit;
+      if (is_read(j) && looks_for_output) {
+        seen.needed[name] |= bit;
+        continue;
+      }
+      const std::vector<T> kept(a.as<T>(), a.as<T>() + a.shape.count());
+      std::fill_n(a.as<T>(), kept.size(), std::numeric_limits<T>::quiet_NaN());
+      const Tensor<T> after(p.pullback(call, k, v));
+      std::copy(kept.begin(), kept.end(), a.as<T>());
+      const bool same =
+          after.shape() == before.shape() &&
+          std::memcmp(after.data(), before.data(), static_cast<std::size_t>(after.size()) * sizeof(T)) == 0;
+      if (!same) seen.needed[name] |= bit;
+    }
+  }
+}
+
 TEST_SUITE("evaluate") {
+  TEST_CASE("products read what their primitives say, and no more") {
+    ReadsSeen seen;
+    random::Generator rng(7);
+    for (std::uint64_t seed = 1; seed <= 600; ++seed) {
+      const Program<double> program = Builder<double>(seed, 0).build();
+      detail::Scope scope;
+      const X x(scope.trace(program.x.handle()));
+      const std::vector<X> values = run(program, x);
+      const detail::Recording recording = scope.close();
+      const detail::Segment& s = recording.segment();
+      for (std::uint32_t i = s.begin + s.inputs; i < s.end; ++i) overwrite_operands<double>(s, i, rng, seen);
+    }
+    CHECK(seen.said.size() > 40);
+    for (const auto& [name, needed] : seen.needed) CHECK_MESSAGE((needed & ~seen.said[name]) == 0U, name);
+    for (const auto& [name, said] : seen.said) CHECK_MESSAGE((said & ~seen.needed[name]) == 0U, name);
+  }
+
   TEST_CASE("every record of random programs has the same bits again") {
     std::map<std::string, int> seen;
     for (std::uint64_t seed = 1; seed <= 1000; ++seed) {
@@ -84,6 +152,16 @@ TEST_SUITE("evaluate") {
     CHECK(made.graphviz().find("r0 -> r1;") != std::string::npos);
     CHECK(dump<0, 1>(f)(X{1, 2, 3}, ones({2, 3})).records[1].operation == "argument");
     CHECK(dump([](const X& x) { return stop_gradient(x); })(X{1, 2}).result == "constant (2)");
+  }
+
+  TEST_CASE("what the rules of a gradient record stands at the user's lines") {
+    const auto f = [](const X& x) { return sum(square(softmax(x))); };
+    const Dump made = dump(grad(f))(X{1, 2, 3});
+    CHECK(made.records.size() > 8);
+    for (const DumpedRecord& record : made.records) {
+      const bool own_line = record.operation != "argument" && record.operation != "identity";
+      if (own_line) CHECK_MESSAGE(record.where.starts_with("evaluate.cpp:"), record.operation);
+    }
   }
 
   TEST_CASE("a profile has every operation by its line, its adjoint apart") {

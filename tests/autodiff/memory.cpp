@@ -7,6 +7,8 @@
 #include <atomic>
 #include <chrono>
 #include <cmath>
+#include <cstdint>
+#include <cstdlib>
 #include <fstream>
 #include <functional>
 #include <optional>
@@ -173,6 +175,23 @@ TEST_SUITE("memory") {
     CHECK(std::isfinite(last));
     CAPTURE(at_1000);
     CHECK(memory_now() <= at_1000 + 1);
+  }
+
+  TEST_CASE("small blocks that were freed in random order follow each other again once a tape has begun") {
+    std::vector<X> many;
+    for (int i = 0; i < 60000; ++i) many.push_back(full({14}, i));
+    const Tensor<std::int64_t> order = random::Generator(3).permutation(60000);
+    for (std::int64_t i : order.elements_view()) many[static_cast<std::size_t>(i)] = X();
+    many.clear();
+    grad([](const X& x) { return sum(x); })(X{1, 2});
+    int jumps = 0;
+    std::vector<X> again{full({14}, 0)};
+    for (int i = 0; i < 10000; ++i) {
+      again.push_back(full({14}, 0));
+      const auto from = reinterpret_cast<std::intptr_t>(again[again.size() - 2].data());
+      jumps += std::abs(reinterpret_cast<std::intptr_t>(again.back().data()) - from) > 4096;
+    }
+    CHECK(jumps < 1000);
   }
 
   TEST_CASE("what one thread makes and another frees goes home") {
