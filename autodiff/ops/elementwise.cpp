@@ -101,26 +101,32 @@ template <class Op>
 constexpr UnaryBlock unary_block{index_in<Op, ops::Unary>, KeepsSlope<Op>, TakesConstant<Op>};
 
 template <class T>
-[[gnu::noinline]] void evaluate_unary(UnaryBlock block, T p, Operands in, Results out) {
-  const Array& x = *in[0];
+[[gnu::always_inline]] inline void compute(UnaryBlock block, T p, const Array& x, Array* out, Array* slope) {
   const kernels::UnaryKernels<T>& kernel = kernels::kernels<T>().unary[block.index];
-  // The slope too, where there is room for it.
-  if (out.size() > 1 && out[1])
-    return kernel.both(x.shape.count(), x.as<T>(), elements<T>(out[0]), elements<T>(out[1]));
+  if (slope) return kernel.both(x.shape.count(), x.as<T>(), elements<T>(out), elements<T>(slope));
   const Source<T> source{x.as<T>(), 0, true};
-  kernel.value(1, x.shape.count(), &source, p, elements<T>(out[0]));
+  kernel.value(1, x.shape.count(), &source, p, elements<T>(out));
 }
 
 template <class T>
-[[gnu::noinline]] void evaluate_binary(std::size_t index, Operands in, Results out) {
-  const Array &a = *in[0], &b = *in[1];
+[[gnu::always_inline]] inline void compute(std::size_t index, const Array& a, const Array& b, Array* out) {
   const auto kernel = kernels::kernels<T>().binary[index].value;
   if (a.shape == b.shape) {
     const Source<T> sources[] = {{a.as<T>(), 0, true}, {b.as<T>(), 0, true}};
-    kernel(1, a.shape.count(), sources, T{}, elements<T>(out[0]));
+    kernel(1, a.shape.count(), sources, T{}, elements<T>(out));
   } else {
-    run<2, T>(kernel, T{}, out[0]->shape, elements<T>(out[0]), {&a, &b}, 0);
+    run<2, T>(kernel, T{}, out->shape, elements<T>(out), {&a, &b}, 0);
   }
+}
+
+// The slope too, where there is room for it.
+template <class T>
+[[gnu::noinline]] void evaluate_unary(UnaryBlock block, T p, Operands in, Results out) {
+  compute<T>(block, p, *in[0], out[0], out.size() > 1 ? out[1] : nullptr);
+}
+template <class T>
+[[gnu::noinline]] void evaluate_binary(std::size_t index, Operands in, Results out) {
+  compute<T>(index, *in[0], *in[1], out[0]);
 }
 
 template <class T>
@@ -349,14 +355,11 @@ template <class T>
   const Array& in = value_of(x, as.name, where);
   Handle value(allocate_like<T>(in.shape));
   const Handle slope(block.keeps_slope && x.handle().traced() ? allocate_like<T>(in.shape) : nullptr);
-  const std::size_t kept = slope ? 2 : 1;
   const AtSite site(as.name, where);
-  const Array* const operands[] = {&in};
-  Array* const results[] = {value.array(), slope.array()};
-  evaluate_unary<T>(block, static_cast<T>(p), operands, {results, kept});
+  compute<T>(block, static_cast<T>(p), in, value.array(), slope.array());
   const Handle* const all[] = {&x.handle(), &slope};
   if (block.takes_constant) return Tensor<T>(record(as, std::move(value), std::span(all, 1), Constant{p}, where));
-  return Tensor<T>(record(as, std::move(value), std::span(all, kept), NoAttributes{}, where));
+  return Tensor<T>(record(as, std::move(value), std::span(all, slope ? 2 : 1), NoAttributes{}, where));
 }
 
 template <class T>
@@ -366,9 +369,7 @@ template <class T>
   Handle value(x.shape == y.shape ? allocate_like<T>(x.shape)
                                   : allocate_like<T>(broadcast(x.shape, y.shape, as.name, where)));
   const AtSite site(as.name, where);
-  const Array* const operands[] = {&x, &y};
-  Array* const results[] = {value.array()};
-  evaluate_binary<T>(index, operands, results);
+  compute<T>(index, x, y, value.array());
   const Handle* const all[] = {&a.handle(), &b.handle()};
   return Tensor<T>(record(as, std::move(value), all, NoAttributes{}, where));
 }
