@@ -109,9 +109,10 @@ template <class T>
 }
 
 template <class T>
-[[gnu::always_inline]] inline void compute(std::size_t index, const Array& a, const Array& b, Array* out) {
+[[gnu::always_inline]] inline void compute(std::size_t index, const Array& a, const Array& b, bool same_shape,
+                                           Array* out) {
   const auto kernel = kernels::kernels<T>().binary[index].value;
-  if (a.shape == b.shape) {
+  if (same_shape) {
     const Source<T> sources[] = {{a.as<T>(), 0, true}, {b.as<T>(), 0, true}};
     kernel(1, a.shape.count(), sources, T{}, elements<T>(out));
   } else {
@@ -126,7 +127,7 @@ template <class T>
 }
 template <class T>
 [[gnu::noinline]] void evaluate_binary(std::size_t index, Operands in, Results out) {
-  compute<T>(index, *in[0], *in[1], out[0]);
+  compute<T>(index, *in[0], *in[1], in[0]->shape == in[1]->shape, out[0]);
 }
 
 template <class T>
@@ -349,14 +350,21 @@ struct BinaryPrimitive {
   static constexpr auto carry = carry_diagonal;
 };
 
+// Looked at, a call goes by the functions above, which makes the way of all others shorter.
 template <class T>
 [[gnu::noinline]] Tensor<T> call_unary(const Primitive& as, UnaryBlock block, const Tensor<T>& x, const Caller& where,
                                        double p) {
   const Array& in = value_of(x, as.name, where);
   Handle value(allocate_like<T>(in.shape));
   const Handle slope(block.keeps_slope && x.handle().traced() ? allocate_like<T>(in.shape) : nullptr);
-  const AtSite site(as.name, where);
-  compute<T>(block, static_cast<T>(p), in, value.array(), slope.array());
+  if (observed()) [[unlikely]] {
+    const AtSite site(as.name, where);
+    const Array* const operands[] = {&in};
+    Array* const results[] = {value.array(), slope.array()};
+    evaluate_unary<T>(block, static_cast<T>(p), operands, results);
+  } else {
+    compute<T>(block, static_cast<T>(p), in, value.array(), slope.array());
+  }
   const Handle* const all[] = {&x.handle(), &slope};
   if (block.takes_constant) return Tensor<T>(record(as, std::move(value), std::span(all, 1), Constant{p}, where));
   return Tensor<T>(record(as, std::move(value), std::span(all, slope ? 2 : 1), NoAttributes{}, where));
@@ -366,10 +374,16 @@ template <class T>
 [[gnu::noinline]] Tensor<T> call_binary(const Primitive& as, std::size_t index, const Tensor<T>& a, const Tensor<T>& b,
                                         const Caller& where) {
   const Array &x = value_of(a, as.name, where), &y = value_of(b, as.name, where);
-  Handle value(x.shape == y.shape ? allocate_like<T>(x.shape)
-                                  : allocate_like<T>(broadcast(x.shape, y.shape, as.name, where)));
-  const AtSite site(as.name, where);
-  compute<T>(index, x, y, value.array());
+  const bool same_shape = x.shape == y.shape;
+  Handle value(same_shape ? allocate_like<T>(x.shape) : allocate_like<T>(broadcast(x.shape, y.shape, as.name, where)));
+  if (observed()) [[unlikely]] {
+    const AtSite site(as.name, where);
+    const Array* const operands[] = {&x, &y};
+    Array* const results[] = {value.array()};
+    evaluate_binary<T>(index, operands, results);
+  } else {
+    compute<T>(index, x, y, same_shape, value.array());
+  }
   const Handle* const all[] = {&a.handle(), &b.handle()};
   return Tensor<T>(record(as, std::move(value), all, NoAttributes{}, where));
 }
