@@ -376,6 +376,21 @@ Array* allocate(Dtype dtype, const Shape& shape) {
   return place_array(block, size_class, dtype, nullptr, data, shape);
 }
 
+Array* allocate_as(const Array& like) {
+  constexpr std::uint8_t bytes_of_element[] = {sizeof(float), sizeof(double), sizeof(std::int64_t), sizeof(bool), 0};
+  static_assert(static_cast<int>(Dtype::object) == 4);
+  if (like.owner || like.size_class > most_chunks) return allocate(like.dtype, like.shape);
+  std::size_t elements = bytes_of_element[static_cast<std::size_t>(like.dtype)];
+  for (std::int64_t size : like.shape) elements *= static_cast<std::size_t>(size);
+  const auto offset =
+      static_cast<std::size_t>(static_cast<const std::byte*>(like.data) - reinterpret_cast<const std::byte*>(&like));
+  void* block = take_kept(like.size_class, elements + offset + padding);
+  if (!block) return allocate(like.dtype, like.shape);
+  void* data = static_cast<std::byte*>(block) + offset;
+  clear_padding(data, elements);
+  return place_array(block, like.size_class, like.dtype, nullptr, data, like.shape);
+}
+
 Array* view(Array* array, const Shape& shape) {
   Array* owner = array->owner ? array->owner : array;
   const std::size_t bytes = header_bytes(shape.rank()), size_class = class_of(bytes);

@@ -86,6 +86,8 @@ struct TAPEGRAD_EXPORT Object {
 /// A fresh array with one reference, its elements unset, with `padding` bytes behind them.
 /// Throws Error when memory is out, ShapeError for a negative size or more than 2^61 bytes.
 TAPEGRAD_EXPORT Array* allocate(Dtype dtype, const Shape& shape);
+/// The same with the shape and the dtype of `like`, which most results have: nothing of the size is found again.
+TAPEGRAD_EXPORT Array* allocate_as(const Array& like);
 /// Another shape over the same elements.
 TAPEGRAD_EXPORT Array* view(Array* array, const Shape& shape);
 TAPEGRAD_EXPORT void destroy(Array* array);

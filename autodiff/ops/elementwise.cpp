@@ -133,7 +133,7 @@ template <class T>
 template <class T>
 [[gnu::noinline]] Handle unary_product(UnaryBlock block, T p, const Call& call, const Handle& v) {
   if (block.keeps_slope) return mul0(Tensor<T>(v), call.operand<T>(1), call.where()).handle();
-  Handle out(allocate_like<T>(v.shape()));
+  Handle out(allocate_as(*v.array()));
   const auto kernel = kernels::kernels<T>().unary[block.index].product;
   const Array &x = call.operand_array(0), &y = call.output_array();
   if (v.shape() == y.shape) {
@@ -149,7 +149,7 @@ template <class T>
 [[gnu::noinline]] Handle binary_product(std::size_t index, const Call& call, std::size_t k, const Handle& v) {
   // v may repeat, behind its seed axes, as an operand does.
   const Shape& own = call.output_shape();
-  Handle out(v.shape() == own || v.shape().ends_with(own) ? allocate_like<T>(v.shape())
+  Handle out(v.shape() == own || v.shape().ends_with(own) ? allocate_as(*v.array())
                                                           : allocate_like<T>(seeded(v, own, own)));
   run<4, T>(kernels::kernels<T>().binary[index].product[k], T{}, out.shape(), elements<T>(out.array()),
             {v.array(), &call.operand_array(0), &call.operand_array(1), &call.output_array()}, 0b1000);
@@ -355,8 +355,8 @@ template <class T>
 [[gnu::noinline]] Tensor<T> call_unary(const Primitive& as, UnaryBlock block, const Tensor<T>& x, const Caller& where,
                                        double p) {
   const Array& in = value_of(x, as.name, where);
-  Handle value(allocate_like<T>(in.shape));
-  const Handle slope(block.keeps_slope && x.handle().traced() ? allocate_like<T>(in.shape) : nullptr);
+  Handle value(allocate_as(in));
+  const Handle slope(block.keeps_slope && x.handle().traced() ? allocate_as(in) : nullptr);
   if (observed()) [[unlikely]] {
     const AtSite site(as.name, where);
     const Array* const operands[] = {&in};
@@ -375,7 +375,7 @@ template <class T>
                                         const Caller& where) {
   const Array &x = value_of(a, as.name, where), &y = value_of(b, as.name, where);
   const bool same_shape = x.shape == y.shape;
-  Handle value(same_shape ? allocate_like<T>(x.shape) : allocate_like<T>(broadcast(x.shape, y.shape, as.name, where)));
+  Handle value(same_shape ? allocate_as(x) : allocate_like<T>(broadcast(x.shape, y.shape, as.name, where)));
   if (observed()) [[unlikely]] {
     const AtSite site(as.name, where);
     const Array* const operands[] = {&x, &y};

@@ -36,7 +36,7 @@ Array* allocate_result(const Shape& shape, const char* operation, const Caller& 
 template <class T>
 Handle array_for(Handle& v, bool last) {
   if (last && unique(v.array())) return std::move(v);
-  return Handle(allocate_like<T>(v.shape()));
+  return Handle(allocate_as(*v.array()));
 }
 template <class T>
 T* elements(Array* array) {

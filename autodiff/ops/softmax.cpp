@@ -24,7 +24,7 @@ template <class T, class Product>
 Handle by_rows(Product product, const Array& p, const Array& v) {
   const std::int64_t cols = p.shape.back(), rows = rows_of(p.shape);
   const std::int64_t seeds = v.shape.prefix(v.shape.rank() - p.shape.rank()).count();
-  Handle out(allocate_like<T>(v.shape));
+  Handle out(allocate_as(v));
   product(p.as<T>(), v.as<T>(), elements<T>(out.array()), seeds, rows, cols);
   return out;
 }

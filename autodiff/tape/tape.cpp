@@ -205,15 +205,15 @@ Recording Scope::close() {
   Recording recording;
   Segment& s = recording.segment_;
   const int depth = --tape_->depth_;
-  s = {.tape = tape_,
-       .scope = level.scope,
-       .begin = level.begin.records,
-       .end = tape_->size(),
-       .sizes_before = level.begin,
-       .inputs = inputs_,
-       .level = std::uint32_t{1} << depth,
-       .outer_levels = levels_below(depth),
-       .outer_scope = 0};
+  // One by one: put together elsewhere and copied they would wait for their own stores.
+  s.tape = tape_;
+  s.scope = level.scope;
+  s.begin = level.begin.records;
+  s.end = tape_->size();
+  s.sizes_before = level.begin;
+  s.inputs = inputs_;
+  s.level = std::uint32_t{1} << depth;
+  s.outer_levels = levels_below(depth);
   if (depth == 0) {
     current_tape = nullptr;
   } else {
@@ -226,7 +226,7 @@ Recording Scope::close() {
   return recording;
 }
 
-Recording::Recording(Recording&& other) noexcept : segment_(std::exchange(other.segment_, {})) {}
+Recording::Recording(Recording&& other) noexcept : segment_(other.segment_) { other.segment_.tape = nullptr; }
 
 Recording& Recording::operator=(Recording&& other) noexcept {
   std::swap(segment_, other.segment_);
