@@ -15,12 +15,14 @@ inline constexpr std::uint32_t no_record = ~std::uint32_t{0};
 /// it depends on, a bit each. Scope 0 is nowhere.
 struct Place {
   std::uint64_t scope = 0;
-  std::uint64_t at = no_record;  // the levels above the record: written as one word, since it is read as one right away
+  // The levels above the complement of the record, so that nowhere is all zeros: what is written in one piece need not
+  // be waited for when it is read in one right away.
+  std::uint64_t at = 0;
 
   static constexpr Place make(std::uint64_t scope, std::uint32_t record, std::uint32_t levels) {
-    return {scope, std::uint64_t{levels} << 32 | record};
+    return {scope, std::uint64_t{levels} << 32 | (no_record ^ record)};
   }
-  std::uint32_t record() const { return static_cast<std::uint32_t>(at); }
+  std::uint32_t record() const { return no_record ^ static_cast<std::uint32_t>(at); }
   std::uint32_t levels() const { return static_cast<std::uint32_t>(at >> 32); }
 };
 

@@ -21,8 +21,4 @@ std::size_t normalise_axis(int axis, std::size_t rank, const char* operation, co
   return static_cast<std::size_t>(axis < 0 ? axis + n : axis);
 }
 
-AxisView around(const Shape& shape, std::size_t first, std::size_t axes) {
-  return {shape.count(0, first), shape.count(first, first + axes), shape.count(first + axes, shape.rank())};
-}
-
 }  // namespace tapegrad::detail

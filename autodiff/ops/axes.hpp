@@ -14,7 +14,9 @@ struct AxisView {
   std::int64_t outer = 1, count = 1, inner = 1;
 };
 /// Around the `axes` axes that begin at `first`.
-AxisView around(const Shape& shape, std::size_t first, std::size_t axes = 1);
+inline AxisView around(const Shape& shape, std::size_t first, std::size_t axes = 1) {
+  return {shape.count(0, first), shape.count(first, first + axes), shape.count(first + axes, shape.rank())};
+}
 
 /// The seed axes that v has in front of a value of shape `own`, then `other`.
 inline Shape seeded(const Handle& v, const Shape& own, const Shape& other) {

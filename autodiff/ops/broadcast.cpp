@@ -39,7 +39,9 @@ std::optional<AxisView> repeated(const Shape& own, const Shape& full) {
       return std::nullopt;
     end = i + 1;
   }
-  return around(full, first, end - first);
+  // In place: a view put together elsewhere and copied would wait for its own stores.
+  const std::int64_t outer = full.count(0, first), count = full.count(first, end), inner = full.count(end, rank);
+  return std::optional<AxisView>(std::in_place, AxisView{outer, count, inner});
 }
 
 std::optional<BatchAxis> rows_agree(const Call&, std::span<const BatchAxis> axes) {
