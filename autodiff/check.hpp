@@ -29,26 +29,42 @@ using TensorFunction = std::function<Tensor<T>(std::span<const Tensor<T>>)>;
 /// same of (x, u) -> J(x)^T u. Away from corners of f. Throws CheckError saying which equation failed and by how much.
 template <Real T>
 TAPEGRAD_EXPORT void check_derivatives(const TensorFunction<T>& f, std::vector<Tensor<T>> at,
-                                       const CheckOptions& options = {});
+                                       const CheckOptions& options = {}, Caller where = Caller::here());
 
-/// The same of a function of one or several tensors; options first.
+namespace detail {
+
+template <class F, class T, class... More>
+concept OfTensors =
+    (std::is_same_v<Tensor<T>, More> && ...) && std::is_invocable_v<F&, const Tensor<T>&, const More&...>;
+
 template <class F, Real T, class... More>
-requires(std::is_same_v<Tensor<T>, More>&&...) &&
-    std::is_invocable_v<F&, const Tensor<T>&, const More&...> void check_derivatives(const CheckOptions& options, F&& f,
-                                                                                     const Tensor<T>& x,
-                                                                                     const More&... more) {
+void check_each(const CheckOptions& options, F& f, const Operand<T>& x, const More&... more) {
   check_derivatives<T>(
       [&f](std::span<const Tensor<T>> at) {
         return [&]<std::size_t... I>(std::index_sequence<I...>) { return Tensor<T>(f(at[I]...)); }
         (std::make_index_sequence<1 + sizeof...(More)>{});
       },
-      {x, more...}, options);
+      {x.tensor(), more...}, options, x.where());
 }
-template <class F, Real T, class... More>
-requires(std::is_same_v<Tensor<T>, More>&&...) &&
-    std::is_invocable_v<F&, const Tensor<T>&, const More&...> void check_derivatives(F&& f, const Tensor<T>& x,
-                                                                                     const More&... more) {
-  check_derivatives(CheckOptions{}, f, x, more...);
+
+}  // namespace detail
+
+/// The same of a function of one or several tensors of float or of double; options first.
+template <class F, class... More>
+requires detail::OfTensors<F, double, More...>
+void check_derivatives(const CheckOptions& options, F&& f, const Operand<double>& x, const More&... more) {
+  detail::check_each(options, f, x, more...);
 }
+template <class F, class... More>
+requires detail::OfTensors<F, float, More...>
+void check_derivatives(const CheckOptions& options, F&& f, const Operand<float>& x, const More&... more) {
+  detail::check_each(options, f, x, more...);
+}
+template <class F, class... More>
+requires detail::OfTensors<F, double, More...>
+void check_derivatives(F&& f, const Operand<double>& x, const More&... more) { detail::check_each({}, f, x, more...); }
+template <class F, class... More>
+requires detail::OfTensors<F, float, More...>
+void check_derivatives(F&& f, const Operand<float>& x, const More&... more) { detail::check_each({}, f, x, more...); }
 
 }  // namespace tapegrad

@@ -15,6 +15,7 @@
 
 #include <iosfwd>
 #include <memory>
+#include <span>
 #include <string>
 
 #include "transforms.hpp"
@@ -43,15 +44,24 @@ class Jacobian;
 namespace detail {
 
 template <Real T>
-struct Linearisation;
+struct Linearization;
 template <Real T>
 using Jacobians = std::vector<Jacobian<T>, PoolAllocator<Jacobian<T>>>;
 
-/// Of y by every input of the recording; with `axes`, which the only input then has, by blocks. Throws ValueError when
-/// an input is of another type than y.
+/// Of each output by every input of the recording, output by output; with `axes`, which the only input then has, by
+/// blocks. Throws ValueError when an input is of another type than the outputs.
 template <Real T>
-TAPEGRAD_EXPORT Jacobians<T> jacobians(Recording recording, const Tensor<T>& y, const JacobianOptions& options,
-                                       const Caller& where, BatchAxes axes = {});
+TAPEGRAD_EXPORT Jacobians<T> jacobians(Recording recording, std::span<const Tensor<T>> outputs,
+                                       const JacobianOptions& options, const Caller& where, BatchAxes axes = {});
+
+/// A Jacobian in a product, with the line of it.
+template <Real T>
+struct Factor {
+  Factor(const Jacobian<T>& jacobian, const char* file = __builtin_FILE(), int line = __builtin_LINE())
+      : J(jacobian), where{file, line} {}
+  const Jacobian<T>& J;
+  Caller where;
+};
 
 }  // namespace detail
 
@@ -98,20 +108,30 @@ class TAPEGRAD_EXPORT Jacobian {
 
   /// The chain rule: the Jacobian of outer(inner(x)). Diagonals and low rank stay so. Throws ShapeError unless the
   /// shape between agrees, and both have blocks or neither has.
-  friend Jacobian operator*(const Jacobian& outer, const Jacobian& inner) { return composed(outer, inner); }
+  friend Jacobian operator*(const detail::Factor<T>& outer, const detail::Factor<T>& inner) {
+    return composed(outer.J, inner.J, outer.where);
+  }
 
  private:
   template <Real U>
-  friend detail::Jacobians<U> detail::jacobians(detail::Recording, const Tensor<U>&, const JacobianOptions&,
+  friend detail::Jacobians<U> detail::jacobians(detail::Recording, std::span<const Tensor<U>>, const JacobianOptions&,
                                                 const Caller&, detail::BatchAxes);
   Jacobian() = default;
-  static Jacobian composed(const Jacobian& outer, const Jacobian& inner);
+  static Jacobian composed(const Jacobian& outer, const Jacobian& inner, const Caller& where);
 
-  std::shared_ptr<detail::Linearisation<T>> at_;
+  std::shared_ptr<detail::Linearization<T>> at_;
 };
 
 template <Real T>
 TAPEGRAD_EXPORT std::ostream& operator<<(std::ostream& out, const Jacobian<T>& J);
+
+/// Does not compile, and says why.
+template <Real T, class U>
+auto operator*(const Jacobian<T>&, const Tensor<U>& v) {
+  static_assert(detail::never<U>,
+                "the product of a Jacobian with a tensor is J.apply(v), that of J^T J.apply_transposed(g)");
+  return v;
+}
 
 extern template class Jacobian<float>;
 extern template class Jacobian<double>;
@@ -132,20 +152,69 @@ auto jacobian_of(F& f, const JacobianOptions& options, const Caller& where, cons
   auto y = call_traced<Indices<I...>>(scope, f, arguments, std::index_sequence_for<Args...>{}, &first);
   using Y = std::remove_cvref_t<decltype(y)>;
   static_assert(is_real_tensor<Y>, "jacobian needs a function that gives a Tensor<float> or Tensor<double>");
-  const auto all = jacobians(scope.close(), y, options, where);
+  using Value = typename Y::value_type;
+  const auto all = jacobians<Value>(scope.close(), {&y, 1}, options, where);
   const auto of = [&]<class P>(std::size_t begin, const P& argument) {
     if constexpr (is_real_tensor<P>) {
       static_assert(std::is_same_v<P, Y>,
                     "jacobian needs a function that gives a tensor of its argument's own type; use vjp across types");
       return all[begin];
     } else {
-      auto end = all.begin() + static_cast<std::ptrdiff_t>(begin);
-      auto copy = argument;
-      for_each_tensor(copy, [&end](const auto&) { ++end; });
-      return Jacobians<typename Y::value_type>(all.begin() + static_cast<std::ptrdiff_t>(begin), end);
+      const auto from = all.begin() + static_cast<std::ptrdiff_t>(begin);
+      return Jacobians<Value>(from, from + static_cast<std::ptrdiff_t>(tensors_in(argument)));
     }
   };
   return one_or_tuple(std::tuple(of(first[I], std::get<I>(arguments))...));
+}
+
+/// One matrix (m, n) of rows of Jacobians, each flattened to a matrix: those of the outputs from `row` on, `rows` of
+/// them, by the inputs from `column` on.
+template <Real T>
+TAPEGRAD_EXPORT Tensor<T> matrix_of(const Jacobians<T>& all, std::size_t inputs, std::size_t row, std::size_t rows,
+                                    std::size_t column, std::size_t columns, const Caller& where);
+
+/// The block of a Hessian by arguments a and b, whose tensors' Jacobians begin at this row and column of all.
+template <Real T, class A, class B>
+Tensor<T> hessian_block(const Jacobians<T>& all, std::size_t inputs, std::size_t row, const A& a, std::size_t column,
+                        const B& b, const Caller& where) {
+  if constexpr (is_real_tensor<A> && is_real_tensor<B>) {
+    return all[row * inputs + column].dense();
+  } else {
+    const Tensor<T> matrix = matrix_of(all, inputs, row, tensors_in(a), column, tensors_in(b), where);
+    const auto shape = [&matrix]<class P>(const P& p, int axis) {
+      if constexpr (is_real_tensor<P>)
+        return p.shape();
+      else
+        return Shape{matrix.shape()[axis]};
+    };
+    return reshape(matrix, shape(a, 0).concat(shape(b, 1)), where);
+  }
+}
+
+/// The Jacobians of the gradients by each other's arguments. Gradients share a recording, so what is swept for one
+/// block of a row is there for the others.
+template <std::size_t... I, class F, class... Args>
+auto hessian_of(F& f, const Caller& where, const Args&... args) {
+  const std::tuple<const Args&...> arguments(args...);
+  const auto derive = [&](const auto&... traced) { return value_and_gradients<I...>(f, where, traced...); };
+  Scope scope(where);
+  std::array<std::size_t, sizeof...(Args)> first{};
+  auto [value, gradients] =
+      call_traced<Indices<I...>>(scope, derive, arguments, std::index_sequence_for<Args...>{}, &first);
+  using T = typename std::remove_cvref_t<decltype(loss_of(value))>::value_type;
+  TensorList<T> outputs;
+  for_each_tensor(gradients, [&outputs]<class U>(const Tensor<U>& g) {
+    static_assert(std::is_same_v<decltype(outputs), TensorList<U>>, "hessian needs tensors of the result's type");
+    outputs.push_back(g);
+  });
+  const Jacobians<T> all = jacobians<T>(scope.close(), outputs, {}, where);
+  std::size_t next = 0;
+  const auto row_of = [&](const auto& a) {
+    const std::size_t row = std::exchange(next, next + tensors_in(a));
+    return one_or_tuple(
+        std::tuple(hessian_block(all, outputs.size(), row, a, first[I], std::get<I>(arguments), where)...));
+  };
+  return one_or_tuple(std::tuple{row_of(std::get<I>(arguments))...});  // from left to right
 }
 
 }  // namespace detail
@@ -187,11 +256,20 @@ void require_separate_rows(F&& f, const Tensor<T>& x, Caller where = Caller::her
   detail::separate_rows(scope.close(), y.handle(), x.shape(), where);
 }
 
-/// Second derivatives of a function with a scalar result: (input..., input...).
-template <class F>
+/// Second derivatives of a function with a scalar result, the Jacobian of its gradient: (input..., input...). Template
+/// arguments are the numbers of the arguments to differentiate, by default the first; of several it is a tuple of
+/// tuples, of which std::get<1>(std::get<0>(H)) is d^2 f / da db, (a..., b...), where the first two are a and b. An
+/// argument that holds several tensors (parameters.hpp lists which) counts as the vector of all their n elements, in
+/// order: its own second derivatives are a matrix (n, n). All tensors are of the result's type. Throws TapeError when
+/// the result is not a scalar, ShapeError for more than 8 axes.
+template <std::size_t... I, class F>
 auto hessian(F f, Caller where = Caller::here()) {
-  return
-      [f = std::move(f), where]<Real T>(const Tensor<T>& x) { return jacobian(grad(f, where), {}, where)(x).dense(); };
+  return [f = std::move(f), where](const auto&... args) {
+    if constexpr (sizeof...(I) == 0)
+      return detail::hessian_of<0>(f, where, args...);
+    else
+      return detail::hessian_of<I...>(f, where, args...);
+  };
 }
 
 }  // namespace tapegrad

@@ -22,9 +22,15 @@ namespace detail {
 /// "; known: ", and the names.
 TAPEGRAD_EXPORT std::string known_names(const PoolVector<std::string_view>& known);
 
+/// How what a list of V does not hold comes to be there, for its error, and the same of columns of V; null: by add().
+template <class V>
+inline constexpr const char* cure_for_missing = nullptr;
+template <class V>
+inline constexpr const char* cure_for_missing<std::vector<V>> = cure_for_missing<V>;
+
 /// Throws ValueError: what a Named does not hold.
 [[noreturn]] TAPEGRAD_EXPORT void throw_not_named(std::string_view name, const PoolVector<std::string_view>& known,
-                                                  const Caller& where);
+                                                  const char* cure, const Caller& where);
 
 /// The one copy of this text, which a zero byte follows.
 TAPEGRAD_EXPORT std::string_view interned(std::string_view text);
@@ -81,9 +87,7 @@ class Named {
   /// Throws ValueError, listing the names there are.
   const V& at(std::string_view name, Caller where = Caller::here()) const {
     if (const V* value = find(name)) return *value;
-    detail::PoolVector<std::string_view> known;
-    for (const Entry& entry : entries_) known.push_back(entry.first);
-    detail::throw_not_named(name, known, where);
+    detail::throw_not_named(name, names(), detail::cure_for_missing<V>, where);
   }
   V& at(std::string_view name, Caller where = Caller::here()) {
     return const_cast<V&>(std::as_const(*this).at(name, where));
@@ -92,6 +96,12 @@ class Named {
   const V& operator[](const detail::NameAt& key) const { return at(key.name, key.where); }
   V& operator[](const detail::NameAt& key) { return at(key.name, key.where); }
 
+  /// All of them, in order.
+  detail::PoolVector<std::string_view> names() const {
+    detail::PoolVector<std::string_view> all;
+    for (const Entry& entry : entries_) all.push_back(entry.first);
+    return all;
+  }
   void add(std::string_view name, V value) { entries_.emplace_back(Name(name), std::move(value)); }
   std::size_t size() const { return entries_.size(); }
   bool empty() const { return entries_.empty(); }

@@ -340,7 +340,7 @@ constexpr void refuse_axis() {
   static_assert(
       never<A>,
       "an axis is a whole number, as in sum(x, -1, keep_dims); the larger or smaller of two is maximum(a, b) or "
-      "minimum(a, b)");
+      "minimum(a, b), and the larger of x and 0 is relu(x)");
 }
 
 }  // namespace detail
@@ -383,7 +383,8 @@ TAPEGRAD_EXPORT Tensor<T> sum(const Tensor<T>& x, Axes axes = {}, KeepDims keep 
 template <Real T>
 TAPEGRAD_EXPORT Tensor<T> mean(const Tensor<T>& x, Axes axes = {}, KeepDims keep = KeepDims::no,
                                Caller where = Caller::here());
-/// Largest (smallest) element, NaN where any is. The derivative goes to the first of equal elements. Throws ShapeError
+/// Largest (smallest) element, NaN where any is: max(x, 0) is along axis 0, the larger of x and 0 is relu(x) or
+/// maximum(x, 0). The derivative goes to the first of equal elements. Throws ShapeError
 /// over no elements.
 template <Real T>
 TAPEGRAD_EXPORT Tensor<T> max(const Tensor<T>& x, Axes axes = {}, KeepDims keep = KeepDims::no,
@@ -470,7 +471,7 @@ TAPEGRAD_EXPORT Tensor<T> take(const Tensor<T>& x, const Tensor<std::int64_t>& i
 template <class T>
 TAPEGRAD_EXPORT Tensor<T> take_along(const Tensor<T>& x, const Tensor<std::int64_t>& indices,
                                      Caller where = Caller::here());
-/// Tensors one after the other along an axis that they have; scalars and new axes by reshape.
+/// Tensors one after the other along an axis that they have; along a new one by stack.
 template <class T>
 TAPEGRAD_EXPORT Tensor<T> concatenate(std::span<const Tensor<T>> parts, int axis = 0, Caller where = Caller::here());
 template <class T>
@@ -480,6 +481,18 @@ Tensor<T> concatenate(std::initializer_list<Tensor<T>> parts, int axis = 0, Call
 template <class T>
 Tensor<T> concatenate(const std::vector<Tensor<T>>& parts, int axis = 0, Caller where = Caller::here()) {
   return concatenate(std::span<const Tensor<T>>(parts), axis, where);
+}
+/// Tensors of one shape along a new axis, the first by default: of three vectors (n) it makes a matrix (3, n), of
+/// scalars a vector. Throws ShapeError for no tensors, and where the shapes differ.
+template <class T>
+TAPEGRAD_EXPORT Tensor<T> stack(std::span<const Tensor<T>> parts, int axis = 0, Caller where = Caller::here());
+template <class T>
+Tensor<T> stack(std::initializer_list<Tensor<T>> parts, int axis = 0, Caller where = Caller::here()) {
+  return stack(std::span<const Tensor<T>>(parts.begin(), parts.size()), axis, where);
+}
+template <class T>
+Tensor<T> stack(const std::vector<Tensor<T>>& parts, int axis = 0, Caller where = Caller::here()) {
+  return stack(std::span<const Tensor<T>>(parts), axis, where);
 }
 /// Sorted along the last axis, ascending, NaN last; equal elements keep their order.
 template <Real T>
@@ -527,6 +540,14 @@ void concatenate(const std::vector<Tensor<T>>&, const A&, const Rest&...) {
 }
 template <class T, detail::NoAxis A, class... Rest>
 void concatenate(std::initializer_list<Tensor<T>>, const A&, const Rest&...) {
+  detail::refuse_axis<A>();
+}
+template <class T, detail::NoAxis A, class... Rest>
+void stack(const std::vector<Tensor<T>>&, const A&, const Rest&...) {
+  detail::refuse_axis<A>();
+}
+template <class T, detail::NoAxis A, class... Rest>
+void stack(std::initializer_list<Tensor<T>>, const A&, const Rest&...) {
   detail::refuse_axis<A>();
 }
 template <class T, class A, class B, class C>

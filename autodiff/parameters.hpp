@@ -5,6 +5,8 @@
 //     std::tuple<Tensor<>, Tensor<float>> mixed;   TensorList<float> list;
 //     struct Net { Tensor<> W, b; auto tensors() { return std::tie(W, b); } };
 
+#include <cstddef>
+#include <string_view>
 #include <tuple>
 #include <type_traits>
 #include <utility>
@@ -40,28 +42,47 @@ concept Range = requires(P& p) {
 }
 &&!is_tensor<std::remove_cv_t<P>>;
 
-/// Calls visit(tensor) for each tensor of float or double that `p` holds, in a fixed order.
-template <class P, class Visit>
+/// Calls visit(tensor) for each tensor of float or double that `p` holds, in a fixed order. What holds none does not
+/// compile, unless it may be there beside them.
+enum class Others { refused, skipped };
+template <Others others = Others::refused, class P, class Visit>
 void for_each_tensor(P& p, Visit&& visit) {
   using Plain = std::remove_cv_t<P>;
   if constexpr (is_real_tensor<Plain>) {
     visit(p);
   } else if constexpr (HasTensors<P>) {
-    std::apply([&](auto&... tensor) { (for_each_tensor(tensor, visit), ...); }, p.tensors());
+    std::apply([&](auto&... tensor) { (for_each_tensor<others>(tensor, visit), ...); }, p.tensors());
   } else if constexpr (Range<P>) {
-    for (auto& element : p) for_each_tensor(element, visit);
+    for (auto& element : p) for_each_tensor<others>(element, visit);
   } else if constexpr (requires(P & pair) {
                          pair.first;
                          pair.second;
                        }) {
-    for_each_tensor(p.second, visit);  // the name and the tensor of a map's element
+    // Of a map's element the first is a name.
+    if constexpr (!std::is_convertible_v<decltype(p.first), std::string_view>) {
+      for_each_tensor<Others::skipped>(p.first, visit);
+    }
+    for_each_tensor<others>(p.second, visit);
   } else if constexpr (TupleLike<Plain>) {
-    std::apply([&](auto&... element) { (for_each_tensor(element, visit), ...); }, p);
+    std::apply([&](auto&... element) { (for_each_tensor<others>(element, visit), ...); }, p);
   } else {
-    static_assert(is_real_tensor<Plain>,
+    static_assert(others == Others::skipped || is_real_tensor<Plain>,
                   "tapegrad differentiates with respect to a Tensor<float> or Tensor<double>, a vector, array, map or "
                   "tuple of them, or a struct with a member function tensors() that returns std::tie of its tensors");
   }
+}
+
+/// How many these are.
+template <class P>
+std::size_t tensors_in(const P& p) {
+  std::size_t count = 0;
+  if constexpr (is_real_tensor<P>) {
+    count = 1;
+  } else {
+    P copy = p;
+    for_each_tensor(copy, [&count](const auto&) { ++count; });
+  }
+  return count;
 }
 
 }  // namespace detail

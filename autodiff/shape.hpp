@@ -39,7 +39,7 @@ struct At {
 ///     s.rank() == 2;  s[0] == 32;  s[-1] == 10;  s.back() == 10;  s.count() == 320;
 class Shape {
  public:
-  static constexpr std::size_t max_rank = 8;
+  static constexpr std::int64_t max_rank = 8;
 
   // Sizes beyond the rank are never read, and set only where the language asks for it.
   constexpr Shape() {
@@ -61,14 +61,14 @@ class Shape {
     return *this;
   }
 
-  constexpr std::size_t rank() const { return rank_; }
+  constexpr std::int64_t rank() const { return rank_; }
   constexpr bool empty() const { return rank_ == 0; }
   /// Number of elements: the product of the sizes; 1 for a scalar. The largest integer where that overflows.
   constexpr std::int64_t count() const { return count(0, rank_); }
   /// Of the axes from `first` to before `last`.
-  constexpr std::int64_t count(std::size_t first, std::size_t last) const {
+  constexpr std::int64_t count(std::int64_t first, std::int64_t last) const {
     std::int64_t n = 1;
-    for (std::size_t i = first; i < last; ++i) {
+    for (std::int64_t i = first; i < last; ++i) {
       if (__builtin_mul_overflow(n, sizes_[i], &n)) n = std::numeric_limits<std::int64_t>::max();
     }
     return n;
@@ -81,9 +81,9 @@ class Shape {
   constexpr std::int64_t front(Caller where = Caller::here()) const { return sizes_[place(0, where)]; }
   constexpr std::int64_t back(Caller where = Caller::here()) const { return sizes_[place(-1, where)]; }
   /// Size of the axis counted from the end: from_end(1) is the last.
-  constexpr std::int64_t from_end(std::size_t k, Caller where = Caller::here()) const {
-    if (k - 1 >= rank_) [[unlikely]]
-      detail::throw_no_axis(*this, -static_cast<std::int64_t>(k), where, k == 0);
+  constexpr std::int64_t from_end(std::int64_t k, Caller where = Caller::here()) const {
+    if (k < 1 || k > rank_) [[unlikely]]
+      detail::throw_no_axis(*this, k < 1 ? k : -k, where, k < 1);
     return sizes_[rank_ - k];
   }
   constexpr const std::int64_t* begin() const { return sizes_.data(); }
@@ -96,13 +96,13 @@ class Shape {
     sizes_[rank_++] = size;
   }
   /// The first `n` axes, and all but the first `n`.
-  constexpr Shape prefix(std::size_t n) const { return Shape(begin(), begin() + n); }
-  constexpr Shape suffix(std::size_t n) const { return Shape(begin() + n, end()); }
+  constexpr Shape prefix(std::int64_t n) const { return Shape(begin(), begin() + n); }
+  constexpr Shape suffix(std::int64_t n) const { return Shape(begin() + n, end()); }
   /// Without `n` axes from axis `first` on.
-  constexpr Shape without(std::size_t first, std::size_t n = 1) const {
+  constexpr Shape without(std::int64_t first, std::int64_t n = 1) const {
     Shape s;
-    for (std::size_t i = 0; i < first; ++i) s.sizes_[s.rank_++] = sizes_[i];
-    for (std::size_t i = first + n; i < rank_; ++i) s.sizes_[s.rank_++] = sizes_[i];
+    for (std::int64_t i = 0; i < first; ++i) s.sizes_[s.rank_++] = sizes_[i];
+    for (std::int64_t i = first + n; i < rank_; ++i) s.sizes_[s.rank_++] = sizes_[i];
     return s;
   }
   /// The axes of this shape, then those of `tail`.

@@ -171,9 +171,23 @@ struct Operators<T> : Comparisons<T> {
 /// Masks, as logical_and, logical_or and logical_not; both sides are always computed.
 template <std::same_as<bool> T>
 struct Operators<T> {
-  friend Tensor<T> operator&&(const Operand<T>& a, const Operand<T>& b) { return both(a, b); }
-  friend Tensor<T> operator||(const Operand<T>& a, const Operand<T>& b) { return either(a, b); }
-  friend Tensor<T> operator!(const Operand<T>& a) { return inverse(a); }
+  // Taken as they are, not as Operands: else the operators of the language, with conversions to bool, fit as well. So
+  // the line is known only where the right side is a mask.
+  friend Tensor<T> operator&&(const Tensor<T>& a, const Operand<T>& b) { return both({a, b.where()}, b); }
+  friend Tensor<T> operator||(const Tensor<T>& a, const Operand<T>& b) { return either({a, b.where()}, b); }
+  template <class U>
+  requires std::is_arithmetic_v<U>
+  friend Tensor<T> operator&&(const Tensor<T>& a, U b) { return both({a, Caller{}}, {b, "", 0}); }
+  template <class U>
+  requires std::is_arithmetic_v<U>
+  friend Tensor<T> operator||(const Tensor<T>& a, U b) { return either({a, Caller{}}, {b, "", 0}); }
+  template <class U>
+  requires std::is_arithmetic_v<U>
+  friend Tensor<T> operator&&(U a, const Tensor<T>& b) { return both({a, "", 0}, {b, Caller{}}); }
+  template <class U>
+  requires std::is_arithmetic_v<U>
+  friend Tensor<T> operator||(U a, const Tensor<T>& b) { return either({a, "", 0}, {b, Caller{}}); }
+  friend Tensor<T> operator!(const Tensor<T>& a) { return inverse({a, Caller{}}); }
 };
 
 }  // namespace detail
@@ -234,14 +248,21 @@ class Tensor : public detail::Operators<T> {
   explicit Tensor(detail::Handle handle) : handle_(std::move(handle)) {}
   Tensor(const Tensor&) = default;
   Tensor(Tensor&&) noexcept = default;
-  // Not to temporaries: x[i] = y would change nothing.
   Tensor& operator=(const Tensor&) & = default;
   Tensor& operator=(Tensor&&) & noexcept = default;
+  /// Not to temporaries: x[i] = y does not compile, as it would change nothing.
+  template <class U>
+  Tensor& operator=(const U&) && {
+    static_assert(detail::never<U>,
+                  "x[i] = y would change a temporary: elements are set by x.mutable_data()[i] = y, or chosen by "
+                  "where(mask, y, x)");
+    return *this;
+  }
   ~Tensor() = default;
 
   const Shape& shape() const& { return handle_.shape(); }
   Shape shape() const&& { return handle_.shape(); }
-  std::size_t rank() const { return shape().rank(); }
+  std::int64_t rank() const { return shape().rank(); }
   /// Number of elements.
   std::int64_t size() const { return shape().count(); }
   /// Row-major elements, which live no longer than the tensor; null when there are none.
@@ -259,7 +280,17 @@ class Tensor : public detail::Operators<T> {
 
   /// The only element. Throws ShapeError unless there is exactly one.
   T item(Caller where = Caller::here()) const;
-  /// One element, an index per axis; negative indices count from the end. Throws ShapeError out of range.
+  /// Not to numbers or conditions: if (x > 0) and static_cast<double>(x) do not compile, and say why.
+  template <class U>
+  requires std::is_arithmetic_v<U>
+  explicit operator U() const {
+    static_assert(detail::never<U>,
+                  "a tensor is no number and a mask no condition: x.item() is the only element, x(i) one of several; "
+                  "where(mask, a, b) decides for each");
+    return U();
+  }
+  /// One element, an index per axis; negative indices count from the end. It is a copy: elements are set through
+  /// mutable_data(). Throws ShapeError out of range.
   template <class... Rest>
   requires(std::is_convertible_v<Rest, detail::At>&&...) T operator()(detail::At first, Rest... rest) const {
     const std::int64_t at[] = {first.value, detail::At(rest).value...};
@@ -388,6 +419,63 @@ class Operand {
   const Tensor<T>& tensor_;
   Caller where_;
 };
+
+namespace detail {
+
+template <class A, class B>
+auto refuse_mixed(const Tensor<A>& a, const Tensor<B>&) {
+  static_assert(
+      never<A>,
+      "two number types are never mixed silently: astype<float>(x) or astype<double>(x) converts one of them");
+  return a;
+}
+
+template <class A, class B>
+concept Mixed = !std::is_same_v<A, B>;
+
+}  // namespace detail
+
+// Of two number types: these do not compile, and say why.
+template <class A, detail::Mixed<A> B>
+auto operator+(const Tensor<A>& a, const Tensor<B>& b) {
+  return detail::refuse_mixed(a, b);
+}
+template <class A, detail::Mixed<A> B>
+auto operator-(const Tensor<A>& a, const Tensor<B>& b) {
+  return detail::refuse_mixed(a, b);
+}
+template <class A, detail::Mixed<A> B>
+auto operator*(const Tensor<A>& a, const Tensor<B>& b) {
+  return detail::refuse_mixed(a, b);
+}
+template <class A, detail::Mixed<A> B>
+auto operator/(const Tensor<A>& a, const Tensor<B>& b) {
+  return detail::refuse_mixed(a, b);
+}
+template <class A, detail::Mixed<A> B>
+auto operator<(const Tensor<A>& a, const Tensor<B>& b) {
+  return detail::refuse_mixed(a, b);
+}
+template <class A, detail::Mixed<A> B>
+auto operator>(const Tensor<A>& a, const Tensor<B>& b) {
+  return detail::refuse_mixed(a, b);
+}
+template <class A, detail::Mixed<A> B>
+auto operator<=(const Tensor<A>& a, const Tensor<B>& b) {
+  return detail::refuse_mixed(a, b);
+}
+template <class A, detail::Mixed<A> B>
+auto operator>=(const Tensor<A>& a, const Tensor<B>& b) {
+  return detail::refuse_mixed(a, b);
+}
+template <class A, detail::Mixed<A> B>
+auto operator==(const Tensor<A>& a, const Tensor<B>& b) {
+  return detail::refuse_mixed(a, b);
+}
+template <class A, detail::Mixed<A> B>
+auto operator!=(const Tensor<A>& a, const Tensor<B>& b) {
+  return detail::refuse_mixed(a, b);
+}
 
 /// Elements in nested brackets; beyond 1000 of them, only the ends of each axis.
 template <class T>

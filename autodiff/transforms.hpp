@@ -6,12 +6,14 @@
 //     Tensor<> dw = grad(f)(w, x);                       // with respect to the first argument
 //     Tensor<> dx = grad<1>(f)(w, x);                    // with respect to the second
 //     auto [c, g] = value_and_grad(f)(w, x);
-//     auto [y, pullback] = vjp(f, w);   auto [y2, dy] = jvp(f, w, v);
+//     auto [y, pullback] = vjp(f, w, x);   auto [y2, dy] = jvp<0, 1>(f)(w, x, v_w, v_x);
 //
 // Arguments that are differentiated may be anything parameters.hpp lists; the gradient has the same type. Source of the
 // method: Griewank & Walther, Evaluating Derivatives, 2nd ed., chapters 3 and 4.
 
+#include <algorithm>
 #include <array>
+#include <cstdint>
 #include <memory>
 #include <tuple>
 #include <type_traits>
@@ -28,8 +30,10 @@ namespace detail {
 using Handles = std::vector<Handle, PoolAllocator<Handle>>;
 
 TAPEGRAD_EXPORT void require_scalar(const Shape& shape, const Caller& where);
-TAPEGRAD_EXPORT void require_same_shape(const char* what, const Shape& given, const Shape& expected,
-                                        const Caller& where);
+/// Throws ShapeError, naming the operation and what its argument is.
+TAPEGRAD_EXPORT void require_same_shape(const char* operation, const char* what, const Shape& given,
+                                        const Shape& expected, const Caller& where);
+[[noreturn]] TAPEGRAD_EXPORT void throw_other_tangents(const char* operation, const Caller& where);
 
 template <class P>
 P traced_in(Scope& scope, const P& argument) {
@@ -103,33 +107,52 @@ auto one_or_tuple(std::tuple<First, Rest...>&& t) {
     return std::move(t);
 }
 
+/// What is differentiated of a result: all, or the first of a pair or tuple.
+template <class Y>
+const auto& loss_of(const Y& y) {
+  if constexpr (TupleLike<Y> && !Range<Y>)
+    return std::get<0>(y);
+  else
+    return y;
+}
+
 template <std::size_t... I, class F, class... Args>
 auto value_and_gradients(F& f, const Caller& where, const Args&... args) {
   const std::tuple<const Args&...> arguments(args...);
   Scope scope(where);
   std::array<std::size_t, sizeof...(Args)> first{};
   auto y = call_traced<Indices<I...>>(scope, f, arguments, std::index_sequence_for<Args...>{}, &first);
-  using Y = std::remove_cvref_t<decltype(y)>;
-  static_assert(is_real_tensor<Y>, "grad needs a function that returns a Tensor<float> or Tensor<double>");
-  require_scalar(y.shape(), where);
+  const auto& loss = loss_of(y);
+  using Loss = std::remove_cvref_t<decltype(loss)>;
+  static_assert(is_real_tensor<Loss>,
+                "grad needs a function that returns a Tensor<float> or Tensor<double>, or a pair or tuple that begins "
+                "with one");
+  require_scalar(loss.shape(), where);
   const Recording recording = scope.close();
-  const Handle seed = ones<typename Y::value_type>(y.shape()).handle();
+  const Handle seed = ones<typename Loss::value_type>(loss.shape()).handle();
   Handles gradients(recording.inputs());
-  detail::reverse(recording, {&y.handle(), 1}, {&seed, 1}, gradients);
+  detail::reverse(recording, {&loss.handle(), 1}, {&seed, 1}, gradients);
   auto gradient_of = [&](std::size_t argument, const auto& of) {
     Handle* next = gradients.data() + first[argument];
     return replaced(of, next);
   };
   std::tuple<std::remove_cvref_t<std::tuple_element_t<I, std::tuple<Args...>>>...> all{
       gradient_of(I, std::get<I>(arguments))...};
-  return std::pair(Y(recording.lift(y.handle())), one_or_tuple(std::move(all)));
+  for_each_tensor<Others::skipped>(y, [&]<class T>(Tensor<T>& t) { t = Tensor<T>(recording.lift(t.handle())); });
+  return std::pair(std::move(y), one_or_tuple(std::move(all)));
 }
 
 }  // namespace detail
 
 /// (value, gradient) of a function with a scalar result, in one forward and one reverse sweep. Template arguments are
 /// the numbers of the arguments to differentiate, by default the first; several give a tuple in their order.
-/// Throws TapeError when the result is not a scalar, naming jacobian.
+/// Of a function that returns a pair or tuple, (loss, others...), the loss is differentiated, and the value is all of
+/// it; the others may be of any type:
+///
+///     auto f = [](const Tensor<>& w, const Tensor<>& x) { auto y = tanh(x * w); return std::pair(sum(square(y)), y);
+///     }; auto [value, gradient] = value_and_grad(f)(w, x); auto [loss, y] = value;
+///
+/// Throws TapeError when the result, or the loss, is not a scalar, naming jacobian.
 template <std::size_t... I, class F>
 auto value_and_grad(F f, Caller where = Caller::here()) {
   return [f = std::move(f), where](const auto&... args) {
@@ -140,7 +163,7 @@ auto value_and_grad(F f, Caller where = Caller::here()) {
   };
 }
 
-/// The gradient alone.
+/// The gradient alone, of the loss where f returns more.
 template <std::size_t... I, class F>
 auto grad(F f, Caller where = Caller::here()) {
   return [g = value_and_grad<I...>(std::move(f), where)](const auto&... args) { return g(args...).second; };
@@ -172,8 +195,8 @@ class Pullback {
   auto operator()(const Y& g, Caller where = Caller::here()) const {
     const Shape& given = g.shape();
     const Shape& shape = state_->output.shape();
-    const std::size_t seeds = given.rank() >= shape.rank() ? given.rank() - shape.rank() : 0;
-    if (!given.ends_with(shape)) detail::require_same_shape("a cotangent", given, shape, where);
+    const std::int64_t seeds = std::max<std::int64_t>(given.rank() - shape.rank(), 0);
+    if (!given.ends_with(shape)) detail::require_same_shape("the pullback of vjp", "a cotangent", given, shape, where);
     detail::Handles gradients(state_->recording.inputs());
     detail::reverse(state_->recording, {&state_->output.handle(), 1}, {&g.handle(), 1}, gradients, where);
     detail::Handle* next = gradients.data();
@@ -212,39 +235,89 @@ auto vjp(F&& f, const Args&... args) {
                                             std::forward_as_tuple(std::move(recording), std::move(y), args...));
 }
 
+namespace detail {
+
+/// (f, the sum of J_i v_i) over the arguments numbered I, whose tangents v_i are.
+template <std::size_t... I, class F, class Arguments, class Tangents>
+auto push_forward(const char* operation, F& f, const Caller& where, const Arguments& arguments,
+                  const Tangents& tangents) {
+  constexpr std::size_t n = std::tuple_size_v<Arguments>;
+  Scope scope(where);
+  std::array<std::size_t, n> first{};
+  auto y = call_traced<Indices<I...>>(scope, f, arguments, std::make_index_sequence<n>{}, &first);
+  const Handles outputs = handles_of(y);
+  const Recording recording = scope.close();
+  Handles directions(recording.inputs()), results(outputs.size());
+  const auto place = [&]<class P>(std::size_t input, const P& argument, std::type_identity_t<P> tangent) {
+    Handles given = handles_of(tangent);
+    if (given.size() != tensors_in(argument)) throw_other_tangents(operation, where);
+    for (Handle& v : given) {
+      require_same_shape(operation, "a tangent", v.shape(), recording.input(input).shape, where);
+      directions[input++] = std::move(v);
+    }
+  };
+  std::apply([&](const auto&... v) { (place(first[I], std::get<I>(arguments), v), ...); }, tangents);
+  forward(recording, directions, outputs, results);
+  auto value = y;
+  std::size_t k = 0;
+  for_each_tensor(value, [&]<class T>(Tensor<T>& t) { t = Tensor<T>(recording.lift(outputs[k++])); });
+  Handle* next = results.data();
+  return std::pair(std::move(value), replaced(y, next));
+}
+
+/// The same of all arguments, which the tangents follow.
+template <std::size_t... I, class F, class... All>
+auto push_forward_all(const char* operation, F& f, const Caller& where, const All&... all) {
+  constexpr std::size_t n = sizeof...(All) - sizeof...(I);
+  static_assert(
+      sizeof...(All) > sizeof...(I),
+      "a tangent for each argument that is differentiated follows all arguments: jvp<0, 1>(f)(a, b, v_a, v_b)");
+  const std::tuple<const All&...> both(all...);
+  const auto from = [&both]<std::size_t first, std::size_t... k>(std::integral_constant<std::size_t, first>,
+                                                                 std::index_sequence<k...>) {
+    return std::tie(std::get<first + k>(both)...);
+  };
+  return push_forward<I...>(operation, f, where,
+                            from(std::integral_constant<std::size_t, 0>{}, std::make_index_sequence<n>{}),
+                            from(std::integral_constant<std::size_t, n>{}, std::make_index_sequence<sizeof...(I)>{}));
+}
+
+}  // namespace detail
+
 /// (f(x), J v). `v` holds tensors as x does, of the same shapes; f may return a tensor or anything that holds tensors.
+/// Throws ShapeError where the shapes differ.
 template <class F, class P>
 auto jvp(F&& f, const P& x, const std::type_identity_t<P>& v, Caller where = Caller::here()) {
   if constexpr (requires { f.jvp(x, v, where); }) {
     if (!x.traced() && !v.traced()) return f.jvp(x, v, where);
   }
-  detail::Scope scope(where);
-  P traced = detail::traced_in(scope, x), direction = v;
-  const detail::Handles tangents = detail::handles_of(direction);
-  std::size_t k = 0;
-  detail::for_each_tensor(traced, [&](const auto& t) {
-    if (k < tangents.size()) detail::require_same_shape("a tangent", tangents[k].shape(), t.shape(), where);
-    ++k;
-  });
-  if (k != tangents.size()) throw ShapeError("jvp" + to_string(where) + ": x and v hold different numbers of tensors");
-  auto y = f(std::as_const(traced));
-  const detail::Handles outputs = detail::handles_of(y);
-  const detail::Recording recording = scope.close();
-  detail::Handles results(outputs.size());
-  detail::forward(recording, tangents, outputs, results);
-  auto value = y;
-  k = 0;
-  detail::for_each_tensor(value, [&]<class T>(Tensor<T>& t) { t = Tensor<T>(recording.lift(outputs[k++])); });
-  detail::Handle* next = results.data();
-  return std::pair(std::move(value), detail::replaced(y, next));
+  return detail::push_forward<0>("jvp", f, where, std::tie(x), std::tie(v));
+}
+
+/// The same of a function of several arguments: jvp<0, 1>(f)(a, b, v_a, v_b) is (f(a, b), J_a v_a + J_b v_b). Template
+/// arguments are the numbers of the arguments to differentiate, by default the first; their tangents follow all
+/// arguments, in the same order.
+template <std::size_t... I, class F>
+auto jvp(F f, Caller where = Caller::here()) {
+  return [f = std::move(f), where](const auto&... all) {
+    if constexpr (sizeof...(I) == 0)
+      return detail::push_forward_all<0>("jvp", f, where, all...);
+    else
+      return detail::push_forward_all<I...>("jvp", f, where, all...);
+  };
 }
 
 /// Hessian times vector of a function with a scalar result, forward over reverse: the price of a few gradients
-/// (Pearlmutter, Fast exact multiplication by the Hessian, 1994).
-template <class F>
+/// (Pearlmutter, Fast exact multiplication by the Hessian, 1994). hvp(f)(x, v) has the type of x. Of several arguments,
+/// hvp<0, 1>(f)(a, b, v_a, v_b) is the tuple (H_aa v_a + H_ab v_b, H_ba v_a + H_bb v_b), as in jvp. Throws ShapeError
+/// where a tangent has not its argument's shape, TapeError when the result is not a scalar.
+template <std::size_t... I, class F>
 auto hvp(F f, Caller where = Caller::here()) {
-  return [f = std::move(f), where]<class P>(const P& x, const std::type_identity_t<P>& v) {
-    return jvp(grad(f, where), x, v, where).second;
+  return [gradient = grad<I...>(std::move(f), where), where](const auto&... all) {
+    if constexpr (sizeof...(I) == 0)
+      return detail::push_forward_all<0>("hvp", gradient, where, all...).second;
+    else
+      return detail::push_forward_all<I...>("hvp", gradient, where, all...).second;
   };
 }
 

@@ -36,15 +36,15 @@ namespace {
 
 // ---------------------------------------------------------------------------------------------------------- functions
 
-const auto normalise = [](const Tensor<>& z) { return z / sqrt(sum(square(z), -1, tg::keep_dims)); };
+const auto normalize = [](const Tensor<>& z) { return z / sqrt(sum(square(z), -1, tg::keep_dims)); };
 const auto softmax = [](const Tensor<>& z) {
   const Tensor<> e = exp(z - max(z, -1, tg::keep_dims));
   return e / sum(e, -1, tg::keep_dims);
 };
 const auto xsoftmax = [](const Tensor<>& z) { return z * softmax(z); };
 const auto layernorm = [](const Tensor<>& z) {
-  const Tensor<> centred = z - mean(z, -1, tg::keep_dims);
-  return centred / sqrt(mean(square(centred), -1, tg::keep_dims) + 1e-5);
+  const Tensor<> centered = z - mean(z, -1, tg::keep_dims);
+  return centered / sqrt(mean(square(centered), -1, tg::keep_dims) + 1e-5);
 };
 const auto cumsoftmax = [](const Tensor<>& z) { return cumsum(softmax(z), -1); };
 
@@ -225,7 +225,7 @@ int main(int argc, char** argv) {
   tg::set_num_threads(1);  // also of the BLAS that is called by hand
   const bm::Hand& hand = bm::hand();
   add_function("softmax", softmax, hand.softmax, hand.softmax_libm);
-  add_function("normalise", normalise, hand.normalise, nullptr);
+  add_function("normalize", normalize, hand.normalize, nullptr);
   add_function("xsoftmax", xsoftmax, hand.xsoftmax, hand.xsoftmax_libm);
   add_function("layernorm", layernorm, hand.layernorm, nullptr);
   add_function("cumsoftmax", cumsoftmax, hand.cumsoftmax, hand.cumsoftmax_libm);

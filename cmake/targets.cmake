@@ -20,8 +20,8 @@ function(tapegrad_settings target)
   set_target_properties(${target} PROPERTIES CXX_EXTENSIONS OFF)
 endfunction()
 
-# Files named *_baseline.cpp and *_v3.cpp hold the SIMD loops. They are optimised in every build type, since
-# unoptimised SIMD code makes a debug build useless. Options of a source file come after all other flags, so that
+# Files named *_baseline.cpp and *_v3.cpp hold the SIMD loops. They are optimized in every build type, since
+# unoptimized SIMD code makes a debug build useless. Options of a source file come after all other flags, so that
 # these win over a user's own. No -ffast-math: infinities, NaN and the order of sums matter here. A product and a sum
 # are fused only where a kernel says so, else x*y - x*y might not be 0. Without exceptions, of which kernels throw none,
 # g++ emits no weak reference to their personality routine. The sanitizer's checks of scopes make one function of a whole

@@ -109,12 +109,12 @@ Run train(const Data& data, const Tensor<std::int64_t>& batches, std::int64_t ep
           std::uint64_t seed, bool print) {
   nn::Sequential<double> model({nn::Dense{.units = 64,
                                           .activation = "sigmoid",
-                                          .kernel_initializer = nn::normal(0.01),
-                                          .bias_initializer = nn::normal(0.01)},
+                                          .kernel_initializer = nn::random_normal(0.01),
+                                          .bias_initializer = nn::random_normal(0.01)},
                                 nn::Dense{.units = 10,
                                           .activation = "softmax",
-                                          .kernel_initializer = nn::normal(0.01),
-                                          .bias_initializer = nn::normal(0.01)}},
+                                          .kernel_initializer = nn::random_normal(0.01),
+                                          .bias_initializer = nn::random_normal(0.01)}},
                                seed);
   model.compile({.optimizer = nn::SGD{.learning_rate = nn::inverse_time_decay_in_epoch(0.01, 0.01)},
                  .loss = "categorical_crossentropy",

@@ -138,7 +138,7 @@ nn::Sequential<double> keras_model(const Sizes& layers_dims, double learning_rat
   for (std::size_t l = 1; l < layers_dims.size(); ++l) {
     model.add(nn::Dense{.units = layers_dims[l],
                         .activation = l + 1 < layers_dims.size() ? "relu" : "sigmoid",
-                        .kernel_initializer = l == 1 ? nn::glorot_uniform() : nn::normal(0.05)});
+                        .kernel_initializer = l == 1 ? nn::glorot_uniform() : nn::random_normal(0.05)});
   }
   model.compile(
       {.optimizer = nn::SGD{.learning_rate = learning_rate}, .loss = "binary_crossentropy", .metrics = {"accuracy"}});

@@ -1,4 +1,4 @@
-// A training loop of your own: parameters in a struct, value_and_grad, an optimiser. No model, no layers.
+// A training loop of your own: parameters in a struct, value_and_grad, an optimizer. No model, no layers.
 #include <iostream>
 #include <tapegrad/autodiff.hpp>
 #include <tapegrad/nn.hpp>

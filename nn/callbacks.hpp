@@ -133,7 +133,7 @@ struct TAPEGRAD_EXPORT Best {
 
 /// Ends training when `monitor` has not improved by more than min_delta for `patience` epochs. With restore_best the
 /// model ends with the parameters of its best epoch, also when training ends for another reason; the state of the
-/// optimiser stays that of the last step. Throws ValueError before training for a name that is not in the logs or
+/// optimizer stays that of the last step. Throws ValueError before training for a name that is not in the logs or
 /// negative patience.
 struct TAPEGRAD_EXPORT EarlyStopping {
   std::string monitor = "val_loss";

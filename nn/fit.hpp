@@ -44,7 +44,7 @@ struct ValidationData {
 };
 
 /// What fit does about the first loss of a step, penalties included, that is not finite. The step is not made, so that
-/// the weights of before it are kept. Where these are not finite either, the model and its optimiser go back to the end
+/// the weights of before it are kept. Where these are not finite either, the model and its optimizer go back to the end
 /// of the last epoch whose weights gave a finite loss.
 enum class OnNonfinite {
   fail,   // throws ValueError that tells epoch and step, what went first (X, y or the weights), and what was kept

@@ -2,7 +2,7 @@
 // Initial values of parameters.
 //
 //     nn::Dense{.units = 10, .kernel_initializer = "he_normal", .bias_initializer = "zeros"};
-//     nn::Dense{.units = 10, .kernel_initializer = nn::normal(0.01)};
+//     nn::Dense{.units = 10, .kernel_initializer = nn::random_normal(0.01)};
 //     auto unit = [](const Shape& shape, nn::Rng& rng) { return rng.uniform<double>(shape); };
 //     nn::Dense{.units = 10, .kernel_initializer = unit};
 
@@ -39,11 +39,11 @@ class TAPEGRAD_EXPORT Initializer {
 
 TAPEGRAD_EXPORT Initializer constant(double value);
 /// Normal with mean 0. Throws ValueError for a standard deviation that is negative or not finite.
-TAPEGRAD_EXPORT Initializer normal(double standard_deviation, Caller where = Caller::here());
+TAPEGRAD_EXPORT Initializer random_normal(double standard_deviation, Caller where = Caller::here());
 /// The same, but numbers beyond two standard deviations are drawn again, which leaves 0.8796 of the deviation.
 TAPEGRAD_EXPORT Initializer truncated_normal(double standard_deviation, Caller where = Caller::here());
 /// Throws ValueError unless low <= high, both finite.
-TAPEGRAD_EXPORT Initializer uniform(double low, double high, Caller where = Caller::here());
+TAPEGRAD_EXPORT Initializer random_uniform(double low, double high, Caller where = Caller::here());
 
 // Of variance 1 / fan (LeCun et al., Efficient BackProp, 1998; for tanh and selu), 2 / fan (He et al., ICCV 2015; for
 // relu) with fan = fan_in, or 1 / fan with the mean of fan_in and fan_out (Glorot and Bengio, AISTATS 2010, eq. 16; for

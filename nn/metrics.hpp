@@ -61,7 +61,7 @@ inline constexpr BinaryAccuracy binary_accuracy;
 
 /// "top_k_categorical_accuracy" or "sparse_top_k_categorical_accuracy", and by the name "top_3_accuracy" with k = 3,
 /// and so on: the fraction of rows where fewer than k elements are larger than the one of the target's class. So ties
-/// count in favour: rows of equal numbers are all right, where accuracy takes the first of them. Throws ValueError
+/// count in favor: rows of equal numbers are all right, where accuracy takes the first of them. Throws ValueError
 /// unless k >= 1.
 struct TAPEGRAD_EXPORT TopK {
   std::int64_t k = 5;

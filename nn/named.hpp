@@ -3,6 +3,10 @@
 
 #include "../autodiff/named.hpp"
 
+template <>
+inline constexpr const char* tapegrad::detail::cure_for_missing<double> =
+    "metrics are CompileOptions' .metrics, and val_... comes with .validation_data or .validation_split";
+
 namespace tapegrad::nn {
 
 namespace detail {

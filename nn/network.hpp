@@ -104,7 +104,7 @@ class TAPEGRAD_EXPORT Network {
   std::uint64_t seed_;
   Parameters parameters_;                      // of each layer, once built
   Parameters states_;                          // of each layer, kept beside
-  detail::PoolVector<std::size_t> penalised_;  // the layers that add to the loss
+  detail::PoolVector<std::size_t> penalized_;  // the layers that add to the loss
   Shape example_;                              // what they were built for
 };
 

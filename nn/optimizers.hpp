@@ -1,5 +1,5 @@
 #pragma once
-// Optimisers.
+// Optimizers.
 //
 //     nn::Optimizer opt = nn::Adam{.learning_rate = nn::warm_up(1e-3, 100)};   // or "adam"
 //     for (...) {
@@ -46,7 +46,7 @@ namespace tapegrad::nn {
 /// What a rule knows of the step that it is part of.
 struct Step {
   double rate = 0;
-  std::int64_t iteration = 1;  // over the optimiser's life, from 1
+  std::int64_t iteration = 1;  // over the optimizer's life, from 1
 };
 
 /// Where epsilon keeps a root from being 0: as Keras 3 or as PyTorch has it.
@@ -187,7 +187,7 @@ class TAPEGRAD_EXPORT Optimizer {
   Optimizer& operator=(const Optimizer&) = default;
 
   /// Updates every tensor of `params`; in place where no other handle shares its elements. `gradients` holds tensors of
-  /// the same shapes in the same order. Throws ShapeError when it does not, or when the optimiser keeps slots for
+  /// the same shapes in the same order. Throws ShapeError when it does not, or when the optimizer keeps slots for
   /// parameters of other shapes or types; ValueError for a learning rate that is negative or not finite; TapeError for
   /// a traced tensor. Then nothing has changed.
   template <class P>
@@ -221,9 +221,9 @@ class TAPEGRAD_EXPORT Optimizer {
   /// step. Together with iterations() it is all that a rule goes by.
   template <Real T>
   Params<T> state() const;
-  /// Continues where an optimiser with this rule left off that gave state() and iterations() for such parameters; for
+  /// Continues where an optimizer with this rule left off that gave state() and iterations() for such parameters; for
   /// parameters of both types it is called for each. Schedules by (epoch, step) continue at the next begin_epoch. An
-  /// empty state after 0 iterations is that of a fresh optimiser. Throws ValueError when a slot is missing or not
+  /// empty state after 0 iterations is that of a fresh optimizer. Throws ValueError when a slot is missing or not
   /// known or iterations are negative, ShapeError when one has another shape, TapeError for a traced tensor; then
   /// nothing has changed.
   template <class P, Real T>

@@ -33,7 +33,7 @@ struct Panel {
 TAPEGRAD_EXPORT void plot_panels(const std::vector<Panel>& panels, const std::string& path,
                                  const std::string& x_label = "", std::int64_t first = 1);
 
-/// A matrix (m, n) in colours, row 0 on top. Throws ShapeError for another rank or an empty matrix.
+/// A matrix (m, n) in colors, row 0 on top. Throws ShapeError for another rank or an empty matrix.
 template <Real T>
 TAPEGRAD_EXPORT void heat_map(const Tensor<T>& matrix, const std::string& path, const std::string& title = "");
 /// A Jacobian as a matrix, by default under the name of its structure; of several blocks, the one of row `block` of the

@@ -18,7 +18,7 @@
 
 namespace tapegrad::nn {
 
-/// A number; a function of (epoch, step), the step within its epoch; of (iteration), the step over the optimiser's
+/// A number; a function of (epoch, step), the step within its epoch; of (iteration), the step over the optimizer's
 /// life; or of (epoch, step, iteration). All count from 0.
 class TAPEGRAD_EXPORT LearningRate {
  public:
@@ -56,7 +56,7 @@ class TAPEGRAD_EXPORT LearningRate {
   Function schedule_;
 };
 
-// Those named for Keras are its formulas (keras.optimizers.schedules), i the iteration over the optimiser's life. They
+// Those named for Keras are its formulas (keras.optimizers.schedules), i the iteration over the optimizer's life. They
 // throw ValueError for an initial rate, end or factor that is negative or not finite, and for decay_steps < 1.
 
 /// eta / (1 + decay * step), which starts again at every epoch, as in notebook 001.

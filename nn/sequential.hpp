@@ -59,10 +59,10 @@ class Sequential : public Network<T> {
   template <TargetOf<T> Y>
   Logs evaluate(const Tensor<T>& x, const Tensor<Y>& y, const EvaluateOptions& options = {},
                 Caller line = Caller::here()) {
-    this->prepare(x, "evaluate", line);
+    if (x.rank() * y.rank() > 0 && x.shape()[0] == y.shape()[0]) this->prepare(x, "evaluate", line);
     return std::as_const(*this).evaluate(x, y, options, line);
   }
-  /// One step of the optimiser; loss and metrics of the batch before it.
+  /// One step of the optimizer; loss and metrics of the batch before it.
   template <TargetOf<T> Y>
   Logs train_on_batch(const Tensor<T>& x, const Tensor<Y>& y, Caller line = Caller::here()) {
     return trainer_.train_on_batch(*this, x, y, line);
@@ -79,19 +79,19 @@ class Sequential : public Network<T> {
   }
 
   /// Writes the model to a .npz file: parameters ("0.kernel", by the number of the layer), states
-  /// ("3.moving_mean"), the state of the optimiser ("optimizer.0.m"), its iterations and learning rate, and how far
-  /// training has come. The file appears whole or not at all, exact to the bit. Layers, loss and optimiser are code and
+  /// ("3.moving_mean"), the state of the optimizer ("optimizer.0.m"), its iterations and learning rate, and how far
+  /// training has come. The file appears whole or not at all, exact to the bit. Layers, loss and optimizer are code and
   /// are not in it, but for the names of layers and activations ("layers": the bytes of a line each, "Dense relu").
   /// Throws ValueError before build, Error when the file cannot be written.
   void save(const std::string& path, Caller line = Caller::here()) const { trainer_.save(*this, path, line); }
   /// Reads what save has written into a model with the same layers, which is built for it where it is not. After
-  /// compile with the same optimiser, training goes on as if it had not stopped:
+  /// compile with the same optimizer, training goes on as if it had not stopped:
   ///
   ///     model.compile({...});
   ///     model.load("m.npz");
   ///     model.fit(X, y, {.epochs = 20 - model.epochs_trained()});
   ///
-  /// Before compile the parameters and states alone are taken, and any optimiser begins anew. A file of float is read
+  /// Before compile the parameters and states alone are taken, and any optimizer begins anew. A file of float is read
   /// into a model of double, exactly; one of double is refused by a model of float. Throws ValueError or ShapeError,
   /// naming the file and the array or layer, for a file of another model: with other arrays, or with other names of
   /// layers and activations, where functions of one's own are all "custom", and a file of tapegrad 0.1 has none; Error

@@ -29,11 +29,12 @@ std::string known_names(const PoolVector<std::string_view>& known) {
   return list;
 }
 
-void throw_not_named(std::string_view name, const PoolVector<std::string_view>& known, const Caller& where) {
+void throw_not_named(std::string_view name, const PoolVector<std::string_view>& known, const char* cure,
+                     const Caller& where) {
   std::string quoted = "\"";
   quoted.append(name).append("\"");
-  throw ValueError("Named[" + quoted + "]" + to_string(where) + ": there is no " + quoted + known_names(known) +
-                   "; add(" + quoted + ", value) makes one");
+  throw ValueError("Named[" + quoted + "]" + to_string(where) + ": there is no " + quoted + known_names(known) + "; " +
+                   (cure ? cure : "add(" + quoted + ", value) makes one"));
 }
 
 }  // namespace tapegrad::detail

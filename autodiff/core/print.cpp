@@ -10,7 +10,7 @@ namespace {
 constexpr std::int64_t most_printed = 1000, edge = 3;
 
 template <class T>
-void print(std::ostream& out, const T* data, const Shape& shape, std::size_t axis) {
+void print(std::ostream& out, const T* data, const Shape& shape, std::int64_t axis) {
   const bool shorten = shape.count() > most_printed;
   if (axis == shape.rank()) {
     if constexpr (std::is_same_v<T, bool>)
@@ -24,7 +24,7 @@ void print(std::ostream& out, const T* data, const Shape& shape, std::size_t axi
   for (std::int64_t i = 0; i < shape[axis]; ++i) {
     if (i > 0) {
       out << (axis + 1 == shape.rank() ? ", " : ",\n");
-      if (axis + 1 < shape.rank()) out << std::string(axis + 1, ' ');
+      if (axis + 1 < shape.rank()) out << std::string(static_cast<std::size_t>(axis) + 1, ' ');
     }
     if (shorten && shape[axis] > 2 * edge && i == edge) {
       out << "...";

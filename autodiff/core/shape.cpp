@@ -9,13 +9,13 @@ namespace tapegrad {
   const std::string begin = "axis " + std::to_string(axis) + (from_end ? " from the end" : "") + to_string(where) +
                             " of shape " + to_string(shape);
   if (shape.rank() == 0) throw ShapeError(begin + ": a scalar has no axes");
-  const auto rank = static_cast<std::int64_t>(shape.rank());
-  throw ShapeError(begin + ": its axes go from " + std::to_string(-rank) + " to " + std::to_string(rank - 1));
+  throw ShapeError(begin + ": its axes go from " + std::to_string(-shape.rank()) + " to " +
+                   std::to_string(shape.rank() - 1));
 }
 
 std::string to_string(const Shape& shape) {
   std::string text = "(";
-  for (std::size_t i = 0; i < shape.rank(); ++i) text += (i ? ", " : "") + std::to_string(shape[i]);
+  for (std::int64_t i = 0; i < shape.rank(); ++i) text += (i ? ", " : "") + std::to_string(shape[i]);
   return text + ")";
 }
 

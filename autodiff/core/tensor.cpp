@@ -58,15 +58,15 @@ T Tensor<T>::item(Caller where) const {
 template <class T>
 T Tensor<T>::element(std::span<const std::int64_t> index, const Caller& where) const {
   std::int64_t at = 0;
-  bool valid = index.size() == rank();
-  for (std::size_t i = 0; valid && i < rank(); ++i) {
+  bool valid = std::ssize(index) == rank();
+  for (std::size_t i = 0; valid && i < index.size(); ++i) {
     const std::int64_t size = shape()[i], j = index[i] < 0 ? index[i] + size : index[i];
     valid = j >= 0 && j < size;
     at = at * size + j;
   }
   if (!valid) {
     throw ShapeError("element " +
-                     to_string(Shape(index.data(), index.data() + std::min(index.size(), Shape::max_rank))) +
+                     to_string(Shape(index.data(), index.data() + std::min(std::ssize(index), Shape::max_rank))) +
                      to_string(where) + " of a tensor of shape " + to_string(shape()) +
                      " does not exist; give an index in range for each axis");
   }

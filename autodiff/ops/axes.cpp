@@ -15,10 +15,11 @@ namespace {
 
 }  // namespace
 
-std::size_t normalise_axis(int axis, std::size_t rank, const char* operation, const Shape& shape, const Caller& where) {
+std::int64_t normalize_axis(int axis, std::int64_t rank, const char* operation, const Shape& shape,
+                            const Caller& where) {
   const int n = static_cast<int>(rank);
   if (axis < -n || axis >= n) throw_axis(axis, n, operation, shape, where);
-  return static_cast<std::size_t>(axis < 0 ? axis + n : axis);
+  return axis < 0 ? axis + n : axis;
 }
 
 }  // namespace tapegrad::detail

@@ -7,7 +7,8 @@
 namespace tapegrad::detail {
 
 /// Axis -rank..rank-1 as 0..rank-1.
-std::size_t normalise_axis(int axis, std::size_t rank, const char* operation, const Shape& shape, const Caller& where);
+std::int64_t normalize_axis(int axis, std::int64_t rank, const char* operation, const Shape& shape,
+                            const Caller& where);
 
 /// Sizes around one axis: x is (outer, count, inner).
 struct AxisView {

@@ -19,7 +19,7 @@ Shape broadcast(const Shape& a, const Shape& b, const char* operation, const Cal
   const Shape& shorter = a.rank() >= b.rank() ? b : a;
   Shape out = longer;
   std::int64_t* size = out.end() - shorter.rank();
-  for (std::size_t i = 0; i < shorter.rank(); ++i, ++size) {
+  for (std::int64_t i = 0; i < shorter.rank(); ++i, ++size) {
     const std::int64_t other = shorter.begin()[i];
     if (*size == other || other == 1) continue;
     if (*size != 1) throw_no_broadcast(a, b, shorter.rank() - i, operation, where);

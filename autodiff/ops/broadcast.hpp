@@ -29,8 +29,8 @@ class Loops {
       for (std::size_t k = 0; k < K; ++k) group.strides[k] = (steps >> k & 1U) != 0 ? stride[k] : 0;
     };
     constexpr unsigned all = (1U << K) - 1;
-    for (std::size_t back = 1; back <= out.rank(); ++back) {
-      const auto from_end = [back](const Shape& shape) { return shape.end()[-static_cast<std::ptrdiff_t>(back)]; };
+    for (std::int64_t back = 1; back <= out.rank(); ++back) {
+      const auto from_end = [back](const Shape& shape) { return shape.end()[-back]; };
       const std::int64_t size = from_end(out);
       if (size == 1) continue;
       unsigned steps = 0;

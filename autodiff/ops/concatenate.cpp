@@ -107,8 +107,8 @@ Tensor<T> concatenate(std::span<const Tensor<T>> parts, int axis, Caller where) 
   using namespace detail;
   if (parts.empty()) throw ShapeError("concatenate" + to_string(where) + ": no tensors to put together");
   const Shape& first = value_of(parts[0], "concatenate", where).shape;
-  const std::size_t at = normalise_axis(axis, first.rank(), "concatenate", first, where);
-  const std::size_t from_end = first.rank() - at;
+  const std::int64_t at = normalize_axis(axis, first.rank(), "concatenate", first, where);
+  const std::int64_t from_end = first.rank() - at;
   const Handle begins(allocate(Dtype::i64, {static_cast<std::int64_t>(parts.size())}));
   auto* begin = elements<std::int64_t>(begins.array());
   PoolVector<const Handle*> operands;
@@ -128,14 +128,33 @@ Tensor<T> concatenate(std::span<const Tensor<T>> parts, int axis, Caller where) 
                                 {static_cast<std::uint8_t>(from_end)}));
 }
 
+template <class T>
+Tensor<T> stack(std::span<const Tensor<T>> parts, int axis, Caller where) {
+  using namespace detail;
+  if (parts.empty()) throw ShapeError("stack" + to_string(where) + ": no tensors to put together");
+  const Shape& first = value_of(parts[0], "stack", where).shape;
+  const std::int64_t at = normalize_axis(axis, first.rank() + 1, "stack", first, where);
+  const Shape with_axis = first.prefix(at).concat({1}).concat(first.suffix(at));
+  PoolVector<Tensor<T>> layers;
+  for (const Tensor<T>& part : parts) {
+    if (value_of(part, "stack", where).shape != first) {
+      throw ShapeError("stack" + to_string(where) + ": shapes " + to_string(first) + " and " + to_string(part.shape()) +
+                       " differ; tensors along an axis that they have are put together by concatenate");
+    }
+    layers.push_back(reshape(part, with_axis, where));
+  }
+  return concatenate(std::span<const Tensor<T>>(layers), static_cast<int>(at), where);
+}
+
 namespace {
 
-[[gnu::used]] constexpr std::tuple functions(
-    static_cast<Tensor<float> (*)(std::span<const Tensor<float>>, int, Caller)>(&concatenate<float>),
-    static_cast<Tensor<double> (*)(std::span<const Tensor<double>>, int, Caller)>(&concatenate<double>),
-    static_cast<Tensor<std::int64_t> (*)(std::span<const Tensor<std::int64_t>>, int, Caller)>(
-        &concatenate<std::int64_t>),
-    static_cast<Tensor<bool> (*)(std::span<const Tensor<bool>>, int, Caller)>(&concatenate<bool>));
+template <class T>
+using OfParts = Tensor<T> (*)(std::span<const Tensor<T>>, int, Caller);
+[[gnu::used]] constexpr std::tuple functions(OfParts<float>(&stack<float>), OfParts<double>(&stack<double>),
+                                             OfParts<std::int64_t>(&stack<std::int64_t>), OfParts<bool>(&stack<bool>),
+                                             OfParts<float>(&concatenate<float>), OfParts<double>(&concatenate<double>),
+                                             OfParts<std::int64_t>(&concatenate<std::int64_t>),
+                                             OfParts<bool>(&concatenate<bool>));
 
 }  // namespace
 }  // namespace tapegrad

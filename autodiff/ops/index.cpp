@@ -290,7 +290,7 @@ void list_index(std::vector<const Primitive*>& all) {
 template <class T>
 Tensor<T> slice(const Tensor<T>& x, int axis, std::int64_t start, std::int64_t stop, std::int64_t step, Caller where) {
   const Shape& shape = detail::value_of(x, "slice", where).shape;
-  const std::size_t at = detail::normalise_axis(axis, shape.rank(), "slice", shape, where);
+  const std::int64_t at = detail::normalize_axis(axis, shape.rank(), "slice", shape, where);
   if (step < 1) throw ValueError("slice" + to_string(where) + ": step " + std::to_string(step) + "; use 1 or more");
   const std::int64_t size = shape[at];
   auto bound = [&](std::int64_t i) { return std::clamp<std::int64_t>(i < 0 ? i + size : i, 0, size); };
@@ -310,7 +310,7 @@ template <class T>
 Tensor<T> take(const Tensor<T>& x, const Tensor<std::int64_t>& indices, int axis, Caller where) {
   using namespace detail;
   const Shape& shape = value_of(x, "take", where).shape;
-  const std::size_t at = normalise_axis(axis, shape.rank(), "take", shape, where);
+  const std::int64_t at = normalize_axis(axis, shape.rank(), "take", shape, where);
   const std::int64_t count = value_of(indices, "take", where).shape.count();
   const Handle checked = checked_indices(indices, {count}, shape[at], "take", where);
   const Placement placement{.axis = static_cast<std::uint8_t>(shape.rank() - at)};

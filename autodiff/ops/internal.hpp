@@ -51,6 +51,6 @@ template <Real T>
 Tensor<T> strong_matmul(const Tensor<T>& a, const Tensor<T>& b);
 /// v summed over the axes that broadcasting added or repeated, to `shape`; both begin with the same `seeds` axes.
 template <Real T>
-Tensor<T> sum_to(const Tensor<T>& v, const Shape& shape, std::size_t seeds, const Caller& where);
+Tensor<T> sum_to(const Tensor<T>& v, const Shape& shape, std::int64_t seeds, const Caller& where);
 
 }  // namespace tapegrad::detail

@@ -172,7 +172,7 @@ Tensor<T> product(const Tensor<T>& a, bool transpose_a, const Tensor<T>& b, bool
                      n = y.shape.from_end(transpose_b ? 2 : 1);
   if (k != y.shape.from_end(transpose_b ? 1 : 2)) throw_inner(x.shape, transpose_a, y.shape, transpose_b, where);
   const Shape batch_a = x.shape.prefix(x.shape.rank() - 2), batch_b = y.shape.prefix(y.shape.rank() - 2);
-  for (std::size_t back = 1; back <= std::min(batch_a.rank(), batch_b.rank()); ++back) {
+  for (std::int64_t back = 1; back <= std::min(batch_a.rank(), batch_b.rank()); ++back) {
     const std::int64_t size_a = batch_a.from_end(back), size_b = batch_b.from_end(back);
     if (size_a != size_b && size_a != 1 && size_b != 1) {
       throw ShapeError("matmul" + to_string(where) + ": the batches of " + to_string(x.shape) + " x " +

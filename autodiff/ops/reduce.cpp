@@ -232,7 +232,7 @@ unsigned marked(const Shape& shape, const Axes& axes, const char* name, const Ca
   if (axes.all()) return (1U << shape.rank()) - 1;
   unsigned marks = 0;
   for (int axis : axes) {
-    const unsigned mark = 1U << normalise_axis(axis, shape.rank(), name, shape, where);
+    const unsigned mark = 1U << normalize_axis(axis, shape.rank(), name, shape, where);
     if ((marks & mark) != 0) {
       throw ShapeError(std::string(name) + to_string(where) + ": axis " + std::to_string(axis) + " is given twice");
     }
@@ -246,7 +246,7 @@ bool is_marked(unsigned marks, std::size_t axis) { return (marks >> axis & 1U) !
 // Number of elements that one element of the result is made of; not 0.
 std::int64_t reduced_count(const Shape& shape, unsigned marks, const char* name, const Caller& where) {
   std::int64_t count = 1;
-  for (std::size_t i = 0; i < shape.rank(); ++i) {
+  for (std::int64_t i = 0; i < shape.rank(); ++i) {
     if (is_marked(marks, i)) count *= shape[i];
   }
   if (count == 0) {
@@ -299,15 +299,15 @@ Tensor<T> sum_group(const Tensor<T>& x, std::size_t from_end, std::size_t axes, 
 }
 
 template <Real T>
-Tensor<T> sum_to(const Tensor<T>& v, const Shape& shape, std::size_t seeds, const Caller& where) {
+Tensor<T> sum_to(const Tensor<T>& v, const Shape& shape, std::int64_t seeds, const Caller& where) {
   if (v.shape() == shape) return v;
   // Axes that broadcasting put between the seed axes and the operand's own.
-  const std::size_t added = v.rank() - shape.rank();
+  const std::int64_t added = v.rank() - shape.rank();
   Tensor<T> result = v;
   if (added > 0) result = sum_group(result, v.rank() - seeds, added, false, where);
-  for (std::size_t back = 1; back <= shape.rank() - seeds; ++back) {
+  for (std::int64_t back = 1; back <= shape.rank() - seeds; ++back) {
     if (shape.from_end(back) == 1 && result.shape().from_end(back) != 1) {
-      std::size_t first = back;
+      std::int64_t first = back;
       while (first < shape.rank() - seeds && shape.from_end(first + 1) == 1 &&
              result.shape().from_end(first + 1) != 1) {
         ++first;
@@ -321,8 +321,8 @@ Tensor<T> sum_to(const Tensor<T>& v, const Shape& shape, std::size_t seeds, cons
 
 template Tensor<float> sum_group(const Tensor<float>&, std::size_t, std::size_t, bool, const Caller&);
 template Tensor<double> sum_group(const Tensor<double>&, std::size_t, std::size_t, bool, const Caller&);
-template Tensor<float> sum_to(const Tensor<float>&, const Shape&, std::size_t, const Caller&);
-template Tensor<double> sum_to(const Tensor<double>&, const Shape&, std::size_t, const Caller&);
+template Tensor<float> sum_to(const Tensor<float>&, const Shape&, std::int64_t, const Caller&);
+template Tensor<double> sum_to(const Tensor<double>&, const Shape&, std::int64_t, const Caller&);
 
 }  // namespace detail
 
@@ -396,7 +396,7 @@ template <Real T>
 Tensor<std::int64_t> argmax(const Tensor<T>& x, int axis, Caller where) {
   using namespace detail;
   const Shape& shape = value_of(x, "argmax", where).shape;
-  const std::size_t at = normalise_axis(axis, shape.rank(), "argmax", shape, where);
+  const std::int64_t at = normalize_axis(axis, shape.rank(), "argmax", shape, where);
   reduced_count(shape, 1U << at, "argmax", where);
   const Group group(shape.rank() - at, 1, false);
   return Tensor<std::int64_t>(

@@ -67,7 +67,7 @@ template Tensor<double> cumsum_along(const Tensor<double>&, std::size_t, bool, c
 template <Real T>
 Tensor<T> cumsum(const Tensor<T>& x, int axis, Caller where) {
   const Shape& shape = detail::value_of(x, "cumsum", where).shape;
-  const std::size_t at = detail::normalise_axis(axis, shape.rank(), "cumsum", shape, where);
+  const std::int64_t at = detail::normalize_axis(axis, shape.rank(), "cumsum", shape, where);
   return detail::cumsum_along(x, shape.rank() - at, false, where);
 }
 

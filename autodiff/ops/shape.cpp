@@ -25,9 +25,9 @@ std::optional<BatchAxis> reshape_rows(const Call& call, std::span<const BatchAxi
   const auto [first_new, new_axes] = call.attributes<NewAxes>();
   if (new_axes != 0) return static_cast<BatchAxis>(axes[0] + (axes[0] > first_new - new_axes ? new_axes : 0));
   const Shape &in = call.operand_shape(0), &out = call.output_shape();
-  const std::size_t at = in.rank() - static_cast<std::size_t>(axes[0]);
+  const std::int64_t at = in.rank() - axes[0];
   const std::int64_t before = in.count(0, at), after = in.count(at + 1, in.rank());
-  for (std::size_t i = 0; i < out.rank(); ++i) {
+  for (std::int64_t i = 0; i < out.rank(); ++i) {
     if (out[i] == in[at] && out.count(0, i) == before && out.count(i + 1, out.rank()) == after) {
       return static_cast<BatchAxis>(out.rank() - i);
     }
@@ -297,7 +297,7 @@ Tensor<T> insert_axes(const Tensor<T>& v, std::size_t from_end, std::size_t axes
 template <class T>
 Tensor<T> swap_axes(const Tensor<T>& x, std::size_t from_end, std::size_t other_from_end, const Caller& where) {
   Order order{};
-  for (std::size_t i = 0; i < x.rank(); ++i) order[i] = static_cast<std::int8_t>(i);
+  for (std::int64_t i = 0; i < x.rank(); ++i) order[i] = static_cast<std::int8_t>(i);
   std::swap(order[from_end - 1], order[other_from_end - 1]);
   return permute(x, order, x.rank(), where);
 }
@@ -313,10 +313,10 @@ template <class T>
 Tensor<T> reshape(const Tensor<T>& x, const Shape& shape, Caller where) {
   const Shape& from = detail::value_of(x, "reshape", where).shape;
   Shape to = shape;
-  std::size_t open = to.rank();
+  std::int64_t open = to.rank();
   std::int64_t known = 1;
   bool valid = true;
-  for (std::size_t i = 0; i < to.rank(); ++i) {
+  for (std::int64_t i = 0; i < to.rank(); ++i) {
     if (to[i] == -1 && open == to.rank())
       open = i;
     else if (to[i] < 0 || __builtin_mul_overflow(known, to[i], &known))
@@ -382,7 +382,7 @@ Tensor<T> transpose(const Tensor<T>& x, std::initializer_list<int> axes, Caller 
   std::array<bool, Shape::max_rank> used{};
   std::size_t i = 0;
   for (int axis : axes) {
-    const std::size_t a = detail::normalise_axis(axis, rank, "transpose", shape, where);
+    const std::size_t a = detail::normalize_axis(axis, rank, "transpose", shape, where);
     if (used[a] || i == rank) break;
     used[a] = true;
     order[rank - 1 - i++] = static_cast<std::int8_t>(rank - 1 - a);

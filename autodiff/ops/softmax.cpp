@@ -164,7 +164,7 @@ struct LogsumexpPrimitive {
 template <class T, class Along>
 Tensor<T> on_last_axis(const Tensor<T>& x, int axis, const char* name, const Caller& where, Along along) {
   const Shape& shape = value_of(x, name, where).shape;
-  const std::size_t at = normalise_axis(axis, shape.rank(), name, shape, where);
+  const std::int64_t at = normalize_axis(axis, shape.rank(), name, shape, where);
   if (shape[at] == 0) {
     throw ShapeError(std::string(name) + to_string(where) + ": the axis is empty in a tensor of shape " +
                      to_string(shape));
@@ -213,8 +213,8 @@ Tensor<T> log_softmax(const Tensor<T>& x, int axis, Caller where) {
 }
 template <Real T>
 Tensor<T> logsumexp(const Tensor<T>& x, int axis, KeepDims keep, Caller where) {
-  const std::size_t rank = x.rank();
-  const bool last = axis == -1 || static_cast<std::size_t>(axis) + 1 == rank;
+  const std::int64_t rank = x.rank();
+  const bool last = axis == -1 || axis + 1 == rank;
   const Tensor<T> y = detail::on_last_axis(x, axis, "logsumexp", where, [&](const Tensor<T>& z) {
     using namespace detail;
     const bool kept = !last || keep == KeepDims::yes;
@@ -224,14 +224,14 @@ Tensor<T> logsumexp(const Tensor<T>& x, int axis, KeepDims keep, Caller where) {
         apply_keeping<LogsumexpPrimitive<T>>(z.handle(), allocate_like<T>(shape), kept_softmax(z), where, {kept}));
   });
   if (last || keep == KeepDims::yes) return y;
-  const std::size_t at = detail::normalise_axis(axis, rank, "logsumexp", x.shape(), where);
+  const std::int64_t at = detail::normalize_axis(axis, rank, "logsumexp", x.shape(), where);
   return reshape(y, x.shape().prefix(at).concat(x.shape().suffix(at + 1)), where);
 }
 
 template <Real T>
 Tensor<T> entropy(const Tensor<T>& p, int axis, KeepDims keep, Caller where) {
   const Shape& shape = detail::value_of(p, "entropy", where).shape;
-  detail::normalise_axis(axis, shape.rank(), "entropy", shape, where);
+  detail::normalize_axis(axis, shape.rank(), "entropy", shape, where);
   return 0.0 - sum(xlogy(p, {p, where}), axis, keep, where);  // not -0
 }
 

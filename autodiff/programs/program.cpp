@@ -294,7 +294,7 @@ class Spread {
  public:
   Spread(const Shape& from, const Shape& to) {
     std::int64_t stride = 1;
-    for (std::size_t back = 1; back <= to.rank(); ++back) {
+    for (std::int64_t back = 1; back <= to.rank(); ++back) {
       const std::int64_t size = to.from_end(back);
       const bool steps = back <= from.rank() && from.from_end(back) != 1;
       if (size != 1) {

@@ -72,7 +72,7 @@ std::int64_t Generator::below(std::int64_t n, Caller where) {
                      " does not exist; use 1 or more");
   }
   const auto bound = static_cast<std::uint64_t>(n);
-  // Bits beyond the last whole multiple of n would favour small numbers.
+  // Bits beyond the last whole multiple of n would favor small numbers.
   const std::uint64_t limit = ~std::uint64_t{0} - (~std::uint64_t{0} % bound + 1) % bound;
   std::uint64_t x = bits();
   while (x > limit) x = bits();

@@ -16,8 +16,8 @@ namespace {
 [[gnu::noinline]] Handle pushed_with_seeds(const Call& call, std::size_t k, const Handle& tangent) {
   const Primitive& primitive = call.primitive();
   const Shape& output = call.output_shape();
-  std::size_t own_rank = call.operand_shape(k).rank();
-  const std::size_t seeds = tangent.shape().rank() - own_rank;
+  std::int64_t own_rank = call.operand_shape(k).rank();
+  const std::int64_t seeds = tangent.shape().rank() - own_rank;
   return with_real(call.output_array().dtype, [&]<class T>(T) {
     const Shape full = tangent.shape().prefix(seeds).concat(output);
     Handle aligned = tangent;

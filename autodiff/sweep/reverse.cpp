@@ -7,7 +7,7 @@
 
 namespace tapegrad::detail {
 
-Handle sum_down(Handle v, std::size_t seeds, const Shape& operand, const Caller& where) {
+Handle sum_down(Handle v, std::int64_t seeds, const Shape& operand, const Caller& where) {
   if (v.shape().rank() == seeds + operand.rank() && v.shape().ends_with(operand)) return v;
   return with_real(v.array()->dtype, [&]<class T>(T) {
     return sum_to(Tensor<T>(v), v.shape().prefix(seeds).concat(operand), seeds, where).handle();
@@ -20,7 +20,7 @@ namespace {
 [[gnu::noinline]] void accumulate_by_rule(const Call& call, std::size_t k, const Handle& v, Handle& sum) {
   const Primitive& primitive = call.primitive();
   const Shape& operand = call.operand_shape(k);
-  const std::size_t own_rank = call.output_shape().rank();
+  const std::int64_t own_rank = call.output_shape().rank();
   Handle term = apply(primitive.pullback, primitive.single_seed, call, k, v, own_rank, operand);
   add_term(sum, sum_down(std::move(term), v.shape().rank() - own_rank, operand, call.where()));
 }

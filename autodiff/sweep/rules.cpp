@@ -5,8 +5,8 @@
 namespace tapegrad::detail {
 
 Handle apply(Handle (*rule)(const Call&, std::size_t, const Handle&), bool single_seed, const Call& call, std::size_t k,
-             const Handle& v, std::size_t own_rank, const Shape& result_shape) {
-  const std::size_t seeds = v.shape().rank() - own_rank;
+             const Handle& v, std::int64_t own_rank, const Shape& result_shape) {
+  const std::int64_t seeds = v.shape().rank() - own_rank;
   if (!single_seed || seeds == 0) return rule(call, k, v);
   return with_real(v.array()->dtype, [&]<class T>(T) {
     const Shape prefix = v.shape().prefix(seeds), own = v.shape().suffix(seeds);

@@ -13,7 +13,7 @@ using Table = PoolVector<Handle>;
 
 /// rule(call, k, v), once for all seeds or once for each. v's own rank and the result's shape are those without seeds.
 Handle apply(Handle (*rule)(const Call&, std::size_t, const Handle&), bool single_seed, const Call& call, std::size_t k,
-             const Handle& v, std::size_t own_rank, const Shape& result_shape);
+             const Handle& v, std::int64_t own_rank, const Shape& result_shape);
 
 /// rule() gives `result` from v; again(u) does for another v.
 template <class Rule, class Again>

@@ -26,7 +26,7 @@ TAPEGRAD_EXPORT BatchAxes separate_rows(const Recording& recording, const Handle
 PoolVector<std::uint32_t> last_uses(const Recording& recording, const Handle& output);
 
 /// v summed down to the operand's shape behind v's seed axes.
-Handle sum_down(Handle v, std::size_t seeds, const Shape& operand, const Caller& where);
+Handle sum_down(Handle v, std::int64_t seeds, const Shape& operand, const Caller& where);
 /// The tangent of the output from that of operand k, behind the same seed axes: J_k v, spread to the output's shape.
 Handle pushed(const Call& call, std::size_t k, const Handle& tangent);
 

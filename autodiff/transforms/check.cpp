@@ -28,7 +28,7 @@ double inner(const Tensor<T>& a, const Tensor<T>& b, double& scale) {
 template <Real T>
 class Checker {
  public:
-  Checker(const CheckOptions& options) : options_(options), rng_(options.seed) {
+  Checker(const CheckOptions& options, const Caller& where) : options_(options), where_(where), rng_(options.seed) {
     constexpr bool is_float = std::is_same_v<T, float>;
     if (options_.tolerance == 0) options_.tolerance = is_float ? 2e-4 : 1e-9;
     if (options_.step == 0) options_.step = is_float ? 1e-2 : 1e-4;
@@ -181,8 +181,8 @@ class Checker {
 
   void require(bool holds, const std::string& what) const {
     if (!holds)
-      throw CheckError("check_derivatives, derivative of order " + std::to_string(options_.order - order_ + 1) + ": " +
-                       what);
+      throw CheckError("check_derivatives" + to_string(where_) + ", derivative of order " +
+                       std::to_string(options_.order - order_ + 1) + ": " + what);
   }
 
   static std::string text(double x) {
@@ -193,6 +193,7 @@ class Checker {
   }
 
   CheckOptions options_;
+  Caller where_;
   random::Generator rng_;
   int order_ = 1;
 };
@@ -200,11 +201,13 @@ class Checker {
 }  // namespace
 
 template <Real T>
-void check_derivatives(const TensorFunction<T>& f, std::vector<Tensor<T>> at, const CheckOptions& options) {
-  Checker<T>(options).check(f, at, options.order);
+void check_derivatives(const TensorFunction<T>& f, std::vector<Tensor<T>> at, const CheckOptions& options,
+                       Caller where) {
+  Checker<T>(options, where).check(f, at, options.order);
 }
 
-template void check_derivatives(const TensorFunction<float>&, std::vector<Tensor<float>>, const CheckOptions&);
-template void check_derivatives(const TensorFunction<double>&, std::vector<Tensor<double>>, const CheckOptions&);
+template void check_derivatives(const TensorFunction<float>&, std::vector<Tensor<float>>, const CheckOptions&, Caller);
+template void check_derivatives(const TensorFunction<double>&, std::vector<Tensor<double>>, const CheckOptions&,
+                                Caller);
 
 }  // namespace tapegrad

@@ -20,7 +20,7 @@ const RuleObject<T>& rule_of(const Array* array) {
   return *static_cast<const RuleObject<T>*>(static_cast<const Object*>(array->data));
 }
 
-void require_rule_shape(const std::string& name, const char* rule, const Shape& given, std::size_t seeds,
+void require_rule_shape(const std::string& name, const char* rule, const Shape& given, std::int64_t seeds,
                         const Shape& expected, const Caller& where) {
   if (given.rank() == seeds + expected.rank() && given.suffix(seeds) == expected) return;
   throw ShapeError(name + to_string(where) + ": its " + rule + " gave shape " + to_string(given) + " where " +
@@ -55,7 +55,7 @@ struct RulePrimitive {
   static std::optional<BatchAxis> rows(const Call& call, std::span<const BatchAxis> axes) {
     if (!rule_of(call).separate_rows) return std::nullopt;
     for (std::size_t k = 0; k < axes.size(); ++k) {
-      if (axes[k] != 0 && static_cast<std::size_t>(axes[k]) != call.operand_shape(k).rank()) return std::nullopt;
+      if (axes[k] != 0 && axes[k] != call.operand_shape(k).rank()) return std::nullopt;
     }
     return static_cast<BatchAxis>(call.output_shape().rank());
   }

@@ -65,16 +65,16 @@ class Once {
 // A recorded function, which the Jacobians by its inputs share.
 template <Real T>
 struct Recorded {
-  Recording recording;
-  Tensor<T> output;  // in its scope
-  Tensor<T> value;   // as the scope around it sees it
+  std::shared_ptr<const Recording> recording;  // which the outputs of one function share
+  Tensor<T> output;                            // in its scope
+  Tensor<T> value;                             // as the scope around it sees it
   // The adjoints of all inputs, behind one seed for each element of the output.
   Once swept;
   Table adjoints;
 };
 
 template <Real T>
-struct Linearisation {
+struct Linearization {
   std::shared_ptr<Recorded<T>> function;  // none where it was made of terms or of a matrix
   std::size_t input = 0;
   Shape out, in;
@@ -96,12 +96,12 @@ struct Linearisation {
   std::optional<Structured> search(bool columns_allowed, Lost* lost = nullptr) const {
     // Sweeps know the lines that debug_nans() names.
     if (!function || wanted != Sweep::automatic || nan_watch()) return std::nullopt;
-    return detail::structure<T>(function->recording, function->output.handle(), input, axes, columns_allowed, lost);
+    return detail::structure<T>(*function->recording, function->output.handle(), input, axes, columns_allowed, lost);
   }
 
   // Null where there is no structure. `own` holds what is not kept.
   const Structured* structure(std::optional<Structured>& own) {
-    if (function && !searched.done() && !function->recording.records_outside()) {
+    if (function && !searched.done() && !function->recording->records_outside()) {
       own = search(false);
       return own ? &*own : nullptr;
     }
@@ -110,7 +110,7 @@ struct Linearisation {
   }
 
   Tensor<T> dense() {
-    const bool keep = !function || function->recording.records_outside();
+    const bool keep = !function || function->recording->records_outside();
     std::optional<Structured> own;
     if (function && !searched.done() && few_seeds()) return keep ? kept_sweep() : swept();
     if (keep) {
@@ -148,10 +148,10 @@ struct Linearisation {
 
   Tensor<T> swept_forward() const {
     const std::int64_t n = blocks().n;
-    Table seeds(function->recording.inputs());
+    Table seeds(function->recording->inputs());
     seeds[input] = (batched ? shared_seeds(n) : identity_seeds(in)).handle();
     Handle result;
-    forward(function->recording, seeds, {&function->output.handle(), 1}, {&result, 1});
+    forward(*function->recording, seeds, {&function->output.handle(), 1}, {&result, 1});
     if (!result) return zeros<T>(full_shape());
     if (batched) return transpose(Tensor<T>(result), {1, 2, 0});
     return reshape(transpose(reshape(Tensor<T>(result), {n, out.count()})), full_shape());
@@ -159,7 +159,7 @@ struct Linearisation {
 
   Tensor<T> swept_reverse() const {
     Handle adjoint;
-    if (function->recording.records_outside()) {
+    if (function->recording->records_outside()) {
       function->swept([this] { function->adjoints = all_adjoints(); });
       adjoint = function->adjoints[input];
     } else {
@@ -170,9 +170,9 @@ struct Linearisation {
   }
 
   Table all_adjoints() const {
-    Table adjoints(function->recording.inputs());
+    Table adjoints(function->recording->inputs());
     const Handle seeds = (batched ? shared_seeds(out[1]) : identity_seeds(out)).handle();
-    reverse(function->recording, {&function->output.handle(), 1}, {&seeds, 1}, adjoints);
+    reverse(*function->recording, {&function->output.handle(), 1}, {&seeds, 1}, adjoints);
     return adjoints;
   }
 
@@ -187,9 +187,9 @@ struct Linearisation {
 
   // J v or J^T v.
   Tensor<T> product(const Tensor<T>& v, bool transposed, const Caller& where) {
-    require_same_shape(transposed ? "Jacobian::apply_transposed: g" : "Jacobian::apply: v", v.shape(),
+    require_same_shape(transposed ? "Jacobian::apply_transposed" : "Jacobian::apply", transposed ? "g" : "v", v.shape(),
                        transposed ? out : in, where);
-    if (function) function->recording.require_open(where);
+    if (function) function->recording->require_open(where);
     if (searched.done() && structured) {
       return structured_product(*structured, v, transposed, transposed ? in : out, where);
     }
@@ -197,15 +197,15 @@ struct Linearisation {
   }
 
   Tensor<T> swept_product(const Tensor<T>& v, bool transposed, const Caller& where) const {
-    Table of_inputs(function->recording.inputs());
+    Table of_inputs(function->recording->inputs());
     Handle result;
     const Handle &output = function->output.handle(), &direction = v.handle();
     if (transposed) {
-      reverse(function->recording, {&output, 1}, {&direction, 1}, of_inputs, where);
+      reverse(*function->recording, {&output, 1}, {&direction, 1}, of_inputs, where);
       result = std::move(of_inputs[input]);
     } else {
       of_inputs[input] = direction;
-      forward(function->recording, of_inputs, {&output, 1}, {&result, 1}, where);
+      forward(*function->recording, of_inputs, {&output, 1}, {&result, 1}, where);
     }
     return result ? Tensor<T>(result) : zeros<T>(transposed ? in : out);
   }
@@ -222,8 +222,8 @@ struct Linearisation {
 namespace {
 
 template <Real T>
-std::shared_ptr<Linearisation<T>> linearisation(const Shape& out, const Shape& in, bool batched) {
-  auto made = std::allocate_shared<Linearisation<T>>(PoolAllocator<Linearisation<T>>{});
+std::shared_ptr<Linearization<T>> linearization(const Shape& out, const Shape& in, bool batched) {
+  auto made = std::allocate_shared<Linearization<T>>(PoolAllocator<Linearization<T>>{});
   made->out = out;
   made->in = in;
   made->batched = batched;
@@ -242,8 +242,8 @@ Jacobian<T>::Jacobian(const Tensor<T>& dense, const Shape& output, const Shape& 
                      to_string(input) + " -> " + to_string(output));
   }
   const Shape full = batched ? Shape{output[0], output[1], input[1]} : output.concat(input);
-  detail::require_same_shape("Jacobian: the matrix", dense.shape(), full, where);
-  at_ = detail::linearisation<T>(output, input, batched);
+  detail::require_same_shape("Jacobian", "the matrix", dense.shape(), full, where);
+  at_ = detail::linearization<T>(output, input, batched);
   at_->matrix = dense;
 }
 
@@ -375,11 +375,11 @@ std::string Jacobian<T>::explain() const {
 }
 
 template <Real T>
-Jacobian<T> Jacobian<T>::composed(const Jacobian& outer, const Jacobian& inner) {
+Jacobian<T> Jacobian<T>::composed(const Jacobian& outer, const Jacobian& inner, const Caller& where) {
   if (outer.input_shape() != inner.output_shape() || outer.batched() != inner.batched()) {
-    throw ShapeError("the product of two Jacobians: the outer one takes " + to_string(outer.input_shape()) +
-                     (outer.batched() ? " by rows" : "") + ", the inner one gives " + to_string(inner.output_shape()) +
-                     (inner.batched() ? " by rows" : ""));
+    throw ShapeError("product of Jacobians" + to_string(where) + ": the outer one takes " +
+                     to_string(outer.input_shape()) + (outer.batched() ? " by rows" : "") + ", the inner one gives " +
+                     to_string(inner.output_shape()) + (inner.batched() ? " by rows" : ""));
   }
   const auto [batch, m, inside] = outer.at_->blocks();
   const std::int64_t n = inner.at_->blocks().n;
@@ -393,7 +393,7 @@ Jacobian<T> Jacobian<T>::composed(const Jacobian& outer, const Jacobian& inner) 
   const detail::Structured *a = outer.at_->structure(own_outer), *b = inner.at_->structure(own_inner);
   if (!a || !b || a->terms.matrix() || b->terms.matrix()) return by_matrices();
   Jacobian product;
-  product.at_ = detail::linearisation<T>(outer.output_shape(), inner.input_shape(), outer.batched());
+  product.at_ = detail::linearization<T>(outer.output_shape(), inner.input_shape(), outer.batched());
   detail::Structured form{{}, {batch, m, n}};
   for (const detail::Diagonal& d : a->terms.diagonals()) {
     const Tensor<T> entries = detail::rows_of<T>(d.entries, a->blocks);
@@ -424,32 +424,50 @@ std::ostream& operator<<(std::ostream& out, const Jacobian<T>& J) {
 namespace detail {
 
 template <Real T>
-Jacobians<T> jacobians(Recording recording, const Tensor<T>& y, const JacobianOptions& options, const Caller& where,
-                       BatchAxes axes) {
+Jacobians<T> jacobians(Recording recording, std::span<const Tensor<T>> outputs, const JacobianOptions& options,
+                       const Caller& where, BatchAxes axes) {
   Jacobians<T> all;
   const bool batched = !axes.empty();
   const std::size_t inputs = recording.inputs();
-  all.reserve(inputs);
-  auto function = std::allocate_shared<Recorded<T>>(PoolAllocator<Recorded<T>>{});
-  function->value = Tensor<T>(recording.lift(y.handle()));
-  function->output = y;
-  function->recording = std::move(recording);
-  for (std::size_t i = 0; i < inputs; ++i) {
-    const Array& x = function->recording.input(i);
-    if (x.dtype != dtype_of<T>) {
-      throw ValueError("jacobian" + to_string(where) +
-                       ": an argument is of another number type than the result; use vjp across types");
+  all.reserve(outputs.size() * inputs);
+  const auto shared = std::allocate_shared<const Recording>(PoolAllocator<Recording>{}, std::move(recording));
+  for (const Tensor<T>& y : outputs) {
+    auto function = std::allocate_shared<Recorded<T>>(PoolAllocator<Recorded<T>>{});
+    function->value = Tensor<T>(shared->lift(y.handle()));
+    function->output = y;
+    function->recording = shared;
+    for (std::size_t i = 0; i < inputs; ++i) {
+      const Array& x = shared->input(i);
+      if (x.dtype != dtype_of<T>) {
+        throw ValueError("jacobian" + to_string(where) +
+                         ": an argument is of another number type than the result; use vjp across types");
+      }
+      auto at = linearization<T>(y.shape(), x.shape, batched);
+      at->function = function;
+      at->input = i;
+      at->wanted = options.sweep;
+      at->axes = std::move(axes);
+      Jacobian<T> J;
+      J.at_ = std::move(at);
+      all.push_back(std::move(J));
     }
-    auto at = linearisation<T>(y.shape(), x.shape, batched);
-    at->function = function;
-    at->input = i;
-    at->wanted = options.sweep;
-    at->axes = std::move(axes);
-    Jacobian<T> J;
-    J.at_ = std::move(at);
-    all.push_back(std::move(J));
   }
   return all;
+}
+
+template <Real T>
+Tensor<T> matrix_of(const Jacobians<T>& all, std::size_t inputs, std::size_t row, std::size_t rows, std::size_t column,
+                    std::size_t columns, const Caller& where) {
+  TensorList<T> parts;
+  for (std::size_t i = row; i < row + rows; ++i) {
+    TensorList<T> of_row;
+    for (std::size_t j = column; j < column + columns; ++j) {
+      const Jacobian<T>& J = all[i * inputs + j];
+      of_row.push_back(reshape(J.dense(), {J.output_shape().count(), J.input_shape().count()}, where));
+    }
+    parts.push_back(concatenate(std::span<const Tensor<T>>(of_row), 1, where));
+  }
+  return concatenate(std::span<const Tensor<T>>(parts), 0, where);
 }
 
 template <Real T>
@@ -464,7 +482,7 @@ Jacobian<T> blocks_jacobian(Recording recording, const Tensor<T>& x, const Tenso
     throw ShapeError("batch_jacobian" + to_string(where) + ": the function took a batch of shape " +
                      to_string(x.shape()) + " to " + to_string(y.shape()) + ", which is another batch");
   }
-  return jacobians(std::move(recording), y, options, where, std::move(axes)).front();
+  return jacobians<T>(std::move(recording), {&y, 1}, options, where, std::move(axes)).front();
 }
 
 template <Real T>
@@ -476,9 +494,15 @@ void require_batch(const Tensor<T>& x, const Caller& where) {
 }
 
 template <class T>
-using JacobiansOf = Jacobians<T>(Recording, const Tensor<T>&, const JacobianOptions&, const Caller&, BatchAxes);
+using JacobiansOf = Jacobians<T>(Recording, std::span<const Tensor<T>>, const JacobianOptions&, const Caller&,
+                                 BatchAxes);
 template JacobiansOf<float> jacobians;
 template JacobiansOf<double> jacobians;
+template <class T>
+using MatrixOf = Tensor<T>(const Jacobians<T>&, std::size_t, std::size_t, std::size_t, std::size_t, std::size_t,
+                           const Caller&);
+template MatrixOf<float> matrix_of;
+template MatrixOf<double> matrix_of;
 template <class T>
 using BlocksOf = Jacobian<T>(Recording, const Tensor<T>&, const Tensor<T>&, const JacobianOptions&, const Caller&);
 template BlocksOf<float> blocks_jacobian;

@@ -11,10 +11,15 @@ void require_scalar(const Shape& shape, const Caller& where) {
                   "return sum(...) of it");
 }
 
-void require_same_shape(const char* what, const Shape& given, const Shape& expected, const Caller& where) {
+void require_same_shape(const char* operation, const char* what, const Shape& given, const Shape& expected,
+                        const Caller& where) {
   if (given == expected) return;
-  throw ShapeError(std::string(what) + to_string(where) + " has shape " + to_string(given) + " where " +
+  throw ShapeError(operation + to_string(where) + ": " + what + " has shape " + to_string(given) + " where " +
                    to_string(expected) + " is needed");
+}
+
+void throw_other_tangents(const char* operation, const Caller& where) {
+  throw ShapeError(operation + to_string(where) + ": an argument and its tangent hold different numbers of tensors");
 }
 
 }  // namespace tapegrad::detail

@@ -39,7 +39,7 @@ struct Hand {
   /// of z; `scratch` holds two padded rows.
   using Jacobian = void (*)(const double* z, const double* g, double* J, double* out, double* scratch,
                             std::int64_t rows, std::int64_t cols);
-  Jacobian normalise, softmax, xsoftmax, layernorm, cumsoftmax;
+  Jacobian normalize, softmax, xsoftmax, layernorm, cumsoftmax;
   /// With exp of the C library.
   Jacobian softmax_libm, xsoftmax_libm, cumsoftmax_libm;
 

@@ -68,7 +68,7 @@ inline void softmax(Row<V> row, const double* z, double* s) {
 }
 
 // y = z / |z|, J = (I - y y^T) / |z|.
-struct Normalise {
+struct Normalize {
   template <int V>
   static void row(Row<V> row, const double* z, const double* g, double* J, double* out, double* y, double*) {
     const Vector inverse = Vector(1.0) / xsimd::sqrt(row.sum([=](auto i) { return load(z + i) * load(z + i); }));
@@ -118,9 +118,9 @@ struct LayerNorm {
     const double part = 1 / static_cast<double>(row.n);
     const Vector mean = row.sum([=](auto i) { return load(z + i); }) * Vector(part);
     const Vector variance = row.sum([=](auto i) {
-      const Vector centred = load(z + i) - mean;
-      store(x + i, centred);
-      return centred * centred;
+      const Vector centered = load(z + i) - mean;
+      store(x + i, centered);
+      return centered * centered;
     }) * Vector(part);
     const Vector inverse = Vector(1.0) / xsimd::sqrt(variance + Vector(1e-5));
     row.each([=](auto i) { store(x + i, load(x + i) * inverse); });

@@ -18,9 +18,7 @@ template <class V>
 const V& by_name(const char* what, const char* name, const Named<V>& table, const Caller& where) {
   const std::string_view wanted = name ? name : "";
   if (const V* value = table.find(wanted)) return *value;
-  PoolVector<std::string_view> names;
-  for (const auto& [known, value] : table) names.push_back(known);
-  throw_unknown(what, wanted, names, where);
+  throw_unknown(what, wanted, table.names(), where);
 }
 
 /// Throws TapeError for a tensor on a tape, in an operation that is not differentiated.

@@ -159,11 +159,11 @@ S element(const unsigned char* bytes, bool swapped) {
 class FortranOrder {
  public:
   explicit FortranOrder(const Shape& shape) : shape_(shape), index_(shape) {
-    for (std::size_t axis = 0; axis < shape.rank(); ++axis) index_[axis] = 0;
+    for (std::int64_t axis = 0; axis < shape.rank(); ++axis) index_[axis] = 0;
   }
   std::int64_t next() {
     const std::int64_t at = at_;
-    for (std::size_t axis = 0; axis < shape_.rank(); ++axis) {
+    for (std::int64_t axis = 0; axis < shape_.rank(); ++axis) {
       const std::int64_t stride = shape_.count(axis + 1, shape_.rank());
       at_ += stride;
       if (++index_[axis] < shape_[axis]) break;
@@ -218,7 +218,7 @@ Tensor<T> read_array(Input& input, const ElementLayout& layout, bool swapped) {
     const auto most = static_cast<std::int64_t>(std::min<std::uint64_t>(input.most_left(), std::int64_t{1} << 61));
     // No elements at all may still have a shape that no tensor can have.
     Shape others = layout.shape;
-    for (std::size_t axis = 0; axis < others.rank(); ++axis) others[axis] = std::max<std::int64_t>(others[axis], 1);
+    for (std::int64_t axis = 0; axis < others.rank(); ++axis) others[axis] = std::max<std::int64_t>(others[axis], 1);
     constexpr std::int64_t most_elements = std::int64_t{1} << 57;
     if (count > most / static_cast<std::int64_t>(sizeof(S)) || others.count() > most_elements) {
       input.fail("shape " + to_string(layout.shape) + " of " + layout.type + " is announced, where at most " +

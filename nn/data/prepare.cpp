@@ -65,9 +65,9 @@ Standardizer<T>::Standardizer(const Tensor<T>& X, Caller where) {
   const Tensor<bool> constant = max(X, 0) == min(X, 0);
   // Over the largest of a column, whose square neither overflows nor vanishes. The divisor may count as a constant: the
   // deviation, and so each of its derivatives, is the same for every divisor.
-  const Tensor<T> centred = X - mean_;
-  const Tensor<T> size = tapegrad::where(constant, T(1), max(abs(stop_gradient(centred)), 0));
-  deviation_ = tapegrad::where(constant, T(1), size * sqrt(tapegrad::mean(square(centred / size), 0)));
+  const Tensor<T> centered = X - mean_;
+  const Tensor<T> size = tapegrad::where(constant, T(1), max(abs(stop_gradient(centered)), 0));
+  deviation_ = tapegrad::where(constant, T(1), size * sqrt(tapegrad::mean(square(centered / size), 0)));
 }
 
 template <Real T>

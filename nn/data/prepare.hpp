@@ -1,9 +1,9 @@
 #pragma once
-// From examples to what a network trains on: parts, standardised columns, batches. See also one_hot.
+// From examples to what a network trains on: parts, standardized columns, batches. See also one_hot.
 //
 //     auto [X_train, X_test, y_train, y_test] = nn::train_test_split(X, y, {.test_size = 0.2, .seed = 1});
-//     const nn::Standardizer standardise(X_train);
-//     X_train = standardise(X_train);  X_test = standardise(X_test);
+//     const nn::Standardizer standardize(X_train);
+//     X_train = standardize(X_train);  X_test = standardize(X_test);
 //     for (std::uint64_t epoch = 0; epoch < 5; ++epoch) {
 //       for (const auto& [x, y] : nn::batches(X_train, y_train, 32, {.seed = 1, .epoch = epoch})) step(x, y);
 //     }

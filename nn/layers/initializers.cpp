@@ -15,8 +15,8 @@ const Named<Initializer>& known_initializers() {
   static const Named<Initializer> known{
       {"zeros", constant(0)},
       {"ones", constant(1)},
-      {"random_normal", normal(0.05)},
-      {"random_uniform", uniform(-0.05, 0.05)},
+      {"random_normal", random_normal(0.05)},
+      {"random_uniform", random_uniform(-0.05, 0.05)},
       {"truncated_normal", truncated_normal(0.05)},
       {"glorot_uniform", glorot_uniform()},
       {"glorot_normal", glorot_normal()},
@@ -78,7 +78,7 @@ Initializer scaled(double scale, Fan fan, Distribution distribution) {
 }
 
 /// Makes the rows of (count, size) orthonormal, by Gram and Schmidt's process, twice against rounding.
-void orthonormalise(double* rows, std::int64_t count, std::int64_t size) {
+void orthonormalize(double* rows, std::int64_t count, std::int64_t size) {
   for (std::int64_t i = 0; i < count; ++i) {
     double* v = rows + i * size;
     for (int pass = 0; pass < 2; ++pass) {
@@ -115,8 +115,8 @@ Initializer constant(double value) {
   return [value](const Shape& shape, Rng&) { return full<double>(shape, value); };
 }
 
-Initializer normal(double standard_deviation, Caller where) {
-  require_deviation("normal", standard_deviation, where);
+Initializer random_normal(double standard_deviation, Caller where) {
+  require_deviation("random_normal", standard_deviation, where);
   return
       [standard_deviation](const Shape& shape, Rng& rng) { return rng.normal<double>(shape, 0, standard_deviation); };
 }
@@ -126,10 +126,10 @@ Initializer truncated_normal(double standard_deviation, Caller where) {
   return [standard_deviation](const Shape& shape, Rng& rng) { return draw_truncated(shape, standard_deviation, rng); };
 }
 
-Initializer uniform(double low, double high, Caller where) {
+Initializer random_uniform(double low, double high, Caller where) {
   if (!std::isfinite(low) || !std::isfinite(high) || low > high) {
-    throw ValueError("uniform" + to_string(where) + ": from " + std::to_string(low) + " to " + std::to_string(high) +
-                     " there is no interval");
+    throw ValueError("random_uniform" + to_string(where) + ": from " + std::to_string(low) + " to " +
+                     std::to_string(high) + " there is no interval");
   }
   return [low, high](const Shape& shape, Rng& rng) { return rng.uniform<double>(shape, low, high); };
 }
@@ -146,7 +146,7 @@ Initializer orthogonal(double gain) {
     if (shape.rank() != 2) throw ShapeError("orthogonal makes matrices, not " + to_string(shape));
     const std::int64_t count = std::min(shape[0], shape[1]), size = std::max(shape[0], shape[1]);
     Tensor<double> rows = rng.normal<double>({count, size});
-    orthonormalise(rows.mutable_data(), count, size);
+    orthonormalize(rows.mutable_data(), count, size);
     return (shape[0] == count ? rows : transpose(rows, Caller{})) * gain;
   };
 }

@@ -27,7 +27,7 @@ template <class T>
 Params<T> scale_and_shift(const char* layer, const Shape& in) {
   if (in.rank() == 0) {
     throw ShapeError(std::string(layer) +
-                     " normalises along an axis, and an example is a single number, of shape (); " +
+                     " normalizes along an axis, and an example is a single number, of shape (); " +
                      "give it (batch, n)");
   }
   return {{"gamma", ones<T>({in.back()})}, {"beta", zeros<T>({in.back()})}};
@@ -86,7 +86,7 @@ std::optional<Tensor<T>> Dense::penalty(const Params<T>& p) const {
 template <class T>
 Tensor<T> Flatten::operator()(const Params<T>&, const Tensor<T>& x, Mode) const {
   std::int64_t n = 1;
-  for (std::size_t axis = 1; axis < x.rank(); ++axis) n *= x.shape()[axis];
+  for (std::int64_t axis = 1; axis < x.rank(); ++axis) n *= x.shape()[axis];
   return reshape(x, {x.shape().front(), n}, Caller{});
 }
 
@@ -104,7 +104,7 @@ Tensor<T> Dropout::operator()(const Params<T>&, const Tensor<T>& x, Mode mode) c
   return mul0(mode.rng->template bernoulli<T>(x.shape(), 1 - rate, 1 / (1 - rate)), x, Caller{});
 }
 
-// -------------------------------------------------------------------------------------------------- normalisation
+// -------------------------------------------------------------------------------------------------- normalization
 
 template <class T>
 Params<T> BatchNorm::init(const Shape& in, Rng&) const {
@@ -128,11 +128,11 @@ Tensor<T> BatchNorm::operator()(const Params<T>& p, Params<T>& state, const Tens
   if (!mode.training) return (x - moving_mean) * (gamma / sqrt(moving_variance + epsilon)) + beta;
   const Tensor<T> rows = rows_of(x);
   const Tensor<T> average = mean(rows, 0, KeepDims::no, Caller{});
-  const Tensor<T> centred = rows - average;
-  const Tensor<T> variance = mean(square(centred, Caller{}), 0, KeepDims::no, Caller{});
+  const Tensor<T> centered = rows - average;
+  const Tensor<T> variance = mean(square(centered, Caller{}), 0, KeepDims::no, Caller{});
   moving_mean = momentum * moving_mean + (1 - momentum) * stop_gradient(average);
   moving_variance = momentum * moving_variance + (1 - momentum) * stop_gradient(variance);
-  const Tensor<T> y = centred * (gamma / sqrt(variance + epsilon, Caller{})) + beta;
+  const Tensor<T> y = centered * (gamma / sqrt(variance + epsilon, Caller{})) + beta;
   return x.rank() == 2 ? y : reshape(y, x.shape(), Caller{});
 }
 
@@ -146,9 +146,9 @@ template <class T>
 Tensor<T> LayerNorm::operator()(const Params<T>& p, const Tensor<T>& x, Mode) const {
   const Tensor<T>& gamma = p.at("gamma", Caller{});
   require_last_axis(name, x.shape(), gamma.size());
-  const Tensor<T> centred = x - mean(x, -1, keep_dims, Caller{});
-  const Tensor<T> variance = mean(square(centred, Caller{}), -1, keep_dims, Caller{});
-  return centred / sqrt(variance + epsilon, Caller{}) * gamma + p.at("beta", Caller{});
+  const Tensor<T> centered = x - mean(x, -1, keep_dims, Caller{});
+  const Tensor<T> variance = mean(square(centered, Caller{}), -1, keep_dims, Caller{});
+  return centered / sqrt(variance + epsilon, Caller{}) * gamma + p.at("beta", Caller{});
 }
 
 // ------------------------------------------------------------------------------------------------------- Residual

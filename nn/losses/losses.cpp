@@ -15,7 +15,8 @@ void detail::require_same_shapes(const char* loss, const Shape& prediction, cons
   if (prediction == target) return;
   throw ShapeError(std::string(loss) + to_string(line) + ": the prediction is " + to_string(prediction) +
                    " and the target " + to_string(target) + "; they must have the same shape" +
-                   (prediction == target.concat({1}) ? ": reshape(y, {-1, 1}) makes y a column" : ""));
+                   (prediction == target.concat({1}) ? ": reshape(y, {-1, 1}) makes y a column"
+                                                     : ": a last layer has as many units as y has columns"));
 }
 
 namespace {

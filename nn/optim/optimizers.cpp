@@ -214,7 +214,7 @@ template Params<double> Adagrad::slots(const Tensor<double>&) const;
 template void Adagrad::update(Tensor<float>&, const Tensor<float>&, Params<float>&, const Step&) const;
 template void Adagrad::update(Tensor<double>&, const Tensor<double>&, Params<double>&, const Step&) const;
 
-// ----------------------------------------------------------------------------------------------- an optimiser
+// ----------------------------------------------------------------------------------------------- an optimizer
 
 namespace {
 

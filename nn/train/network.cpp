@@ -55,7 +55,7 @@ void Network<T>::make(const Shape& example, const char* caller, const Caller& wh
   if (layers_.empty()) throw ValueError(caller + to_string(where) + ": the model has no layers");
   Rng rng(seed_);
   Parameters made, states;
-  detail::PoolVector<std::size_t> penalised;
+  detail::PoolVector<std::size_t> penalized;
   // A layer need not tell the shape of its output: it is asked with two rows, the fewest that can mix.
   Tensor<T> x = zeros<T>(Shape{2}.concat(example));
   for (std::size_t i = 0; i < layers_.size(); ++i) {
@@ -69,7 +69,7 @@ void Network<T>::make(const Shape& example, const char* caller, const Caller& wh
         for (const auto& [name, tensor] : *tensors) names.push_back(name);
       }
       detail::require_different_names(names);
-      if (layer.penalty(made[i])) penalised.push_back(i);
+      if (layer.penalty(made[i])) penalized.push_back(i);
       const Tensor<T> y = layer(made[i], states[i], x, Mode{});
       require_rows(y.shape(), 2);
       tapegrad::require_separate_rows(
@@ -80,7 +80,7 @@ void Network<T>::make(const Shape& example, const char* caller, const Caller& wh
   }
   parameters_ = std::move(made);
   states_ = std::move(states);
-  penalised_ = std::move(penalised);
+  penalized_ = std::move(penalized);
   example_ = example;
 }
 
@@ -241,7 +241,7 @@ Tensor<T> Network<T>::predict(const Tensor<T>& x, const PredictOptions& options,
 template <Real T>
 double Network<T>::penalties(const char* caller, const Caller& where) const {
   double total = 0;
-  for (std::size_t i : penalised_) {
+  for (std::size_t i : penalized_) {
     total += in_layer(i, caller, where,
                       [&] { return static_cast<double>(layers_[i].penalty(parameters_[i]).value().item(where)); });
   }
@@ -251,7 +251,7 @@ double Network<T>::penalties(const char* caller, const Caller& where) const {
 template <Real T>
 double Network<T>::add_penalties(Parameters& gradients, const char* caller, const Caller& where) const {
   double total = 0;
-  for (std::size_t i : penalised_) {
+  for (std::size_t i : penalized_) {
     auto [penalty, slopes] = in_layer(i, caller, where, [&] {
       return value_and_grad([&](const Params<T>& p) { return layers_[i].penalty(p).value(); })(parameters_[i]);
     });

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "../core/errors.hpp"
 #include "../data/file.hpp"
 #include "../data/npz.hpp"
 #include "trainer.hpp"
@@ -35,7 +36,9 @@ class Contents {
     if (left_.erase(name) == 0) {
       throw ValueError(caller_ + " has no array \"" + name + "\", which the model needs" + cure);
     }
-    return file_.read<T>(name, where_);
+    constexpr const char* of_float = ": this model is of float, and a file of double goes into a Sequential<double>: ";
+    const auto place = [this] { return std::is_same_v<T, float> ? caller_ + of_float : std::string(); };
+    return detail::in_place(place, [&] { return file_.read<T>(name, where_); });
   }
   template <class T>
   Tensor<T> read(const std::string& name, const Shape& shape) {
@@ -69,7 +72,7 @@ class Contents {
 
  private:
   static constexpr const char* cure =
-      "; load it into a model with the layers and the optimiser of the one that was saved";
+      "; load it into a model with the layers and the optimizer of the one that was saved";
 
   Npz file_;
   std::string caller_;
@@ -88,9 +91,8 @@ Tensor<std::int64_t> bytes_of(const std::string& text) {
   return {{static_cast<std::int64_t>(bytes.size())}, bytes};
 }
 std::string text_of(const Tensor<std::int64_t>& bytes) {
-  std::string text;
-  for (const std::int64_t byte : bytes.elements_view()) text += static_cast<char>(byte);
-  return text;
+  const auto view = bytes.elements_view();
+  return {view.begin(), view.end()};
 }
 
 /// Those of a model or of its file, one after the other.
@@ -163,9 +165,7 @@ void Trainer<T>::load(Network<T>& network, const std::string& path, const Caller
                         descriptions(network.layers_));
   }
   const Tensor<std::int64_t> sizes = file.template read<std::int64_t>("example");
-  if (sizes.rank() != 1 || sizes.size() > static_cast<std::int64_t>(Shape::max_rank)) {
-    file.fail(": \"example\" is no shape");
-  }
+  if (sizes.rank() != 1 || sizes.size() > Shape::max_rank) file.fail(": \"example\" is no shape");
   const Shape example(sizes.data(), sizes.data() + sizes.size());
   if (std::ranges::any_of(example, [](std::int64_t size) { return size < 0; })) {
     file.fail(": \"example\" is " + to_string(example));

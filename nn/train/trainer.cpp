@@ -338,8 +338,7 @@ struct Trainer<T>::InFit final : detail::InTraining {
               "rate, or scale X and y";
     return "fit" + to_string(where) + ": the loss of epoch " + std::to_string(epoch.index + 1) + ", step " +
            std::to_string(step + 1) + ", is " + detail::printed(loss) + ": " + cause + ". That step was not made: " +
-           (weights.empty() ? "the model keeps the weights of before that step" : go_back(epoch)) +
-           ". on_nonfinite = nn::OnNonfinite::stop or go_on does not throw";
+           (weights.empty() ? "the model keeps the weights of before that step" : go_back(epoch));
   }
 
   Trainer& trainer;
@@ -453,7 +452,9 @@ History Trainer<T>::fit(Network<T>& network, const Tensor<T>& x, const Tensor<Y>
       detail::BatchResult<T> result = gradients_of(network, batch, "fit", where);
       if (options.on_nonfinite != OnNonfinite::go_on && !std::isfinite(result.loss)) {
         history.nonfinite = in_fit.meet(result.loss, epoch, k, batch, rows);
-        if (options.on_nonfinite == OnNonfinite::fail) throw ValueError(history.nonfinite);
+        if (options.on_nonfinite == OnNonfinite::fail) {
+          throw ValueError(history.nonfinite + "; on_nonfinite = nn::OnNonfinite::stop or go_on would not throw");
+        }
         if (in_fit.kept) history.nonfinite += ". fit ended with the weights that a callback kept";
         break;
       }

@@ -1,5 +1,5 @@
 #pragma once
-// How a network is trained: an optimiser, a loss and metrics, the step, the loop over epochs.
+// How a network is trained: an optimizer, a loss and metrics, the step, the loop over epochs.
 
 #include <cstdint>
 #include <string>
@@ -72,7 +72,7 @@ class TAPEGRAD_EXPORT Trainer {
   template <class Y>
   detail::BatchResult<T> gradients_of(const Network<T>& network, const detail::Dataset<T, Y>& batch, const char* caller,
                                       const Caller& where) const;
-  /// One step of the optimiser along these gradients, which it clips.
+  /// One step of the optimizer along these gradients, which it clips.
   void step(Network<T>& network, detail::BatchResult<T>& result, const Caller& where);
 
   struct InFit;

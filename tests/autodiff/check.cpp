@@ -42,9 +42,9 @@ CustomRule<double> bias_rule() {
 }
 
 // y = x / sum(x)
-CustomRule<double> normalise_rule() {
+CustomRule<double> normalize_rule() {
   return {
-      .name = "normalise",
+      .name = "normalize",
       .value = [](Operands at) { return at[0] / sum(at[0]); },
       .pullback = [](std::size_t, const X& g, const X& y, Operands at) { return (g - sum(g * y)) / sum(at[0]); },
       .pushforward = [](std::size_t, const X& v, const X& y, Operands at) { return (v - y * sum(v)) / sum(at[0]); }};
@@ -75,7 +75,7 @@ TEST_SUITE("check") {
     check(cube_rule(), {zeros({0, 3})}, third);
     check(product_rule(), {A, B}, third);
     check(bias_rule(), {A, x}, third);
-    check(normalise_rule(), {X{0.3, 0.7, 1.1}}, third);
+    check(normalize_rule(), {X{0.3, 0.7, 1.1}}, third);
     CustomRule<double> batched = cube_rule();
     batched.batched = true;
     check(batched, {x}, third);
@@ -93,7 +93,7 @@ TEST_SUITE("check") {
     CHECK_THROWS_WITH_AS(check(changed(cube_rule(), scaled), {x}), Contains("central difference"), CheckError);
   }
   TEST_CASE("a missing sum") {
-    CustomRule<double> rule = normalise_rule();
+    CustomRule<double> rule = normalize_rule();
     rule.pullback = [](std::size_t, const X& g, const X& y, Operands at) { return (g - g * y) / sum(at[0]); };
     CHECK_THROWS_WITH_AS(check(rule, {X{0.3, 0.7, 1.1}}), Contains("<J^T u, v>"), CheckError);
   }
@@ -155,19 +155,19 @@ TEST_SUITE("check") {
       CHECK_THROWS_WITH_AS(check(rule, {x}), Contains("central difference"), CheckError);
     }
     SUBCASE("J in place of its transpose") {
-      CustomRule<double> rule = normalise_rule();
+      CustomRule<double> rule = normalize_rule();
       rule.pullback = rule.pushforward;
       CHECK_THROWS_WITH_AS(check(rule, {X{0.3, 0.7, 1.1}}), Contains("<J^T u, v>"), CheckError);
     }
   }
   TEST_CASE("a rule said to be batched that is wrong with seed axes") {
     SUBCASE("the pullback") {
-      CustomRule<double> rule = normalise_rule();  // sum(g * y) without an axis sums over the seeds too
+      CustomRule<double> rule = normalize_rule();  // sum(g * y) without an axis sums over the seeds too
       rule.batched = true;
       CHECK_THROWS_WITH_AS(check(rule, {X{0.3, 0.7, 1.1}}), Contains("seed"), CheckError);
     }
     SUBCASE("the pushforward alone") {
-      CustomRule<double> rule = normalise_rule();
+      CustomRule<double> rule = normalize_rule();
       rule.batched = true;
       rule.pullback = [](std::size_t, const X& g, const X& y, Operands at) {
         return (g - sum(g * y, -1, keep_dims)) / sum(at[0]);

@@ -352,10 +352,10 @@ TEST_CASE_TEMPLATE("kernels: softmax confines NaN and infinities to their row", 
           table.kernels->log_softmax(x.data(), log_p.data(), nullptr, 3, cols);
           table.kernels->logsumexp(x.data(), lse.data(), nullptr, 3, cols);
           const bool undefined = value != -inf<T>;
-          bool neighbours = true, row = true;
+          bool neighbors = true, row = true;
           for (int64_t c = 0; c < cols; ++c) {
             for (int64_t r : {0, 2}) {
-              neighbours &= std::isfinite(p[r * cols + c]) && std::isfinite(log_p[r * cols + c]);
+              neighbors &= std::isfinite(p[r * cols + c]) && std::isfinite(log_p[r * cols + c]);
             }
             const T own = p[cols + c], own_log = log_p[cols + c];
             if (undefined) {
@@ -364,7 +364,7 @@ TEST_CASE_TEMPLATE("kernels: softmax confines NaN and infinities to their row", 
               row &= c == place ? own == 0 && own_log == -inf<T> : own > 0 && std::isfinite(own_log);
             }
           }
-          CHECK(neighbours);
+          CHECK(neighbors);
           CHECK(row);
           if (value == -inf<T> && cols > 1) {
             CHECK(std::isfinite(lse[1]));

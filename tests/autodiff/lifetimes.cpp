@@ -154,12 +154,12 @@ TEST_SUITE("lifetimes") {
   }
 
   TEST_CASE("a layer that mixes rows is refused") {
-    struct Centre {
+    struct Center {
       Tensor<double> operator()(const nn::Params<double>&, const Tensor<double>& x, nn::Mode) const {
         return x - mean(x, 0, keep_dims);
       }
     };
-    nn::Sequential<double> model({Centre{}, nn::Dense{1}});
+    nn::Sequential<double> model({Center{}, nn::Dense{1}});
     CHECK_THROWS_AS(model.predict(ones({4, 3})), RowMixingError);
   }
 

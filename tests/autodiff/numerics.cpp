@@ -782,7 +782,7 @@ TEST_SUITE("numerics") {
     CHECK(std::abs(mean(square(g)).item() - 1) < five_sigma * std::sqrt(2.0));
     CHECK(std::abs(mean(pow(g, 3)).item()) < five_sigma * std::sqrt(15.0));
     CHECK(std::abs(mean(pow(g, 4)).item() - 3) < five_sigma * std::sqrt(96.0));
-    CHECK(std::abs(mean(slice(g, 0, 0, n - 1) * slice(g, 0, 1, n)).item()) < five_sigma);  // neighbours
+    CHECK(std::abs(mean(slice(g, 0, 0, n - 1) * slice(g, 0, 1, n)).item()) < five_sigma);  // neighbors
     CHECK(std::abs(mean(shifted).item() - 3) < 0.01 * five_sigma);
     CHECK(std::sqrt(mean(square(shifted - 3)).item()) == about(0.01, 0.02));
     const Tensor<float> f = rng.uniform<float>({n}, -2, 5);

@@ -20,7 +20,7 @@ using Labels = Tensor<std::int64_t>;
 
 // Calls visit(index) for each element of `shape`, in row-major order.
 void for_each_index(const Shape& shape, const std::function<void(const Index&)>& visit) {
-  Index index(shape.rank(), 0);
+  Index index(static_cast<std::size_t>(shape.rank()), 0);
   for (std::int64_t n = shape.count(); n > 0; --n) {
     visit(index);
     for (std::size_t axis = shape.rank(); axis-- > 0;) {
@@ -32,14 +32,14 @@ void for_each_index(const Shape& shape, const std::function<void(const Index&)>&
 template <class T>
 T element(const Tensor<T>& x, const Index& index) {
   std::int64_t at = 0;
-  for (std::size_t axis = 0; axis < x.rank(); ++axis) at = at * x.shape()[axis] + index[axis];
+  for (std::int64_t axis = 0; axis < x.rank(); ++axis) at = at * x.shape()[axis] + index[axis];
   return x.data()[at];
 }
 // The element that broadcasting puts at `index`.
 template <class T>
 T spread(const Tensor<T>& x, const Index& index) {
-  Index own(x.rank());
-  for (std::size_t axis = 0; axis < x.rank(); ++axis) {
+  Index own(static_cast<std::size_t>(x.rank()));
+  for (std::int64_t axis = 0; axis < x.rank(); ++axis) {
     own[axis] = x.shape()[axis] == 1 ? 0 : index[index.size() - x.rank() + axis];
   }
   return element(x, own);
@@ -113,7 +113,7 @@ TEST_SUITE("operations") {
     for (const Shape& shape : shapes) {
       const X x = numbers(shape);
       Shape kept;
-      for (std::size_t axis = 0; axis < shape.rank(); ++axis) kept.push_back(1);
+      for (std::int64_t axis = 0; axis < shape.rank(); ++axis) kept.push_back(1);
       CHECK(sum(x, keep_dims).shape() == kept);
       CHECK(allclose(sum(x, keep_dims), reshape(sum(x), kept), 0, 0));
       CHECK(sum(x, KeepDims::no).shape() == Shape{});
@@ -241,7 +241,7 @@ TEST_SUITE("operations") {
         X total = zeros(kept), largest = full(kept, -1e300), smallest = full(kept, 1e300), size = zeros(kept);
         for_each_index(shape, [&](const Index& index) {
           std::int64_t at = 0;
-          for (std::size_t axis = 0; axis < kept.rank(); ++axis)
+          for (std::int64_t axis = 0; axis < kept.rank(); ++axis)
             at = at * kept[axis] + (kept[axis] == 1 ? 0 : index[axis]);
           const double v = element(x, index);
           total.mutable_data()[at] += v;
@@ -266,7 +266,7 @@ TEST_SUITE("operations") {
   TEST_CASE("along one axis: cumsum, argmax, softmax and its kin, sort") {
     for (const Shape& shape : shapes) {
       const X x = numbers(shape);
-      for (std::size_t axis = 0; axis < shape.rank(); ++axis) {
+      for (std::int64_t axis = 0; axis < shape.rank(); ++axis) {
         const int a = static_cast<int>(axis), from_end = a - static_cast<int>(shape.rank());
         CAPTURE(to_string(shape));
         CAPTURE(axis);
@@ -350,7 +350,7 @@ TEST_SUITE("operations") {
   TEST_CASE("slice as Python's") {
     for (const Shape& shape : {Shape{7}, Shape{3, 7}, Shape{7, 2}, Shape{2, 7, 3}}) {
       const X x = numbers(shape);
-      for (std::size_t axis = 0; axis < shape.rank(); ++axis) {
+      for (std::int64_t axis = 0; axis < shape.rank(); ++axis) {
         const std::int64_t n = shape[axis];
         for (std::int64_t start : {-9, -7, -3, 0, 1, 6, 7, 12})
           for (std::int64_t stop : {-9, -2, 0, 3, 7, 20})
@@ -419,6 +419,32 @@ TEST_SUITE("operations") {
       });
     }
     check(concatenate({Labels{1}, Labels{2, 3}}), {3}, [](const Index& i) { return i[0] + 1; });
+  }
+
+  TEST_CASE("stack") {
+    std::vector<X> parts;
+    for (std::uint64_t seed : {1, 2, 3}) parts.push_back(random::Generator(seed).normal<double>({2, 5}));
+    for (int axis : {0, 1, 2, -1, -2, -3}) {
+      const auto a = static_cast<std::size_t>(axis < 0 ? axis + 3 : axis);
+      Shape out{2, 5};
+      const auto before = static_cast<std::int64_t>(a);
+      out = out.prefix(before).concat({3}).concat(out.suffix(before));
+      check(stack(parts, axis), out, [&](const Index& index) {
+        Index at = index;
+        at.erase(at.begin() + static_cast<std::ptrdiff_t>(a));
+        return element(parts[static_cast<std::size_t>(index[a])], at);
+      });
+      check_derivatives(
+          [axis](const X& x, const X& y) {
+            return tanh(stack({x, y, x * y}, axis));
+          },
+          parts[0], parts[1]);
+    }
+    check(stack({Labels{1, 2}, Labels{3, 4}}), {2, 2}, [](const Index& i) { return 2 * i[0] + i[1] + 1; });
+    check(stack({X(1.0), X(2.0)}), {2}, [](const Index& i) { return i[0] + 1; });
+    CHECK_THROWS_WITH_AS(stack({X{1, 2}, X{1}}), doctest::Contains("stack at operations.cpp:"), ShapeError);
+    CHECK_THROWS_WITH_AS(stack({X{1, 2}}, 2), doctest::Contains("axis 2"), ShapeError);
+    CHECK_THROWS_AS(stack(std::vector<X>{}), ShapeError);
   }
 
   TEST_CASE("reshape shares the elements, astype and stop_gradient keep them") {

@@ -396,7 +396,7 @@ class Builder {
   }
   int axis_of(const Shape& shape) {
     if (program_.rowwise || shape.rank() == 0) return -1;
-    return static_cast<int>(rng_.below(2 * static_cast<std::int64_t>(shape.rank()))) - static_cast<int>(shape.rank());
+    return static_cast<int>(rng_.below(2 * shape.rank())) - static_cast<int>(shape.rank());
   }
 
   using Apply = std::function<X(Values<T>)>;

@@ -27,7 +27,7 @@ constexpr double tolerance = std::is_same_v<T, float> ? 5e-4 : 1e-12;
 
 struct Counts {
   std::int64_t numbers = 0, zeros = 0, infinite = 0, nan = 0, differences = 0;
-  std::int64_t cancelling = 0, out_of_range = 0;  // about which nothing can be said
+  std::int64_t canceling = 0, out_of_range = 0;  // about which nothing can be said
   std::int64_t rejected = 0;
 };
 
@@ -53,8 +53,7 @@ bool right(T got, const Terms& terms, long double slack, bool in_range, Counts& 
     return std::abs(got) <= tolerance<T> * slack;
   }
   if (!in_range) return ++counts.out_of_range, true;
-  if (terms.nan == 3 || (terms.nan == 0 && std::isinf(terms.p) && std::isinf(terms.n)))
-    return ++counts.cancelling, true;
+  if (terms.nan == 3 || (terms.nan == 0 && std::isinf(terms.p) && std::isinf(terms.n))) return ++counts.canceling, true;
   if (terms.nan != 0) return ++counts.nan, std::isnan(got);
   if (std::isinf(terms.size())) {
     ++counts.infinite;
@@ -378,7 +377,7 @@ TEST_SUITE("random programs") {
     }
     MESSAGE(k, " programs from seed ", first, ": ", counts.numbers, " numbers, ", counts.zeros, " zeros, ",
             counts.infinite, " infinite and ", counts.nan, " NaN agree, ", counts.differences,
-            " with finite differences; nothing can be said of ", counts.cancelling,
+            " with finite differences; nothing can be said of ", counts.canceling,
             " sums of infinite or NaN terms of both signs, ", counts.out_of_range, " that leave the range");
     CHECK(failures == 0);
   }

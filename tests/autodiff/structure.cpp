@@ -23,10 +23,10 @@ Tensor<> softmax_with_stopped_max(const Tensor<>& z) {
   return softmax_without_max(z - stop_gradient(max(z, -1, keep_dims)));
 }
 Tensor<> log_softmax_by_hand(const Tensor<>& z) { return z - log(sum(exp(z), -1, keep_dims)); }
-Tensor<> normalise(const Tensor<>& z) { return z / sqrt(sum(square(z), -1, keep_dims)); }
-Tensor<> layer_normalisation(const Tensor<>& z) {
-  const Tensor<> centred = z - mean(z, -1, keep_dims);
-  return centred / sqrt(mean(square(centred), -1, keep_dims) + 1e-5);
+Tensor<> normalize(const Tensor<>& z) { return z / sqrt(sum(square(z), -1, keep_dims)); }
+Tensor<> layer_normalization(const Tensor<>& z) {
+  const Tensor<> centered = z - mean(z, -1, keep_dims);
+  return centered / sqrt(mean(square(centered), -1, keep_dims) + 1e-5);
 }
 // A constant (5, 5), not symmetric.
 Tensor<> matrix(std::int64_t rows = 5, std::int64_t cols = 5) {
@@ -66,9 +66,9 @@ const std::vector<Expected>& expected() {
       {"log_softmax, the primitive", [](const Tensor<>& z) { return log_softmax(z); }, both, 1},
       {"logsumexp", [](const Tensor<>& z) { return z - logsumexp(z, -1, keep_dims); }, both, 1},
       {"softmin", [](const Tensor<>& z) { return softmax_without_max(-z); }, both, 1},
-      {"z / |z|", normalise, both, 1},
+      {"z / |z|", normalize, both, 1},
       {"z softmax(z)", [](const Tensor<>& z) { return z * softmax_without_max(z); }, both, 1},
-      {"layer normalisation", layer_normalisation, both, 2},
+      {"layer normalization", layer_normalization, both, 2},
       {"tanh after softmax", [](const Tensor<>& z) { return tanh(3.0 * softmax_without_max(z)); }, both, 1},
       {"softmax of softmax", [](const Tensor<>& z) { return softmax_without_max(softmax_without_max(z)); }, both, 2},
       {"mean spread", [](const Tensor<>& z) { return mean(square(z), -1, keep_dims) * linspace(1, 2, 4); }, low_rank,

@@ -164,7 +164,7 @@ TEST_SUITE("threads") {
     std::vector<std::vector<X>> made(thread_count);
     for (int round = 0; round < 20; ++round) {
       on_threads([&](int i) {
-        // Frees what its neighbour made in the round before, then makes its own.
+        // Frees what its neighbor made in the round before, then makes its own.
         auto& own = made[static_cast<std::size_t>(i)];
         own.clear();
         for (int k = 0; k < 20; ++k) own.push_back(full({1 + (k * 37 + i) % 300}, i));

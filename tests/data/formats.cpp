@@ -341,15 +341,15 @@ TEST_SUITE("data formats") {
 
   TEST_CASE_TEMPLATE("Standardizer", T, float, double) {
     const Tensor<T> X({{1, T(0.1), 5}, {3, T(0.1), 5}, {5, T(0.1), 11}});
-    const nn::Standardizer standardise(X);
-    const Tensor<T> Z = standardise(X);
+    const nn::Standardizer standardize(X);
+    const Tensor<T> Z = standardize(X);
     const T eps = std::numeric_limits<T>::epsilon();
     CHECK(max(abs(mean(Z, 0))).item() < 4 * eps);
     CHECK(allclose(mean(square(Z), 0), Tensor<T>{1, 0, 1}, 0, 4 * eps));
-    CHECK(standardise.deviation()(1) == 1);
-    CHECK(allclose(standardise(Tensor<T>({{3, 1, 7}})), Tensor<T>({{0, T(0.9), 0}}), 0, 4 * eps));
-    CHECK_THROWS_AS(standardise(Tensor<T>({{1, 2}, {3, 4}})), ShapeError);
-    CHECK_THROWS_AS(standardise(Tensor<T>{1, 2, 3}), ShapeError);
+    CHECK(standardize.deviation()(1) == 1);
+    CHECK(allclose(standardize(Tensor<T>({{3, 1, 7}})), Tensor<T>({{0, T(0.9), 0}}), 0, 4 * eps));
+    CHECK_THROWS_AS(standardize(Tensor<T>({{1, 2}, {3, 4}})), ShapeError);
+    CHECK_THROWS_AS(standardize(Tensor<T>{1, 2, 3}), ShapeError);
     CHECK_THROWS_AS(nn::Standardizer(zeros<T>({0, 3})), ShapeError);
     const Tensor<T> constant = full<T>({1000, 2}, T(0.1));
     CHECK(max(abs(nn::Standardizer(constant)(constant))).item() < eps);

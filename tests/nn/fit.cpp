@@ -469,7 +469,7 @@ TEST_CASE("weights of examples and of classes multiply the losses; metrics see o
                    .reduction = nn::Reduction::sum});
     return model;
   };
-  nn::Sequential<double> weighted = model_of(), repeating = model_of(), labelled = model_of();
+  nn::Sequential<double> weighted = model_of(), repeating = model_of(), labeled = model_of();
   const nn::History h =
       weighted.fit(data.X, data.y, {.epochs = 4, .batch_size = 60, .sample_weight = astype<float>(weights)});
   const nn::History r =
@@ -490,8 +490,8 @@ TEST_CASE("weights of examples and of classes multiply the losses; metrics see o
   both.fit(data.X, data.y, {.epochs = 2, .sample_weight = weights, .class_weight = by_class});
   one.fit(data.X, data.y, {.epochs = 2, .sample_weight = product});
   CHECK(same_bits(both.parameters(), one.parameters()));
-  labelled.compile({.loss = "sparse_categorical_crossentropy"});
-  labelled.fit(data.X, data.labels, {.class_weight = by_class});
+  labeled.compile({.loss = "sparse_categorical_crossentropy"});
+  labeled.fit(data.X, data.labels, {.class_weight = by_class});
   CHECK(contains(message_of([&] { both.fit(data.X, data.y, {.class_weight = {1, 2}}); }), "fit.cpp:"));
 
   // The validation has the weights of its own rows.
@@ -655,7 +655,7 @@ TEST_CASE("a summary counts what is trained and what is kept") {
 
 namespace {
 
-/// What needs everything that a file must hold: random numbers of layers, kept statistics, a state of the optimiser and
+/// What needs everything that a file must hold: random numbers of layers, kept statistics, a state of the optimizer and
 /// its iterations.
 template <Real T>
 nn::Sequential<T> resumable(std::uint64_t seed = 3) {
@@ -930,7 +930,7 @@ TEST_CASE("a step that throws has not moved what layers keep") {
   CHECK(contents(folder.file("before.npz")) == contents(folder.file("after.npz")));
 }
 
-TEST_CASE("errors of layers and optimisers name the line of the call and the layer") {
+TEST_CASE("errors of layers and optimizers name the line of the call and the layer") {
   const Clouds<double> data;
   nn::Sequential<double> model({nn::Dense{3}, nn::Dense{3}});
   model.compile({.optimizer = nn::SGD{.momentum = 2}, .loss = "mse"});

@@ -62,7 +62,7 @@ TEST_CASE("initial values by Keras's names have their variance and bounds") {
 TEST_CASE("constants, and a uniform distribution of one's own") {
   CHECK(allclose(draw("ones", {2, 3}), ones({2, 3}), 0, 0));
   CHECK(allclose(draw(nn::constant(0.5), {2}), full({2}, 0.5), 0, 0));
-  const Tensor<> x = draw(nn::uniform(2, 3), {1000});
+  const Tensor<> x = draw(nn::random_uniform(2, 3), {1000});
   CHECK(min(x).item() >= 2);
   CHECK(max(x).item() < 3);
   CHECK(mean(x).item() == about(2.5, 0.02));
@@ -101,7 +101,7 @@ TEST_CASE("a seed fixes the initial values, and float gets them rounded") {
 
 TEST_CASE("initializers refuse what is no distribution") {
   CHECK_THROWS_AS(nn::truncated_normal(-1), ValueError);
-  CHECK_THROWS_AS(nn::normal(INFINITY), ValueError);
-  CHECK_THROWS_WITH_AS(nn::uniform(1, 0), doctest::Contains("initializers.cpp:"), ValueError);
+  CHECK_THROWS_AS(nn::random_normal(INFINITY), ValueError);
+  CHECK_THROWS_WITH_AS(nn::random_uniform(1, 0), doctest::Contains("initializers.cpp:"), ValueError);
   CHECK_THROWS_WITH_AS(nn::Initializer("he"), doctest::Contains("lecun_normal"), ValueError);
 }

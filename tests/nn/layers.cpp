@@ -30,7 +30,7 @@ Tensor<T> call(const L& layer, const Params<T>& p, const Tensor<T>& x, nn::Mode 
 }
 
 /// gamma (x - mean) / sqrt(variance + epsilon) + beta over `count` elements, `stride` apart.
-void normalise(double* x, int count, int stride, double epsilon, const double* gamma, const double* beta, int step,
+void normalize(double* x, int count, int stride, double epsilon, const double* gamma, const double* beta, int step,
                double* average = nullptr, double* variance = nullptr) {
   double m = 0, v = 0;
   for (int i = 0; i < count; ++i) m += x[i * stride] / count;
@@ -52,7 +52,7 @@ struct BatchStatistics {
     const auto n = static_cast<int>(gamma.size()), rows = static_cast<int>(x.size()) / n;
     for (int j = 0; j < n; ++j) {
       const auto at = static_cast<std::size_t>(j);
-      normalise(y.data() + j, rows, n, epsilon, gamma.data() + j, beta.data() + j, 0, &mean[at], &variance[at]);
+      normalize(y.data() + j, rows, n, epsilon, gamma.data() + j, beta.data() + j, 0, &mean[at], &variance[at]);
     }
   }
 };
@@ -85,7 +85,7 @@ struct Branches {
 
 TEST_CASE("Dense is f(x W + b)") {
   nn::Rng rng(3);
-  const nn::Dense dense{.units = 2, .activation = "tanh", .bias_initializer = nn::normal(1)};
+  const nn::Dense dense{.units = 2, .activation = "tanh", .bias_initializer = nn::random_normal(1)};
   for (std::int64_t rows : {1, 7}) {
     const Params<double> p = dense.init<double>({3}, rng);
     const Tensor<> x = random_tensor<double>({rows, 3}), y = call(dense, p, x);
@@ -122,7 +122,7 @@ TEST_CASE_TEMPLATE("the penalty of a layer is added once to the mean loss, and i
   nn::Sequential<T> model(
       {nn::Dense{.units = 4,
                  .activation = "tanh",
-                 .bias_initializer = nn::normal(1),
+                 .bias_initializer = nn::random_normal(1),
                  .kernel_regularizer = nn::l1_l2(0.01, 0.02),
                  .bias_regularizer = nn::l2(0.3)},
        nn::Dense{.units = 2, .use_bias = false, .kernel_regularizer = [](const auto& w) { return sum(exp(w)); }}},
@@ -254,7 +254,7 @@ TEST_CASE("Dropout refuses rates outside [0, 1), and training without random num
   CHECK(contains(message_of([] { call(nn::Dropout{}, {}, ones({2, 2}), {.training = true}); }), ".rng = &rng"));
 }
 
-// --------------------------------------------------------------------------------------------------- normalisation
+// --------------------------------------------------------------------------------------------------- normalization
 
 TEST_CASE("BatchNorm by its formula, in training and prediction, with the moving averages of three batches") {
   const nn::BatchNorm norm{.momentum = 0.9, .epsilon = 1e-2};
@@ -331,7 +331,7 @@ TEST_CASE_TEMPLATE("LayerNorm by its formula, the same in training and predictio
                    beta = random_tensor<double>({5}, 3);
     std::vector<double> expected(x.data(), x.data() + x.size());
     for (std::int64_t row = 0; row < x.size() / 5; ++row) {
-      normalise(expected.data() + 5 * row, 5, 1, 1e-2, gamma.data(), beta.data(), 1);
+      normalize(expected.data() + 5 * row, 5, 1, 1e-2, gamma.data(), beta.data(), 1);
     }
     const Params<T> p{{"gamma", astype<T>(gamma)}, {"beta", astype<T>(beta)}};
     const Tensor<T> y = call(norm, p, astype<T>(x));
@@ -365,7 +365,7 @@ TEST_CASE("the Jacobian of LayerNorm is found to be diagonal plus rank 2, of Bat
   CHECK(batch_norm.structure() == Structure::diagonal);
 }
 
-TEST_CASE("normalisation has Keras' defaults") {
+TEST_CASE("normalization has Keras' defaults") {
   nn::Rng rng;
   CHECK(nn::BatchNorm{}.momentum == 0.99);
   CHECK(nn::BatchNorm{}.epsilon == 1e-3);
@@ -421,7 +421,7 @@ TEST_CASE("rows are separate in prediction, and mix in the training of BatchNorm
   check(nn::Residual{nn::Dense{4}, nn::BatchNorm{}, nn::Dense{5}}, true);
 }
 
-TEST_CASE("normalisation is refused what it cannot take") {
+TEST_CASE("normalization is refused what it cannot take") {
   nn::Rng rng;
   for (double epsilon : {0.0, -1.0, std::nan("")}) {
     CHECK_THROWS_AS(nn::BatchNorm{.epsilon = epsilon}.init<double>({3}, rng), ValueError);
@@ -495,10 +495,10 @@ TEST_CASE("a generic function need not compile for the other number type") {
 }
 
 TEST_CASE("a function that mixes rows is refused as a layer, unless it says so") {
-  auto centre = [](const auto& z) { return z - mean(z, 0); };
-  nn::Sequential<double> refused({nn::Dense{3}, centre, nn::Dense{2}});
+  auto center = [](const auto& z) { return z - mean(z, 0); };
+  nn::Sequential<double> refused({nn::Dense{3}, center, nn::Dense{2}});
   CHECK_THROWS_AS(refused.predict(ones({4, 3})), RowMixingError);
-  nn::Sequential<double> declared({nn::Dense{3}, nn::mixes_rows(centre), nn::Dense{2}});
+  nn::Sequential<double> declared({nn::Dense{3}, nn::mixes_rows(center), nn::Dense{2}});
   CHECK(declared.predict(ones({4, 3})).shape() == Shape{4, 2});
   static_assert(!std::is_constructible_v<nn::Layer<double>, const char*>);
   static_assert(!std::is_constructible_v<nn::Layer<double>, Tensor<float> (*)(const Tensor<float>&)>);

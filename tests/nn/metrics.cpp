@@ -98,7 +98,7 @@ TEST_CASE("binary accuracy counts elements, at a threshold of one's own") {
   CHECK_THROWS_WITH_AS(nn::binary_accuracy(a, Tensor<std::int64_t>{0, 1}), doctest::Contains("one column"), ShapeError);
 }
 
-TEST_CASE("top-k, where ties count in favour") {
+TEST_CASE("top-k, where ties count in favor") {
   const Tensor<> a{{0.1, 0.2, 0.3, 0.4}, {0.4, 0.3, 0.2, 0.1}, {0.25, 0.25, 0.25, 0.25}};
   const Tensor<std::int64_t> labels{1, 1, 3};
   CHECK(nn::TopK{.k = 1}(a, labels) == 1.0 / 3);

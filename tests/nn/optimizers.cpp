@@ -1,4 +1,4 @@
-// Optimisers, schedules, clipping and initialisers.
+// Optimizers, schedules, clipping and initializers.
 
 #include <doctest/doctest.h>
 
@@ -362,7 +362,7 @@ TEST_CASE("large, small and vanished gradients leave finite weights") {
     for (float value : w.elements_view()) CHECK(std::isfinite(value));
     CHECK(w(3) == 0);
   }
-  // Of a constant gradient the centred second moment is 0, and its rounding on either side of it.
+  // Of a constant gradient the centered second moment is 0, and its rounding on either side of it.
   nn::Optimizer centered = nn::RMSprop{.centered = true};
   const Tensor<float> g = linspace<float>(1, 1e4F, 1000);
   Tensor<float> w = zeros<float>({1000});
@@ -865,13 +865,13 @@ TEST_CASE("initializers") {
   const double limit = std::sqrt(6.0 / 300);
   CHECK(max(abs(w)).item() <= limit);
   CHECK(max(abs(w)).item() > 0.99 * limit);
-  const Tensor<> n = nn::normal(0.01).make<double>({200, 100}, rng);
+  const Tensor<> n = nn::random_normal(0.01).make<double>({200, 100}, rng);
   CHECK(sqrt(mean(square(n))).item() == about(0.01, 0.03));
   nn::Rng first(7), second(7);
-  const Tensor<> wide = nn::normal(1).make<double>({5}, first);
-  CHECK(allclose(astype<float>(wide), nn::normal(1).make<float>({5}, second), 0, 0));
+  const Tensor<> wide = nn::random_normal(1).make<double>({5}, first);
+  CHECK(allclose(astype<float>(wide), nn::random_normal(1).make<float>({5}, second), 0, 0));
   CHECK_THROWS_AS(nn::Initializer("glorot"), ValueError);
-  CHECK_THROWS_AS(nn::normal(-1), ValueError);
+  CHECK_THROWS_AS(nn::random_normal(-1), ValueError);
   const nn::Initializer wrong = [](const Shape&, nn::Rng&) { return zeros({1}); };
   CHECK_THROWS_AS(wrong.make<double>({2}, rng), ShapeError);
 }

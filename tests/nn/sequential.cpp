@@ -120,9 +120,10 @@ TEST_CASE("a user's activation and loss train by the tape") {
   auto focal = [](const Tensor<float>& a, const Tensor<float>& y) { return -sum(y * square(1 - a) * log(a), -1); };
   std::vector<Tensor<float>> weights;
   for (OutputDelta way : {OutputDelta::automatic, OutputDelta::jacobian}) {
-    nn::Sequential<float> model({nn::Flatten{}, nn::Dense{8, [](const auto& x) { return x * sigmoid(x); }}, Scale{},
-                                 nn::Dense{.units = 2, .activation = tempered, .kernel_initializer = nn::normal(0.5)}},
-                                1);
+    nn::Sequential<float> model(
+        {nn::Flatten{}, nn::Dense{8, [](const auto& x) { return x * sigmoid(x); }}, Scale{},
+         nn::Dense{.units = 2, .activation = tempered, .kernel_initializer = nn::random_normal(0.5)}},
+        1);
     model.compile({.optimizer = nn::SGD{.learning_rate = 0.5},
                    .loss = focal,
                    .metrics = {"accuracy"},

@@ -77,6 +77,7 @@ expect("[](auto x) { return std::max(x, 0.0); }" "max")
 set(given "const Tensor<> x{1.0, 2.0}, A{{1, 2}, {3, 4}};
 const Tensor<std::int64_t> i{0, 1};
 const Tensor<bool> m = x > 0;
+const Tensor<float> single{1, 2};
 ")
 function(expect_call call message)
   expect_code(autodiff "${given}auto value() { return ${call}; }" "${message}")
@@ -85,7 +86,7 @@ endfunction()
 expect_code(autodiff "${given}void f() {
   sum(x, 0), sum(x, {0, -1}, keep_dims), max(x, 0L), softmax(A, 1U), argmax(A, -1), take(x, 1), take(A, i, std::size_t{1});
   concatenate({x, x}, 0), concatenate(std::vector<Tensor<>>{x, x}, 0L), slice(x, 0, 1L, 2), cumsum(A, int(i.item()));
-  logical_not(true), logical_not(m), where(m, x, 0.5), where(true, x, A), leaky_relu(x, 0.1), one_hot(1, 3);
+  logical_not(true), logical_not(m), m && m, m && true, true || m, !m, stack({x, x}, 1), x != x, where(m, x, 0.5), where(true, x, A), leaky_relu(x, 0.1), one_hot(1, 3);
   Tensor<>(1), Tensor<bool>(true), Tensor<std::int64_t>(3U), Tensor<bool>{true, false};
 }" "")
 foreach(call "max(x, 0.0)" "min(x, 0.5F)" "max(x, x)" "sum(A, 0.5)" "sum(x, true)" "softmax(A, 0.5)" "softmax(A, true)"
@@ -93,6 +94,22 @@ foreach(call "max(x, 0.0)" "min(x, 0.5F)" "max(x, x)" "sum(A, 0.5)" "sum(x, true
     "concatenate({x, x}, 0.0)" "concatenate(std::vector<Tensor<>>{x, x}, true)")
   expect_call("${call}" "maximum(a, b)")
 endforeach()
+expect_call("max(x, 0.0)" "the larger of x and 0 is relu(x)")
+expect_call("stack({x, x}, 0.0)" "an axis is a whole number")
+foreach(call "x + single" "single - x" "x * i" "x / m" "x < single" "single > x" "i == x" "x != single" "x <= single"
+    "x >= single")
+  expect_call("${call}" "astype<float>(x) or astype<double>(x) converts one of them")
+endforeach()
+foreach(statement "if (x > 0) {}" "while (m) {}" "double s = double(sum(x))" "if (m && x > 0) {}" "bool b = !x")
+  expect_code(autodiff "${given}void f() { ${statement}; }" "x.item() is the only element")
+endforeach()
+foreach(statement "y[0] = 1" "y[0] = x" "y[0][1] = x")
+  expect_code(autodiff "${given}void f(Tensor<> y) { ${statement}; }" "elements are set by x.mutable_data()")
+endforeach()
+expect_call("jacobian([](const Tensor<>& t) { return t * t; })(x) * x" "J.apply(v)")
+# Where a function cannot say more than the compiler does.
+expect_code(autodiff "${given}void f(Tensor<> y) { y(0) = 1; }" "assign")
+expect_code(autodiff "${given}double s = sum(x);" "conver")
 foreach(call "take(x, 1.7)" "take(x, true)" "i == 1.5" "i + 0.5" "true < i")
   expect_call("${call}" "labels and indices are whole numbers")
 endforeach()

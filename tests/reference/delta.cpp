@@ -55,9 +55,9 @@ X sparsemax(const X& z) {
   return relu(z - (sum(where(support, sorted, 0), -1, keep_dims) - 1) / size);
 }
 
-X layer_normalisation(const X& z) {
-  const X centred = z - mean(z, -1, keep_dims);
-  return centred / sqrt(mean(square(centred), -1, keep_dims) + 1e-5);
+X layer_normalization(const X& z) {
+  const X centered = z - mean(z, -1, keep_dims);
+  return centered / sqrt(mean(square(centered), -1, keep_dims) + 1e-5);
 }
 
 const std::vector<Activation>& activations() {
@@ -87,7 +87,7 @@ const std::vector<Activation>& activations() {
        },
        240},
       {"sparsemax", sparsemax},
-      {"layernorm", layer_normalisation},
+      {"layernorm", layer_normalization},
       {"softmax", [](const X& z) { return softmax(z); }},
       {"softmax", softmax_by_hand},
   };

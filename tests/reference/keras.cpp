@@ -174,7 +174,7 @@ TEST_SUITE("keras 3") {
     CHECK(nn::Metric("sparse_top_k_categorical_accuracy")(a, labels()) == 1);
   }
 
-  TEST_CASE("normalisation as it comes") {
+  TEST_CASE("normalization as it comes") {
     const Numbers x = in("numbers");
     nn::Rng rng(0);
     const nn::LayerNorm layer_norm{};
