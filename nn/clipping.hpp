@@ -17,9 +17,9 @@ namespace detail {
 TAPEGRAD_EXPORT void require_limit(const char* operation, double limit, const Caller& where = {});
 /// Of x / unit, in double.
 template <Real T>
-TAPEGRAD_EXPORT double sum_of_squares(const Tensor<T>& x, double unit);
+TAPEGRAD_EXPORT double sum_of_squares(const Tensor<T>& x, double unit, const Caller& where);
 template <Real T>
-TAPEGRAD_EXPORT double largest_magnitude(const Tensor<T>& x);
+TAPEGRAD_EXPORT double largest_magnitude(const Tensor<T>& x, const Caller& where);
 template <Real T>
 TAPEGRAD_EXPORT void clip(Tensor<T>& x, double limit, const Caller& where);
 template <Real T>
@@ -36,13 +36,14 @@ double global_norm(const P& tensors, Caller where = Caller::here()) {
       all, [&](const auto& x) { tapegrad::detail::require_readable(x.handle(), "global_norm", where); });
   const auto sum = [&](double unit) {
     double squares = 0;
-    tapegrad::detail::for_each_tensor(all, [&](const auto& x) { squares += detail::sum_of_squares(x, unit); });
+    tapegrad::detail::for_each_tensor(all, [&](const auto& x) { squares += detail::sum_of_squares(x, unit, where); });
     return squares;
   };
   const double squares = sum(1);
   if (std::isnormal(squares) || std::isnan(squares)) return std::sqrt(squares);
   double unit = 0;
-  tapegrad::detail::for_each_tensor(all, [&](const auto& x) { unit = std::max(unit, detail::largest_magnitude(x)); });
+  tapegrad::detail::for_each_tensor(all,
+                                    [&](const auto& x) { unit = std::max(unit, detail::largest_magnitude(x, where)); });
   return unit > 0 && std::isfinite(unit) ? unit * std::sqrt(sum(unit)) : unit;
 }
 

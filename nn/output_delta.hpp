@@ -41,7 +41,7 @@ struct OutputHead {
 
 /// For each row its own index, or for one of weight 0 that of the first row that counts; nothing where none does.
 template <Real T>
-TAPEGRAD_EXPORT Tensor<std::int64_t> stand_ins(const Tensor<T>& weights);
+TAPEGRAD_EXPORT Tensor<std::int64_t> stand_ins(const Tensor<T>& weights, const Caller& where);
 
 /// Whether the loss has a closed form with the activation.
 inline bool is_known_pair(const Activation& f, const Loss& c) { return f.name() == c.known_activation(); }

@@ -11,6 +11,7 @@
 #include <string_view>
 #include <system_error>
 
+#include "../../autodiff/extend.hpp"
 #include "../../autodiff/ops.hpp"
 #include "file.hpp"
 
@@ -222,19 +223,20 @@ Examples<T> split_labels(const Tensor<T>& table, LabelColumn column, Caller wher
     throw ShapeError("split_labels" + to_string(where) + ": a table of shape " + to_string(shape) +
                      "; it holds a label and features in each row, (n, 1 + features)");
   }
-  const T* values = tapegrad::detail::elements_of(table);
-  const std::int64_t rows = shape[0], label = column == LabelColumn::first ? 0 : shape[1] - 1;
-  Tensor<std::int64_t> y = zeros<std::int64_t>({rows});
-  std::int64_t* out = y.mutable_data();
-  for (std::int64_t row = 0; row < rows; ++row) {
-    const T value = values[row * shape[1] + label];
-    // Beyond 2^53 not every integer is a double.
-    if (!(std::abs(value) <= T(0x1p53)) || value != std::trunc(value)) {
-      throw ValueError("split_labels" + to_string(where) + ": the label of row " + std::to_string(row) + " is " +
-                       std::to_string(value) + ", no integer");
+  const std::int64_t label = column == LabelColumn::first ? 0 : shape[1] - 1;
+  const auto read = [=, rows = shape[0], columns = shape[1]](const T* values, std::int64_t* out) {
+    for (std::int64_t row = 0; row < rows; ++row) {
+      const T value = values[row * columns + label];
+      // Beyond 2^53 not every integer is a double.
+      if (!(std::abs(value) <= T(0x1p53)) || value != std::trunc(value)) {
+        throw ValueError("split_labels" + to_string(where) + ": the label of row " + std::to_string(row) + " is " +
+                         std::to_string(value) + ", no integer");
+      }
+      out[row] = static_cast<std::int64_t>(value);
     }
-    out[row] = static_cast<std::int64_t>(value);
-  }
+  };
+  const auto y =
+      tapegrad::detail::tensor_of<std::int64_t>({shape[0]}, "split_labels", where, read, stop_gradient(table));
   const std::int64_t first = column == LabelColumn::first ? 1 : 0;
   return {slice(table, 1, first, first + shape[1] - 1, 1, where), y};
 }

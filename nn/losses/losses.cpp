@@ -50,15 +50,11 @@ struct Ignored {
   Tensor<bool> rows = {};
 };
 
-Ignored ignore(const Tensor<std::int64_t>& labels, std::int64_t ignored_label) {
-  Ignored out{labels, zeros<bool>(labels.shape())};
-  std::int64_t* label = out.labels.mutable_data();
-  bool* row = out.rows.mutable_data();
-  for (std::int64_t i = 0; i < labels.size(); ++i) {
-    row[i] = label[i] == ignored_label;
-    if (row[i]) label[i] = 0;
-  }
-  return out;
+Ignored ignore(const Tensor<std::int64_t>& labels, std::int64_t ignored_label, const Caller& line) {
+  const auto is_ignored = [=](std::int64_t label) { return label == ignored_label; };
+  const auto keep = [=](std::int64_t label) { return label == ignored_label ? 0 : label; };
+  return {tapegrad::detail::mapped<std::int64_t>("ignored labels", line, keep, labels),
+          tapegrad::detail::mapped<bool>("ignored labels", line, is_ignored, labels)};
 }
 
 /// Labels (..., 1) of predictions (..., n) as (...), as they are otherwise.
@@ -81,11 +77,12 @@ void require_labels(const char* loss, const Shape& x, const Tensor<std::int64_t>
                      to_string(labels.shape()) +
                      "; there must be one label per row. Targets in one-hot form go with categorical_crossentropy.");
   }
-  for (std::int64_t label : labels.elements_view()) {
-    if (label >= 0 && label < x.back()) continue;
+  const auto check = [loss, line, classes = x.back()](std::int64_t label, std::int64_t) {
+    if (label >= 0 && label < classes) return;
     throw ValueError(loss + to_string(line) + ": label " + std::to_string(label) + " is out of range 0.." +
-                     std::to_string(x.back() - 1));
-  }
+                     std::to_string(classes - 1));
+  };
+  tapegrad::detail::visit(loss, line, check, labels);
 }
 
 /// x[..., labels[...]].
@@ -261,7 +258,7 @@ Tensor<T> SparseCategoricalCrossentropy::operator()(const Tensor<T>& a, const Te
                                                     Caller line) const {
   const Tensor<std::int64_t> labels = one_per_row(given, a.shape());
   if (ignored_label) {
-    const Ignored ignored = ignore(labels, *ignored_label);
+    const Ignored ignored = ignore(labels, *ignored_label, line);
     const SparseCategoricalCrossentropy of_all{label_smoothing, from_logits};
     return where(ignored.rows, 0.0, of_all(a, ignored.labels, line), line);
   }
@@ -279,7 +276,7 @@ detail::ClosedForm SparseCategoricalCrossentropy::closed_form() const {
           .slope = [own = *this]<Real T>(const Tensor<T>& z, const Tensor<T>& a, const Tensor<std::int64_t>& y,
                                          double scale, const Caller& line) {
             const Tensor<std::int64_t> labels = one_per_row(y, z.shape());
-            const Ignored ignored = own.ignored_label ? ignore(labels, *own.ignored_label) : Ignored{labels};
+            const Ignored ignored = own.ignored_label ? ignore(labels, *own.ignored_label, line) : Ignored{labels};
             const Tensor<T> target = one_hot<T>(ignored.labels, z.shape().back(), line);
             const Tensor<T> slope =
                 softmax_slope(own.from_logits ? softmax(z, -1, line) : a,
@@ -410,21 +407,22 @@ Tensor<T> class_weights_of(const Tensor<Y>& targets, std::span<const double> wei
     throw ValueError("class weights" + to_string(where) + ": the weight of class " + std::to_string(k) + " is " +
                      std::to_string(weights[k]) + "; weights are finite and not negative");
   }
-  const Y* values = tapegrad::detail::elements_of(targets);
-  std::vector<T> out(static_cast<std::size_t>(shape[0]));
-  for (std::int64_t i = 0; i < shape[0]; ++i) {
-    const Y* row = values + i * (of_rows ? classes : 1);
-    if (detail::is_ignored(*row, ignored_label)) continue;
-    const auto k = static_cast<double>(of_rows ? static_cast<Y>(std::max_element(row, row + classes) - row) : *row);
-    if (!(k >= 0 && k < static_cast<double>(classes)) || k != std::floor(k)) {
-      std::ostringstream message;
-      message << "class weights" << to_string(where) << ": the target " << k << " of example " << i
-              << " is none of the classes 0.." << classes - 1 << " that have a weight";
-      throw ValueError(message.str());
+  const std::vector kept(weights.begin(), weights.end());
+  const auto choose = [=, rows = shape[0]](const Y* row, T* out) {
+    for (std::int64_t i = 0; i < rows; ++i, row += of_rows ? classes : 1) {
+      out[i] = 0;
+      if (detail::is_ignored(*row, ignored_label)) continue;
+      const auto k = static_cast<double>(of_rows ? static_cast<Y>(std::max_element(row, row + classes) - row) : *row);
+      if (!(k >= 0 && k < static_cast<double>(classes)) || k != std::floor(k)) {
+        std::ostringstream message;
+        message << "class weights" << to_string(where) << ": the target " << k << " of example " << i
+                << " is none of the classes 0.." << classes - 1 << " that have a weight";
+        throw ValueError(message.str());
+      }
+      out[i] = static_cast<T>(kept[static_cast<std::size_t>(k)]);
     }
-    out[static_cast<std::size_t>(i)] = static_cast<T>(weights[static_cast<std::size_t>(k)]);
-  }
-  return Tensor<T>({shape[0]}, out);
+  };
+  return tapegrad::detail::tensor_of<T>({shape[0]}, "class weights", where, choose, targets);
 }
 template <class T, class Y = T>
 using WeightsOf = Tensor<T>(const Tensor<Y>&, std::span<const double>, std::optional<std::int64_t>, Caller);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "../../autodiff/extend.hpp"
 #include "../../autodiff/ops.hpp"
 #include "../core/errors.hpp"
 
@@ -38,9 +39,9 @@ OutputHead<T> of_rows_that_count(const Tensor<T>& z, const Tensor<Y>& y, const T
   if (!weights.handle() || z.rank() == 0 || y.rank() == 0 || !(weights.shape() == z.shape().prefix(1))) {
     return head(z, y);
   }
-  const auto view = weights.elements_view();
-  if (std::find(view.begin(), view.end(), T{0}) == view.end()) return head(z, y);
-  const Tensor<std::int64_t> rows = stand_ins(weights);
+  const auto all = [n = weights.size()](const T* weight) { return std::find(weight, weight + n, T{0}) == weight + n; };
+  if (tapegrad::detail::result_of("weights", where, all, weights)) return head(z, y);
+  const Tensor<std::int64_t> rows = stand_ins(weights, where);
   if (!rows.handle()) return {zeros<T>(z.shape()), zeros<T>(weights.shape()), zeros<T>(z.shape())};
   return head(take(z, rows, 0, where), take(y, rows, 0, where));
 }
@@ -48,17 +49,16 @@ OutputHead<T> of_rows_that_count(const Tensor<T>& z, const Tensor<Y>& y, const T
 }  // namespace
 
 template <Real T>
-Tensor<std::int64_t> stand_ins(const Tensor<T>& weights) {
-  const auto view = weights.elements_view();
-  const auto first = std::find_if(view.begin(), view.end(), [](T weight) { return weight != 0; });
-  if (first == view.end()) return {};
-  Tensor<std::int64_t> rows = zeros<std::int64_t>(weights.shape());
-  std::int64_t* row = rows.mutable_data();
-  for (std::int64_t i = 0; i < rows.size(); ++i) row[i] = weights.data()[i] != 0 ? i : first - view.begin();
-  return rows;
+Tensor<std::int64_t> stand_ins(const Tensor<T>& weights, const Caller& where) {
+  const auto choose = [n = weights.size()](const T* weight, std::int64_t* row) {
+    const T* first = std::find_if(weight, weight + n, [](T each) { return each != 0; });
+    for (std::int64_t i = 0; i < n; ++i) row[i] = weight[i] != 0 ? i : first - weight;
+  };
+  const auto rows = tapegrad::detail::tensor_of<std::int64_t>(weights.shape(), "weights", where, choose, weights);
+  return rows.size() > 0 && rows(0) < rows.size() ? rows : Tensor<std::int64_t>();
 }
-template Tensor<std::int64_t> stand_ins(const Tensor<float>&);
-template Tensor<std::int64_t> stand_ins(const Tensor<double>&);
+template Tensor<std::int64_t> stand_ins(const Tensor<float>&, const Caller&);
+template Tensor<std::int64_t> stand_ins(const Tensor<double>&, const Caller&);
 
 void throw_no_closed_form(std::string_view activation, std::string_view loss) {
   std::string known;

@@ -258,8 +258,7 @@ double Network<T>::add_penalties(Parameters& gradients, const char* caller, cons
     total += static_cast<double>(penalty.item(where));
     auto slope = slopes.begin();
     for (auto& [name, gradient] : gradients[i]) {
-      T* sums = gradient.mutable_data(Caller{});
-      std::transform(sums, sums + gradient.size(), (slope++)->second.data(where), sums, std::plus{});
+      tapegrad::detail::change("penalties", where, std::plus{}, gradient, (slope++)->second);
     }
   }
   return total;

@@ -100,28 +100,24 @@ Tensor<std::int64_t> Trainer<T>::classes_of(const Tensor<T>& outputs, const Call
   }
   if (prediction.shape()[1] > 1) return argmax(prediction, -1, where);
   const T threshold = options_.loss.outputs() == Outputs::probabilities ? T(0.5) : T(0);
-  Tensor<std::int64_t> classes = zeros<std::int64_t>({prediction.shape()[0]});
-  std::ranges::transform(prediction.elements_view(), classes.mutable_data(),
-                         [=](T p) { return p > threshold ? 1 : 0; });
-  return classes;
+  const auto decide = [threshold](T p) { return p > threshold ? 1 : 0; };
+  return reshape(tapegrad::detail::mapped<std::int64_t>("predict_classes", where, decide, prediction), {-1}, where);
 }
 
 namespace {
 
 /// How many examples have a label that is not ignored.
-template <class Y>
-std::int64_t counted(const Tensor<Y>& targets, const Loss& loss) {
-  const std::optional<std::int64_t> ignored_label = loss.ignored_label();
-  if (!ignored_label) return targets.shape()[0];
-  const auto view = targets.elements_view();
-  return std::count_if(view.begin(), view.end(), [&](const Y& y) { return !detail::is_ignored(y, ignored_label); });
+template <Real T, class Y>
+std::int64_t counted(const Dataset<T, Y>& batch, const Loss& loss, const Caller& where) {
+  if (!loss.ignored_label()) return batch.size();
+  return std::ssize(Dataset<T, Y>{batch.x, batch.y}.rows_that_count(loss.ignored_label(), where));
 }
 
 /// Puts loss and number of examples of a batch into its result; the mean of none is 0.
 template <Real T, class Y>
 void put_mean_loss(detail::BatchResult<T>& result, const detail::OutputHead<T>& head, const Dataset<T, Y>& batch,
                    const Loss& loss, const Caller& where) {
-  result.examples = static_cast<double>(counted(batch.y, loss));
+  result.examples = static_cast<double>(counted(batch, loss, where));
   if (head.loss.rank() == 0) {
     result.loss = static_cast<double>(head.loss.item(where));
     return;
@@ -137,20 +133,14 @@ void put_mean_loss(detail::BatchResult<T>& result, const detail::OutputHead<T>& 
 
 /// The metrics of the examples that count: neither of weight 0 nor of the ignored label. Where none does, they are 0.
 template <Real T, class Y>
-void put_metrics(Logs& logs, const CompileOptions& options, const Tensor<T>& prediction, const Tensor<Y>& targets,
-                 const Tensor<T>& weights, const Caller& where) {
+void put_metrics(Logs& logs, const CompileOptions& options, const Tensor<T>& prediction, const Dataset<T, Y>& data,
+                 const Caller& where) {
   if (options.metrics.empty()) return;
-  const std::optional<std::int64_t> ignored_label = options.loss.ignored_label();
-  const std::int64_t size = targets.shape()[0];
-  detail::PoolVector<std::int64_t> rows;
-  for (std::int64_t i = 0; i < size; ++i) {
-    if (weights.handle() && weights.data()[i] == 0) continue;
-    if (!detail::is_ignored(targets.data()[i], ignored_label)) rows.push_back(i);
-  }
-  const bool all = std::ssize(rows) == size;
+  const auto rows = data.rows_that_count(options.loss.ignored_label(), where);
+  const bool all = std::ssize(rows) == data.size();
   const Tensor<std::int64_t> kept({std::ssize(rows)}, rows);
   const Tensor<T> a = all ? prediction : take(prediction, kept, 0, where);
-  const Tensor<Y> y = all ? targets : take(targets, kept, 0, where);
+  const Tensor<Y> y = all ? data.y : take(data.y, kept, 0, where);
   for (const Metric& metric : options.metrics) logs[metric.name()] = rows.empty() ? 0 : metric(a, y, where);
 }
 
@@ -186,7 +176,7 @@ Logs Trainer<T>::evaluate(const Network<T>& network, const Dataset<T, Y>& data, 
     if (predictions) predictions->append(result.prediction, where);
   }
   logs["loss"] = loss / std::max(examples, 1.0) + network.penalties(caller, where);
-  if (predictions) put_metrics(logs, options_, predictions->finish(), data.y, data.weights, where);
+  if (predictions) put_metrics(logs, options_, predictions->finish(), data, where);
   return logs;
 }
 
@@ -208,7 +198,7 @@ void Trainer<T>::require_targets(const Network<T>& network, const Dataset<T, Y>&
   if (!of_labels && options_.metrics.empty()) return;
   std::vector<std::int64_t> rows{0};
   if constexpr (of_labels) {
-    if (data.y.rank() == 1) rows = detail::rows_of_labels(data, options_.loss.ignored_label());
+    if (data.y.rank() == 1) rows = detail::rows_of_labels(data, options_.loss.ignored_label(), where);
   }
   const Tensor<T> prediction = network.run(data.rows(0, 1, where).x, false, caller, where);
   for (const std::int64_t i : rows) {
@@ -240,7 +230,7 @@ template <class Y>
 detail::BatchResult<T> Trainer<T>::gradients_of(const Network<T>& network, const Dataset<T, Y>& batch,
                                                 const char* caller, const Caller& where) const {
   const bool summed = options_.reduction == Reduction::sum;
-  const double scale = summed ? 1 : 1 / std::max(static_cast<double>(counted(batch.y, options_.loss)), 1.0);
+  const double scale = summed ? 1 : 1 / std::max(static_cast<double>(counted(batch, options_.loss, where)), 1.0);
   // Counted from the last stream, far from those that the initial parameters and the order of the examples are of.
   Rng rng(network.seed_, ~static_cast<std::uint64_t>(steps_));
   detail::BatchResult<T> result{.states = network.states_};
@@ -283,7 +273,7 @@ Logs Trainer<T>::train_on_batch(Network<T>& network, const Tensor<T>& x, const T
   step(network, result, where);
   Logs logs = empty_logs();
   logs["loss"] = result.loss;
-  put_metrics(logs, options_, result.prediction, y, batch.weights, where);
+  put_metrics(logs, options_, result.prediction, batch, where);
   return logs;
 }
 
@@ -320,12 +310,12 @@ struct Trainer<T>::InFit final : detail::InTraining {
   std::string meet(double loss, const Epoch& epoch, std::int64_t step, const Dataset<T, Y>& batch,
                    const Tensor<std::int64_t>& rows) {
     const auto ignored_label = trainer.options_.loss.ignored_label();
-    const std::string x = detail::nonfinite_row(batch.x, batch, rows, ignored_label);
+    const std::string x = detail::nonfinite_row(batch.x, batch, rows, ignored_label, where);
     const std::string weights = nonfinite(network.parameters_, network.states_);
     std::string y;
-    if constexpr (Real<Y>) y = detail::nonfinite_row(batch.y, batch, rows, ignored_label);
+    if constexpr (Real<Y>) y = detail::nonfinite_row(batch.y, batch, rows, ignored_label, where);
     // A row that does not count reaches the loss only through the others.
-    const std::string of_any_row = detail::nonfinite_row(batch.x, Dataset<T, Y>{batch.x, batch.y}, rows, {});
+    const std::string of_any_row = detail::nonfinite_row(batch.x, Dataset<T, Y>{batch.x, batch.y}, rows, {}, where);
     const std::string cause =
         !x.empty()   ? "X holds " + x + "; take such rows out, or give them sample_weight 0"
         : !y.empty() ? "y holds " + y + "; take such rows out, or give them sample_weight 0"
@@ -353,10 +343,10 @@ struct Trainer<T>::InFit final : detail::InTraining {
     for (const Parameters* all : {&parameters, &states}) {
       for (std::size_t i = 0; i < all->size(); ++i) {
         for (const auto& [name, tensor] : (*all)[i]) {
-          const T *end = tensor.data() + tensor.size(), *found = detail::find_nonfinite(tensor.data(), end);
-          if (found == end) continue;
-          return detail::printed(static_cast<double>(*found)) + " in \"" + std::string(name) + "\" of layer " +
-                 std::to_string(i) + " (" + network.layers_[i].name() + ")";
+          const std::string found = detail::nonfinite_in<T>({tensor.data(), tensor.size()}, where);
+          if (found.empty()) continue;
+          return found + " in \"" + std::string(name) + "\" of layer " + std::to_string(i) + " (" +
+                 network.layers_[i].name() + ")";
         }
       }
     }
@@ -392,7 +382,7 @@ History Trainer<T>::fit(Network<T>& network, const Tensor<T>& x, const Tensor<Y>
       detail::split(detail::dataset(x, y, options.sample_weight, "fit", where), options, where);
   if (!options.class_weight.empty()) {
     if (!training.weights.handle()) training.weights = ones<T>({training.size()});
-    if (const Tensor<std::int64_t> rows = detail::stand_ins(training.weights); rows.handle()) {
+    if (const Tensor<std::int64_t> rows = detail::stand_ins(training.weights, where); rows.handle()) {
       training.weights = training.weights * class_weights_of<T>(take(training.y, rows, 0, where), options.class_weight,
                                                                 options_.loss.ignored_label(), where);
     }
@@ -475,7 +465,8 @@ History Trainer<T>::fit(Network<T>& network, const Tensor<T>& x, const Tensor<Y>
     if (!options_.metrics.empty()) {
       const Tensor<std::int64_t>& rows = order.finish();
       const Tensor<T> weights = training.weights.handle() ? take(training.weights, rows, 0, where) : Tensor<T>();
-      put_metrics(epoch.logs, options_, predictions.finish(), take(training.y, rows, 0, where), weights, where);
+      const Dataset<T, Y> seen{{}, take(training.y, rows, 0, where), weights};
+      put_metrics(epoch.logs, options_, predictions.finish(), seen, where);
     }
     if (validation) {
       auto name = validated.begin();
