@@ -1,0 +1,88 @@
+#pragma once
+// A recorded function at its point, of which a Jacobian is found: by the structure of its records, or by sweeps.
+
+#include <atomic>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <vector>
+
+#include "../jacobian.hpp"
+#include "../structure/terms.hpp"
+
+namespace tapegrad::detail {
+
+using Table = std::vector<Handle, PoolAllocator<Handle>>;
+
+// Done once, by whichever thread comes first; asking again costs a load.
+class Once {
+ public:
+  bool done() const { return done_.load(std::memory_order_acquire); }
+  template <class F>
+  void operator()(F&& f) {
+    if (done()) return;
+    const std::lock_guard lock(mutex_);
+    if (done()) return;
+    f();
+    done_.store(true, std::memory_order_release);
+  }
+
+ private:
+  std::atomic<bool> done_{false};
+  std::mutex mutex_;
+};
+
+// A recorded function, which the Jacobians by its inputs share.
+template <Real T>
+struct Recorded {
+  Recording recording;
+  Tensor<T> output;  // in its scope
+  Tensor<T> value;   // as the scope around it sees it
+  // The adjoints of all inputs, behind one seed for each element of the output.
+  Once swept;
+  Table adjoints;
+};
+
+template <Real T>
+struct Linearisation {
+  std::shared_ptr<Recorded<T>> function;  // none where it was made of terms or of a matrix
+  std::size_t input = 0;
+  Shape out, in;
+  bool batched = false;
+  BatchAxes axes = {};
+  Sweep wanted = Sweep::automatic;
+
+  // What is found is kept, but for what is recorded in a scope that may close before this one is used again.
+  Once searched, formed;
+  std::optional<Structured> structured;
+  Tensor<T> matrix;
+
+  Blocks blocks() const {
+    if (batched) return {out[0], out[1], in[1]};
+    return {1, out.count(), in.count()};
+  }
+  Shape full_shape() const { return batched ? Shape{out[0], out[1], in[1]} : out.concat(in); }
+
+  std::optional<Structured> search(bool columns_allowed, Lost* lost = nullptr) const;
+  // Null where there is no structure. `own` holds what is not kept.
+  const Structured* structure(std::optional<Structured>& own);
+  Tensor<T> dense();
+  Sweep sweep() const;
+  // J v or J^T v.
+  Tensor<T> product(const Tensor<T>& v, bool transposed, const Caller& where);
+
+ private:
+  const Tensor<T>& kept_sweep();
+  // So few, of a matrix that can hardly be a diagonal and a few terms, that to look for structure costs more.
+  bool few_seeds() const;
+  Tensor<T> swept() const;
+  Tensor<T> swept_forward() const;
+  Tensor<T> swept_reverse() const;
+  Table all_adjoints() const;
+  // Row j of the identity, the same for every row of the batch.
+  Tensor<T> shared_seeds(std::int64_t size) const;
+  Tensor<T> swept_product(const Tensor<T>& v, bool transposed, const Caller& where) const;
+  Tensor<T> matrix_product(const Tensor<T>& v, bool transposed, const Caller& where) const;
+};
+
+}  // namespace tapegrad::detail
