@@ -3,6 +3,7 @@
 // rules by which its nodes are differentiated, which are those of ops/elementwise.hpp.
 
 #include <array>
+#include <bit>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -29,6 +30,13 @@ inline constexpr int no_node = -1;
 
 template <class T>
 using PairKernel = decltype(kernels::UnaryKernels<T>::both);
+
+inline bool is_constant(const Scalar& x) { return !ScalarAccess::graph(x); }
+inline double constant_of(const Scalar& x) { return ScalarAccess::constant(x); }
+/// A constant of these very bits.
+inline bool is_constant(const Scalar& x, double value) {
+  return is_constant(x) && std::bit_cast<std::uint64_t>(constant_of(x)) == std::bit_cast<std::uint64_t>(value);
+}
 
 /// What a node does: one for each block of ops/elementwise.hpp.
 struct Operation {
@@ -143,6 +151,10 @@ class Graph : public std::enable_shared_from_this<Graph> {
   Scalar operand(std::size_t k) { return scalar(add({.kind = Node::Kind::operand, .p = static_cast<double>(k)})); }
   /// At least one of x is no constant. Throws ValueError for a number of another graph.
   Scalar apply(const Operation& operation, std::span<const Scalar> x, double p);
+  /// What x stands for; null for a constant, or a number of another graph.
+  const Node* node_behind(const Scalar& x) const;
+  /// Operand k of the operation that x stands for.
+  Scalar operand_behind(const Scalar& x, std::size_t k);
   /// What the results need.
   Formula formula(std::span<const Scalar> results);
 
