@@ -97,7 +97,8 @@ bool same_node(const Scalar& x, const Scalar& y) {
 TEST_SUITE("simplify") {
   TEST_CASE("each rewrite gives what its text says") {
     for (const detail::Rewrite& rewrite : detail::rewrites()) {
-      CAPTURE(rewrite.text);
+      const std::string text = rewrite.text;
+      CAPTURE(text);
       const auto row = sides().find(rewrite.text);
       REQUIRE(row != sides().end());
       const auto graph = std::make_shared<detail::Graph>();
