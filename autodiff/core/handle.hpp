@@ -1,5 +1,5 @@
 #pragma once
-// What a tensor of any element type is: an array, and where it stands on a tape.
+// Tensors regardless of their element type: an array, and its place on a tape.
 
 #include <cstdint>
 #include <utility>
@@ -11,11 +11,12 @@ namespace tapegrad::detail {
 
 inline constexpr std::uint32_t no_record = ~std::uint32_t{0};
 
-/// Where a traced value stands: a record, the scope it was recorded in, and the levels of nested scopes whose arguments
-/// it depends on, a bit each. Scope 0 is nowhere.
+/// Where a traced value stands: its record, the scope it was recorded in, and the levels of the nested scopes whose
+/// arguments it depends on, one bit each. Scope 0 means that it is not traced.
 struct Place {
   std::uint64_t scope = 0;
-  std::uint64_t at = no_record;  // the levels above the record: written as one word, since it is read as one right away
+  std::uint64_t at = no_record;  // the levels in the high half, the record in the low: one word, because it is read as
+                                 // one word right after it is written
 
   static constexpr Place make(std::uint64_t scope, std::uint32_t record, std::uint32_t levels) {
     return {scope, std::uint64_t{levels} << 32 | record};
@@ -26,7 +27,7 @@ struct Place {
 
 inline constexpr Shape no_shape{0};
 
-/// What every tensor is, whatever its element type: an array and a place.
+/// A tensor of any element type: an array and a place.
 class Handle {
  public:
   Handle() = default;
@@ -43,7 +44,7 @@ class Handle {
   }
   ~Handle() { release(array_); }
 
-  /// The same, at another place.
+  /// The same array at another place.
   Handle at(Place place) && { return Handle(std::exchange(array_, nullptr), place); }
 
   Array* array() const { return array_; }

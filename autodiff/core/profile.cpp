@@ -54,7 +54,7 @@ class Profiler final : public detail::Observer {
 
 class MemoryWatch final : public detail::Observer {
  public:
-  // The results of a command are there before it runs, and scratch of its own has gone when it has run.
+  // The results of a command are allocated before it runs; its own scratch memory is gone after it has run.
   void command(const detail::Command& command) override {
     look();
     pass(command);

@@ -9,14 +9,14 @@ namespace tapegrad::detail {
 /// Axis -rank..rank-1 as 0..rank-1.
 std::size_t normalise_axis(int axis, std::size_t rank, const char* operation, const Shape& shape, const Caller& where);
 
-/// Sizes around one axis: x is (outer, count, inner).
+/// The sizes around one axis: x is seen as (outer, count, inner).
 struct AxisView {
   std::int64_t outer = 1, count = 1, inner = 1;
 };
-/// Around the `axes` axes that begin at `first`.
+/// The same for the `axes` axes that begin at `first`, as one.
 AxisView around(const Shape& shape, std::size_t first, std::size_t axes = 1);
 
-/// The seed axes that v has in front of a value of shape `own`, then `other`.
+/// The seed axes that v has in front of a value of shape `own`, followed by `other`.
 inline Shape seeded(const Handle& v, const Shape& own, const Shape& other) {
   return v.shape().prefix(v.shape().rank() - own.rank()).concat(other);
 }

@@ -10,7 +10,7 @@ namespace tapegrad {
 namespace detail {
 namespace {
 
-// One element through the operation's own kernel.
+// Computes one element with the operation's own kernel.
 double fold(const Operation& operation, std::span<const Scalar> x, double p) {
   constexpr std::size_t padded = 1 + kernels::padding / sizeof(double);
   double in[max_arity][padded] = {}, out[padded];
@@ -75,14 +75,14 @@ Scalar Graph::apply(const Operation& o, std::span<const Scalar> x, double p) {
   Node node{.operation = &o, .p = p};
   for (std::size_t k = 0; k < x.size(); ++k) node.in[k] = node_of(x[k]);
   if (is<ops::Add>(o) || is<ops::Multiply>(o) || is<ops::Mul0>(o)) {
-    // Constants second, else in the order that they were made.
+    // Constants come second; other operands stand in the order in which they were created.
     const bool constant_first = is_constant(a), constant_second = is_constant(b);
     if (constant_first || (!constant_second && node.in[0] > node.in[1])) std::swap(node.in[0], node.in[1]);
   }
   return scalar(add(node));
 }
 
-// The last use of a node first: what is needed is known before what it needs.
+// From the last node to the first, so that a node is known to be needed before its operands are visited.
 Formula Graph::formula(std::span<const Scalar> results) {
   std::vector<int> roots;
   for (const Scalar& result : results) roots.push_back(node_of(result));

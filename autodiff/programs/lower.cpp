@@ -1,4 +1,4 @@
-// From a formula to a program: which kernels run in which order, and in which registers.
+// Turns a formula into a program: which kernels run, in which order, and in which registers.
 
 #include <algorithm>
 #include <map>
@@ -12,13 +12,13 @@ auto& at(List& v, int i) {
   return v[static_cast<std::size_t>(i)];
 }
 
-// The sum, difference or product that a node is, -x as x * -1; null for anything else.
+// The operation of a node if it is a sum, a difference or a product, where -x counts as x * -1; otherwise null.
 const Operation* arithmetic(const Node& node) {
   if (is<ops::Negate>(node)) return &operation<ops::Multiply>;
   return is<ops::Add>(node) || is<ops::Subtract>(node) || is<ops::Multiply>(node) ? node.operation : nullptr;
 }
 
-// Which nodes a strong-zero product leads to.
+// Marks the nodes that depend on a strong-zero product.
 std::vector<char> after_strong_products(const Formula& formula) {
   std::vector<char> after;
   for (const Node& node : formula.nodes) {
@@ -30,7 +30,7 @@ std::vector<char> after_strong_products(const Formula& formula) {
   return after;
 }
 
-// A NaN of its operand k may leave no trace in what this node gives.
+// Whether a NaN in operand k may leave no trace in the value of this node.
 bool loses_nan(const Node& node, std::size_t k) {
   return is<ops::Less>(node) || is<ops::LessEqual>(node) || is<ops::Equal>(node) || is<ops::Pow>(node) ||
          (is<ops::Select>(node) && k == 0);
@@ -50,8 +50,8 @@ const Operation& pair(const Operation& outer, const Operation& inner, bool secon
 
 }  // namespace
 
-// From nodes to steps: sums, differences and products join in pairs, and registers are handed on when read for the last
-// time.
+// Turns nodes into steps. Sums, differences and products are joined in pairs, and a register is reused after it has
+// been read for the last time.
 struct Program::Lowering {
   struct Instruction {
     const Operation* operation;
@@ -61,7 +61,7 @@ struct Program::Lowering {
     int slope = no_node;  // the node of the slope that is computed with it
   };
 
-  /// `plain`: strong-zero products as plain ones.
+  /// With `plain`, strong-zero products become ordinary ones.
   Lowering(Program& p, const Formula& formula, bool plain)
       : program(p),
         nodes(formula.nodes),
@@ -75,7 +75,7 @@ struct Program::Lowering {
     for (Node& node : nodes) {
       if (plain && is<ops::Mul0>(node)) node.operation = &operation<ops::Multiply>;
     }
-    // -x is x * -1 in a pair.
+    // In a pair, -x is x * -1.
     minus_one = static_cast<int>(nodes.size());
     nodes.push_back({.kind = Node::Kind::constant, .p = -1});
     for (std::vector<int>* of_nodes : {&uses, &last, &slot}) of_nodes->push_back(-1);
@@ -85,7 +85,7 @@ struct Program::Lowering {
     assign_registers();
   }
 
-  /// Once the program's registers are counted.
+  /// Called after the program's registers have been counted.
   Code code() {
     assign_slots();
     return {steps(), copies()};
@@ -107,14 +107,14 @@ struct Program::Lowering {
         const int operand = node.in[k];
         if (arithmetic(node) && at(uses, operand) == 1 && arithmetic(at(nodes, operand)) &&
             at(inner, operand) == no_node) {
-          at(inner, i) = std::max(at(inner, i), operand);  // the younger one is the likelier to be in a register
+          at(inner, i) = std::max(at(inner, i), operand);  // the younger one is more likely to be in a register
         }
       }
       if (at(inner, i) != no_node) at(joined, at(inner, i)) = 1;
     }
   }
 
-  // A value and its slope, from one kernel where the first of them is.
+  // A value and its slope come from one kernel, which runs at the first of the two.
   void join_slopes() {
     std::map<std::pair<const Operation*, int>, int> first;
     const auto join = [&](int value, int slope) {
@@ -184,7 +184,7 @@ struct Program::Lowering {
         const int operand = instruction.in[k];
         if (at(nodes, operand).kind != Node::Kind::operation || at(last, operand) != s) continue;
         if (at(owner, operand) == no_node) free.push_back(at(slot, operand));
-        at(last, operand) = never;  // once, though it be read twice
+        at(last, operand) = never;  // only once, even if it is read twice
       }
       for (int node : {instruction.node, instruction.slope}) {
         if (node == no_node) continue;
@@ -269,7 +269,7 @@ Program::Program(std::size_t operands, const Formula& formula)
     if (node.kind != Node::Kind::constant) continue;
     constants_f64_.push_back(node.p);
   }
-  constants_f64_.push_back(-1);  // of Lowering
+  constants_f64_.push_back(-1);  // used by Lowering
   for (double constant : constants_f64_) constants_f32_.push_back(static_cast<float>(constant));
   for (std::size_t r = 0; plain && r < results_; ++r) {
     if (at(after, formula.results[r]) != 0) checked_.push_back(r);

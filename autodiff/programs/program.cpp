@@ -8,7 +8,7 @@
 namespace tapegrad::detail {
 namespace {
 
-// The elements of an operand as the program's result lays them out, a block at a time.
+// The elements of an operand in the layout of the program's result, one block at a time.
 class Spread {
  public:
   Spread(const Shape& from, const Shape& to) {
@@ -56,7 +56,7 @@ class Spread {
 
 constexpr std::size_t cache_line = 64;
 
-// Elements of the pool, unset, from the beginning of a cache line: vectors across two of them take twice as long.
+// Uninitialized elements from the pool, aligned to a cache line: vectors that cross two lines take twice as long.
 template <class T>
 class Scratch {
  public:
@@ -74,13 +74,13 @@ class Scratch {
   void* block_;
 };
 
-// Blocks are short, so that while one is computed the processor already fetches the next: one long pass that only reads
-// would wait for memory. Together they take less than the first-level cache.
+// Blocks are short, so that the processor fetches the next one while it computes: a long pass that only reads would
+// wait for memory. Together they fit into the first-level cache.
 constexpr std::size_t block_bytes = 3 * 1024, cache_bytes = 24 * 1024, least_block = 128;
 
 }  // namespace
 
-// Step by step over blocks of n elements.
+// Runs all steps over blocks of n elements.
 template <Real T>
 void Program::execute(const Code& code, std::span<const T* const> slots, std::int64_t n) const {
   const std::size_t first_constant = registers_ + operands_;
@@ -129,7 +129,7 @@ void Program::run(std::span<const Array* const> operands, std::span<Array* const
   run_at<T>(shapes, from, results[0]->shape, to);
 }
 
-// As one command.
+// The same as one command.
 template <Real T>
 void Program::run_observed(std::span<const Shape* const> shapes, std::span<const T* const> operands, const Shape& shape,
                            std::span<T* const> results) const {
@@ -163,7 +163,7 @@ void Program::run_at(std::span<const Shape* const> shapes, std::span<const T* co
   else
     constants = &constants_f64_;
 
-  // Operands of the result's shape are read in place, others through a block of their own.
+  // Operands of the result's shape are read in place, all others through a block of their own.
   struct Repeated {
     const T* from;
     T* to;
@@ -176,7 +176,7 @@ void Program::run_at(std::span<const Shape* const> shapes, std::span<const T* co
   const std::size_t line = cache_line / sizeof(T), whole = block_bytes / sizeof(T),
                     part = cache_bytes / ((blocks + moving) * sizeof(T)) / line * line;
   const std::int64_t block = std::min(static_cast<std::int64_t>(std::clamp(part, least_block, whole)), count);
-  // A vector may spill into the padding behind a block.
+  // A vector may spill into the padding after a block.
   const std::size_t block_size = (static_cast<std::size_t>(block) + 2 * line - 1) / line * line;
   const Scratch<T> scratch(blocks * block_size);
   T* next = scratch.data();

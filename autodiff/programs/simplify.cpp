@@ -13,7 +13,7 @@ bool is_whole_power_of_two(double c) {
   return std::isnormal(c) && std::abs(std::frexp(c, &exponent)) == 0.5 && std::abs(exponent) < 120;
 }
 
-// a * b or mul0(a, b), as what is asked for.
+// a * b or mul0(a, b), whichever Op is.
 template <class Op>
 Scalar times(const Scalar& a, const Scalar& b) {
   return std::is_same_v<Op, Mul0> ? mul0(a, b) : a * b;
@@ -44,7 +44,7 @@ template <class Op>
 Simpler second_sign_out(const Asked& x) {
   return x.made_by<Negate>(x.b) ? Simpler(-times<Op>(x.a, x.inside(x.b, 0))) : Simpler();
 }
-// So that constant factors are multiplied with each other.
+// Constant factors are multiplied with each other.
 template <class Op>
 Simpler constants_together(const Asked& x) {
   if (!is_constant(x.b) || !x.made_by<Multiply>(x.a) || !is_constant(x.inside(x.a, 1))) return {};

@@ -9,20 +9,20 @@
 
 namespace tapegrad::detail {
 
-/// An operation that is about to be written: of a and b, or of a alone.
+/// An operation that is about to be written down, with operands a and b, or a alone.
 struct Asked {
   Graph& graph;
   const Operation& operation;
   const Scalar &a, &b;
   double p;
 
-  /// x is an Op of this graph.
+  /// Whether x stands for an Op of this graph.
   template <class Op>
   bool made_by(const Scalar& x) const {
     const Node* node = graph.node_behind(x);
     return node && is<Op>(*node);
   }
-  /// Operand k of the operation that x is.
+  /// Operand k of the operation that x stands for.
   Scalar inside(const Scalar& x, std::size_t k) const { return graph.operand_behind(x, k); }
 };
 
@@ -34,7 +34,7 @@ struct Rewrite {
   std::optional<Scalar> (*result)(const Asked& asked);
 };
 
-/// All of them. The first that applies is taken, and what it gives has been simplified in turn.
+/// All rewrites. The first one that applies is taken; its result has been simplified in turn.
 std::span<const Rewrite> rewrites();
 
 }  // namespace tapegrad::detail

@@ -1,4 +1,4 @@
-// The form of a Jacobian in a word and in a text.
+// The structure of a Jacobian: its name, and the text of explain().
 
 #include <optional>
 #include <ostream>

@@ -23,7 +23,7 @@ Tensor<T> identity_seeds(const Shape& shape) {
 
 template <Real T>
 std::optional<Structured> Linearisation<T>::search(bool columns_allowed, Lost* lost) const {
-  // Sweeps know the lines that debug_nans() names.
+  // Only sweeps know the lines that debug_nans() reports.
   if (!function || wanted != Sweep::automatic || nan_watch()) return std::nullopt;
   return detail::structure<T>(function->recording, function->output.handle(), input, axes, columns_allowed, lost);
 }

@@ -1,5 +1,5 @@
 #pragma once
-// A recorded function at its point, of which a Jacobian is found: by the structure of its records, or by sweeps.
+// A function recorded at a point, and its Jacobian, which is found from the structure of the records or by sweeps.
 
 #include <atomic>
 #include <memory>
@@ -14,7 +14,7 @@ namespace tapegrad::detail {
 
 using Table = std::vector<Handle, PoolAllocator<Handle>>;
 
-// Done once, by whichever thread comes first; asking again costs a load.
+// Runs something once, on whichever thread comes first. Asking again costs one load.
 class Once {
  public:
   bool done() const { return done_.load(std::memory_order_acquire); }
@@ -32,27 +32,27 @@ class Once {
   std::mutex mutex_;
 };
 
-// A recorded function, which the Jacobians by its inputs share.
+// A recorded function; the Jacobians by each of its inputs share it.
 template <Real T>
 struct Recorded {
   Recording recording;
   Tensor<T> output;  // in its scope
   Tensor<T> value;   // as the scope around it sees it
-  // The adjoints of all inputs, behind one seed for each element of the output.
+  // The adjoints of all inputs, with one seed for each element of the output in front.
   Once swept;
   Table adjoints;
 };
 
 template <Real T>
 struct Linearisation {
-  std::shared_ptr<Recorded<T>> function;  // none where it was made of terms or of a matrix
+  std::shared_ptr<Recorded<T>> function;  // null if the Jacobian was made from terms or a matrix
   std::size_t input = 0;
   Shape out, in;
   bool batched = false;
   BatchAxes axes = {};
   Sweep wanted = Sweep::automatic;
 
-  // What is found is kept, but for what is recorded in a scope that may close before this one is used again.
+  // Results are kept, unless they are recorded in a scope that may close before this object is used again.
   Once searched, formed;
   std::optional<Structured> structured;
   Tensor<T> matrix;
@@ -64,7 +64,7 @@ struct Linearisation {
   Shape full_shape() const { return batched ? Shape{out[0], out[1], in[1]} : out.concat(in); }
 
   std::optional<Structured> search(bool columns_allowed, Lost* lost = nullptr) const;
-  // Null where there is no structure. `own` holds what is not kept.
+  // Returns null if there is no structure. `own` receives a result that is not kept.
   const Structured* structure(std::optional<Structured>& own);
   Tensor<T> dense();
   Sweep sweep() const;
@@ -73,13 +73,14 @@ struct Linearisation {
 
  private:
   const Tensor<T>& kept_sweep();
-  // So few, of a matrix that can hardly be a diagonal and a few terms, that to look for structure costs more.
+  // Whether so few seeds are needed, for a matrix that can hardly be a diagonal plus a few terms, that looking for
+  // structure would cost more.
   bool few_seeds() const;
   Tensor<T> swept() const;
   Tensor<T> swept_forward() const;
   Tensor<T> swept_reverse() const;
   Table all_adjoints() const;
-  // Row j of the identity, the same for every row of the batch.
+  // Seed j is row j of the identity, the same for every row of the batch.
   Tensor<T> shared_seeds(std::int64_t size) const;
   Tensor<T> swept_product(const Tensor<T>& v, bool transposed, const Caller& where) const;
   Tensor<T> matrix_product(const Tensor<T>& v, bool transposed, const Caller& where) const;
