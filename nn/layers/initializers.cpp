@@ -60,7 +60,7 @@ Fans fans_of(const Shape& shape) {
   return {rest * static_cast<double>(matrix[0]), rest * static_cast<double>(matrix[1])};
 }
 
-/// Variance scale / fan, with fan (in + out) / 2 or in.
+/// The variance is scale / fan, where fan is (in + out) / 2 or in.
 enum class Fan { in, mean };
 enum class Distribution { uniform, normal };
 
@@ -78,7 +78,7 @@ Initializer scaled(double scale, Fan fan, Distribution distribution) {
   };
 }
 
-/// Makes the rows of (count, size) orthonormal, by Gram and Schmidt's process, twice against rounding.
+/// Makes the rows of (count, size) orthonormal by the Gram-Schmidt process, applied twice because of rounding.
 void orthonormalise(double* rows, std::int64_t count, std::int64_t size) {
   for (std::int64_t i = 0; i < count; ++i) {
     double* v = rows + i * size;

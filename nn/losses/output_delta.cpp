@@ -16,7 +16,7 @@ std::string to_string(OutputDelta way) {
 namespace detail {
 namespace {
 
-/// The losses of examples times their weights, if there are any.
+/// The losses of the examples, multiplied by their weights if there are any.
 template <Real T>
 Tensor<T> weighted(const Tensor<T>& losses, const Tensor<T>& weights, const Caller& where) {
   if (!weights.handle()) return losses;
@@ -31,8 +31,8 @@ Tensor<T> weighted(const Tensor<T>& losses, const Tensor<T>& weights, const Call
   return mul0(weights, losses, where);
 }
 
-/// head(z, y) with each row of weight 0 replaced by the first that counts: whatever stood there meets no rule, and the
-/// label no check. Where none counts, all is 0.
+/// head(z, y) with each row of weight 0 replaced by the first row that counts, so that no rule sees its numbers and no
+/// check its label. If no row counts, everything is 0.
 template <Real T, class Y, class Head>
 OutputHead<T> of_rows_that_count(const Tensor<T>& z, const Tensor<Y>& y, const Tensor<T>& weights, const Caller& where,
                                  const Head& head) {
@@ -109,7 +109,7 @@ OutputHead<T> swept_head(const Activation& f, const Loss& c, const Tensor<T>& z,
   const auto keep = [&](const Tensor<T>& losses) {
     const Tensor<T> value = weighted(losses, weights, where);
     head.loss = stop_gradient(value);
-    // A scalar is taken as it is: it has been reduced by the loss itself.
+    // A scalar is taken as it is, because the loss has reduced it itself.
     return value.rank() == 0 || scale == 1 ? value : value * scale;
   };
   const auto loss = [&](const Tensor<T>& a, const Tensor<Y>& target) { return keep(c(a, target, where)); };

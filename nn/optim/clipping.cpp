@@ -16,7 +16,7 @@ void require_limit(const char* operation, double limit, const Caller& where) {
 template <Real T>
 double sum_of_squares(const Tensor<T>& x, double unit, const Caller& where) {
   const auto add = [n = x.size(), factor = 1 / unit](const T* values) {
-    // Sums that do not wait for each other, and that compilers keep in vectors.
+    // Independent sums, which compilers keep in vectors.
     constexpr std::int64_t lanes = 8;
     double sums[lanes] = {};
     const std::int64_t whole = n - n % lanes;
@@ -47,7 +47,7 @@ double largest_magnitude(const Tensor<T>& x, const Caller& where) {
 
 template <Real T>
 void clip(Tensor<T>& x, double limit, const Caller& where) {
-  // In this order of the comparisons a NaN stays.
+  // With the comparisons in this order a NaN stays.
   const auto cut = [high = static_cast<T>(limit)](T v) { return v > high ? high : v < -high ? -high : v; };
   tapegrad::detail::change("clip_by_value", where, cut, x);
 }

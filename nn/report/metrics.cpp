@@ -23,7 +23,7 @@ namespace {
 template <class Y>
 constexpr bool are_labels = std::is_same_v<Y, std::int64_t>;
 
-/// What may be on a tape, to be read: a metric is a number without derivative.
+/// Takes x off the tape so that it can be read: a metric has no derivative.
 template <class E>
 Tensor<E> plain(const Tensor<E>& x) {
   if constexpr (Real<E>)
@@ -32,7 +32,8 @@ Tensor<E> plain(const Tensor<E>& x) {
     return x;
 }
 
-/// Throws unless a is (batch, n) and y (batch, n), or labels (batch) or (batch, 1) that are classes or the ignored one.
+/// Throws unless a is (batch, n) and y is (batch, n), or labels (batch) or (batch, 1), each of which is a class or the
+/// ignored label.
 template <Real T, class Y>
 void require_classes(const std::string& metric, const Tensor<T>& a, const Tensor<Y>& y,
                      std::optional<std::int64_t> ignored_label, const Caller& where) {
@@ -62,7 +63,7 @@ void require_classes(const std::string& metric, const Tensor<T>& a, const Tensor
   }
 }
 
-/// Numbers, and what they are compared with.
+/// Numbers, and the threshold with which they are compared.
 template <Real T>
 struct Cut {
   Tensor<T> a;
@@ -71,7 +72,7 @@ struct Cut {
 template <class M, Real T>
 Cut<T> cut(const M& metric, const Tensor<T>& prediction, const Caller& where) {
   const Tensor<T> a = plain(prediction);
-  // In T, as the prediction is: 0.3 is not above 0.3.
+  // The threshold is converted to T, the type of the predictions, so that 0.3 is not above 0.3.
   if (metric.threshold) return {a, static_cast<T>(*metric.threshold)};
   if (metric.outputs == Outputs::probabilities) return {a, T(0.5)};
   if (metric.outputs == Outputs::softmax_logits && a.shape().back() > 1) return {softmax(a, -1, where), T(0.5)};
@@ -82,7 +83,8 @@ double fraction(std::int64_t part, std::int64_t whole) {
   return whole == 0 ? 0 : static_cast<double>(part) / static_cast<double>(whole);
 }
 
-/// The first largest of a row, or of one column whether it is above the threshold; -1, none, when there is a NaN.
+/// The first largest element of a row; for a single column, whether it is above the threshold. -1, for no class, if
+/// there is a NaN.
 template <class T>
 std::int64_t decide(const T* row, std::int64_t columns, double threshold) {
   if (std::any_of(row, row + columns, [](T p) { return p != p; })) return -1;
@@ -90,7 +92,7 @@ std::int64_t decide(const T* row, std::int64_t columns, double threshold) {
   return std::max_element(row, row + columns) - row;
 }
 
-/// The fraction of elements that are the target once they are cut.
+/// The fraction of elements that equal the target after they are compared with the threshold.
 template <Real T, class Y>
 double fraction_met(const Cut<T>& predicted, const Tensor<Y>& y, std::optional<std::int64_t> ignored_label,
                     const Caller& where) {
@@ -107,7 +109,7 @@ double fraction_met(const Cut<T>& predicted, const Tensor<Y>& y, std::optional<s
   return tapegrad::detail::result_of("metric", where, count, predicted.a, plain(y));
 }
 
-/// A row that counts, with its classes, -1 for none.
+/// A row that counts, with its predicted and actual class; -1 stands for none.
 struct Judged {
   std::int64_t row, predicted, actual;
   bool right() const { return predicted >= 0 && predicted == actual; }
@@ -132,7 +134,7 @@ detail::PoolVector<Judged> judge(const std::string& metric, const Tensor<T>& pre
   return tapegrad::detail::result_of("metric", where, each, plain(prediction), plain(target));
 }
 
-/// How often a class was predicted, was meant, and both.
+/// How often a class was predicted, how often it was the actual one, and how often it was both.
 struct Counts {
   std::int64_t right = 0, predicted = 0, actual = 0;
 
@@ -143,7 +145,7 @@ struct Counts {
   }
 };
 
-/// Of all elements, for one column or the micro average.
+/// The counts over all elements, for one column or the micro average.
 template <class M, Real T, class Y>
 Counts count_elements(const M& metric, const Tensor<T>& a, const Tensor<Y>& y, const Caller& where) {
   require_classes(metric.name(), a, y, metric.ignored_label, where);
@@ -284,7 +286,7 @@ double R2::operator()(const Tensor<T>& prediction, const Tensor<T>& target, Call
         for (std::int64_t i = j; i < n; i += outputs) out += term(static_cast<double>(a[i]), static_cast<double>(y[i]));
         return out;
       };
-      // From the first target, so that equal ones have no spread at all.
+      // Targets are measured from the first one, so that equal targets have no spread at all.
       const auto first = static_cast<double>(y[j]), rows = static_cast<double>(n / outputs);
       const double average = first + sum_of([=](double, double t) { return t - first; }) / rows;
       const double left = sum_of([](double p, double t) { return (p - t) * (p - t); });
@@ -339,7 +341,7 @@ template TAPEGRAD_EXPORT CountsOf<double, std::int64_t> confusion_matrix;
 
 namespace {
 
-/// The cosine itself: 1 for vectors of one direction, where the loss, which is made small, is -1.
+/// The cosine itself: 1 for vectors of the same direction. The loss, which is minimized, is -1 there.
 struct Cosine {
   static constexpr bool larger_is_better = true;
   using Tag = detail::Builtin;
@@ -376,7 +378,7 @@ const Named<Metric>& known_metrics() {
   return known;
 }
 
-/// k of "top_<k>_accuracy"; 0 for another name.
+/// The k of "top_<k>_accuracy"; 0 for any other name.
 std::int64_t top_k_of(std::string_view name) {
   constexpr std::string_view start = "top_", end = "_accuracy";
   if (!name.starts_with(start) || !name.ends_with(end)) return 0;

@@ -1,5 +1,5 @@
 #pragma once
-// The examples that a model is given, checked and of its own number type.
+// The examples that a model is given, checked and converted to its number type.
 
 #include <algorithm>
 #include <array>
@@ -25,14 +25,14 @@ struct Dataset {
   Tensor<T> weights = {};  // one for each example, or none
 
   std::int64_t size() const { return y.shape()[0]; }
-  /// The examples that count, neither of weight 0 nor of the ignored label.
+  /// The examples that count: those with neither weight 0 nor the ignored label.
   PoolVector<std::int64_t> rows_that_count(std::optional<std::int64_t> ignored_label, const Caller& where) const {
     const auto counts = [ignored_label](std::int64_t i, const Y* target, const T* weight) {
       return (!weight || weight[i] != 0) && !is_ignored(target[i], ignored_label);
     };
     return tapegrad::detail::indices_where("rows that count", where, size(), counts, y, weights);
   }
-  // Choosing examples computes nothing: debug_nans() has no say in rows that do not count.
+  // Choosing examples computes nothing, so that debug_nans() does not object to rows that do not count.
   Dataset rows(std::int64_t first, std::int64_t last, const Caller& where) const {
     const tapegrad::detail::Unwatched unwatched;
     return {slice(x, 0, first, last, 1, where), slice(y, 0, first, last, 1, where),
@@ -45,7 +45,7 @@ struct Dataset {
   }
 };
 
-/// What an option holds, as a Tensor<Y>. Throws ValueError for labels in place of numbers and the reverse.
+/// The tensor in an option, as a Tensor<Y>. Throws ValueError for labels instead of numbers, and the reverse.
 template <class Y, class Variant>
 Tensor<Y> as(const Variant& option, const char* field, const char* caller, const Caller& where) {
   return std::visit(
@@ -64,7 +64,7 @@ Tensor<Y> as(const Variant& option, const char* field, const char* caller, const
       option);
 }
 
-/// Rows of tensors one after the other, in a buffer that is allocated once.
+/// Collects the rows of tensors in a buffer that is allocated once.
 template <class T>
 class Gathered {
  public:
@@ -79,7 +79,7 @@ class Gathered {
     tapegrad::detail::copy_into("predictions", where, part, buffer_, filled_);
     filled_ += part.size();
   }
-  /// All of them; the next append is the first again.
+  /// All rows so far. The next append starts from the beginning again.
   const Tensor<T>& finish() {
     filled_ = 0;
     return buffer_;
@@ -115,7 +115,7 @@ Dataset<T, Y> dataset(const Tensor<T>& x, const Tensor<Y>& y, const RealTensor& 
   return data;
 }
 
-/// What is trained on, and what is evaluated after each epoch.
+/// The examples to train on, and those to evaluate after each epoch.
 template <Real T, class Y>
 std::pair<Dataset<T, Y>, std::optional<Dataset<T, Y>>> split(const Dataset<T, Y>& all, const FitOptions& options,
                                                              const Caller& where) {
@@ -141,8 +141,8 @@ std::pair<Dataset<T, Y>, std::optional<Dataset<T, Y>>> split(const Dataset<T, Y>
   return {all.rows(0, training, where), all.rows(training, all.size(), where)};
 }
 
-/// The rows of each label's first example that counts, in the order of the labels; of many labels those of the smallest
-/// and the largest, which are out of range where any is.
+/// For each label the row of its first example that counts, in the order of the labels. If there are many labels, only
+/// the smallest and the largest are kept: if any label is out of range, they are.
 template <Real T>
 std::vector<std::int64_t> rows_of_labels(const Dataset<T, std::int64_t>& data,
                                          const std::optional<std::int64_t>& ignored_label, const Caller& where) {
@@ -164,7 +164,7 @@ std::vector<std::int64_t> rows_of_labels(const Dataset<T, std::int64_t>& data,
 
 inline std::string printed(double nonfinite) { return std::isnan(nonfinite) ? "nan" : nonfinite > 0 ? "inf" : "-inf"; }
 
-/// The first number that is not finite, printed; empty where all are.
+/// The first number that is not finite, as text; empty if all are finite.
 template <Real T>
 std::string nonfinite_in(const tapegrad::detail::In<T>& values, const Caller& where) {
   const auto find = [n = values.size](const T* begin) {
@@ -174,8 +174,8 @@ std::string nonfinite_in(const tapegrad::detail::In<T>& values, const Caller& wh
   return tapegrad::detail::result_of("finite", where, find, values);
 }
 
-/// "nan in row 3", of the first number in the rows of `values` that count, which are `rows` of the user's; empty where
-/// all are finite.
+/// "nan in row 3", for the first number that is not finite in the rows of `values` that count; `rows` are the user's
+/// numbers of them. Empty if all are finite.
 template <Real T, class Y, Real V>
 std::string nonfinite_row(const Tensor<V>& values, const Dataset<T, Y>& batch, const Tensor<std::int64_t>& rows,
                           const std::optional<std::int64_t>& ignored_label, const Caller& where) {

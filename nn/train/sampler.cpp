@@ -82,8 +82,8 @@ void Sampler::begin_epoch(std::int64_t epoch, std::int64_t trained) {
   }
 }
 
-// The numbers of rng_.choice(examples_, batch_size_), in a time that does not depend on the number of examples: the
-// swaps of Fisher and Yates are undone, in reverse, for the next draw.
+// Draws the numbers of rng_.choice(examples_, batch_size_) in a time that does not depend on the number of examples:
+// the swaps of the Fisher-Yates shuffle are undone in reverse order for the next draw.
 Tensor<std::int64_t> Sampler::draw() {
   const auto swap = [this](std::int64_t* all, std::int64_t* out) {
     for (std::int64_t i = 0; i < batch_size_; ++i) {
