@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <iomanip>
 #include <map>
 #include <ostream>
@@ -94,7 +95,7 @@ std::ostream& operator<<(std::ostream& out, const Profile& profile) {
        << "  operation\n";
   double rest = profile.seconds;
   for (const ProfileRow& row : profile.rows) {
-    const auto tenths = static_cast<std::int64_t>(static_cast<double>(row.bytes) / 1e5 + 0.5);
+    const auto tenths = std::llround(static_cast<double>(row.bytes) / 1e5);
     line(row.seconds, std::to_string(row.calls), std::to_string(tenths / 10) + '.' + std::to_string(tenths % 10),
          row.operation);
     rest -= row.seconds;
