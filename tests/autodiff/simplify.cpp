@@ -1,5 +1,5 @@
-// Every rewrite of autodiff/programs/simplify.cpp: what is asked for and what is written instead are one node, and the
-// numbers are those of the operations one by one.
+// Every rewrite of autodiff/programs/simplify.cpp: both sides of the identity become the same node, and the numbers are
+// those of the operations one by one.
 #include <doctest/doctest.h>
 
 #include <array>
@@ -19,7 +19,7 @@ using namespace tapegrad;
 /// Both sides of an identity as functions of a and b.
 struct Sides {
   std::function<Scalar(const Scalar&a, const Scalar&b)> asked, written;
-  /// The left one on tensors; none where it is one of those that elementwise.hpp allows to differ.
+  /// The left side on tensors; empty if the identity is one of those that elementwise.hpp allows to differ.
   std::function<Tensor<>(const Tensor<>& a, const Tensor<>& b)> one_by_one = nullptr;
 };
 
@@ -30,7 +30,7 @@ Sides exact(const F& asked, const std::function<Scalar(const Scalar&, const Scal
 
 const double infinite = std::numeric_limits<double>::infinity();
 
-/// mul0 with a number, of tensors too.
+/// mul0 with a number, for tensors too.
 template <class V>
 V strong(const V& a, double b) {
   return mul0(a, V(b));
@@ -85,7 +85,7 @@ const std::map<std::string, Sides>& sides() {
   return all;
 }
 
-/// The identity as it is; the right-hand side has what the left-hand side was written as.
+/// Whether two symbolic numbers are the same constant or the same node.
 bool same_node(const Scalar& x, const Scalar& y) {
   using detail::ScalarAccess;
   if (detail::is_constant(x) || detail::is_constant(y)) {

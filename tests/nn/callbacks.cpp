@@ -37,7 +37,7 @@ std::vector<std::string> fields(const std::string& line) {
 
 TEST_CASE("early stopping waits, and gives back the best epoch") {
   const Clouds<double> data;
-  // The validation loss of epoch k, by a callback that comes first.
+  // Sets the validation loss of epoch k in a callback that comes first.
   const auto stopped_at = [&](const std::vector<double>& losses, nn::EarlyStopping stopping,
                               std::vector<TensorList<double>>& weights) {
     nn::Sequential<double> model = classifier<double>();
@@ -63,7 +63,7 @@ TEST_CASE("early stopping waits, and gives back the best epoch") {
   CHECK(same_bits(w.back(), w[3]));
   CHECK(stopped_at({3, 2.9, 2.8, 2.7, 2.6}, {.min_delta = 0.25, .patience = 2, .restore_best = true}, w) == 3);
   CHECK(same_bits(w.back(), w[0]));
-  // Without waiting, and with a NaN that is never better; not stopped, but the best is given back all the same.
+  // Without patience, and with a NaN, which is never better. If it is not stopped, the best is restored all the same.
   CHECK(stopped_at({3, 4, 5}, {}, w) == 2);
   CHECK(stopped_at({std::nan(""), 3, 2, 4}, {.patience = 3, .restore_best = true}, w) == 4);
   CHECK(same_bits(w.back(), w[2]));
@@ -168,7 +168,7 @@ TEST_CASE("Ctrl-C ends training after the step, and keeps the history") {
   sigaction(SIGINT, nullptr, &after);
   CHECK((after.sa_handler == before.sa_handler));
 
-  // Within an epoch: by a loss that is asked for at each step.
+  // Stops within an epoch, through a loss that is called at each step.
   int steps = 0;
   nn::Sequential<double> slow({nn::Dense{3}});
   slow.compile({.loss = [&](const Tensor<>& a, const Tensor<>& y) {
@@ -182,7 +182,7 @@ TEST_CASE("Ctrl-C ends training after the step, and keeps the history") {
   CHECK(cut.interrupted);
   CHECK(slow.epochs_trained() == 1);
 
-  // An exception leaves the handler as it was too.
+  // An exception leaves the handler as it was, too.
   const auto thrower = [](nn::Epoch&) { throw std::runtime_error("stop"); };
   CHECK_THROWS(model.fit(data.X, data.y, {.callbacks = {thrower}, .stop_on_interrupt = true}));
   sigaction(SIGINT, nullptr, &after);
@@ -272,7 +272,7 @@ TEST_CASE("a callback cannot compile or fit its model, and what it adds to the l
   CHECK(rates[2] == 0.1);
   h.save_csv(folder.file("h.csv"));
   CHECK(contents(folder.file("h.csv")).starts_with("epoch,loss,accuracy,\"rate, \"\"learning\"\"\"\n1,"));
-  // Also after a fit that has thrown.
+  // The same holds after a fit that has thrown.
   const auto thrower = [](nn::Epoch&) { throw std::runtime_error("stop"); };
   CHECK_THROWS(model.fit(data.X, data.y, {.callbacks = {thrower}}));
   model.compile({.loss = "mse"});
@@ -296,7 +296,7 @@ TEST_CASE("options of callbacks") {
   model.fit(data.X, data.y, {.callbacks = {nn::ModelCheckpoint{path}}});
   CHECK(fs::exists(folder.file("1_of_1.npz")));
 
-  // A fit that goes on keeps the better file.
+  // A second fit keeps the better file.
   nn::ModelCheckpoint best{.path = folder.file("best.npz"), .monitor = "loss", .save_best_only = true};
   const nn::History h = model.fit(data.X, data.y, {.epochs = 3, .callbacks = {best}});
   const std::string file = contents(best.path);
@@ -367,7 +367,7 @@ TEST_CASE("every row of a CSV log has the header's columns, whatever callbacks d
   CHECK(contains(message, "\"late\""));
   CHECK(contains(message, "begin"));
   CHECK(lines(path).size() == 3);
-  // The cure that the message names.
+  // The remedy that the message names.
   struct InTime {
     void begin(nn::Epoch& e) const { e.logs.add("late", undefined); }
   };
@@ -412,7 +412,7 @@ TEST_CASE("a CSV log that a crash has cut off goes on in whole rows") {
   model.fit(data.X, data.y, once);
   model.fit(data.X, data.y, once);
   CHECK(lines(path).size() == 4);
-  // What is of another kind is left as it is, and refused before training.
+  // A file of another kind is left as it is, and refused before training.
   const TensorList<double> before = model.parameters();
   for (const char* other : {"my notes", "my notes\n", "epoch,loss\n1,2\n", "epoch,loss,two", "\"epoch"}) {
     CAPTURE(other);
@@ -421,7 +421,7 @@ TEST_CASE("a CSV log that a crash has cut off goes on in whole rows") {
     CHECK(contents(path) == other);
   }
   CHECK(same_bits(model.parameters(), before));
-  // Columns that this run does not have stay columns.
+  // Columns that this run does not have are kept.
   model.compile({.loss = "categorical_crossentropy"});
   std::ofstream(path) << "epoch,rate,loss\n1,0.5,2\n";
   model.fit(data.X, data.y, once);

@@ -29,7 +29,7 @@ nn::Sequential<T> logistic_model(const nn::Loss& loss, const nn::Activation& act
   return model;
 }
 
-/// The parameters after 4 epochs, in calls of so many each.
+/// The parameters after 4 epochs, divided into calls of so many epochs each.
 TensorList<double> after_calls(nn::Sequential<double> model, const std::vector<std::int64_t>& calls,
                                nn::FitOptions options, bool compile_again = false) {
   const Clouds<double> data;
@@ -191,7 +191,7 @@ TEST_CASE("weights of examples and of classes multiply the losses; metrics see o
   const Clouds<double> data;
   Tensor<> weights = zeros({60});
   for (std::int64_t i = 0; i < 60; ++i) weights.mutable_data()[i] = i % 3 == 0 ? 0 : 1 + static_cast<double>(i % 4);
-  // A weight of 2 is the example twice, a weight of 0 none: summed losses, one step.
+  // With summed losses and one step, a weight of 2 counts the example twice, and a weight of 0 not at all.
   std::vector<std::int64_t> rows;
   for (std::int64_t i = 0; i < 60; ++i) {
     for (int k = 0; k < weights(i); ++k) rows.push_back(i);
@@ -282,7 +282,7 @@ TEST_CASE_TEMPLATE("a row of weight 0 contributes nothing, whatever its target",
       CHECK(a[metric.name()] == about(b[metric.name()], tolerance));
       CHECK(h[metric.name()][2] == about(g[metric.name()][2], tolerance));
     }
-    // Nor with validation data, and nothing at all where every weight is 0.
+    // The same with validation data, and nothing happens at all if every weight is 0.
     nn::FitOptions validated = with_weights;
     validated.validation_data = {{data.X, all, weights}};
     CHECK(std::isfinite(with.fit(data.X, all, validated)["val_loss"].back()));
@@ -300,7 +300,7 @@ TEST_CASE_TEMPLATE("a row of weight 0 contributes nothing, whatever its target",
     check("sparse_categorical_crossentropy", "softmax", way, labels, {"accuracy", nn::TopK{.k = 2}});
     if (way != OutputDelta::closed_form) check(own, "tanh", way, y, {"rmse"});
   }
-  // By class, too, where the class of a row of weight 0 cannot be known.
+  // Weights by class too: the class of a row of weight 0 cannot be known.
   auto model = logistic_model<T>("categorical_crossentropy", "softmax", OutputDelta::automatic, {"accuracy"});
   CHECK(std::isfinite(model.fit(data.X, y, {.sample_weight = weights, .class_weight = {1, 0, 2}})["loss"].back()));
   CHECK_NOTHROW(logistic_model<T>("sparse_categorical_crossentropy", "softmax", OutputDelta::automatic, {"accuracy"})
@@ -343,7 +343,7 @@ TEST_CASE_TEMPLATE("an ignored label: the mean over the other rows, in training,
       for (const char* name : {"loss", "accuracy", "recall", "own"}) {
         CHECK(h[name][2] == about(g[name][2], tolerance));
       }
-      // In batches, the first of which is ignored whole.
+      // In batches, the first of which is ignored as a whole.
       const nn::Logs a = with.evaluate(data.X, labels, {.batch_size = 4}), b = with.evaluate(X, few);
       for (const char* name : {"loss", "accuracy", "recall", "own"}) {
         CHECK(a[name] == about(b[name], tolerance));
@@ -392,7 +392,7 @@ TEST_CASE("logs have names of their own, and a compile that throws changes nothi
                  "fit.cpp:"));
   nn::Sequential<double> same = classifier<double>();
   CHECK(model.fit(data.X, data.y)["loss"] == same.fit(data.X, data.y)["loss"]);
-  // The cure that the message names.
+  // The remedy that the message names.
   model.compile({.loss = "mse", .metrics = {nn::Metric("lenient", nn::Accuracy{.threshold = 0.3}), nn::Accuracy{}}});
   CHECK(model.evaluate(data.X, data.y).size() == 3);
 }
@@ -494,7 +494,7 @@ TEST_CASE("metrics and labels that do not fit are refused before the first step"
   const auto wide = [](const auto& a, const auto&) { return mean(reshape(a, {a.shape()[0], 5})); };
   CHECK(contains(refusal({.loss = "mse", .metrics = {nn::Metric("wide", wide)}}, data.y, {}), "reshape"));
 
-  // One that needs several examples is no reason to refuse.
+  // A metric that needs several examples is no reason to refuse.
   nn::Sequential<double> model({nn::Dense{3, "softmax"}});
   const auto spread = [](const auto& a, const auto&) {
     if (a.shape()[0] < 2) throw ValueError("spread needs two examples");
@@ -503,7 +503,7 @@ TEST_CASE("metrics and labels that do not fit are refused before the first step"
   model.compile({.loss = "mse", .metrics = {nn::Metric("spread", spread)}});
   CHECK_NOTHROW(model.fit(data.X, data.y));
 
-  // A label that there is no class for, in whatever row.
+  // A label without a class, in whatever row.
   const auto bad = [&](std::int64_t row, std::int64_t label) {
     Tensor<std::int64_t> labels = data.labels;
     labels.mutable_data()[row] = label;
@@ -540,7 +540,7 @@ TEST_CASE("calls of fit go on where the last one ended, to the bit") {
       CHECK(same_bits(after_calls(model, {2, 0, 1, 1}, options), whole));
     }
   }
-  // What is compiled again has learned all the same, and another seed is another order.
+  // A model that is compiled again keeps what it has learned, and another seed gives another order.
   const nn::Sequential<double> model = classifier<double>();
   const TensorList<double> whole = after_calls(model, {4}, {});
   CHECK(same_bits(after_calls(model, {1, 3}, {}, true), whole));
@@ -561,7 +561,7 @@ TEST_CASE("epochs and history count within the call, and a given initial_epoch w
   CHECK(h.first_epoch == 5);
   CHECK(seen == Seen{5, 5, 6, 5});
   CHECK(model.epochs_trained() == 6);
-  // From 0 again: the order of the first epoch, as often as it is asked for.
+  // Starting from 0 again gives the order of the first epoch, as often as it is asked for.
   nn::Sequential<double> first = classifier<double>(), again = classifier<double>();
   first.fit(data.X, data.y);
   again.fit(data.X, data.y, {.epochs = 3});
@@ -572,7 +572,7 @@ TEST_CASE("epochs and history count within the call, and a given initial_epoch w
   CHECK(same_bits(again.parameters(), first.parameters()));
   CHECK(again.epochs_trained() == 1);
 
-  // A list of batches is of its call.
+  // A list of batches belongs to its call.
   const Tensor<std::int64_t> batches = reshape(arange<std::int64_t>(60), {4, 15});
   nn::Sequential<double> listed = classifier<double>(), all = classifier<double>();
   for (std::int64_t k = 0; k < 4; ++k) listed.fit(data.X, data.y, {.batches = slice(batches, 0, k, k + 1)});

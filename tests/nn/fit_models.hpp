@@ -1,5 +1,5 @@
 #pragma once
-// What the tests of fit share: a folder that goes away, data of three classes, and models of them.
+// Shared by the tests of fit: a temporary folder, data with three classes, and models for them.
 
 #include <unistd.h>
 
@@ -66,7 +66,7 @@ nn::Sequential<T> classifier(std::uint64_t seed = 3) {
   return model;
 }
 
-/// What needs everything that a file must hold: random numbers of layers, kept statistics, a state of the optimiser and
+/// A model that needs everything a file must hold: random numbers of layers, kept statistics, the optimizer's state and
 /// its iterations.
 template <Real T>
 nn::Sequential<T> resumable(std::uint64_t seed = 3) {

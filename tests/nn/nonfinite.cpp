@@ -27,7 +27,7 @@ Tensor<> spoilt(const Tensor<>& all, std::int64_t row, double value) {
   return changed;
 }
 
-/// Momentum that makes NaN of all it has at one step, once.
+/// Momentum that turns everything it has into NaN at one step, once.
 struct Spoiling {
   nn::LearningRate learning_rate = 0.01;
   int* steps_to_go = nullptr;
@@ -128,7 +128,7 @@ TEST_CASE("weights that went first are those of the last epoch's end again, from
   };
   for (const Case& spoilt :
        {Case{10, "the loss of epoch 3, step 3, is nan", 2}, Case{9, "the loss of epoch 3, step 2, is nan", 2},
-        // Those of the end of epoch 2 are not finite either.
+        // The weights at the end of epoch 2 are not finite either.
         Case{8, "the loss of epoch 3, step 1, is nan", 1}, Case{3, "the loss of epoch 1, step 4, is nan", 0}}) {
     const auto& [spoilt_step, told, kept] = spoilt;
     CAPTURE(spoilt.spoilt_step);

@@ -1,5 +1,5 @@
-// Loops of nn itself, beside those of the operations it calls, go through the door: whoever looks in sees what each of
-// them reads and writes.
+// The loops of nn itself, and not only those of the operations it calls, go through the door: an observer sees what
+// each of them reads and writes.
 #include <doctest/doctest.h>
 
 #include <algorithm>
@@ -13,7 +13,7 @@ namespace {
 
 using namespace tapegrad;
 
-/// The bytes that a profile of f has by the names of loops, without their lines.
+/// The bytes in a profile of f by the names of the loops, without their lines.
 template <class F>
 std::map<std::string, std::int64_t> bytes_of(const F& f) {
   std::map<std::string, std::int64_t> bytes;

@@ -108,7 +108,7 @@ TEST_CASE("a file of another model is refused, and changes nothing") {
       CHECK(contains(message, "\"" + name + "\""));
     }
   }
-  // Files of 0.1 do not say which layers they belong to.
+  // Files written by 0.1 do not say which layers they belong to.
   for (const char* name : {"", "layers"}) {
     without(name);
     CHECK(message_of([&] { resumable<double>().load(folder.file("less.npz")); }) == "");
