@@ -313,7 +313,7 @@ Tensor<T> take(const Tensor<T>& x, const Tensor<std::int64_t>& indices, int axis
   const std::int64_t count = value_of(indices, "take", where).shape.count();
   const Handle checked = checked_indices(indices, {count}, shape[at], "take", where);
   const Placement placement{.axis = static_cast<std::uint8_t>(shape.rank() - at)};
-  const Tensor<T> y = part_of(x, {placement, checked.array()}, count, where);
+  Tensor<T> y = part_of(x, {placement, checked.array()}, count, where);
   if (indices.rank() == 1) return y;
   return reshape(y, shape.prefix(at).concat(indices.shape()).concat(shape.suffix(at + 1)), where);
 }

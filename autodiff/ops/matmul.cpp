@@ -38,8 +38,8 @@ struct MatmulPrimitive {
   }
 
   static void evaluate(const Attributes& attributes, Operands in, Results out) {
-    const auto [transpose_a, transpose_b, zeros] = attributes;
-    const auto gemm = [strong = zeros == Zeros::strong](auto... arguments) {
+    const bool transpose_a = attributes.transpose_a, transpose_b = attributes.transpose_b;
+    const auto gemm = [strong = attributes.zeros == Zeros::strong](auto... arguments) {
       strong ? kernels::strong_gemm(arguments...) : kernels::gemm(arguments...);
     };
     const Array &x = *in[0], &y = *in[1];
