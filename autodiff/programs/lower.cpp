@@ -22,7 +22,7 @@ const Operation* arithmetic(const Node& node) {
 std::vector<char> after_strong_products(const Formula& formula) {
   std::vector<char> after;
   for (const Node& node : formula.nodes) {
-    after.push_back(is<ops::Mul0>(node));
+    after.push_back(is<ops::Mul0>(node) ? 1 : 0);
     for (int operand : node.in) {
       if (operand != no_node && at(after, operand) != 0) after.back() = 1;
     }

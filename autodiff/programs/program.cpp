@@ -66,8 +66,8 @@ class Scratch {
     if (block_) pool_deallocate(block_);
   }
   T* data() const {
-    const auto address = reinterpret_cast<std::uintptr_t>(block_);
-    return reinterpret_cast<T*>((address + cache_line - 1) & ~(cache_line - 1));
+    const std::size_t past = reinterpret_cast<std::uintptr_t>(block_) % cache_line;
+    return reinterpret_cast<T*>(static_cast<std::byte*>(block_) + (past == 0 ? 0 : cache_line - past));
   }
 
  private:
