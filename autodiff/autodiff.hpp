@@ -1,6 +1,6 @@
 #pragma once
 // The whole engine: tensors, operations, derivatives. Each header can also be included alone. The bridge to xtensor,
-// xtensor.hpp, is not among them: half of the compile time would be xtensor's.
+// xtensor.hpp, is not included: it would double the compile time.
 
 #include "check.hpp"
 #include "custom.hpp"

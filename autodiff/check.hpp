@@ -1,5 +1,6 @@
 #pragma once
-// Checks derivatives of a function against each other and against differences, for rules of your own as for ours.
+// Checks the derivatives of a function against each other and against finite differences, for your own rules as for the
+// library's.
 //
 //     check_derivatives([](const Tensor<>& a, const Tensor<>& b) { return matmul(tanh(a), b); }, a, b);
 
@@ -12,11 +13,11 @@
 namespace tapegrad {
 
 struct CheckOptions {
-  /// Derivatives of derivatives to check as well: 1 checks the rules, 2 the rules' derivatives, ...
+  /// The order up to which derivatives are checked: 1 checks the rules, 2 also the rules' derivatives, ...
   int order = 2;
-  /// Largest |difference| allowed, relative to max(1, size of the terms); 0: by number type and order.
+  /// The largest |difference| allowed, relative to max(1, size of the terms); 0 chooses it by number type and order.
   double tolerance = 0;
-  /// Half the step of the central difference, relative to max(1, |x|); 0: by number type.
+  /// Half the step of the central difference, relative to max(1, |x|); 0 chooses it by number type.
   double step = 0;
   std::uint64_t seed = 1;
 };
@@ -24,9 +25,10 @@ struct CheckOptions {
 template <Real T>
 using TensorFunction = std::function<Tensor<T>(std::span<const Tensor<T>>)>;
 
-/// In random directions u, v at the point `at`: J v equals a central difference of f; <u, J v> equals <J^T u, v>; a
-/// cotangent with two seed axes gives what its slices give one by one, and so does a tangent; and, up to the order, the
-/// same of (x, u) -> J(x)^T u. Away from corners of f. Throws CheckError saying which equation failed and by how much.
+/// Checks, in random directions u and v at the point `at`, which must be away from corners of f: J v equals a central
+/// difference of f; <u, J v> equals <J^T u, v>; a cotangent with two seed axes gives what its slices give one by one,
+/// and so does a tangent; and, up to the given order, the same for (x, u) -> J(x)^T u. Throws CheckError, which says
+/// which equation failed and by how much.
 template <Real T>
 TAPEGRAD_EXPORT void check_derivatives(const TensorFunction<T>& f, std::vector<Tensor<T>> at,
                                        const CheckOptions& options = {}, Caller where = Caller::here());
@@ -37,6 +39,7 @@ template <class F, class T, class... More>
 concept OfTensors =
     (std::is_same_v<Tensor<T>, More> && ...) && std::is_invocable_v<F&, const Tensor<T>&, const More&...>;
 
+/// The same for a function of one or several tensors, with the options first.
 template <class F, Real T, class... More>
 void check_each(const CheckOptions& options, F& f, const Operand<T>& x, const More&... more) {
   check_derivatives<T>(

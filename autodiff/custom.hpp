@@ -17,23 +17,24 @@
 
 namespace tapegrad {
 
-/// A primitive of the user's. Rules are written in tensor operations, so they can be differentiated again.
+/// A user's own primitive. Its rules are written in tensor operations, so that they can be differentiated again.
 template <Real T>
 struct CustomRule {
   using Operands = std::span<const Tensor<T>>;
 
   std::string name = "custom";
-  /// f(x...); called with plain values.
+  /// f(x...). It is called with plain values.
   std::function<Tensor<T>(Operands x)> value = {};
-  /// J_k^T g: g has the shape of y = f(x...), the result that of x[k].
+  /// J_k^T g. g has the shape of y = f(x...), and the result that of x[k].
   std::function<Tensor<T>(std::size_t k, const Tensor<T>& g, const Tensor<T>& y, Operands x)> pullback = {};
   /// In place of pullback, where the products share work: J_k^T g for every k.
   std::function<std::vector<Tensor<T>>(const Tensor<T>& g, const Tensor<T>& y, Operands x)> pullback_all = {};
-  /// J_k v: v has the shape of x[k], the result that of y. Needed only for forward sweeps (jvp, hvp, some Jacobians).
+  /// J_k v. v has the shape of x[k], and the result that of y. It is needed only for forward sweeps (jvp, hvp, some
+  /// Jacobians).
   std::function<Tensor<T>(std::size_t k, const Tensor<T>& v, const Tensor<T>& y, Operands x)> pushforward = {};
-  /// The rules take any number of leading seed axes at once; otherwise they are called once per seed.
+  /// Whether the rules take any number of leading seed axes at once. If not, they are called once per seed.
   bool batched = false;
-  /// Element b of the first axis of y depends only on element b of the first axis of each operand.
+  /// Whether element b of the first axis of y depends only on element b of the first axis of each operand.
   bool separate_rows = false;
 };
 
@@ -42,8 +43,8 @@ template <Real T>
 class TAPEGRAD_EXPORT CustomFunction {
  public:
   explicit CustomFunction(CustomRule<T> rule);
-  /// Throws ValueError when the value is missing, and unless there is one of the two pullbacks; ShapeError when a rule
-  /// gives a wrong shape, or not as many adjoints as operands.
+  /// Throws ValueError if the value is missing, or unless there is exactly one of the two pullbacks; ShapeError if a
+  /// rule returns a wrong shape, or not as many adjoints as there are operands.
   Tensor<T> call(std::span<const Tensor<T>> x, Caller where) const;
 
   template <class... More>

@@ -4,8 +4,8 @@
 //     auto watch = debug_nans();   // on this thread, until it is destroyed
 //     grad(loss)(w);               // ValueError: log at model.cpp:12: the value is -inf at (3) of shape (10) ...
 //
-// A derivative multiplies by 0 strongly, 0 * inf = 0 (see mul0), which is a choice and not always the limit:
-// square(sqrt(x)) at 0 has slope 1 and gets 0. The scope can report where that was done:
+// In derivatives 0 * inf is 0 (see mul0), which is a convention and not always the limit: square(sqrt(x)) at 0 has
+// slope 1 and gets 0. The scope can report where this happened:
 //
 //     auto watch = debug_nans({.absorbed = [](const std::string& text) { std::cerr << text << '\n'; }});
 
@@ -22,13 +22,13 @@ class NanWatch;
 }
 
 struct DebugNansOptions {
-  /// Called with operation, line and operand wherever an adjoint or tangent that is 0 has met a slope that is infinite
-  /// or NaN. It costs every rule a second time.
+  /// Called with operation, line and operand wherever an adjoint or tangent of 0 is multiplied by an infinite or NaN
+  /// slope. Every rule is then computed twice.
   std::function<void(const std::string& message)> absorbed = {};
 };
 
-/// What debug_nans() gives: it watches this thread until it is destroyed, on the thread that made it. An inner one
-/// takes the place of those around it.
+/// The result of debug_nans(). It watches this thread until it is destroyed, which must happen on the same thread. An
+/// inner scope replaces those around it.
 class TAPEGRAD_EXPORT DebugNans {
  public:
   [[nodiscard]] explicit DebugNans(DebugNansOptions options = {});
@@ -40,8 +40,8 @@ class TAPEGRAD_EXPORT DebugNans {
   std::unique_ptr<detail::NanWatch> watch_;
 };
 
-/// From here to the end of the scope every operation whose value has an infinite or NaN element throws ValueError, with
-/// its name and line; and so does a sweep, in reverse or forward, at the first adjoint or tangent that has one.
+/// Until the end of the scope, every operation whose value has an infinite or NaN element throws ValueError with its
+/// name and line; so does a reverse or forward sweep, at the first adjoint or tangent that has one.
 [[nodiscard]] inline DebugNans debug_nans(DebugNansOptions options = {}) { return DebugNans(std::move(options)); }
 
 }  // namespace tapegrad

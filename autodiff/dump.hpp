@@ -1,5 +1,5 @@
 #pragma once
-// The tape of a function, to be read.
+// The tape of a function in readable form.
 //
 //     std::cout << dump(f)(w, x);
 //
@@ -19,23 +19,23 @@
 
 namespace tapegrad {
 
-/// A record of a tape, in words.
+/// A record of a tape as text.
 struct DumpedRecord {
   std::string operation, attributes;
   std::vector<std::string> operands;  // "%2", or "constant (4, 3)"
   std::string type, shape, where;     // "f64", "(4, 3)", "model.cpp:12"
 };
 
-/// What dump() gives: the records of a function in the order in which they were made; record i is %i.
+/// The result of dump(): the records of a function in the order in which they were made. Record i is %i.
 struct TAPEGRAD_EXPORT Dump {
   std::vector<DumpedRecord> records;
   std::string result;  // as an operand
 
-  /// In Graphviz' language, whose program dot draws it.
+  /// The same in the language of Graphviz, whose program dot draws it.
   std::string graphviz() const;
 };
 
-/// A line for each record.
+/// Writes one line for each record.
 TAPEGRAD_EXPORT std::ostream& operator<<(std::ostream& out, const Dump& dump);
 
 namespace detail {
@@ -44,8 +44,8 @@ TAPEGRAD_EXPORT Dump dump_of(const Recording& recording, const Handle& result);
 
 }  // namespace detail
 
-/// What f(args...) records, a tensor its result, when it is differentiated by the arguments of the given numbers, by
-/// default the first.
+/// The records of f(args...), whose result is a tensor, when it is differentiated with respect to the arguments with
+/// the given numbers, by default the first.
 template <std::size_t... I, class F>
 auto dump(F f, Caller where = Caller::here()) {
   return [f = std::move(f), where](const auto&... args) {

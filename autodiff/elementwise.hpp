@@ -1,5 +1,5 @@
 #pragma once
-// Elementwise functions of your own, at the speed of one written by hand with SIMD.
+// Your own elementwise functions, at the speed of code written by hand with SIMD.
 //
 //     auto swish = elementwise([](auto x) { return x / (1 + exp(-x)); }, "swish");
 //     auto leaky = elementwise([](auto x) { return where(x > 0, x, 0.01 * x); });
@@ -10,11 +10,11 @@
 //     nn::Dense{128, swish};
 //
 // The lambda is called once, with symbolic numbers; the program that it writes down runs in the library's own SIMD
-// kernels and is differentiated as a program, to any order. So numbers that the lambda captures are fixed from then on,
-// nothing in it can branch on its arguments, and its functions are the elementwise ones of ops.hpp, and where. A
-// program does what the operations one by one would do, to the last bit, with these liberties, each good to a few ulp:
-// constant factors are multiplied with each other first; a / (1 + exp(-x)) is taken as a * sigmoid(x), log(1 + u) as
-// log1p(u), log1p(exp(x)) as softplus(x) and tanh(softplus(x)) at the cost of one exp, which stay finite, with their
+// kernels and is differentiated as a program, to any order. Therefore numbers that the lambda captures are fixed from
+// then on, nothing in it can branch on its arguments, and it can call only the elementwise functions of ops.hpp, and
+// where. A program gives the same bits as the operations one by one, except for these liberties, each accurate to a few
+// ulp: constant factors are multiplied with each other first; a / (1 + exp(-x)) is taken as a * sigmoid(x), log(1 + u)
+// as log1p(u), log1p(exp(x)) as softplus(x) and tanh(softplus(x)) at the cost of one exp, which stay finite, with their
 // derivatives, where the exponential overflows.
 
 #include <cstddef>
@@ -33,7 +33,7 @@ namespace detail {
 
 inline constexpr std::size_t most_operands = 4;
 
-/// A program from what a lambda gave for its operands; its handle.
+/// Builds a program from the result of a lambda for its operands, and returns its handle.
 class TAPEGRAD_EXPORT FunctionBuilder {
  public:
   explicit FunctionBuilder(std::string name);
@@ -46,15 +46,15 @@ class TAPEGRAD_EXPORT FunctionBuilder {
   std::shared_ptr<Graph> graph_;
 };
 
-/// Runs a program, recorded where an operand is traced.
+/// Runs a program, and records it if an operand is traced.
 template <Real T>
 TAPEGRAD_EXPORT Tensor<T> run_function(const Handle& program, std::span<const Tensor<T>* const> operands,
                                        const Caller& where);
-/// (f(x), f'(x) v) of plain tensors.
+/// (f(x), f'(x) v) for plain tensors.
 template <Real T>
 TAPEGRAD_EXPORT std::pair<Tensor<T>, Tensor<T>> run_with_tangent(const Handle& program, const Tensor<T>& x,
                                                                  const Tensor<T>& v, const Caller& where);
-/// A program inside another one.
+/// Writes a program down inside another one.
 TAPEGRAD_EXPORT Scalar inline_function(const Handle& program, std::span<const Scalar* const> operands);
 
 /// Converts to a symbolic number and to nothing else.
@@ -105,8 +105,8 @@ class Elementwise<n, std::index_sequence<rest...>> {
  public:
   explicit Elementwise(detail::Handle function) : function_(std::move(function)) {}
 
-  /// Of tensors that broadcast against each other, or of numbers where at least one of the first two is a tensor.
-  /// Throws ShapeError, with the function's name, where the shapes do not fit.
+  /// Calls the function with tensors that broadcast against each other. Operands may be numbers if one of the first two
+  /// is a tensor. Throws ShapeError, with the function's name, if the shapes do not fit.
   template <Real T>
   Tensor<T> operator()(const Tensor<T>& x, const Repeat<rest, std::type_identity_t<Operand<T>>>&... more,
                        Caller where = Caller::here()) const {
@@ -124,8 +124,8 @@ class Elementwise<n, std::index_sequence<rest...>> {
     return detail::inline_function(function_, operands);
   }
 
-  /// (f(x), f'(x) v) of plain tensors of one shape, for a function of one operand, in one pass over memory; what jvp(f,
-  /// x, v) does. Throws ShapeError where the shapes differ.
+  /// (f(x), f'(x) v) for plain tensors of the same shape and a function of one operand, in one pass over memory; jvp(f,
+  /// x, v) uses it. Throws ShapeError if the shapes differ.
   template <Real T>
   requires(n == 1) std::pair<Tensor<T>, Tensor<T>> jvp(const Tensor<T>& x, const Tensor<T>& v,
                                                        Caller where = Caller::here())
@@ -135,8 +135,8 @@ class Elementwise<n, std::index_sequence<rest...>> {
   detail::Handle function_;
 };
 
-/// The elementwise function of a generic lambda of 1 to 4 numbers. `name` stands in errors. Throws ValueError when the
-/// result comes from the operand of another elementwise function, kept from its lambda.
+/// The elementwise function of a generic lambda of 1 to 4 numbers. `name` appears in errors. Throws ValueError if the
+/// result contains an operand of another elementwise function, kept from its lambda.
 template <class F>
 auto elementwise(const F& f, std::string name = "elementwise") {
   constexpr std::size_t n = detail::checked_operands_of<F>();
@@ -154,7 +154,7 @@ auto elementwise(const F& f, std::string name = "elementwise") {
     else
       return Elementwise<n>(detail::Handle());
   } else {
-    return Elementwise<1>(detail::Handle());  // after the message of the assertion no others
+    return Elementwise<1>(detail::Handle());  // no further messages after that of the assertion
   }
 }
 

@@ -17,40 +17,42 @@ struct Caller {
   }
 };
 
-/// " at train.cpp:41", the folder left out; empty for an unknown place.
+/// " at train.cpp:41", without the folder; empty for an unknown place.
 TAPEGRAD_EXPORT std::string to_string(const Caller& where);
 
-/// Base of every exception that tapegrad throws, save std::bad_alloc where no block of bookkeeping can be had.
+/// The base of every exception that tapegrad throws, except std::bad_alloc when memory for bookkeeping runs out.
 class TAPEGRAD_EXPORT Error : public std::runtime_error {
  public:
   using std::runtime_error::runtime_error;
 };
 
-/// Shapes that do not fit the operation, or each other; an axis out of range.
+/// Shapes that do not fit the operation or each other, or an axis out of range.
 class TAPEGRAD_EXPORT ShapeError : public Error {
  public:
   using Error::Error;
 };
 
-/// A handle used where its tape cannot be: after its scope closed, or on another thread; a gradient of a non-scalar.
+/// A handle used where its tape is not available, after its scope has closed or on another thread; or the gradient of a
+/// function whose result is not a scalar.
 class TAPEGRAD_EXPORT TapeError : public Error {
  public:
   using Error::Error;
 };
 
-/// A value that the operation cannot take: labels out of range, an unknown name, a learning rate that is not finite.
+/// A value that the operation does not accept: labels out of range, an unknown name, a learning rate that is not
+/// finite.
 class TAPEGRAD_EXPORT ValueError : public Error {
  public:
   using Error::Error;
 };
 
-/// A function that mixes the rows of a batch where each row must stand for itself.
+/// A function mixes the rows of a batch where each row must be treated separately.
 class TAPEGRAD_EXPORT RowMixingError : public Error {
  public:
   using Error::Error;
 };
 
-/// A derivative that the checker refuses.
+/// The checker refuses a derivative.
 class TAPEGRAD_EXPORT CheckError : public Error {
  public:
   using Error::Error;
@@ -58,7 +60,7 @@ class TAPEGRAD_EXPORT CheckError : public Error {
 
 namespace detail {
 
-/// False for every T, but only once T is known: what a static_assert of a template needs, to be an error in words.
+/// False for every T, but only once T is known, so that a static_assert in a template can give a readable error.
 template <class T>
 inline constexpr bool never = false;
 

@@ -1,6 +1,7 @@
 #pragma once
-// For libraries that stand on this one, as nn does: what they use beside the functions that everybody does.
+// For libraries built on this one, such as nn: what they use in addition to the functions that everybody uses.
 
+#include "core/loops.hpp"
 #include "kernels/update.hpp"
 #include "ops/softmax.hpp"
 #include "tape/nan_watch.hpp"

@@ -1,5 +1,5 @@
 #pragma once
-// Full Jacobians and Hessians, and what is known of their form.
+// Full Jacobians and Hessians, and what is known about their form.
 //
 //     auto f = [](const Tensor<>& z) { auto e = exp(z); return e / sum(e, -1, keep_dims); };   // softmax, by hand
 //     auto J = jacobian(f)(z);
@@ -9,9 +9,9 @@
 //     auto B = batch_jacobian(f)(Z);            // (batch, n) -> (batch, m): blocks (batch, m, n)
 //     jacobian(g)(y) * J;                       // the chain rule
 //
-// A Jacobian is the recorded function with its point: J v and J^T g are sweeps, at the price of jvp and vjp. Its form
-// is found when it is asked for, by structure() or dense() (structure/terms.hpp says how); from then on products use
-// it. The matrix is formed by dense() alone.
+// A Jacobian is the recorded function together with its point: J v and J^T g are sweeps, at the cost of jvp and vjp.
+// Its form is found when structure() or dense() asks for it (structure/terms.hpp says how); from then on products use
+// it. Only dense() forms the matrix.
 
 #include <iosfwd>
 #include <memory>
@@ -22,16 +22,16 @@
 
 namespace tapegrad {
 
-/// What is known of a Jacobian's form, of each block where it has several, from the operations and never from the
-/// numbers. `diagonal`: a sum of diagonals, the main one or, after concatenate and slice, others. `constant`: the
-/// matrix of one product with a constant matrix, shared by all blocks.
+/// What is known about the form of a Jacobian, or of each block if it has several. It follows from the operations and
+/// never from the numbers. `diagonal` is a sum of diagonals: the main one or, after concatenate and slice, others.
+/// `constant` is the matrix of one product with a constant matrix, which all blocks share.
 enum class Structure { zero, diagonal, low_rank, diagonal_plus_low_rank, constant, dense };
 /// "diagonal plus low rank", ...
 TAPEGRAD_EXPORT std::string to_string(Structure structure);
 TAPEGRAD_EXPORT std::ostream& operator<<(std::ostream& out, Structure structure);
 
-/// How a Jacobian is found: `automatic` carries structure through the records and sweeps only where there is none, with
-/// the fewer seeds; the others sweep.
+/// How a Jacobian is found: `automatic` carries structure through the records and sweeps only if there is none, in the
+/// direction with fewer seeds; the others always sweep.
 enum class Sweep { automatic, forward, reverse };
 
 struct JacobianOptions {
@@ -48,8 +48,8 @@ struct Linearization;
 template <Real T>
 using Jacobians = std::vector<Jacobian<T>, PoolAllocator<Jacobian<T>>>;
 
-/// Of each output by every input of the recording, output by output; with `axes`, which the only input then has, by
-/// blocks. Throws ValueError when an input is of another type than the outputs.
+/// The Jacobians of y by every input of the recording; with `axes`, which describe its only input, block by block.
+/// Throws ValueError if the type of an input differs from that of y.
 template <Real T>
 TAPEGRAD_EXPORT Jacobians<T> jacobians(Recording recording, std::span<const Tensor<T>> outputs,
                                        const JacobianOptions& options, const Caller& where, BatchAxes axes = {});
@@ -65,49 +65,51 @@ struct Factor {
 
 }  // namespace detail
 
-/// The derivative of one tensor by another at a point: a linear map, with its form and its matrix on demand. Traced
-/// when the point is on a tape, so that it can be differentiated again. Copies share what has been found. It keeps the
-/// records of its function, as a pullback does: where they stand inside another differentiated function, it throws
-/// TapeError once that has returned.
+/// The derivative of one tensor by another at a point: a linear map, with its form and its matrix on demand. It is
+/// traced if the point is on a tape, so that it can be differentiated again. Copies share what has been found. It keeps
+/// the records of its function, as a pullback does: if they were made inside another differentiated function, it throws
+/// TapeError after that function has returned.
 template <Real T>
 class TAPEGRAD_EXPORT Jacobian {
  public:
-  /// Of the elements dense (output..., input...), or, when `batched`, blocks (batch, m, n). Throws ShapeError.
+  /// The Jacobian with the elements dense (output..., input...) or, if `batched`, the blocks (batch, m, n). Throws
+  /// ShapeError.
   Jacobian(const Tensor<T>& dense, const Shape& output, const Shape& input, bool batched = false,
            Caller where = Caller::here());
 
-  // Copied where it would be moved, so that none is ever empty.
+  // Moving copies, so that a Jacobian is never empty.
   Jacobian(const Jacobian&) = default;
   Jacobian& operator=(const Jacobian&) = default;
 
-  /// f at the point. Throws ValueError where there is none: for a product of Jacobians, or one made of a matrix.
+  /// f at the point. Throws ValueError if there is none: for a product of Jacobians, or a Jacobian made from a matrix.
   const Tensor<T>& value() const&;
   Tensor<T> value() const&& { return static_cast<const Jacobian&>(*this).value(); }
-  /// J v: v and the result have the shapes of input and output. Throws ShapeError.
+  /// J v. v has the shape of the input, and the result that of the output. Throws ShapeError.
   Tensor<T> apply(const Tensor<T>& v, Caller where = Caller::here()) const;
-  /// J^T g: g and the result have the shapes of output and input. Throws ShapeError.
+  /// J^T g. g has the shape of the output, and the result that of the input. Throws ShapeError.
   Tensor<T> apply_transposed(const Tensor<T>& g, Caller where = Caller::here()) const;
-  /// Output shape then input shape, or (batch, m, n). Where there is structure each call writes it anew, each element
-  /// good to a few ulp of the largest term of its row.
+  /// The matrix, with the output's axes followed by the input's, or (batch, m, n). If there is structure, each call
+  /// writes it anew, and each element is accurate to a few ulp of the largest term of its row.
   Tensor<T> dense() const;
-  /// The elements J(i, i): shape of the input. Throws ShapeError, saying what J is, where the blocks are not square.
+  /// The elements J(i, i), in the shape of the input. Throws ShapeError, which describes J, if the blocks are not
+  /// square.
   Tensor<T> diagonal(Caller where = Caller::here()) const;
 
   Structure structure() const;
-  /// The most that the rank can be, apart from diagonals: the number of rank-one terms, or min(m, n) where that is less
-  /// or there is a matrix.
+  /// An upper bound of the rank, apart from diagonals: the number of rank-one terms, or min(m, n) if that is less or
+  /// there is a matrix.
   std::int64_t rank() const;
   const Shape& output_shape() const&;
   Shape output_shape() const&& { return static_cast<const Jacobian&>(*this).output_shape(); }
   const Shape& input_shape() const&;
   Shape input_shape() const&& { return static_cast<const Jacobian&>(*this).input_shape(); }
   bool batched() const;
-  /// In words: the shapes, the form that was found, and what that makes of apply and dense; where there is none, the
-  /// operation and line that ended it.
+  /// A description: the shapes, the form that was found, and what it means for apply and dense; if no form was found,
+  /// the operation and line at which the structure ended.
   std::string explain() const;
 
-  /// The chain rule: the Jacobian of outer(inner(x)). Diagonals and low rank stay so. Throws ShapeError unless the
-  /// shape between agrees, and both have blocks or neither has.
+  /// The chain rule: the Jacobian of outer(inner(x)). Diagonal and low-rank forms are preserved. Throws ShapeError
+  /// unless the shapes in between agree and either both have blocks or neither has.
   friend Jacobian operator*(const detail::Factor<T>& outer, const detail::Factor<T>& inner) {
     return composed(outer.J, inner.J, outer.where);
   }
@@ -219,10 +221,10 @@ auto hessian_of(F& f, const Caller& where, const Args&... args) {
 
 }  // namespace detail
 
-/// The Jacobian of f, a tensor of its arguments. Template arguments are the numbers of the arguments to differentiate,
-/// by default the first; several give a tuple in their order. By an argument that holds several tensors (parameters.hpp
-/// lists which) it is a vector of Jacobians, in the order of its tensors. All tensors are of the result's type, else it
-/// throws ValueError.
+/// The Jacobian of a function whose result is a tensor. The template arguments are the numbers of the arguments to
+/// differentiate by, by default the first; several give a tuple in their order. For an argument that holds several
+/// tensors (see parameters.hpp) it is a vector of Jacobians, in the order of the tensors. Throws ValueError unless all
+/// tensors have the type of the result.
 template <std::size_t... I, class F>
 auto jacobian(F f, JacobianOptions options = {}, Caller where = Caller::here()) {
   return [f = std::move(f), options, where](const auto&... args) {
@@ -233,9 +235,9 @@ auto jacobian(F f, JacobianOptions options = {}, Caller where = Caller::here()) 
   };
 }
 
-/// The Jacobians of a function that takes each row of (batch, n) to a row of (batch, m) by itself, for all rows at the
-/// cost of one. That rows do not mix is proved from what was recorded; throws RowMixingError naming the operation and
-/// line that mixes them.
+/// The Jacobians of a function that maps each row of (batch, n) separately to a row of (batch, m), for all rows at the
+/// cost of one. That rows do not mix is proved from the record; throws RowMixingError, naming the operation and line
+/// that mixes them.
 template <class F>
 auto batch_jacobian(F f, JacobianOptions options = {}, Caller where = Caller::here()) {
   return [f = std::move(f), options, where]<Real T>(const Tensor<T>& x) {
@@ -246,8 +248,8 @@ auto batch_jacobian(F f, JacobianOptions options = {}, Caller where = Caller::he
   };
 }
 
-/// Throws RowMixingError, as batch_jacobian does, unless f takes each x[b] of x (batch, ...) to element b of its result
-/// by itself.
+/// Throws RowMixingError, as batch_jacobian does, unless f maps each x[b] of x (batch, ...) separately to element b of
+/// its result.
 template <class F, Real T>
 void require_separate_rows(F&& f, const Tensor<T>& x, Caller where = Caller::here()) {
   if (x.rank() == 0) throw ShapeError("require_separate_rows" + to_string(where) + ": a scalar has no rows");

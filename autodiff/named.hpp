@@ -1,5 +1,5 @@
 #pragma once
-// Named<V>: a short list of values in order, each with a name. Parameters of a layer, logs of an epoch, a history.
+// Named<V>: a short ordered list of named values, such as the parameters of a layer, the logs of an epoch or a history.
 //
 //     Params<float> p{{"kernel", w}, {"bias", b}};
 //     p.at("kernel");                                 // p["kernel"] is the same
@@ -19,7 +19,7 @@ namespace tapegrad {
 
 namespace detail {
 
-/// "; known: ", and the names.
+/// "; known: " followed by the names.
 TAPEGRAD_EXPORT std::string known_names(const PoolVector<std::string_view>& known);
 
 /// How what a list of V does not hold comes to be there, for its error, and the same of columns of V; null: by add().
@@ -28,14 +28,14 @@ inline constexpr const char* cure_for_missing = nullptr;
 template <class V>
 inline constexpr const char* cure_for_missing<std::vector<V>> = cure_for_missing<V>;
 
-/// Throws ValueError: what a Named does not hold.
+/// Throws ValueError for a name that a Named does not hold.
 [[noreturn]] TAPEGRAD_EXPORT void throw_not_named(std::string_view name, const PoolVector<std::string_view>& known,
                                                   const char* cure, const Caller& where);
 
-/// The one copy of this text, which a zero byte follows.
+/// The only copy of this text, followed by a zero byte.
 TAPEGRAD_EXPORT std::string_view interned(std::string_view text);
 
-/// A name, with the line that it stands on.
+/// A name, with the line on which it is written.
 struct NameAt {
   std::string_view name;
   Caller where;
@@ -47,8 +47,8 @@ struct NameAt {
 
 }  // namespace detail
 
-/// A name: text that is kept once, for the life of the process, however many lists hold it. Lists of names are copied
-/// in every training step, and their text is not.
+/// A name: text that is stored once, for the life of the process, however many lists hold it. Lists of names are copied
+/// in every training step, but their text is not.
 class Name : public std::string_view {
  public:
   Name() = default;
@@ -57,11 +57,11 @@ class Name : public std::string_view {
       : std::string_view(detail::interned(text)) {}
   Name(const char* text, std::size_t size) : Name(std::string_view(text, size)) {}
 
-  /// With a zero byte at the end.
+  /// The text with a terminating zero byte.
   const char* c_str() const { return empty() ? "" : data(); }
 };
 
-/// Texts of which one at least is a Name, one after the other.
+/// The concatenation of texts, at least one of which is a Name.
 template <class A, class B>
 requires((std::is_same_v<A, Name> || std::is_same_v<B, Name>)&&std::is_convertible_v<const A&, std::string_view>&&
              std::is_convertible_v<const B&, std::string_view>) std::string
@@ -77,14 +77,14 @@ class Named {
   Named() = default;
   Named(std::initializer_list<Entry> entries) : entries_(entries) {}
 
-  /// The value of this name, the first of them; null where there is none.
+  /// The first value with this name; null if there is none.
   const V* find(std::string_view name) const {
     for (const Entry& entry : entries_) {
       if (entry.first == name) return &entry.second;
     }
     return nullptr;
   }
-  /// Throws ValueError, listing the names there are.
+  /// The first value with this name. Throws ValueError, listing the names, if there is none.
   const V& at(std::string_view name, Caller where = Caller::here()) const {
     if (const V* value = find(name)) return *value;
     detail::throw_not_named(name, names(), detail::cure_for_missing<V>, where);
@@ -92,7 +92,7 @@ class Named {
   V& at(std::string_view name, Caller where = Caller::here()) {
     return const_cast<V&>(std::as_const(*this).at(name, where));
   }
-  /// The same; a name that is not there is not made, as std::map would. add() makes one.
+  /// The same. Unlike in std::map, a missing name is not added; add() does that.
   const V& operator[](const detail::NameAt& key) const { return at(key.name, key.where); }
   V& operator[](const detail::NameAt& key) { return at(key.name, key.where); }
 
@@ -114,7 +114,7 @@ class Named {
   detail::PoolVector<Entry> entries_;
 };
 
-/// The parameters of one layer; something that grad and vjp can differentiate by.
+/// The parameters of one layer. grad and vjp can differentiate with respect to them.
 template <class T>
 using Params = Named<Tensor<T>>;
 

@@ -14,9 +14,9 @@ namespace tapegrad::random {
 
 /// np.random.RandomState, which np.random.seed and the functions of np.random use: the same calls give the same numbers
 /// to the bit (normal numbers as far as log of the C library does). The Mersenne Twister MT19937 (Matsumoto and
-/// Nishimura, ACM TOMACS 8, 1998) with the transformations that NumPy has frozen. For reproducing what was done in
-/// NumPy; anything else is better served by Generator. What NumPy refuses throws ValueError here, and draws nothing:
-/// a shape with a negative size, and what is said below.
+/// Nishimura, ACM TOMACS 8, 1998) with the transformations that NumPy has frozen. It is meant for reproducing results
+/// from NumPy; for anything else Generator is better. Whatever NumPy refuses throws ValueError here and draws nothing:
+/// a shape with a negative size, and the cases below.
 class TAPEGRAD_EXPORT NumpyRandomState {
  public:
   /// Throws ValueError for a seed above 2^32 - 1, as NumPy does.
@@ -33,18 +33,18 @@ class TAPEGRAD_EXPORT NumpyRandomState {
   Tensor<double> rand(const Shape& shape, Caller where = Caller::here());
   /// Standard normal.
   Tensor<double> randn(const Shape& shape, Caller where = Caller::here());
-  /// Uniform in [low, high); in (high, low] where high is the smaller, as in NumPy. Throws ValueError unless high - low
-  /// is finite.
+  /// Uniform in [low, high), or in (high, low] if high is smaller, as in NumPy. Throws ValueError unless high - low is
+  /// finite.
   Tensor<double> uniform(double low, double high, const Shape& shape, Caller where = Caller::here());
-  /// Throws ValueError for a standard deviation that is negative, -0 among them.
+  /// Throws ValueError for a negative standard deviation, including -0.
   Tensor<double> normal(double mean, double standard_deviation, const Shape& shape, Caller where = Caller::here());
   /// Integers low..high-1. Throws ValueError unless low < high.
   Tensor<std::int64_t> randint(std::int64_t low, std::int64_t high, const Shape& shape, Caller where = Caller::here());
-  /// Integers 0..n-1, with or without repetition. Throws ValueError when there are too few.
+  /// Integers 0..n-1, with or without repetition. Throws ValueError if there are too few.
   Tensor<std::int64_t> choice(std::int64_t n, const Shape& shape, bool replace = true, Caller where = Caller::here());
-  /// 0..n-1 in random order. Throws ValueError for n < 0, of which NumPy makes no numbers.
+  /// 0..n-1 in random order. Throws ValueError for n < 0, where NumPy returns no numbers.
   Tensor<std::int64_t> permutation(std::int64_t n, Caller where = Caller::here());
-  /// x with its rows (entries of the first axis) in random order: what np.random.shuffle(x) leaves in x. Throws
+  /// x with its rows (entries of the first axis) in random order, as np.random.shuffle(x) leaves them. Throws
   /// ShapeError for a scalar.
   template <Real T>
   Tensor<T> permutation(const Tensor<T>& x, Caller where = Caller::here()) {

@@ -1,8 +1,8 @@
 #pragma once
-// Every public operation. All take the user's line as a hidden last argument and throw ShapeError, naming it, when
-// shapes or axes do not fit. Axes count from 0, or from the end when negative. Broadcasting is NumPy's: shapes are
-// aligned at the last axis and sizes 1 are repeated. Operations on traced tensors are recorded; the formula of each
-// derivative stands with its primitive in ops/. Subgradients are documented here where a function has a corner.
+// Every public operation. All take the user's line as a hidden last argument and throw ShapeError, naming it, if shapes
+// or axes do not fit. Axes count from 0, or from the end if negative. Broadcasting is NumPy's: shapes are aligned at
+// the last axis, and axes of size 1 are repeated. Operations on traced tensors are recorded; the formula of each
+// derivative is with its primitive in ops/. Subgradients are documented here for functions with a corner.
 //
 //     auto softmax_by_hand = [](const Tensor<>& z) {
 //       auto e = exp(z - max(z, -1, keep_dims));
@@ -22,7 +22,7 @@
 
 namespace tapegrad {
 
-/// What an elementwise function of one operand takes: a tensor, or a symbolic number inside elementwise().
+/// The operand of an elementwise function: a tensor, or a symbolic number inside elementwise().
 template <class V>
 concept ElementwiseOperand =
     std::is_same_v<V, Tensor<float>> || std::is_same_v<V, Tensor<double>> || std::is_same_v<V, Scalar>;
@@ -52,7 +52,7 @@ Tensor<T> full(detail::Count auto n, std::type_identity_t<T> value, Caller where
 /// The identity matrix (n, n).
 template <class T = double>
 TAPEGRAD_EXPORT Tensor<T> eye(std::int64_t n, Caller where = Caller::here());
-/// start, start + step, ... before stop. Throws ValueError when step is 0 or a bound is not finite.
+/// start, start + step, ..., up to but not including stop. Throws ValueError if step is 0 or a bound is not finite.
 template <class T = double>
 TAPEGRAD_EXPORT Tensor<T> arange(double start, double stop, double step = 1, Caller where = Caller::here());
 template <class T = double>
@@ -62,18 +62,18 @@ Tensor<T> arange(double stop, Caller where = Caller::here()) {
 /// `count` evenly spaced numbers from start to stop, both included.
 template <Real T = double>
 TAPEGRAD_EXPORT Tensor<T> linspace(double start, double stop, std::int64_t count, Caller where = Caller::here());
-/// (labels..., classes): 1 at each label, 0 elsewhere. Throws ValueError for a label outside 0..classes-1, where Keras'
-/// has zeros.
+/// (labels..., classes): 1 at each label, 0 elsewhere. Throws ValueError for a label outside 0..classes-1, where Keras
+/// gives zeros.
 template <Real T = double>
 TAPEGRAD_EXPORT Tensor<T> one_hot(const Tensor<std::int64_t>& labels, std::int64_t classes,
                                   Caller where = Caller::here());
 
 // ------------------------------------------------------------------------------------------------- elementwise
 
-// Of tensors, and of the symbolic numbers of elementwise(). Within 4 ulp unless said otherwise.
+// These take tensors, and the symbolic numbers of elementwise(). They are accurate to 4 ulp unless stated otherwise.
 
-/// e^x; inf above 709.78 (float: 88.72), 0 below -708.396 (float: -87.336), where results would be subnormal. So is
-/// what is made of it: sigmoid, its slope, x sigmoid(x) and the like are 0 where the exponential in them is.
+/// e^x; inf above 709.78 (float: 88.72), 0 below -708.396 (float: -87.336), where results would be subnormal. The same
+/// holds for functions made of it: sigmoid, its slope, x sigmoid(x) and the like are 0 where their exponential is.
 template <ElementwiseOperand V>
 V exp(const V& x, Caller where = Caller::here()) {
   return detail::unary<ops::Exp>(x, where);
@@ -165,8 +165,8 @@ template <ElementwiseOperand V>
 V relu(const V& x, Caller where = Caller::here()) {
   return detail::unary<ops::Relu>(x, where);
 }
-/// x where x > 0, slope * x elsewhere; derivative `slope` at 0. The slope is always given: 0.01 in the paper and in
-/// PyTorch, 0.2 in Keras.
+/// x where x > 0, slope * x elsewhere; derivative `slope` at 0. The slope has no default, because it is 0.01 in the
+/// paper and in PyTorch but 0.2 in Keras.
 template <ElementwiseOperand V>
 V leaky_relu(const V& x, double slope, Caller where = Caller::here()) {
   return detail::unary<ops::LeakyRelu>(x, where, slope);
@@ -181,7 +181,7 @@ template <ElementwiseOperand V>
 V sign(const V& x, Caller where = Caller::here()) {
   return detail::unary<ops::Sign>(x, where);
 }
-/// The whole number at or below x, at or above it, or nearest to it, an even one from halfway.
+/// The whole number at or below x, at or above it, or nearest to it, where halfway cases go to the even one.
 template <ElementwiseOperand V>
 V floor(const V& x, Caller where = Caller::here()) {
   return detail::unary<ops::Floor>(x, where);
@@ -194,13 +194,14 @@ template <ElementwiseOperand V>
 V round(const V& x, Caller where = Caller::here()) {
   return detail::unary<ops::Round>(x, where);
 }
-/// Square root, NaN below 0. The derivative at 0 is infinite; the chain rule takes 0 * inf as 0 (see mul0), a chosen
-/// value and not always the limit: sqrt(sum(square(x))) at 0 gets 0, and so does square(sqrt(x)), whose slope is 1.
+/// Square root, NaN below 0. The derivative at 0 is infinite; the chain rule takes 0 * inf as 0 (see mul0), which is a
+/// convention and not always the limit: sqrt(sum(square(x))) at 0 gets 0, and so does square(sqrt(x)), whose slope is
+/// 1.
 template <ElementwiseOperand V>
 V sqrt(const V& x, Caller where = Caller::here()) {
   return detail::unary<ops::Sqrt>(x, where);
 }
-/// Cube root, of either sign; the derivative at 0 is infinite, as that of sqrt.
+/// Cube root, for either sign; the derivative at 0 is infinite, as for sqrt.
 template <ElementwiseOperand V>
 V cbrt(const V& x, Caller where = Caller::here()) {
   return detail::unary<ops::Cbrt>(x, where);
@@ -220,7 +221,7 @@ template <ElementwiseOperand V>
 V erf(const V& x, Caller where = Caller::here()) {
   return detail::unary<ops::Erf>(x, where);
 }
-/// 1 - erf(x), within 4 ulp also where it is small; 0 where it would be subnormal.
+/// 1 - erf(x), within 4 ulp even where it is small; 0 where it would be subnormal.
 template <ElementwiseOperand V>
 V erfc(const V& x, Caller where = Caller::here()) {
   return detail::unary<ops::Erfc>(x, where);
@@ -231,15 +232,15 @@ V pow(const V& x, double exponent, Caller where = Caller::here()) {
   return detail::unary<ops::Pow>(x, where, exponent);
 }
 
-/// Any primitive of ops/elementwise.hpp, also those that have no function here: block<ops::NormalCdf>(x). `p` is its
-/// constant.
+/// Any primitive of rules/elementwise.hpp, including those without a function here: block<ops::NormalCdf>(x). `p` is
+/// its constant.
 template <class Op, ElementwiseOperand V>
 V block(const V& x, double p = 0, Caller where = Caller::here()) {
   return detail::unary<Op>(x, where, p);
 }
 
-// Activations made of the above, each one pass over memory; with their first two derivatives finite and right at +-1e4.
-// As everywhere a derivative keeps its digits: f' is good to 16 eps (|f'| + |x f''|).
+// Activations composed of the above, each in one pass over memory. Their first two derivatives are finite and correct
+// at +-1e4. As everywhere, a derivative keeps its digits: f' is accurate to 16 eps (|f'| + |x f''|).
 
 /// log(sigmoid(x)) = -softplus(-x).
 template <ElementwiseOperand V>
@@ -275,7 +276,7 @@ TAPEGRAD_EXPORT V hard_swish(const V& x, Caller where = Caller::here());
 template <ElementwiseOperand V>
 TAPEGRAD_EXPORT V hard_tanh(const V& x, Caller where = Caller::here());
 
-/// The larger (smaller) of two, NaN where either is; where they are equal each gets half of the derivative.
+/// The larger (smaller) of two numbers, NaN if either is. If they are equal, each gets half of the derivative.
 template <Real T>
 Tensor<T> maximum(const Tensor<T>& a, const std::type_identity_t<Operand<T>>& b) {
   return detail::binary<ops::Maximum>(a, b.tensor(), b.where());
@@ -294,16 +295,17 @@ Tensor<T> minimum(double a, const Tensor<T>& b, Caller where = Caller::here()) {
   return minimum(b, Operand<T>(Tensor<T>(a), where));
 }
 inline Scalar minimum(const Scalar& a, const Scalar& b) { return detail::binary<ops::Minimum>(a, b); }
-/// The strong-zero product: a * b, but 0 where either is 0, be the other infinite or NaN. It is what every chain rule
-/// multiplies a cotangent or tangent with a slope by, so that what nothing asks for adds nothing; its own derivatives
-/// are taken the same way. It commutes and, but for under- and overflow, associates, whence forward and reverse agree.
+/// The strong-zero product: a * b, but 0 where either factor is 0, even if the other is infinite or NaN. Every chain
+/// rule multiplies cotangents and tangents with slopes this way, so that an element that nothing asks for adds nothing;
+/// its own derivatives are taken in the same way. It is commutative and, apart from underflow and overflow,
+/// associative, so that forward and reverse agree.
 template <Real T>
 Tensor<T> mul0(const Tensor<T>& a, const Tensor<T>& b, Caller where = Caller::here()) {
   return detail::binary<ops::Mul0>(a, b, where);
 }
 inline Scalar mul0(const Scalar& a, const Scalar& b) { return detail::binary<ops::Mul0>(a, b); }
-/// x log(y); 0 where x is 0, for every y that is not NaN (as in SciPy): 0 log 0 = 0. The derivative by x is log(y), so
-/// -inf at y = 0, where 0 * inf is taken as 0 in the chain rule; that by y is x / y, and 0 at x = 0.
+/// x log(y); 0 where x is 0, for every y that is not NaN (as in SciPy): 0 log 0 = 0. The derivative by x is log(y),
+/// which is -inf at y = 0, where the chain rule takes 0 * inf as 0; the derivative by y is x / y, and 0 at x = 0.
 template <Real T>
 Tensor<T> xlogy(const Tensor<T>& x, const std::type_identity_t<Operand<T>>& y) {
   return detail::binary<ops::XLogY>(x, y.tensor(), y.where());
@@ -314,8 +316,8 @@ Tensor<T> xlogy(double x, const Tensor<T>& y, Caller where = Caller::here()) {
 }
 inline Scalar xlogy(const Scalar& x, const Scalar& y) { return detail::binary<ops::XLogY>(x, y); }
 
-/// a where the mask is true, b elsewhere; all three broadcast. That of symbolic numbers is in core/scalar.hpp, so that
-/// a generic lambda serves both.
+/// a where the mask is true, b elsewhere; all three broadcast. core/scalar.hpp has the same for symbolic numbers, so
+/// that a generic lambda serves both.
 template <Real T>
 TAPEGRAD_EXPORT Tensor<T> where(const Tensor<bool>& mask, const Tensor<T>& a,
                                 const std::type_identity_t<Operand<T>>& b);
@@ -323,7 +325,7 @@ template <Real T>
 Tensor<T> where(const Tensor<bool>& mask, double a, const Tensor<T>& b, Caller line = Caller::here()) {
   return where(mask, Tensor<T>(a), Operand<T>(b, line));
 }
-/// Of masks that broadcast, under NumPy's names; as operators, a && b, a || b and !a.
+/// Logic of masks, which broadcast, under NumPy's names. The operators are a && b, a || b and !a.
 TAPEGRAD_EXPORT Tensor<bool> logical_and(const Tensor<bool>& a, const Tensor<bool>& b, Caller where = Caller::here());
 TAPEGRAD_EXPORT Tensor<bool> logical_or(const Tensor<bool>& a, const Tensor<bool>& b, Caller where = Caller::here());
 TAPEGRAD_EXPORT Tensor<bool> logical_not(const Tensor<bool>& a, Caller where = Caller::here());
@@ -332,7 +334,8 @@ TAPEGRAD_EXPORT Tensor<bool> logical_not(const Tensor<bool>& a, Caller where = C
 
 namespace detail {
 
-/// What stands where an axis should, most often because the larger of two was meant, or keep_dims.
+/// Gives an error for an argument that stands in place of an axis, usually because the larger of two numbers was meant,
+/// or keep_dims.
 template <class A>
 concept NoAxis = NoIndex<A> || is_tensor<std::remove_cvref_t<A>>;
 template <class A>
@@ -345,7 +348,7 @@ constexpr void refuse_axis() {
 
 }  // namespace detail
 
-/// Axes to reduce: one, several, or (by default) all.
+/// The axes to reduce: one, several or, by default, all.
 class Axes {
  public:
   constexpr Axes() = default;
@@ -370,22 +373,21 @@ class Axes {
   bool all_ = true;
 };
 
-/// `keep_dims`, after the axes or in place of them, leaves reduced axes with size 1: sum(x, -1, keep_dims), and
-/// sum(x, keep_dims) of shape (1, 1) for a matrix.
+/// `keep_dims`, after the axes or instead of them, keeps reduced axes with size 1: sum(x, -1, keep_dims), or sum(x,
+/// keep_dims), which has shape (1, 1) for a matrix.
 enum class KeepDims : bool { no, yes };
 inline constexpr KeepDims keep_dims = KeepDims::yes;
 
-/// Pairwise sum; 0 over no elements.
+/// Pairwise sum. The sum of no elements is 0.
 template <Real T>
 TAPEGRAD_EXPORT Tensor<T> sum(const Tensor<T>& x, Axes axes = {}, KeepDims keep = KeepDims::no,
                               Caller where = Caller::here());
-/// Throws ShapeError over no elements, where NumPy gives NaN.
+/// The mean. Throws ShapeError for no elements, where NumPy gives NaN.
 template <Real T>
 TAPEGRAD_EXPORT Tensor<T> mean(const Tensor<T>& x, Axes axes = {}, KeepDims keep = KeepDims::no,
                                Caller where = Caller::here());
-/// Largest (smallest) element, NaN where any is: max(x, 0) is along axis 0, the larger of x and 0 is relu(x) or
-/// maximum(x, 0). The derivative goes to the first of equal elements. Throws ShapeError
-/// over no elements.
+/// Largest (smallest) element, NaN if any is. The derivative goes to the first of equal elements. Throws ShapeError for
+/// no elements.
 template <Real T>
 TAPEGRAD_EXPORT Tensor<T> max(const Tensor<T>& x, Axes axes = {}, KeepDims keep = KeepDims::no,
                               Caller where = Caller::here());
@@ -408,57 +410,57 @@ template <Real T>
 Tensor<T> min(const Tensor<T>& x, KeepDims keep, Caller where = Caller::here()) {
   return min(x, Axes(), keep, where);
 }
-/// Index of the first largest element along one axis, which disappears. The axis is always given, -1 being the last,
-/// since NumPy's default is the whole array.
+/// Index of the first largest element along one axis, which disappears. The axis (-1 is the last) has no default,
+/// because NumPy's default is the whole array.
 template <Real T>
 TAPEGRAD_EXPORT Tensor<std::int64_t> argmax(const Tensor<T>& x, int axis, Caller where = Caller::here());
-/// Running sum along one axis, which is always given: NumPy's default is the whole array.
+/// Running sum along one axis, which has no default, because NumPy's is the whole array.
 template <Real T>
 TAPEGRAD_EXPORT Tensor<T> cumsum(const Tensor<T>& x, int axis, Caller where = Caller::here());
 
-// Along one axis, shifted by the maximum, so finite for every finite x. An element of -inf is no candidate: where there
-// are others it changes nothing, and has derivative 0. NaN, and +inf but in the value of logsumexp, make NaN of all
-// that is computed with them.
+// These work along one axis and subtract the maximum, so that they are finite for every finite x. An element of -inf is
+// no candidate: beside others it changes nothing, and its derivative is 0. NaN turns everything that is computed from
+// it into NaN, and so does +inf, except in the value of logsumexp.
 
-/// log(sum(exp(x))), along an axis that is always given: SciPy's default is the whole array. -inf where all x are -inf,
-/// with derivative 0; +inf where one is +inf.
+/// log(sum(exp(x))) along an axis that has no default, because SciPy's is the whole array. It is -inf if all x are
+/// -inf, with derivative 0, and +inf if one is +inf.
 template <Real T>
 TAPEGRAD_EXPORT Tensor<T> logsumexp(const Tensor<T>& x, int axis, KeepDims keep = KeepDims::no,
                                     Caller where = Caller::here());
-/// e^x / sum(e^x). 0 where x is -inf, also where all are: nothing is chosen there, and the derivative is 0.
+/// e^x / sum(e^x). It is 0 where x is -inf, even if all are: nothing is chosen then, and the derivative is 0.
 template <Real T>
 TAPEGRAD_EXPORT Tensor<T> softmax(const Tensor<T>& x, int axis = -1, Caller where = Caller::here());
-/// log(softmax(x)), without underflow, and to the last digit where softmax(x) rounds to 1. -inf where x is -inf, also
-/// where all are.
+/// log(softmax(x)) without underflow, and accurate to the last digit where softmax(x) rounds to 1. It is -inf where x
+/// is -inf, even if all are.
 template <Real T>
 TAPEGRAD_EXPORT Tensor<T> log_softmax(const Tensor<T>& x, int axis = -1, Caller where = Caller::here());
-/// -sum(p log(p)), with 0 log 0 = 0 (Shannon 1948), of numbers p that need not sum to 1; NaN for a negative one. The
-/// derivative is -log(p) - 1, so +inf at 0.
+/// -sum(p log(p)) with 0 log 0 = 0 (Shannon 1948). The numbers p need not sum to 1; NaN if one is negative. The
+/// derivative is -log(p) - 1, which is +inf at 0.
 template <Real T>
 TAPEGRAD_EXPORT Tensor<T> entropy(const Tensor<T>& p, int axis = -1, KeepDims keep = KeepDims::no,
                                   Caller where = Caller::here());
 
 // ------------------------------------------------------------------------------------------------------- shape
 
-/// The same elements in another shape, not copied. One size may be -1: what is left over.
+/// The same elements in another shape, without a copy. One size may be -1: it follows from the others.
 template <class T>
 TAPEGRAD_EXPORT Tensor<T> reshape(const Tensor<T>& x, const Shape& shape, Caller where = Caller::here());
-/// The transpose of a matrix. Throws ShapeError for any other rank: of more axes matrix_transpose(x) exchanges the last
-/// two, and transpose(x, {2, 1, 0}) reverses all, as NumPy's does without axes.
+/// The transpose of a matrix. Throws ShapeError for any other rank: for more axes, matrix_transpose(x) exchanges the
+/// last two, and transpose(x, {2, 1, 0}) reverses all of them, as NumPy's transpose does without axes.
 template <class T>
 TAPEGRAD_EXPORT Tensor<T> transpose(const Tensor<T>& x, Caller where = Caller::here());
 /// The last two axes exchanged: each matrix of a batch transposed. Throws ShapeError below rank 2.
 template <class T>
 TAPEGRAD_EXPORT Tensor<T> matrix_transpose(const Tensor<T>& x, Caller where = Caller::here());
-/// Axes in another order: axis i of the result is axis axes[i] of x. Throws ShapeError unless each is named once.
+/// The axes in another order: axis i of the result is axis axes[i] of x. Throws ShapeError unless each axis is named
+/// once.
 template <class T>
 TAPEGRAD_EXPORT Tensor<T> transpose(const Tensor<T>& x, std::initializer_list<int> axes, Caller where = Caller::here());
-/// x repeated along axes of size 1, and along new axes in front. Throws ShapeError when x does not broadcast to
-/// `shape`.
+/// x repeated along axes of size 1 and along new axes in front. Throws ShapeError if x does not broadcast to `shape`.
 template <class T>
 TAPEGRAD_EXPORT Tensor<T> broadcast_to(const Tensor<T>& x, const Shape& shape, Caller where = Caller::here());
-/// Elements start, start + step, ... before stop along one axis, as Python's x[start:stop:step] with step >= 1:
-/// negative bounds count from the end, bounds beyond the ends are cut off.
+/// The elements start, start + step, ..., up to but not including stop, along one axis, like Python's
+/// x[start:stop:step] with step >= 1: negative bounds count from the end, and bounds beyond the ends are clipped.
 template <class T>
 TAPEGRAD_EXPORT Tensor<T> slice(const Tensor<T>& x, int axis, std::int64_t start, std::int64_t stop,
                                 std::int64_t step = 1, Caller where = Caller::here());
@@ -467,11 +469,11 @@ TAPEGRAD_EXPORT Tensor<T> slice(const Tensor<T>& x, int axis, std::int64_t start
 template <class T>
 TAPEGRAD_EXPORT Tensor<T> take(const Tensor<T>& x, const Tensor<std::int64_t>& indices, int axis = 0,
                                Caller where = Caller::here());
-/// y[..., j] = x[..., indices[..., j]]: along the last axis, `indices` with the other axes of x.
+/// y[..., j] = x[..., indices[..., j]] along the last axis. The other axes of `indices` are those of x.
 template <class T>
 TAPEGRAD_EXPORT Tensor<T> take_along(const Tensor<T>& x, const Tensor<std::int64_t>& indices,
                                      Caller where = Caller::here());
-/// Tensors one after the other along an axis that they have; along a new one by stack.
+/// Tensors joined along an existing axis; scalars, and joining along a new axis, need reshape.
 template <class T>
 TAPEGRAD_EXPORT Tensor<T> concatenate(std::span<const Tensor<T>> parts, int axis = 0, Caller where = Caller::here());
 template <class T>
@@ -494,21 +496,22 @@ template <class T>
 Tensor<T> stack(const std::vector<Tensor<T>>& parts, int axis = 0, Caller where = Caller::here()) {
   return stack(std::span<const Tensor<T>>(parts), axis, where);
 }
-/// Sorted along the last axis, ascending, NaN last; equal elements keep their order.
+/// x sorted along the last axis in ascending order, with NaN last; equal elements keep their order.
 template <Real T>
 TAPEGRAD_EXPORT Tensor<T> sort(const Tensor<T>& x, Caller where = Caller::here());
 
-/// The value alone: a constant for every derivative, whose numbers may be read. Also the way to compute with a value
-/// kept from a closed tape.
+/// The value alone: a constant for every derivative, whose numbers may be read. It also makes a value kept from a
+/// closed tape usable in computations.
 template <Real T>
 Tensor<T> stop_gradient(const Tensor<T>& x) {
   return Tensor<T>(detail::share(x.handle().array()));
 }
-/// Another element type. Between float and double it is differentiable.
+/// x converted to another element type. Between float and double this is differentiable.
 template <class To, class T>
 TAPEGRAD_EXPORT Tensor<To> astype(const Tensor<T>& x, Caller where = Caller::here());
 
-// The same with something else where the axis or an index stands: these do not compile, and say why.
+// The same functions with something else in place of the axis or an index: these do not compile, and the message says
+// why.
 
 template <class T, detail::NoAxis A, class... Rest>
 void argmax(const Tensor<T>&, const A&, const Rest&...) {
@@ -558,13 +561,14 @@ requires(detail::NoIndex<A> || detail::NoIndex<B> ||
 
 // ------------------------------------------------------------------------------------------------------ matrices
 
-/// Matrix product (..., m, k) x (..., k, n) -> (..., m, n); leading axes broadcast. A vector on the left is a row, on
-/// the right a column, and its axis disappears.
+/// Matrix product (..., m, k) x (..., k, n) -> (..., m, n); leading axes broadcast. A vector counts as a row on the
+/// left and as a column on the right, and its axis disappears.
 template <Real T>
 TAPEGRAD_EXPORT Tensor<T> matmul(const Tensor<T>& a, const Tensor<T>& b, Caller where = Caller::here());
 
-/// Threads that matrix products may use; 1 at the start. With more, a product of fewer than about 128 rows gets slower.
-/// Results are the same from run to run at a fixed number. Throws ValueError below 1.
+/// Sets the number of threads that matrix products may use; it is 1 at the start. With more threads, products of fewer
+/// than about 128 rows get slower. For a fixed number the results are the same from run to run. Throws ValueError below
+/// 1.
 TAPEGRAD_EXPORT void set_num_threads(int count, Caller where = Caller::here());
 TAPEGRAD_EXPORT int num_threads();
 

@@ -1,5 +1,5 @@
 #pragma once
-// What can be differentiated with respect to: a tensor, or anything that holds tensors.
+// What one can differentiate with respect to: a tensor, or anything that holds tensors.
 //
 //     std::vector<Tensor<>> params;   std::array<Tensor<>, 2> wb;   std::map<std::string, Tensor<>> named;
 //     std::tuple<Tensor<>, Tensor<float>> mixed;   TensorList<float> list;

@@ -19,8 +19,8 @@
 
 namespace tapegrad {
 
-/// What one operation on one line of the user's has cost: its value, its adjoint in reverse sweeps, or its tangent in
-/// forward ones.
+/// The cost of one operation on one line of the user's: of its value, of its adjoint in reverse sweeps, or of its
+/// tangent in forward sweeps.
 struct ProfileRow {
   std::string operation;   // with its line
   double seconds = 0;      // in its loops
@@ -30,11 +30,11 @@ struct ProfileRow {
 
 struct Profile {
   std::vector<ProfileRow> rows;  // the slowest first
-  double seconds = 0;            // in all: what no row has is bookkeeping, and the function's own
+  double seconds = 0;            // in total; what no row accounts for is bookkeeping and the function's own code
 };
 
-/// Runs f and times every loop over numbers that it starts on this thread. Looking takes time too, a fraction of a
-/// microsecond for each loop, which no row has. f may throw; nothing is returned then.
+/// Runs f and times every loop over numbers that it starts on this thread. Profiling itself takes a fraction of a
+/// microsecond for each loop, which is not counted in any row. If f throws, nothing is returned.
 TAPEGRAD_EXPORT Profile profile(const std::function<void()>& f);
 
 /// The most bytes that this thread's tensors and tapes have held at once while f ran, beyond what they held before.

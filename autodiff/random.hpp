@@ -32,12 +32,13 @@ class TAPEGRAD_EXPORT Generator {
   Tensor<T> uniform(const Shape& shape, double low = 0, double high = 1, Caller where = Caller::here());
   template <Real T>
   Tensor<T> normal(const Shape& shape, double mean = 0, double standard_deviation = 1, Caller where = Caller::here());
-  /// `value` with the given probability, to within 2^-32, else 0. Throws ValueError for a probability outside [0, 1].
+  /// `value` with the given probability, to within 2^-32, and 0 otherwise. Throws ValueError for a probability outside
+  /// [0, 1].
   template <Real T>
   Tensor<T> bernoulli(const Shape& shape, double probability, double value = 1, Caller where = Caller::here());
   /// 0..n-1 in random order (Fisher and Yates, Durstenfeld's form).
   Tensor<std::int64_t> permutation(std::int64_t n, Caller where = Caller::here());
-  /// k of 0..n-1, none twice. Throws ValueError unless 0 <= k <= n.
+  /// k distinct numbers of 0..n-1. Throws ValueError unless 0 <= k <= n.
   Tensor<std::int64_t> choice(std::int64_t n, std::int64_t k, Caller where = Caller::here());
 
  private:

@@ -18,7 +18,7 @@ class Shape;
 
 namespace detail {
 
-/// An index, with the line that it stands on.
+/// An index, with the line on which it is written.
 struct At {
   template <class I>
   requires(std::is_integral_v<I> && !std::is_same_v<I, bool>) constexpr At(I i, const char* file = __builtin_FILE(),
@@ -33,7 +33,7 @@ struct At {
 
 }  // namespace detail
 
-/// Sizes of the axes of a tensor, outermost first. At most `max_rank` axes; a shape without axes is a scalar's.
+/// The sizes of the axes of a tensor, outermost first. There are at most `max_rank` axes; a scalar has none.
 ///
 ///     Shape s{32, 10};
 ///     s.rank() == 2;  s[0] == 32;  s[-1] == 10;  s.back() == 10;  s.count() == 320;
@@ -41,18 +41,18 @@ class Shape {
  public:
   static constexpr std::int64_t max_rank = 8;
 
-  // Sizes beyond the rank are never read, and set only where the language asks for it.
+  // Sizes beyond the rank are never read, and are set only where the language requires it.
   constexpr Shape() {
     if (std::is_constant_evaluated()) sizes_ = {};
   }
   constexpr Shape(std::initializer_list<std::int64_t> sizes) : Shape(sizes.begin(), sizes.end()) {}
-  /// From any range of integers. Throws ShapeError beyond max_rank axes.
+  /// Makes a shape from any range of integers. Throws ShapeError for more than max_rank axes.
   template <class Iterator>
   constexpr Shape(Iterator first, Iterator last) : Shape() {
     for (; first != last; ++first) push_back(static_cast<std::int64_t>(*first));
   }
   constexpr Shape(const Shape& other) : Shape() { *this = other; }
-  // Axis by axis: wide moves would wait for the narrow stores of a shape that has just been put together.
+  // Copies axis by axis: wide loads would wait for the narrow stores of a shape that has just been put together.
   constexpr Shape& operator=(const Shape& other) {
     rank_ = other.rank_;
     if (rank_ > 0) sizes_[0] = other.sizes_[0];
@@ -63,9 +63,10 @@ class Shape {
 
   constexpr std::int64_t rank() const { return rank_; }
   constexpr bool empty() const { return rank_ == 0; }
-  /// Number of elements: the product of the sizes; 1 for a scalar. The largest integer where that overflows.
+  /// The number of elements: the product of the sizes, 1 for a scalar, and the largest integer if the product
+  /// overflows.
   constexpr std::int64_t count() const { return count(0, rank_); }
-  /// Of the axes from `first` to before `last`.
+  /// The same for the axes from `first` up to but not including `last`.
   constexpr std::int64_t count(std::int64_t first, std::int64_t last) const {
     std::int64_t n = 1;
     for (std::int64_t i = first; i < last; ++i) {
@@ -74,8 +75,8 @@ class Shape {
     return n;
   }
 
-  /// Size of an axis; negative axes count from the end. Throws ShapeError where there is no such axis, as the others
-  /// do.
+  /// The size of an axis; negative axes count from the end. Like the other functions, throws ShapeError if there is no
+  /// such axis.
   constexpr std::int64_t operator[](detail::At axis) const { return sizes_[place(axis.value, axis.where)]; }
   constexpr std::int64_t& operator[](detail::At axis) { return sizes_[place(axis.value, axis.where)]; }
   constexpr std::int64_t front(Caller where = Caller::here()) const { return sizes_[place(0, where)]; }
@@ -98,7 +99,7 @@ class Shape {
   /// The first `n` axes, and all but the first `n`.
   constexpr Shape prefix(std::int64_t n) const { return Shape(begin(), begin() + n); }
   constexpr Shape suffix(std::int64_t n) const { return Shape(begin() + n, end()); }
-  /// Without `n` axes from axis `first` on.
+  /// The shape without `n` axes from axis `first` on.
   constexpr Shape without(std::int64_t first, std::int64_t n = 1) const {
     Shape s;
     for (std::int64_t i = 0; i < first; ++i) s.sizes_[s.rank_++] = sizes_[i];
@@ -112,7 +113,7 @@ class Shape {
     return s;
   }
 
-  /// True when the last axes are those of `tail`.
+  /// Whether the last axes are those of `tail`.
   constexpr bool ends_with(const Shape& tail) const {
     if (tail.rank_ > rank_) return false;
     for (std::size_t i = 0, first = rank_ - tail.rank_; i < tail.rank_; ++i) {
@@ -137,7 +138,7 @@ class Shape {
     return at;
   }
 
-  // In this order, so that an array need not have room for sizes beyond the rank.
+  // The members are in this order so that an array need not have room for sizes beyond the rank.
   std::uint8_t rank_ = 0;
   std::array<std::int64_t, max_rank> sizes_;
 };

@@ -47,12 +47,12 @@ namespace detail {
 template <class T>
 inline constexpr bool is_element = Real<T> || std::is_same_v<T, std::int64_t> || std::is_same_v<T, bool>;
 
-// No other ranges: an xtensor container is one too, and has a shape.
+// No other ranges are accepted: xtensor containers are ranges too, and have a shape.
 template <class S, class T>
 concept SequenceOf =
     std::is_same_v<S, std::vector<T>> || std::is_same_v<S, std::span<T>> || std::is_same_v<S, std::span<const T>>;
 
-/// How many of something: a whole number, and no brace.
+/// A number of things: a whole number, not in braces.
 template <class N>
 concept Count = std::integral<N> && !std::same_as<N, bool>;
 
@@ -61,7 +61,7 @@ inline constexpr bool is_tensor = false;
 template <class T>
 inline constexpr bool is_tensor<Tensor<T>> = true;
 
-/// A number that need not be whole, or a truth value: no index.
+/// A type that cannot be an index: a floating-point number or a truth value.
 template <class A>
 concept NoIndex = std::is_floating_point_v<std::remove_cvref_t<A>> || std::is_same_v < std::remove_cvref_t<A>,
 bool > ;
@@ -88,7 +88,7 @@ inline constexpr bool is_complete = requires {
 template <class T>
 TAPEGRAD_EXPORT Tensor<T> subtensor(const Tensor<T>& x, std::int64_t i, const Caller& where);
 
-/// How many x[i] there are. Throws ShapeError for a scalar.
+/// The number of x[i]. Throws ShapeError for a scalar.
 template <class T>
 TAPEGRAD_EXPORT std::int64_t subtensors(const Tensor<T>& x, const Caller& where);
 template <class T>
@@ -97,7 +97,7 @@ class Subtensors;
 template <class T>
 struct Operators;
 
-/// The elementwise primitives, by the blocks of ops/elementwise.hpp; p is a primitive's constant.
+/// The elementwise primitives, given as blocks of rules/elementwise.hpp; p is a primitive's constant.
 template <class Op, Real T>
 TAPEGRAD_EXPORT Tensor<T> unary(const Tensor<T>& x, const Caller& where, double p = 0);
 template <class Op, Real T>
@@ -106,7 +106,7 @@ TAPEGRAD_EXPORT Tensor<T> binary(const Tensor<T>& a, const Tensor<T>& b, const C
 enum class Comparison { less, greater, less_equal, greater_equal, equal, not_equal };
 template <class T>
 TAPEGRAD_EXPORT Tensor<bool> compare(Comparison comparison, const Operand<T>& a, const Operand<T>& b);
-/// Sum and difference of labels.
+/// The sum and the difference of labels.
 TAPEGRAD_EXPORT Tensor<std::int64_t> add(const Operand<std::int64_t>& a, const Operand<std::int64_t>& b);
 TAPEGRAD_EXPORT Tensor<std::int64_t> subtract(const Operand<std::int64_t>& a, const Operand<std::int64_t>& b);
 TAPEGRAD_EXPORT Tensor<bool> both(const Operand<bool>& a, const Operand<bool>& b);
@@ -121,7 +121,7 @@ struct MaskOf {
 template <class T>
 using Mask = typename MaskOf<T>::type;
 
-/// Of numbers and of labels; a NaN is unequal to everything.
+/// Comparisons of numbers and of labels. A NaN is unequal to everything.
 template <class T>
 struct Comparisons {
   friend Mask<T> operator<(const Operand<T>& a, const Operand<T>& b) { return compare(Comparison::less, a, b); }
@@ -134,9 +134,9 @@ struct Comparisons {
   friend Mask<T> operator!=(const Operand<T>& a, const Operand<T>& b) { return compare(Comparison::not_equal, a, b); }
 };
 
-/// Operators are found through their operands, take numbers on either side, broadcast as NumPy does, and know the line
-/// they stand on. They throw ShapeError, naming it, where the shapes do not fit, and ValueError for a tensor without a
-/// value. Comparisons give masks.
+/// Operators are found through their operands, take numbers on either side, broadcast as in NumPy, and know the line on
+/// which they are written. They throw ShapeError, naming it, if the shapes do not fit, and ValueError for a tensor
+/// without a value. Comparisons give masks.
 template <class T>
 struct Operators {
   static_assert(is_element<T>,
@@ -162,13 +162,13 @@ struct Operators<T> : Comparisons<T> {
     return binary<Op>(a.tensor(), b.tensor(), a.where());
   }
 };
-/// Labels; a sum that is too large wraps, as NumPy's does.
+/// Labels. A sum that is too large wraps around, as in NumPy.
 template <std::same_as<std::int64_t> T>
 struct Operators<T> : Comparisons<T> {
   friend Tensor<T> operator+(const Operand<T>& a, const Operand<T>& b) { return add(a, b); }
   friend Tensor<T> operator-(const Operand<T>& a, const Operand<T>& b) { return subtract(a, b); }
 };
-/// Masks, as logical_and, logical_or and logical_not; both sides are always computed.
+/// Masks: the same as logical_and, logical_or and logical_not. Both sides are always computed.
 template <std::same_as<bool> T>
 struct Operators<T> {
   // Taken as they are, not as Operands: else the operators of the language, with conversions to bool, fit as well. So
@@ -193,18 +193,18 @@ struct Operators<T> {
 }  // namespace detail
 
 /// A contiguous row-major array of float, double, std::int64_t (labels, indices) or bool (masks), held by a cheap
-/// handle: copies share the elements, which nobody can change under another handle. Inside a differentiated function a
-/// tensor of float or double also has a place on the tape; without one it is the plain value. A number read from it
-/// there would be a constant, and its derivative lost, so until the function returns whatever reads numbers on that
-/// thread throws TapeError; x[i] stays on the tape, stop_gradient(x) is read on purpose, and printing is allowed.
-/// Values outlive tapes: a handle kept from a function that has returned can be read, and throws when an operation
-/// tries to record it.
+/// handle: copies share the elements, which cannot change under another handle. Inside a differentiated function, a
+/// tensor of float or double also has a place on the tape; without one it is a plain value. A number read from it there
+/// would be a constant whose derivative is lost. Therefore, until the function returns, everything that reads numbers
+/// on that thread throws TapeError; x[i] stays on the tape, stop_gradient(x) can be read on purpose, and printing is
+/// allowed. Values outlive tapes: a handle kept from a function that has returned can be read, but throws if an
+/// operation tries to record it.
 template <class T>
 class Tensor : public detail::Operators<T> {
  public:
   using value_type = T;
 
-  /// No value yet: its shape reads as (0), and operations on it throw ValueError.
+  /// A tensor without a value: its shape is (0), and operations on it throw ValueError.
   Tensor() = default;
   /// A scalar, of shape ().
   template <class U>
@@ -224,30 +224,32 @@ class Tensor : public detail::Operators<T> {
   /// A vector of the given elements.
   Tensor(std::initializer_list<T> values)
       : Tensor(Shape{static_cast<std::int64_t>(values.size())}, std::span<const T>(values.begin(), values.size())) {}
-  /// A matrix by its rows; a single column is made by reshape, since {{1}, {2}} also reads as a vector. Throws
-  /// ShapeError when the lengths differ.
+  /// A matrix from its rows. A single column needs reshape, because {{1}, {2}} could also be a vector. Throws
+  /// ShapeError if the lengths differ.
   Tensor(std::initializer_list<std::initializer_list<T>> rows, Caller where = Caller::here());
-  /// A copy of `values`, row-major. Throws ShapeError when their number is not that of the shape, as does the next.
+  /// A copy of `values`, row-major. Throws ShapeError if their number does not fit the shape, as does the next
+  /// constructor.
   Tensor(const Shape& shape, std::span<const T> values, Caller where = Caller::here());
-  /// The shape, then the elements, row-major: Tensor<>({2, 3}, {1, 2, 3, 4, 5, 6}). In parentheses: the braces of
-  /// Tensor<>{{2, 3}, {1, 2}} hold the rows of a matrix.
+  /// The shape, then the elements, row-major: Tensor<>({2, 3}, {1, 2, 3, 4, 5, 6}). The parentheses matter: the braces
+  /// of Tensor<>{{2, 3}, {1, 2}} hold the rows of a matrix.
   Tensor(const Shape& shape, std::initializer_list<T> values, Caller where = Caller::here())
       : Tensor(shape, std::span<const T>(values.begin(), values.size()), where) {}
-  /// A vector of a copy of the elements of a std::vector or std::span.
+  /// A vector with a copy of the elements of a std::vector or std::span.
   template <class Sequence>
   requires detail::SequenceOf<Sequence, T>
   explicit Tensor(const Sequence& values, Caller where = Caller::here());
-  /// A copy of what an xtensor expression evaluates to. Needs <tapegrad/autodiff/xtensor.hpp>.
+  /// A copy of the value of an xtensor expression. Needs <tapegrad/autodiff/xtensor.hpp>.
   template <class E, class Bridge = detail::Xtensor>
   explicit Tensor(const xt::xexpression<E>& expression) {
     static_assert(detail::is_complete<Bridge>,
                   "a Tensor of an xtensor expression needs #include <tapegrad/autodiff/xtensor.hpp>");
     handle_ = Bridge::template copy<T>(expression.derived_cast());
   }
-  /// Of a handle inside the library.
+  /// Makes a tensor from a handle; for use inside the library.
   explicit Tensor(detail::Handle handle) : handle_(std::move(handle)) {}
   Tensor(const Tensor&) = default;
   Tensor(Tensor&&) noexcept = default;
+  // Temporaries cannot be assigned to: x[i] = y would change nothing.
   Tensor& operator=(const Tensor&) & = default;
   Tensor& operator=(Tensor&&) & noexcept = default;
   /// Not to temporaries: x[i] = y does not compile, as it would change nothing.
@@ -265,7 +267,7 @@ class Tensor : public detail::Operators<T> {
   std::int64_t rank() const { return shape().rank(); }
   /// Number of elements.
   std::int64_t size() const { return shape().count(); }
-  /// Row-major elements, which live no longer than the tensor; null when there are none.
+  /// The row-major elements, which live no longer than the tensor; null if there are none.
   const T* data(Caller where = Caller::here()) const& { return read("data", where); }
   const T* data(Caller where = Caller::here()) const&& = delete;
   /// The elements as a span, which lives no longer than the tensor.
@@ -273,8 +275,8 @@ class Tensor : public detail::Operators<T> {
     return {read("elements_view", where), static_cast<std::size_t>(size())};
   }
   std::span<const T> elements_view(Caller where = Caller::here()) const&& = delete;
-  /// The elements for writing; copied first when another handle shares them. Throws TapeError on a traced tensor: what
-  /// is on a tape cannot change under it.
+  /// The elements for writing; they are copied first if another handle shares them. Throws TapeError for a traced
+  /// tensor, because a value on a tape cannot change.
   T* mutable_data(Caller where = Caller::here()) &;
   T* mutable_data(Caller where = Caller::here()) && = delete;
 
@@ -289,20 +291,21 @@ class Tensor : public detail::Operators<T> {
                   "where(mask, a, b) decides for each");
     return U();
   }
-  /// One element, an index per axis; negative indices count from the end. It is a copy: elements are set through
-  /// mutable_data(). Throws ShapeError out of range.
+  /// One element, given one index per axis; negative indices count from the end. Throws ShapeError if an index is out
+  /// of range.
   template <class... Rest>
   requires(std::is_convertible_v<Rest, detail::At>&&...) T operator()(detail::At first, Rest... rest) const {
     const std::int64_t at[] = {first.value, detail::At(rest).value...};
     return element(at, first.where);
   }
   T operator()(Caller where = Caller::here()) const { return element({}, where); }
-  /// Along the first axis, which disappears: an element of a vector, a row of a matrix; x[i][j] is an element of a
-  /// matrix. Negative indices count from the end. Throws ShapeError out of range, and for a scalar.
+  /// The entry along the first axis, which disappears: an element of a vector, or a row of a matrix; x[i][j] is an
+  /// element of a matrix. Negative indices count from the end. Throws ShapeError if the index is out of range, and for
+  /// a scalar.
   Tensor operator[](detail::At i) const { return detail::subtensor(*this, i.value, i.where); }
 
-  /// From x[0] to the last: `for (Tensor<> element : x)` goes through the elements of a vector, the rows of a matrix,
-  /// ..., each of which stays on the tape. Throws ShapeError for a scalar.
+  /// Iterators over x[0], x[1], ...: `for (Tensor<> element : x)` visits the elements of a vector, the rows of a
+  /// matrix, ..., each of which stays on the tape. Throws ShapeError for a scalar.
   detail::Subtensors<T> begin(Caller where = Caller::here()) const {
     detail::subtensors(*this, where);
     return {*this, 0, where};
@@ -323,12 +326,12 @@ class Tensor : public detail::Operators<T> {
 
   const detail::Handle& handle() const& { return handle_; }
   detail::Handle handle() && { return std::move(handle_); }
-  /// True when operations on this tensor are recorded.
+  /// Whether operations on this tensor are recorded.
   bool traced() const { return handle_.traced(); }
 
  private:
   T* elements() { return handle_.array()->template as<T>(); }
-  // By value: nothing but the test is then done for a plain tensor.
+  // The caller is passed by value, so that for a plain tensor nothing but the test is done.
   const T* read(const char* operation, Caller where) const {
     if constexpr (Real<T>) {
       if (traced()) [[unlikely]]
@@ -355,7 +358,7 @@ requires detail::SequenceOf<Sequence, T> Tensor<T>::Tensor(const Sequence& value
 
 namespace detail {
 
-/// The iterator over x[0], x[1], ...; it holds the tensor, so temporaries can be gone through.
+/// The iterator over x[0], x[1], .... It holds the tensor, so that one can iterate over a temporary.
 template <class T>
 class Subtensors {
  public:
@@ -386,7 +389,7 @@ class Subtensors {
   Caller where_;
 };
 
-/// The elements, whether the tensor is on a tape or not: for what takes no part in a computation.
+/// The elements, even if the tensor is on a tape: for uses that are not part of a computation.
 template <class T>
 const T* elements_of(const Tensor<T>& x) {
   return x.handle() ? x.handle().array()->template as<T>() : nullptr;
@@ -403,7 +406,7 @@ class Operand {
   Operand(const Tensor<T>& tensor, const Caller& where) : tensor_(tensor), where_(where) {}
   Operand(double number, const char* file = __builtin_FILE(), int line = __builtin_LINE()) requires Real<T>
       : number_(static_cast<T>(number)), tensor_(number_), where_{file, line} {}
-  /// A label or a truth value; a number that is neither does not compile, and says so.
+  /// A label or a truth value. Any other number does not compile, and the message says so.
   template <class U>
   requires(!Real<T> && std::is_arithmetic_v<U>)
       Operand(U number, const char* file = __builtin_FILE(), int line = __builtin_LINE())
@@ -477,7 +480,7 @@ auto operator!=(const Tensor<A>& a, const Tensor<B>& b) {
   return detail::refuse_mixed(a, b);
 }
 
-/// Elements in nested brackets; beyond 1000 of them, only the ends of each axis.
+/// Writes the elements in nested brackets; for more than 1000 elements, only the ends of each axis.
 template <class T>
 TAPEGRAD_EXPORT std::ostream& operator<<(std::ostream& out, const Tensor<T>& x);
 

@@ -1,6 +1,6 @@
 #pragma once
 // Derivatives of functions: grad, value_and_grad, elementwise_grad, vjp, jvp, hvp. (jacobian and hessian are in
-// jacobian.hpp.) Each takes an ordinary function of tensors and gives one back, so they nest: grad(grad(f)).
+// jacobian.hpp.) Each takes an ordinary function of tensors and returns one, so that they nest: grad(grad(f)).
 //
 //     auto f = [](const Tensor<>& w, const Tensor<>& x) { return sum(square(tanh(x * w))); };
 //     Tensor<> dw = grad(f)(w, x);                       // with respect to the first argument
@@ -54,8 +54,8 @@ Handles handles_of(P& p) {
   return handles;
 }
 
-/// The argument with its tensors replaced by the next of `values`, which are moved from; for an empty handle by zeros,
-/// with seed axes in front.
+/// The argument with its tensors replaced by the next ones of `values`, which are moved from; an empty handle becomes
+/// zeros, with the seed axes in front.
 template <class P>
 P replaced(const P& argument, Handle*& values, const Shape& seeds = {}) {
   const auto next = [&]<class T>(const Tensor<T>& x) {
@@ -76,11 +76,12 @@ struct Indices {
   static constexpr bool contains(std::size_t i) { return ((i == I) || ...); }
 };
 
-/// f of the arguments, those of `Selected` traced in `scope`; first[i] is the number of argument i's first input.
+/// Calls f with the arguments, of which those in `Selected` are traced in `scope`; first[i] is the number of argument
+/// i's first input.
 template <class Selected, class F, class Tuple, std::size_t... All>
 auto call_traced(Scope& scope, F& f, const Tuple& arguments, std::index_sequence<All...>,
                  std::array<std::size_t, sizeof...(All)>* first = nullptr) {
-  // Only what is differentiated is copied.
+  // Only arguments that are differentiated are copied.
   auto prepare = [&]<std::size_t i>(std::integral_constant<std::size_t, i>) -> decltype(auto) {
     if constexpr (Selected::contains(i)) {
       if (first) (*first)[i] = scope.inputs();
@@ -98,7 +99,7 @@ auto call_traced(Scope& scope, F& f, const Tuple& arguments, std::index_sequence
   return std::apply(f, std::as_const(prepared));
 }
 
-/// One: the thing itself; several: a tuple.
+/// A single element is returned as itself, several as a tuple.
 template <class First, class... Rest>
 auto one_or_tuple(std::tuple<First, Rest...>&& t) {
   if constexpr (sizeof...(Rest) == 0)
@@ -144,15 +145,9 @@ auto value_and_gradients(F& f, const Caller& where, const Args&... args) {
 
 }  // namespace detail
 
-/// (value, gradient) of a function with a scalar result, in one forward and one reverse sweep. Template arguments are
-/// the numbers of the arguments to differentiate, by default the first; several give a tuple in their order.
-/// Of a function that returns a pair or tuple, (loss, others...), the loss is differentiated, and the value is all of
-/// it; the others may be of any type:
-///
-///     auto f = [](const Tensor<>& w, const Tensor<>& x) { auto y = tanh(x * w); return std::pair(sum(square(y)), y);
-///     }; auto [value, gradient] = value_and_grad(f)(w, x); auto [loss, y] = value;
-///
-/// Throws TapeError when the result, or the loss, is not a scalar, naming jacobian.
+/// (value, gradient) of a function with a scalar result, by running it once and sweeping once in reverse. The template
+/// arguments are the numbers of the arguments to differentiate by, by default the first; several give a tuple in their
+/// order. Throws TapeError, which points to jacobian, if the result is not a scalar.
 template <std::size_t... I, class F>
 auto value_and_grad(F f, Caller where = Caller::here()) {
   return [f = std::move(f), where](const auto&... args) {
@@ -169,7 +164,7 @@ auto grad(F f, Caller where = Caller::here()) {
   return [g = value_and_grad<I...>(std::move(f), where)](const auto&... args) { return g(args...).second; };
 }
 
-/// Derivative of the sum of the outputs: f'(x) for a function that acts on each element by itself.
+/// The derivative of the sum of the outputs, which is f'(x) for a function that acts on each element separately.
 template <class F>
 auto elementwise_grad(F f) {
   return [f = std::move(f)](const auto& x, const auto&... more) {
@@ -177,7 +172,7 @@ auto elementwise_grad(F f) {
   };
 }
 
-/// J^T g of a recorded function, any number of times. Made by vjp.
+/// Computes J^T g of a recorded function, any number of times. vjp makes it.
 template <class Y, class... Args>
 class Pullback {
  public:
@@ -185,13 +180,13 @@ class Pullback {
       : state_(std::allocate_shared<State>(detail::PoolAllocator<State>{}, std::move(recording), std::move(output),
                                            args...)) {}
 
-  // Copied where it would be moved, so that none is ever empty.
+  // Moving copies, so that a pullback is never empty.
   Pullback(const Pullback&) = default;
   Pullback& operator=(const Pullback&) = default;
 
-  /// `g`: shape of the output, behind any number of seed axes, which the result then has too. Differentiable in g, and
-  /// in the arguments where they lead to an outer derivative. Throws ShapeError, or TapeError when the scope around the
-  /// vjp has closed.
+  /// `g` has the shape of the output, after any number of seed axes, which the result then has too. The result is
+  /// differentiable in g, and in the arguments if an outer derivative depends on them. Throws ShapeError, or TapeError
+  /// if the scope around the vjp has closed.
   auto operator()(const Y& g, Caller where = Caller::here()) const {
     const Shape& given = g.shape();
     const Shape& shape = state_->output.shape();

@@ -1,5 +1,6 @@
 #pragma once
-// The bridge to xtensor: any expression in, a const view out, without xtensor in the library's binary interface.
+// The bridge to xtensor: tensors take any expression and give a const view, without xtensor in the library's binary
+// interface.
 //
 //     xt::xarray<double> a = {{1, 2}, {3, 4}};
 //     Tensor<> x(a * 2);                       // copies

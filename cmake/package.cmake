@@ -23,7 +23,7 @@ foreach(folder IN ITEMS autodiff nn)
     FILES_MATCHING PATTERN "*.hpp"
     REGEX "/autodiff/core/padding\\.hpp$" EXCLUDE
     REGEX "/autodiff/kernels/(blas|kernels|simd)\\.hpp$" EXCLUDE
-    REGEX "/autodiff/ops/(axes|broadcast|internal|operands|registry)\\.hpp$" EXCLUDE
+    REGEX "/autodiff/ops/(axes|broadcast|internal|operands|places|registry)\\.hpp$" EXCLUDE
     REGEX "/autodiff/(programs|random|structure|transforms)$" EXCLUDE
     REGEX "/autodiff/(sweep/rules|tape/carry|tape/primitive)\\.hpp$" EXCLUDE
     REGEX "/nn/(layers|losses|optim|report)$" EXCLUDE

@@ -1,5 +1,5 @@
 #pragma once
-// Activations: by name, or any function of a tensor (batch, n) that treats each row by itself.
+// Activations: by name, or any function of a tensor (batch, n) that treats each row separately.
 //
 //     nn::Dense{128, "relu"};
 //     auto tempered = [](const auto& z) {            // a generic lambda serves float and double
@@ -44,18 +44,18 @@ class TAPEGRAD_EXPORT Activation {
                   "[](const auto& z) { return tanh(z); }");
   }
 
-  /// Throws ValueError when the function was not written for this number type.
+  /// Throws ValueError if the function was not written for this number type.
   template <Real T>
   Tensor<T> operator()(const Tensor<T>& z) const;
 
-  /// The name it was made from; "custom" for a function.
+  /// The name from which it was made; "custom" for a function.
   const std::string& name() const& { return name_; }
   std::string name() && { return std::move(name_); }
-  /// The same, one for all names of a function: that of "swish" is "silu".
+  /// The same, but unique for each function: the kind of "swish" is "silu".
   const char* kind() const;
   bool may_mix_rows() const { return may_mix_rows_; }
-  /// Throws RowMixingError, with the line and the cure, when a row of f(z) depends on another row of z, unless that was
-  /// declared. What is built in is known to keep rows apart.
+  /// Throws RowMixingError, with the line and a remedy, if a row of f(z) depends on another row of z and that was not
+  /// declared. Built-in activations are known to keep rows apart.
   template <Real T>
   void require_separate_rows(const Tensor<T>& z) const;
 
@@ -76,7 +76,7 @@ Activation mixes_rows(Activation f);
 
 namespace detail {
 
-/// The error of a RowMixingError caught at an activation, with the cure.
+/// Rethrows a RowMixingError that was caught at an activation, with a remedy.
 [[noreturn]] TAPEGRAD_EXPORT void throw_rows_mixed(const char* message);
 
 }  // namespace detail

@@ -21,7 +21,7 @@ namespace tapegrad::nn {
 
 namespace detail {
 
-/// What callbacks may do to the model that is being trained.
+/// What callbacks can do to the model that is being trained.
 struct InTraining {
   virtual ~InTraining() = default;
   virtual double learning_rate() const = 0;
@@ -41,28 +41,29 @@ class TAPEGRAD_EXPORT Epoch {
   std::int64_t index = 0;    // from 0 in this fit, or from its initial_epoch
   std::int64_t first = 0;    // of this fit
   std::int64_t epochs = 0;   // the number that fit was given
-  std::int64_t trained = 0;  // epochs of the model before this one, those of earlier fits included
+  std::int64_t trained = 0;  // epochs of the model before this one, including those of earlier fits
   double seconds = 0;
   /// "loss" and the metrics of the training, then those of the validation, each with "val_" before its name. logs[name]
-  /// throws ValueError for another name. What callbacks write or add here stands in the history.
+  /// throws ValueError for any other name. Whatever callbacks write or add here appears in the history.
   Logs logs;
 
   /// Ends training after this epoch.
   void stop() { stopped_ = true; }
   bool stopped() const { return stopped_; }
 
-  /// Of the next step.
+  /// The learning rate of the next step.
   double learning_rate() const { return model_.learning_rate(); }
-  /// From now on, whatever schedule there was. Throws ValueError unless it is finite and not negative.
+  /// Sets the learning rate from now on, in place of any schedule. Throws ValueError unless it is finite and not
+  /// negative.
   void set_learning_rate(double rate) { model_.set_learning_rate(rate); }
-  /// As Sequential::save does.
+  /// Saves the model as Sequential::save does.
   void save(const std::string& path) const { model_.save(path); }
-  /// The parameters and states of this moment are those that fit leaves the model with, however it ends (but for an
-  /// exception), unless this is called again. Costs nothing now; the next step writes into fresh tensors.
+  /// At its end, unless it throws, fit restores the parameters and states that the model has now. A later call replaces
+  /// an earlier one. It costs nothing now; the next step writes into fresh tensors.
   void restore_at_end() { model_.restore_at_end(); }
 
-  /// Whether a larger value of this log is better, as a smaller one is of the loss; nothing where that is not known, as
-  /// of a log that a callback adds.
+  /// Whether a larger value of this log is better; for the loss it is not. Empty if that is not known, as for a log
+  /// that a callback adds.
   std::optional<bool> larger_is_better(std::string_view log) const { return model_.larger_is_better(log); }
 
   /// The line of the fit.
@@ -74,9 +75,9 @@ class TAPEGRAD_EXPORT Epoch {
   bool stopped_ = false;
 };
 
-/// Called at the end of each epoch. Of its members, begin(Epoch&) is called at the beginning of an epoch, when the logs
-/// have their names but no values; begun(Epoch&) once all callbacks have begun; ended(Epoch&) once all have been called
-/// at the end, when the logs are complete.
+/// Called at the end of each epoch. Its optional members are begin(Epoch&), called at the beginning of an epoch, when
+/// the logs have their names but no values; begun(Epoch&), called after all callbacks have begun; and ended(Epoch&),
+/// called after all have been called at the end, when the logs are complete.
 class Callback {
  public:
   template <class F>
@@ -87,7 +88,7 @@ class Callback {
   || requires(F& f, Epoch& epoch) { f.begun(epoch); }
   || requires(F& f, Epoch& epoch) { f.ended(epoch); };
 
-  /// When in an epoch it is called, in this order.
+  /// The times in an epoch at which it is called, in this order.
   enum class When { begin, begun, end, ended };
 
   template <class F>
@@ -110,30 +111,30 @@ class Callback {
   void operator()(When when, Epoch& epoch) { call_(when, epoch); }
 
  private:
-  std::function<void(When, Epoch&)> call_;  // a copy of which has a state of its own
+  std::function<void(When, Epoch&)> call_;  // each copy has a state of its own
 };
 
 namespace detail {
 
-/// The best value of a log in this fit. `mode` is "min" or "max", which says what is better, or "auto": as
-/// the loss or metric itself says.
+/// The best value of a log in this fit. `mode` says which values are better: "min", "max", or "auto", where the loss or
+/// metric itself decides.
 struct TAPEGRAD_EXPORT Best {
-  std::optional<double> value = {};  // a NaN is none
-  std::int64_t waited = 0;           // epochs since
+  std::optional<double> value = {};  // NaN counts as none
+  std::int64_t waited = 0;           // the number of epochs since then
 
   /// Throws ValueError, naming the callback, for a name that is not in the logs, another mode, "auto" for a log that is
   /// not known, a min_delta that is NaN, or negative patience.
   static void require(const Epoch& epoch, const char* callback, const std::string& monitor, const std::string& mode,
                       double min_delta, std::int64_t patience = 0);
-  /// Whether the value of this epoch is better by more than min_delta; a NaN never is.
+  /// Whether the value of this epoch is better by more than min_delta. A NaN never is.
   bool improved(const Epoch& epoch, const std::string& monitor, const std::string& mode, double min_delta);
 };
 
 }  // namespace detail
 
 /// Ends training when `monitor` has not improved by more than min_delta for `patience` epochs. With restore_best the
-/// model ends with the parameters of its best epoch, also when training ends for another reason; the state of the
-/// optimizer stays that of the last step. Throws ValueError before training for a name that is not in the logs or
+/// model ends with the parameters of its best epoch, even if training ends for another reason; the state of the
+/// optimizer remains that of the last step. Throws ValueError before training for a name that is not in the logs or
 /// negative patience.
 struct TAPEGRAD_EXPORT EarlyStopping {
   std::string monitor = "val_loss";
@@ -150,10 +151,10 @@ struct TAPEGRAD_EXPORT EarlyStopping {
 /// Saves the model after each epoch, so that the file is whole at any moment. In the path "{epoch}" stands for the
 /// number of the epoch, from 1 where Epoch::index is 0, and "{val_loss}" or another name for that log; both take a
 /// format, "{epoch:03}", "{val_loss:.4f}", as std::format has it for an integer and a double. "{{" and "}}" are braces.
-/// With save_best_only it is saved only when `monitor` has improved, in this fit or, given and no NaN, on initial_best:
-/// without it the first epoch of a fit that goes on with a saved model replaces a better file. Before training throws
-/// ValueError for a name that is not in the logs or a format that does not fit, Error for a folder that is not there or
-/// cannot be written to.
+/// With save_best_only the model is saved only if `monitor` has improved, within this fit and, if it is given and not
+/// NaN, on initial_best; without initial_best, the first epoch of a fit that continues with a saved model replaces a
+/// better file. Before training, throws ValueError for a name that is not in the logs or a format that does not fit,
+/// and Error for a folder that does not exist or cannot be written to.
 struct TAPEGRAD_EXPORT ModelCheckpoint {
   std::string path = "model.npz";
   std::string monitor = "val_loss";
@@ -170,11 +171,11 @@ struct TAPEGRAD_EXPORT ModelCheckpoint {
 };
 
 /// Writes a line of the logs after each epoch, under a header: "epoch" from 1, and the logs as all callbacks have left
-/// them, numbers in full. The columns are those of fit and what callbacks have added by the end of the first epoch;
-/// what is missing later is nan. With `append` lines are added to a file with a header of at least these columns, after
-/// its last whole line: one that a crash has cut off goes. Throws ValueError for another header, before training where
-/// the logs of fit are not in it, and for a log that is new after the first epoch; Error when the file cannot be
-/// written, before training where its folder is not there.
+/// them, numbers in full. The columns are those of fit and those that callbacks have added by the end of the first
+/// epoch; a value that is missing later is nan. With `append`, lines are added to a file whose header has at least
+/// these columns, after its last complete line; a line that a crash has cut off is removed. Throws ValueError for any
+/// other header, before training if it lacks the logs of fit, and for a log that is new after the first epoch; Error if
+/// the file cannot be written, before training if its folder does not exist.
 struct TAPEGRAD_EXPORT CsvLogger {
   std::string path = "log.csv";
   bool append = false;
@@ -190,7 +191,7 @@ struct TAPEGRAD_EXPORT CsvLogger {
 struct TAPEGRAD_EXPORT LearningRateScheduler {
   std::function<double(std::int64_t, double)> function = {};
 
-  /// Throws ValueError without a function.
+  /// Throws ValueError if there is no function.
   void begin(Epoch& epoch) const;
 };
 
@@ -205,7 +206,7 @@ struct TAPEGRAD_EXPORT ReduceLearningRateOnPlateau {
   std::string mode = "auto";
   detail::Best best = {};
 
-  /// Throws ValueError for what EarlyStopping refuses, and for a factor that is not between 0 and 1.
+  /// Throws ValueError for everything that EarlyStopping refuses, and for a factor that is not between 0 and 1.
   void begin(Epoch& epoch) const;
   void operator()(Epoch& epoch);
 };

@@ -15,11 +15,11 @@ namespace detail {
 
 /// Throws ValueError unless the limit is positive and finite.
 TAPEGRAD_EXPORT void require_limit(const char* operation, double limit, const Caller& where = {});
-/// Of x / unit, in double.
+/// The sum of the squares of x / unit, in double.
 template <Real T>
-TAPEGRAD_EXPORT double sum_of_squares(const Tensor<T>& x, double unit);
+TAPEGRAD_EXPORT double sum_of_squares(const Tensor<T>& x, double unit, const Caller& where);
 template <Real T>
-TAPEGRAD_EXPORT double largest_magnitude(const Tensor<T>& x);
+TAPEGRAD_EXPORT double largest_magnitude(const Tensor<T>& x, const Caller& where);
 template <Real T>
 TAPEGRAD_EXPORT void clip(Tensor<T>& x, double limit, const Caller& where);
 template <Real T>
@@ -27,8 +27,8 @@ TAPEGRAD_EXPORT void scale(Tensor<T>& x, double factor, const Caller& where);
 
 }  // namespace detail
 
-/// sqrt(sum x^2) over the elements of all tensors, summed in double and free of overflow: inf only where an element is,
-/// NaN where one is. Throws TapeError for a traced tensor.
+/// sqrt(sum x^2) over the elements of all tensors, summed in double and without overflow: it is inf only if an element
+/// is infinite, and NaN if one is NaN. Throws TapeError for a traced tensor.
 template <class P>
 double global_norm(const P& tensors, Caller where = Caller::here()) {
   P all = tensors;
@@ -36,28 +36,29 @@ double global_norm(const P& tensors, Caller where = Caller::here()) {
       all, [&](const auto& x) { tapegrad::detail::require_readable(x.handle(), "global_norm", where); });
   const auto sum = [&](double unit) {
     double squares = 0;
-    tapegrad::detail::for_each_tensor(all, [&](const auto& x) { squares += detail::sum_of_squares(x, unit); });
+    tapegrad::detail::for_each_tensor(all, [&](const auto& x) { squares += detail::sum_of_squares(x, unit, where); });
     return squares;
   };
   const double squares = sum(1);
   if (std::isnormal(squares) || std::isnan(squares)) return std::sqrt(squares);
   double unit = 0;
-  tapegrad::detail::for_each_tensor(all, [&](const auto& x) { unit = std::max(unit, detail::largest_magnitude(x)); });
+  tapegrad::detail::for_each_tensor(all,
+                                    [&](const auto& x) { unit = std::max(unit, detail::largest_magnitude(x, where)); });
   return unit > 0 && std::isfinite(unit) ? unit * std::sqrt(sum(unit)) : unit;
 }
 
-/// Every element into [-limit, limit]; an infinity too, but a NaN stays. In place where no other handle shares the
-/// elements. Throws ValueError unless the limit is positive and finite, TapeError for a traced tensor.
+/// Clips every element to [-limit, limit], including infinities; a NaN stays. Works in place if no other handle shares
+/// the elements. Throws ValueError unless the limit is positive and finite, TapeError for a traced tensor.
 template <class P>
 void clip_by_value(P& gradients, double limit, Caller where = Caller::here()) {
   detail::require_limit("clip_by_value", limit, where);
   tapegrad::detail::for_each_tensor(gradients, [&](auto& x) { detail::clip(x, limit, where); });
 }
 
-/// Scales all by limit / norm when their global norm is above the limit (Pascanu, Mikolov and Bengio, ICML 2013), and
-/// gives the norm that they had. With an infinity or a NaN among them they have no direction: they stay as they are,
-/// and the norm, inf or NaN, tells. In place where no other handle shares the elements. Throws ValueError unless the
-/// limit is positive and finite, TapeError for a traced tensor.
+/// Scales all tensors by limit / norm if their global norm exceeds the limit (Pascanu, Mikolov and Bengio, ICML 2013),
+/// and returns the original norm. With an infinity or a NaN among them the gradients have no direction: they stay as
+/// they are, and the returned norm is inf or NaN. Works in place if no other handle shares the elements. Throws
+/// ValueError unless the limit is positive and finite, TapeError for a traced tensor.
 template <class P>
 double clip_by_global_norm(P& gradients, double limit, Caller where = Caller::here()) {
   detail::require_limit("clip_by_global_norm", limit, where);

@@ -1,5 +1,5 @@
 #pragma once
-// A user's own pair of activation and loss: is the closed form right, and what does each way cost?
+// For a user's own pair of activation and loss: is the closed form right, and what does each way cost?
 //
 //     std::cout << nn::compare_output_delta(
 //         f, C, z, y, [](const auto& z, const auto& a, const auto& y) { return a - y; });
@@ -20,11 +20,11 @@
 
 namespace tapegrad::nn {
 
-/// What compare_output_delta found; prints as a table.
+/// The result of compare_output_delta, which prints as a table.
 struct DeltaReport {
   struct Row {
     std::string way;
-    double max_difference = 0;  // from the closed form
+    double max_difference = 0;  // compared with the closed form
     double seconds = 0;         // per call
   };
   /// "closed_form, a given" (the formula alone), "closed_form" (f(z), then the formula), "vjp", "jacobian".
@@ -34,7 +34,7 @@ TAPEGRAD_EXPORT std::ostream& operator<<(std::ostream& out, const DeltaReport& r
 
 namespace detail {
 
-/// Seconds per call of each: the median of interleaved repetitions of about `seconds` each.
+/// The seconds per call for each function: the median of interleaved repetitions that take about `seconds` each.
 TAPEGRAD_EXPORT std::vector<double> time_interleaved(std::span<const std::function<void()>> calls, int repetitions,
                                                      double seconds);
 /// Throws ShapeError, naming `what`, when the shapes differ.

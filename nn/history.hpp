@@ -1,5 +1,5 @@
 #pragma once
-// What training reports: a column per loss and metric, a row per epoch.
+// The report of a training: a column for each loss and metric, a row for each epoch.
 //
 //     nn::History h = model.fit(X, y, {.epochs = 100});
 //     h["loss"].back();  h.save_csv("h.csv");  h.plot("h.svg");
@@ -13,16 +13,17 @@
 
 namespace tapegrad::nn {
 
-/// h[name] throws ValueError, listing the columns, for another name.
+/// h[name] throws ValueError, listing the columns, for any other name.
 class TAPEGRAD_EXPORT History : public Named<std::vector<double>> {
  public:
   std::int64_t first_epoch = 0;  // of row 0
-  /// Training ended by Ctrl-C; an epoch that it cut short is not in the history.
+  /// Whether Ctrl-C ended training; an epoch that it cut short is not in the history.
   bool interrupted = false;
-  /// Training ended at a loss that was not finite (OnNonfinite::stop): what fit would have thrown. Empty otherwise.
+  /// The message that fit would have thrown, if training ended at a loss that was not finite (OnNonfinite::stop); empty
+  /// otherwise.
   std::string nonfinite = {};
 
-  /// Columns with room for `epochs` rows, up to some thousands, so that adding them allocates nothing.
+  /// Makes columns with room for `epochs` rows, up to a few thousand, so that adding rows allocates nothing.
   void reserve(const Logs& logs, std::int64_t epochs);
   /// A row. A log without a column gets one; what is not known of a row is NaN.
   void append(const Logs& logs);

@@ -17,7 +17,7 @@ namespace tapegrad::nn {
 
 using Rng = random::Generator;
 
-/// Numbers for a shape, drawn in double, so that a seed gives a network of float the same start, rounded.
+/// Draws numbers for a shape, in double, so that a seed gives a network of float the same initial values, rounded.
 class TAPEGRAD_EXPORT Initializer {
  public:
   /// By Keras's name: "zeros", "ones"; "random_normal" (standard deviation 0.05), "random_uniform" (+-0.05),
@@ -29,7 +29,7 @@ class TAPEGRAD_EXPORT Initializer {
   template <class F>
   requires std::is_invocable_r_v<Tensor<double>, F&, const Shape&, Rng&> Initializer(F f) : f_(std::move(f)) {}
 
-  /// Throws ShapeError when the function gives another shape.
+  /// Throws ShapeError if the function gives another shape.
   template <Real T>
   Tensor<T> make(const Shape& shape, Rng& rng) const;
 
@@ -58,8 +58,8 @@ TAPEGRAD_EXPORT Initializer he_normal();
 TAPEGRAD_EXPORT Initializer lecun_uniform();
 TAPEGRAD_EXPORT Initializer lecun_normal();
 
-/// A matrix with orthonormal columns, or rows if it is wide, times `gain`, uniform among these (Saxe et al., ICLR
-/// 2014). Throws ShapeError for another rank.
+/// A matrix with orthonormal columns, or rows if it is wide, times `gain`, drawn uniformly (Saxe et al., ICLR 2014).
+/// Throws ShapeError for any other rank.
 TAPEGRAD_EXPORT Initializer orthogonal(double gain = 1);
 
 }  // namespace tapegrad::nn

@@ -43,10 +43,10 @@
 
 namespace tapegrad::nn {
 
-/// What a layer is computed for.
+/// The mode in which a layer is computed.
 struct Mode {
   bool training = false;
-  /// Where a layer draws random numbers from in training; null in prediction, which is not random.
+  /// The source of a layer's random numbers in training; null in prediction, which is not random.
   Rng* rng = nullptr;
 };
 
@@ -67,8 +67,8 @@ concept FunctionOfTensor = gives < const F,
 template <class L, class T>
 concept IsLayer = CalledPlainly<L, T> || CalledWithState<L, T> || FunctionOfTensor<L, T>;
 
-/// The optional members of a layer, and a layer beside them: where both have a name, it names neither, whatever the
-/// layer's member is. So one that is there can be told from one that fits.
+/// Inherits from a layer and from its optional members: if both have a name, the name is ambiguous, whatever the
+/// layer's member is. In this way a member that exists can be distinguished from one that fits.
 struct OptionalMembers {
   int name, init, state, penalty, logits, description;
 };
@@ -131,7 +131,7 @@ concept FitsDescription = requires(const L& l) {
   std::string(l.description());
 };
 
-/// Throws ValueError when two have one name.
+/// Throws ValueError if two names are equal.
 TAPEGRAD_EXPORT void require_different_names(const PoolVector<std::string_view>& names);
 
 /// A function of a tensor as a layer: all of it is activation.
@@ -150,7 +150,7 @@ struct FunctionLayer {
   }
 };
 
-/// Fails to compile where a member has the name of an optional one and does not fit.
+/// Does not compile if a member has the name of an optional one but does not fit.
 template <class L, class T>
 constexpr void require_members_that_fit() {
   static_assert(!Has<L, NameIn> || FitsName<L>,
@@ -217,8 +217,8 @@ class Layer {
       penalty_ = [own](const Params<T>& p) -> std::optional<Tensor<T>> { return own->penalty(p); };
     }
   }
-  /// A function of a tensor, nn::Activation("relu") and elementwise() included. As the last layer, after a Dense that
-  /// is linear, it is that layer's activation, closed form of delta and all.
+  /// A function of a tensor, including nn::Activation("relu") and elementwise(). As the last layer, after a linear
+  /// Dense, it counts as that layer's activation, with the closed form of delta.
   template <class F>
   requires(detail::FunctionOfTensor<F, T>) Layer(const F& f) : Layer(detail::FunctionLayer{activation_of(f)}) {}
   template <class L>
@@ -229,32 +229,32 @@ class Layer {
         "Tensor<T> operator()(const nn::Params<T>& p, const Tensor<T>& x, nn::Mode) const, or it is a function "
         "of a tensor that gives a tensor");
   }
-  // Copied where it would be moved, so that none is ever empty.
+  // Moving copies, so that a layer is never empty.
   Layer(const Layer&) = default;
   Layer& operator=(const Layer&) = default;
 
-  /// The name that its type gives itself, or that of the activation that it is; else "custom".
+  /// The name that the layer's type gives itself, or that of the activation if it is one; otherwise "custom".
   std::string name() const { return name_; }
-  /// The name with what else decides what its parameters are for: "Dense relu".
+  /// The name, with whatever else determines what the parameters are for: "Dense relu".
   std::string description() const { return description_; }
   Params<T> init(const Shape& in, Rng& rng) const { return init_ ? init_(in, rng) : Params<T>(); }
-  /// What it keeps from step to step; mostly nothing.
+  /// What the layer keeps from step to step; usually nothing.
   Params<T> state(const Shape& in) const { return state_ ? state_(in) : Params<T>(); }
   Tensor<T> operator()(const Params<T>& p, Params<T>& state, const Tensor<T>& x, Mode mode) const {
     return call_(p, state, x, mode);
   }
-  /// The layer up to its activation, which is linear for a layer that does not name one.
+  /// The layer without its activation. A layer that does not name one has the linear activation.
   Tensor<T> logits(const Params<T>& p, Params<T>& state, const Tensor<T>& x, Mode mode) const {
     return logits_(p, state, x, mode);
   }
   const Activation& activation() const { return activation_; }
-  /// What it adds to the loss, a scalar; nothing for most layers.
+  /// The scalar that the layer adds to the loss; empty for most layers.
   std::optional<Tensor<T>> penalty(const Params<T>& p) const { return penalty_ ? penalty_(p) : std::nullopt; }
 
  private:
   using Call = std::function<Tensor<T>(const Params<T>& p, Params<T>& state, const Tensor<T>& x, Mode mode)>;
 
-  /// A generic function is tried with T alone: it need not compile for the other number type.
+  /// A generic function is tried only with T: it need not compile for the other number type.
   template <class F>
   static Activation activation_of(const F& f) {
     if constexpr (std::is_same_v<F, Activation>)

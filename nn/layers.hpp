@@ -1,11 +1,11 @@
 #pragma once
-// The layers there are. Each is an aggregate that knows no number type; the model fixes it.
+// The library's layers. Each is an aggregate without a number type, which the model determines.
 //
 //     nn::Sequential<float> model({nn::Flatten{}, nn::Dense{.units = 128, .kernel_regularizer = nn::l2(1e-4)},
 //                                  nn::BatchNorm{}, nn::Activation("relu"), nn::Dropout{0.2},
 //                                  nn::Residual{nn::Dense{64, "relu"}, nn::Dense{128}}, nn::Dense{10, "softmax"}});
 //
-// A layer of one's own is a struct of a few lines: see layer.hpp.
+// Your own layer is a struct of a few lines: see layer.hpp.
 
 #include <cstdint>
 #include <initializer_list>
@@ -36,10 +36,10 @@ struct TAPEGRAD_EXPORT Dense {
   Tensor<T> operator()(const Params<T>& p, const Tensor<T>& x, Mode mode) const {
     return activation(logits(p, x, mode));
   }
-  /// x W + b. A layer with `logits` and `activation` lets the model take the derivative between the two.
+  /// x W + b. If a layer has `logits` and `activation`, the model can take the derivative between the two.
   template <class T>
   Tensor<T> logits(const Params<T>& p, const Tensor<T>& x, Mode mode) const;
-  /// The sum of its regularizers; nothing without one.
+  /// The sum of the layer's regularizers; empty without one.
   template <class T>
   std::optional<Tensor<T>> penalty(const Params<T>& p) const;
 };
@@ -51,8 +51,9 @@ struct TAPEGRAD_EXPORT Flatten {
   Tensor<T> operator()(const Params<T>& p, const Tensor<T>& x, Mode mode) const;
 };
 
-/// In training each element is 0 with probability `rate`, else divided by 1 - rate, so that its expectation stays;
-/// the identity in prediction (Srivastava et al., Dropout, JMLR 2014; the inverted form). A dropped infinity is 0.
+/// In training each element becomes 0 with probability `rate` and is otherwise divided by 1 - rate, so that its
+/// expectation stays the same; in prediction it is the identity (Srivastava et al., Dropout, JMLR 2014; the inverted
+/// form). A dropped infinity is 0.
 struct TAPEGRAD_EXPORT Dropout {
   static constexpr const char* name = "Dropout";
   double rate = 0.5;
@@ -64,10 +65,10 @@ struct TAPEGRAD_EXPORT Dropout {
 };
 
 /// gamma (x - mean) / sqrt(variance + epsilon) + beta for each element of the last axis (Ioffe and Szegedy, Batch
-/// normalization, ICML 2015). In training mean and variance, the biased one, are those of the batch over all other
-/// axes, and are differentiated; of a batch of one number the variance is 0 and the output beta. In prediction they are
-/// the moving averages that training keeps: moving = momentum * moving + (1 - momentum) * batch, from 0 and 1 on.
-/// Parameters "gamma" and "beta" (n); state "moving_mean" and "moving_variance" (n).
+/// normalization, ICML 2015). In training the mean and the (biased) variance are those of the batch over all other
+/// axes, and are differentiated; for a batch of one number the variance is 0 and the output is beta. In prediction they
+/// are the moving averages that training keeps: moving = momentum * moving + (1 - momentum) * batch, starting with 0
+/// and 1. Parameters "gamma" and "beta" (n); state "moving_mean" and "moving_variance" (n).
 struct TAPEGRAD_EXPORT BatchNorm {
   static constexpr const char* name = "BatchNorm";
   double momentum = 0.99;
@@ -99,7 +100,7 @@ struct TAPEGRAD_EXPORT LayerNorm {
 
 namespace detail {
 
-/// A layer for float and double, or for the one that it was written for.
+/// A layer for float and double, or for the only one for which it was written.
 struct EitherLayer {
   template <class L>
   requires(IsLayer<L, float> || IsLayer<L, double>) EitherLayer(const L& layer) {
@@ -117,20 +118,20 @@ struct EitherLayer {
 
 }  // namespace detail
 
-/// x + g(x), where g is layers one after the other that keep the shape (He et al., Deep residual learning, CVPR 2016).
-/// Their parameters and state are its own, with the number of the layer in front of the name: "0.kernel".
+/// x + g(x), where g is a chain of layers that keeps the shape (He et al., Deep residual learning, CVPR 2016). Its
+/// parameters and state are those of these layers, with the number of the layer in front of the name: "0.kernel".
 class TAPEGRAD_EXPORT Residual {
  public:
   static constexpr const char* name = "Residual";
 
   Residual(std::initializer_list<detail::EitherLayer> layers) : layers_(layers) {}
 
-  /// Throws ValueError when a layer was not written for this number type.
+  /// Throws ValueError if a layer was not written for this number type.
   template <class T>
   Params<T> init(const Shape& in, Rng& rng) const;
   template <class T>
   Params<T> state(const Shape& in) const;
-  /// Throws ShapeError when the layers do not keep the shape.
+  /// Throws ShapeError if the layers do not keep the shape.
   template <class T>
   Tensor<T> operator()(const Params<T>& p, Params<T>& state, const Tensor<T>& x, Mode mode) const;
   template <class T>

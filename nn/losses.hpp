@@ -24,11 +24,12 @@
 namespace tapegrad::nn {
 namespace detail {
 
-/// Throws ShapeError: elements of another shape would be broadcast, each prediction against every target.
+/// Throws ShapeError unless the shapes are equal: otherwise elements would be broadcast, each prediction against every
+/// target.
 TAPEGRAD_EXPORT void require_same_shapes(const char* loss, const Shape& prediction, const Shape& target,
                                          const Caller& line = {});
 
-/// Whether a target is the label whose rows do not count; a number never is.
+/// Whether a target is the ignored label; a number never is.
 template <class Y>
 bool is_ignored(const Y& target, const std::optional<std::int64_t>& ignored_label) {
   if constexpr (std::is_same_v<Y, std::int64_t>)
@@ -55,19 +56,19 @@ template <class T, class Y>
 using SlopeSignature = Tensor<T>(const Tensor<T>& z, const Tensor<T>& a, const Tensor<Y>& y, double scale,
                                  const Caller& where);
 
-/// What a loss C knows about its composition with one activation f, both of them functions of the logits z: C(f(z), y),
-/// and the gradient by z of its sum over examples, times `scale`, with a = f(z) at hand. Both are right where
+/// What a loss C knows about its composition with one activation f, as functions of the logits z: C(f(z), y), and the
+/// gradient by z of its sum over the examples, times `scale`, where a = f(z) is given. Both are right even where
 /// probabilities f(z) underflow or round to 1.
 struct ClosedForm {
-  std::string activation = {};  // f by its name; empty where there is no closed form
+  std::string activation = {};  // the name of f; empty if there is no closed form
   OfTargets<LossSignature> loss = {};
   OfTargets<SlopeSignature> slope = {};
 };
 
 }  // namespace detail
 
-/// What predictions are, which says where a probability of 1/2 lies: at 1/2, or at a logit of 0. Of the logits of a
-/// softmax only the row tells, whose softmax is taken.
+/// The kind of predictions, which determines where the probability is 1/2: at 1/2, or at a logit of 0. For softmax
+/// logits it depends on the row, so that the softmax of the row is taken.
 enum class Outputs { probabilities, sigmoid_logits, softmax_logits };
 
 // The built-in losses are called like functions and passed like values, with their options where they have any. a is
@@ -117,14 +118,14 @@ TAPEGRAD_EXPORT extern const PlainLoss log_cosh;
 TAPEGRAD_EXPORT extern const PlainLoss hinge;
 /// "squared_hinge": mean_j max(1 - y_j a_j, 0)^2, with targets as for hinge.
 TAPEGRAD_EXPORT extern const PlainLoss squared_hinge;
-/// "categorical_hinge": max(1 + max_j (1 - y_j) a_j - sum_j y_j a_j, 0), of one-hot targets.
+/// "categorical_hinge": max(1 + max_j (1 - y_j) a_j - sum_j y_j a_j, 0), for one-hot targets.
 TAPEGRAD_EXPORT extern const PlainLoss categorical_hinge;
-/// "kl_divergence", also "kullback_leibler_divergence": sum_j y_j log(y_j / a_j), of probabilities both.
+/// "kl_divergence", also "kullback_leibler_divergence": sum_j y_j log(y_j / a_j); both are probabilities.
 TAPEGRAD_EXPORT extern const PlainLoss kl_divergence;
-/// "poisson": mean_j (a_j - y_j log a_j), of rates a and counts y; the constant log y_j! is left out.
+/// "poisson": mean_j (a_j - y_j log a_j) for rates a and counts y; the constant log y_j! is left out.
 TAPEGRAD_EXPORT extern const PlainLoss poisson;
-/// "cosine_similarity": -(a . y) / (|a| |y|): -1 for vectors of one direction, at any length that a number can hold. A
-/// zero vector gives 0, with a finite slope.
+/// "cosine_similarity": -(a . y) / (|a| |y|), which is -1 for vectors of the same direction, at any length that a
+/// number can hold. A zero vector gives 0, with a finite slope.
 TAPEGRAD_EXPORT extern const PlainLoss cosine_similarity;
 
 /// "huber": mean_j of d^2 / 2 where |d| <= delta, and delta (|d| - delta / 2) elsewhere, for d = a_j - y_j (Huber,
@@ -138,9 +139,9 @@ struct TAPEGRAD_EXPORT Huber {
 };
 inline constexpr Huber huber;
 
-/// "categorical_crossentropy": -sum_j y_j log a_j, of probabilities a. With from_logits (and then by the name
+/// "categorical_crossentropy": -sum_j y_j log a_j for probabilities a. With from_logits (also named
 /// "categorical_crossentropy_from_logits") a are logits: -sum_j y_j log_softmax(a)_j, finite for every finite a.
-/// label_smoothing s takes y (1 - s) + s / n for y (Szegedy et al., CVPR 2016). Throws ValueError unless 0 <= s <= 1.
+/// label_smoothing s replaces y by y (1 - s) + s / n (Szegedy et al., CVPR 2016). Throws ValueError unless 0 <= s <= 1.
 struct TAPEGRAD_EXPORT CategoricalCrossentropy {
   double label_smoothing = 0;
   bool from_logits = false;
@@ -156,11 +157,11 @@ struct TAPEGRAD_EXPORT CategoricalCrossentropy {
 inline constexpr CategoricalCrossentropy categorical_crossentropy;
 inline constexpr CategoricalCrossentropy categorical_crossentropy_from_logits{.from_logits = true};
 
-/// "sparse_categorical_crossentropy": -log a_label, of probabilities a and labels (...) or (..., 1). With from_logits
-/// (and then by the name "sparse_categorical_crossentropy_from_logits") -log_softmax(a)_label. label_smoothing as of
-/// categorical_crossentropy, of the label as a one-hot target. A row whose label is ignored_label, which need be none
-/// of 0..n-1, has the loss 0 and the gradient 0; a model takes the mean over the other rows, 0 where there are none,
-/// and its metrics leave such rows out. Throws ValueError for another label outside 0..n-1, and unless 0 <=
+/// "sparse_categorical_crossentropy": -log a_label for probabilities a and labels (...) or (..., 1). With from_logits
+/// (also named "sparse_categorical_crossentropy_from_logits") it is -log_softmax(a)_label. label_smoothing works as in
+/// categorical_crossentropy, with the label as a one-hot target. A row whose label is ignored_label, which need not be
+/// one of 0..n-1, has loss 0 and gradient 0; a model takes the mean over the other rows, or 0 if there are none, and
+/// its metrics leave such rows out. Throws ValueError for any other label outside 0..n-1, and unless 0 <=
 /// label_smoothing <= 1.
 struct TAPEGRAD_EXPORT SparseCategoricalCrossentropy {
   double label_smoothing = 0;
@@ -178,9 +179,9 @@ struct TAPEGRAD_EXPORT SparseCategoricalCrossentropy {
 inline constexpr SparseCategoricalCrossentropy sparse_categorical_crossentropy;
 inline constexpr SparseCategoricalCrossentropy sparse_categorical_crossentropy_from_logits{.from_logits = true};
 
-/// "binary_crossentropy": -mean_j (y_j log a_j + (1 - y_j) log(1 - a_j)), of probabilities a. With from_logits (and
-/// then by the name "binary_crossentropy_from_logits") mean_j (softplus(a_j) - y_j a_j), the same of sigmoid(a), finite
-/// for every finite a, and 0 at an infinite one that is right. label_smoothing s takes y (1 - s) + s / 2 for y. Throws
+/// "binary_crossentropy": -mean_j (y_j log a_j + (1 - y_j) log(1 - a_j)) for probabilities a. With from_logits (also
+/// named "binary_crossentropy_from_logits") it is mean_j (softplus(a_j) - y_j a_j), the same for sigmoid(a), finite for
+/// every finite a, and 0 at an infinite one that is right. label_smoothing s replaces y by y (1 - s) + s / 2. Throws
 /// ValueError unless 0 <= s <= 1.
 struct TAPEGRAD_EXPORT BinaryCrossentropy {
   double label_smoothing = 0;
@@ -197,19 +198,19 @@ inline constexpr BinaryCrossentropy binary_crossentropy_from_logits{.from_logits
 
 class TAPEGRAD_EXPORT Loss {
  public:
-  /// Targets are numbers as the prediction is, or labels.
+  /// Targets are numbers of the prediction's type, or labels.
   using Function = detail::OfTargets<detail::LossSignature>;
   template <class F>
   static constexpr bool accepts =
       Function::takes_numbers<detail::WithLine<F>> || Function::takes_labels<detail::WithLine<F>>;
 
-  /// None yet: a model cannot be trained with it.
+  /// No loss: a model cannot be trained with it.
   Loss() = default;
   /// A built-in loss with its default options. Throws ValueError for another name.
   Loss(const char* name, Caller where = Caller::here());
   Loss(const std::string& name, Caller where = Caller::here()) : Loss(name.c_str(), where) {}
-  /// A built-in loss, or a function of (prediction, target), elementwise() included. One with a third argument,
-  /// Caller where = Caller::here(), gets the user's line.
+  /// A built-in loss, or a function of (prediction, target), including elementwise(). A function with a third argument,
+  /// Caller where = Caller::here(), is given the user's line.
   template <class F>
   requires(accepts<F>) Loss(const F& f) : name_("custom"), function_(detail::WithLine{detail::as_loss(f)}) {
     if constexpr (detail::is_builtin<F>) {
@@ -237,19 +238,19 @@ class TAPEGRAD_EXPORT Loss {
   /// The name of a built-in loss; "custom" for a function, empty for none.
   const std::string& name() const& { return name_; }
   std::string name() && { return std::move(name_); }
-  /// The label whose rows do not count, where there is one.
+  /// The label whose rows do not count, if there is one.
   std::optional<std::int64_t> ignored_label() const { return ignored_label_; }
-  /// What the predictions are that it takes.
+  /// The kind of predictions that it takes.
   Outputs outputs() const { return outputs_; }
 
-  /// The name of the activation f that it has a closed form with; empty for none.
+  /// The name of the activation f with which it has a closed form; empty if there is none.
   const std::string& known_activation() const { return closed_form_.activation; }
-  /// C(f(z), y) of that f, from the logits z. Throws as the loss itself does.
+  /// C(f(z), y) for that f, computed from the logits z. Throws as the loss itself does.
   template <Real T, class Y>
   Tensor<T> from_logits(const Tensor<T>& z, const Tensor<Y>& y, const Caller& where) const {
     return written_for<T, Y>(closed_form_.loss, z, where)(z, y, where);
   }
-  /// Its gradient by z, summed over examples, times `scale`; a = f(z). y is one that from_logits takes.
+  /// The gradient by z of the sum over the examples, times `scale`, where a = f(z). y must be accepted by from_logits.
   template <Real T, class Y>
   Tensor<T> slope(const Tensor<T>& z, const Tensor<T>& a, const Tensor<Y>& y, double scale, const Caller& where) const {
     return written_for<T, Y>(closed_form_.slope, z, where)(z, a, y, scale, where);
@@ -275,12 +276,12 @@ class TAPEGRAD_EXPORT Loss {
 
 namespace detail {
 
-/// The built-in losses with their default options, by all their names.
+/// The built-in losses with their default options, under all their names.
 TAPEGRAD_EXPORT const Named<Loss>& known_losses();
 
 }  // namespace detail
 
-/// The weight of each example, (batch), by the class of its target: weights[k] for class k. Targets are labels (batch),
+/// The weight (batch) of each example from the class of its target: weights[k] for class k. Targets are labels (batch),
 /// also as numbers (batch) or (batch, 1), or one row per example, (batch, n), whose class is the first largest element.
 /// Throws ShapeError when the targets have another shape or another number of classes than there are weights,
 /// ValueError for a class without a weight, or a weight that is negative or not finite in T. An ignored label has the

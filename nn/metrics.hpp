@@ -21,16 +21,17 @@
 
 namespace tapegrad::nn {
 
-// Of classes. Predictions are (batch, n); targets (batch, n), one-hot or the like, or labels (batch) or (batch, 1). The
-// class of a row is its first largest element; with one column it is 1 where the prediction is above the threshold, and
-// 0 elsewhere. The threshold is a number that the predictions themselves are compared with; where none is given it is
-// where the probability is 1/2, and `outputs` says what the predictions are. A model sets that by its loss: under
-// "binary_crossentropy_from_logits" they are cut at 0. A prediction with a NaN is of no class, and never right. A row
-// whose label is ignored_label does not count; where none does, the metric is 0. Throws ShapeError for other shapes or
-// no rows, ValueError for a label outside 0..n-1.
+// Metrics of classes. Predictions are (batch, n); targets are (batch, n), one-hot or the like, or labels (batch) or
+// (batch, 1). The class of a row is its first largest element; with one column it is 1 where the prediction is above
+// the threshold, and 0 elsewhere. The threshold is compared with the predictions themselves. If none is given, it is
+// where the probability is 1/2, and `outputs` says what the predictions are; a model sets that from its loss, so that
+// with "binary_crossentropy_from_logits" the threshold is 0. A prediction with a NaN belongs to no class and is never
+// right. A row whose label is ignored_label does not count; if no row counts, the metric is 0. Throws ShapeError for
+// other shapes or no rows, ValueError for a label outside 0..n-1.
 
 /// "accuracy", also "categorical_accuracy" and "sparse_categorical_accuracy": the fraction of rows whose class is the
-/// target's. With one column that is binary_accuracy, as in Keras, whose "categorical_accuracy" of one column is 1.
+/// target's. With one column it is binary_accuracy, as in Keras, where however "categorical_accuracy" of one column is
+/// 1.
 struct TAPEGRAD_EXPORT Accuracy {
   std::optional<double> threshold = {};
   std::optional<std::int64_t> ignored_label = {};
@@ -44,8 +45,9 @@ struct TAPEGRAD_EXPORT Accuracy {
 };
 inline constexpr Accuracy accuracy;
 
-/// "binary_accuracy": the fraction of elements that, cut to 0 or 1 at the threshold, equal the target, each column a
-/// question of its own. A soft target, neither 0 nor 1, is met by none, as in Keras. Labels go with one column.
+/// "binary_accuracy": the fraction of elements that equal the target after the threshold has turned them into 0 or 1;
+/// each column is a question of its own. No prediction equals a soft target, which is neither 0 nor 1, as in Keras.
+/// Labels need a single column.
 struct TAPEGRAD_EXPORT BinaryAccuracy {
   std::optional<double> threshold = {};
   std::optional<std::int64_t> ignored_label = {};
@@ -59,10 +61,9 @@ struct TAPEGRAD_EXPORT BinaryAccuracy {
 };
 inline constexpr BinaryAccuracy binary_accuracy;
 
-/// "top_k_categorical_accuracy" or "sparse_top_k_categorical_accuracy", and by the name "top_3_accuracy" with k = 3,
-/// and so on: the fraction of rows where fewer than k elements are larger than the one of the target's class. So ties
-/// count in favor: rows of equal numbers are all right, where accuracy takes the first of them. Throws ValueError
-/// unless k >= 1.
+/// "top_k_categorical_accuracy" or "sparse_top_k_categorical_accuracy", or "top_3_accuracy" for k = 3, and so on: the
+/// fraction of rows where fewer than k elements are larger than the one of the target's class. So ties count as right:
+/// rows of equal numbers are all right, whereas accuracy takes the first of them. Throws ValueError unless k >= 1.
 struct TAPEGRAD_EXPORT TopK {
   std::int64_t k = 5;
   std::optional<std::int64_t> ignored_label = {};
@@ -137,7 +138,7 @@ TAPEGRAD_EXPORT Tensor<std::int64_t> confusion_matrix(const Tensor<T>& a, const 
                                                       std::optional<std::int64_t> ignored_label = {},
                                                       Caller where = Caller::here());
 
-// Of numbers. Throws ShapeError when the shapes differ, or over no elements.
+// Metrics of numbers. They throw ShapeError if the shapes differ or there are no elements.
 
 /// "rmse", also "root_mean_squared_error": the square root of the mean of (a - y)^2 over all elements.
 struct TAPEGRAD_EXPORT RootMeanSquaredError {
@@ -163,7 +164,7 @@ inline constexpr R2 r2;
 
 namespace detail {
 
-/// A function as a metric: the number that it gives, or the mean of the tensor.
+/// A function as a metric: the number that it returns, or the mean of the tensor.
 template <class F>
 struct AsMetric {
   WithLine<F> f;
@@ -218,7 +219,7 @@ class TAPEGRAD_EXPORT Metric {
       };
     }
   }
-  /// A loss without options, as by its name.
+  /// A loss without options, the same as by its name.
   Metric(std::string name, const PlainLoss& loss) : Metric(loss.name()) { name_ = std::move(name); }
 
   template <class F>
@@ -235,12 +236,13 @@ class TAPEGRAD_EXPORT Metric {
 
   const std::string& name() const& { return name_; }
   std::string name() && { return std::move(name_); }
-  /// A metric of the library, which has a value for one example too. Before its first step fit calls one of your own
-  /// for up to 32 examples, so that one which fails does so at once.
+  /// Whether it is a metric of the library, which has a value even for one example. Before its first step fit calls
+  /// your own metrics with up to 32 examples, so that they fail at once if they fail.
   bool is_builtin() const { return builtin_; }
-  /// Whether a larger value is better than a smaller one; nothing where a metric of your own does not say.
+  /// Whether a larger value is better than a smaller one; empty if your own metric does not say.
   std::optional<bool> larger_is_better() const { return larger_is_better_; }
-  /// Of all examples at once. Y is T or std::int64_t. Throws ValueError when the metric does not take such targets.
+  /// The metric of all examples at once. Y is T or std::int64_t. Throws ValueError if the metric does not take such
+  /// targets.
   template <Real T, class Y>
   double operator()(const Tensor<T>& prediction, const Tensor<Y>& target, Caller where = Caller::here()) const {
     const auto& f = function_.get<T, Y>();
@@ -248,7 +250,7 @@ class TAPEGRAD_EXPORT Metric {
     return f(prediction, target, where);
   }
 
-  /// The same for predictions of another kind, where it asks for a probability of 1/2.
+  /// The same metric for predictions of another kind, if it depends on where the probability is 1/2.
   Metric with(Outputs outputs) const;
 
  private:

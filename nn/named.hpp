@@ -17,7 +17,7 @@ using tapegrad::Name;
 using tapegrad::Named;
 using tapegrad::Params;
 
-/// Loss and metrics of a batch or an epoch.
+/// The loss and the metrics of a batch or an epoch.
 using Logs = Named<double>;
 
 }  // namespace tapegrad::nn

@@ -8,7 +8,7 @@
 //       opt.step(params, g);                          // params: anything that value_and_grad differentiates by
 //     }
 //
-// A rule of one's own is any struct with a learning_rate and an update:
+// Your own rule is any struct with a learning_rate and an update:
 //
 //     struct SignSGD {
 //       nn::LearningRate learning_rate = 0.01;
@@ -16,7 +16,7 @@
 //       void update(Tensor<T>& w, const Tensor<T>& g, double rate) const { w = w - rate * sign(g); }
 //     };
 //
-// One that keeps tensors for each parameter from step to step tells what they start as, its slots:
+// A rule that keeps tensors for each parameter from step to step defines their initial values, its slots:
 //
 //     struct Lion {
 //       nn::LearningRate learning_rate = 1e-4;
@@ -43,13 +43,13 @@
 
 namespace tapegrad::nn {
 
-/// What a rule knows of the step that it is part of.
+/// What a rule knows about the current step.
 struct Step {
   double rate = 0;
   std::int64_t iteration = 1;  // over the optimizer's life, from 1
 };
 
-/// Where epsilon keeps a root from being 0: as Keras 3 or as PyTorch has it.
+/// The place of the epsilon that keeps a divisor from being 0: as in Keras 3 or as in PyTorch.
 enum class EpsilonPlace { keras, torch };
 
 // Formulas in w (a parameter), g (its gradient), eta (the rate) and t (the iteration, from 1). Defaults are those of
@@ -182,7 +182,7 @@ class TAPEGRAD_EXPORT Optimizer {
   /// "sgd", "adam", "adamw", "rmsprop" or "adagrad", with its defaults. Throws ValueError for another name.
   Optimizer(const char* name, Caller where = Caller::here());
   Optimizer(const std::string& name, Caller where = Caller::here()) : Optimizer(name.c_str(), where) {}
-  // Copied where it would be moved, so that none is ever without its rule.
+  // Moving copies, so that an optimizer always has its rule.
   Optimizer(const Optimizer&) = default;
   Optimizer& operator=(const Optimizer&) = default;
 
@@ -209,16 +209,16 @@ class TAPEGRAD_EXPORT Optimizer {
   void begin_epoch(std::int64_t epoch) { epoch_ = epoch, step_ = 0; }
   /// The rate of the next step.
   double learning_rate() const { return rate().at(epoch_, step_, now_.iterations); }
-  /// In place of the rule's own, a number or a schedule; std::nullopt gives the rule its own back. Throws ValueError
-  /// when its next rate is negative or not finite.
+  /// Replaces the rule's own rate by a number or a schedule; std::nullopt restores it. Throws ValueError if the next
+  /// rate is negative or not finite.
   void set_learning_rate(std::optional<LearningRate> rate, Caller where = Caller::here());
-  /// The number that is in place of the rule's own, where one is.
+  /// The number that replaces the rule's own rate, if there is one.
   std::optional<double> fixed_learning_rate() const { return set_rate_ ? set_rate_->constant() : std::nullopt; }
   /// The steps made so far.
   std::int64_t iterations() const { return now_.iterations; }
 
-  /// The slots of parameters of Tensor<T>: "0.m", "0.v", "1.m", ..., by the parameter's number. Empty before the first
-  /// step. Together with iterations() it is all that a rule goes by.
+  /// The slots of the parameters that are Tensor<T>: "0.m", "0.v", "1.m", ..., by the parameter's number. Empty before
+  /// the first step. Together with iterations() this is everything a rule depends on.
   template <Real T>
   Params<T> state() const;
   /// Continues where an optimizer with this rule left off that gave state() and iterations() for such parameters; for
@@ -247,7 +247,7 @@ class TAPEGRAD_EXPORT Optimizer {
     AllKept kept;  // of each parameter, in order, from the first step on
     std::int64_t iterations = 0;
   };
-  /// As it is now; costs nothing, the next step writes into fresh slots.
+  /// The present state. It costs nothing; the next step writes into fresh slots.
   const Moment& moment() const { return now_; }
   void go_back(const Moment& moment) { now_ = moment; }
 
@@ -265,9 +265,9 @@ class TAPEGRAD_EXPORT Optimizer {
     tapegrad::detail::for_each_tensor(params, [&](const auto& tensor) { all.push_back(tensor.handle()); });
     return all;
   }
-  /// Refuses what does not fit, and makes the slots where there are none yet.
+  /// Refuses tensors that do not fit, and makes the slots if there are none yet.
   Step begin_step(const Handles& params, const Handles& gradients, const Caller& where);
-  /// Whether the slots are of such parameters.
+  /// Whether the slots fit these parameters.
   bool fits(const Handles& params) const;
   AllKept fresh_slots(const Handles& params) const;
   template <Real T>

@@ -7,7 +7,7 @@
 //     Tensor<> same = nn::output_delta(f, C, z, y, nn::OutputDelta::jacobian);        // the Jacobian of f, applied
 //     nn::output_delta("softmax", "categorical_crossentropy", z, y, nn::OutputDelta::closed_form);   // a - y
 //
-// It is J^T g. For a symmetric J (softmax) J g is the same and hides the mistake.
+// It is J^T g, and not J g. For a symmetric J (softmax) the two are equal, which hides the mistake.
 
 #include <string>
 #include <string_view>
@@ -20,10 +20,10 @@
 namespace tapegrad::nn {
 
 /// How delta is found: the closed form of a known pair of activation and loss; one reverse sweep over C(f(z), y); or
-/// the Jacobian of f, as an object, applied to dC/da: J^T g without the matrix. `automatic` takes the closed form where
-/// there is one, else the sweep. The loss of a known pair is computed from z, and swept as such, so that closed form
-/// and sweep keep their digits where probabilities f(z) underflow or round to 1, and the loss reported is one number
-/// whatever the way; dC/da, which the Jacobian is applied to, is a function of f(z) alone.
+/// the Jacobian of f, as an object, applied to dC/da: J^T g without the matrix. `automatic` takes the closed form if
+/// there is one, otherwise the sweep. The loss of a known pair is computed, and swept, as a function of z, so that the
+/// closed form and the sweep keep their digits where probabilities f(z) underflow or round to 1, and the reported loss
+/// is the same number in every way; dC/da, to which the Jacobian is applied, is a function of f(z) alone.
 enum class OutputDelta { automatic, closed_form, vjp, jacobian };
 /// "automatic", "closed_form", "vjp", "jacobian".
 TAPEGRAD_EXPORT std::string to_string(OutputDelta way);
@@ -39,16 +39,16 @@ struct OutputHead {
   Tensor<T> prediction = {}, loss = {}, delta = {};
 };
 
-/// For each row its own index, or for one of weight 0 that of the first row that counts; nothing where none does.
+/// For each row its own index, or for a row of weight 0 that of the first row that counts; no value if none does.
 template <Real T>
-TAPEGRAD_EXPORT Tensor<std::int64_t> stand_ins(const Tensor<T>& weights);
+TAPEGRAD_EXPORT Tensor<std::int64_t> stand_ins(const Tensor<T>& weights, const Caller& where);
 
 /// Whether the loss has a closed form with the activation.
 inline bool is_known_pair(const Activation& f, const Loss& c) { return f.name() == c.known_activation(); }
 /// Throws ValueError, listing the known pairs.
 [[noreturn]] TAPEGRAD_EXPORT void throw_no_closed_form(std::string_view activation, std::string_view loss);
 
-/// The activation or loss of a name, or of a built-in loss; another function is what it is.
+/// The activation or loss with a name, or a built-in loss; any other function is passed through.
 inline Activation activation_of(std::string_view name, const Caller& where) { return {std::string(name), where}; }
 inline Loss loss_of(std::string_view name, const Caller& where) { return {std::string(name), where}; }
 template <class F>

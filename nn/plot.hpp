@@ -1,5 +1,5 @@
 #pragma once
-// Pictures, drawn by gnuplot, which must be installed: SVG or PNG by the name of the file.
+// Pictures, drawn by gnuplot, which must be installed: SVG or PNG, depending on the name of the file.
 //
 //     nn::plot_curves({{"train", losses}, {"test", test_losses}}, "loss.svg", "Loss", "epoch");
 //     nn::heat_map(jacobian(f)(z), "jacobian.svg", "df/dz");
@@ -24,7 +24,7 @@ TAPEGRAD_EXPORT void plot_curves(const std::vector<Curve>& curves, const std::st
                                  const std::string& title = "", const std::string& x_label = "",
                                  std::int64_t first = 1);
 
-/// A diagram of its own among several.
+/// One of several diagrams.
 struct Panel {
   std::string title;
   std::vector<Curve> curves;
@@ -36,8 +36,8 @@ TAPEGRAD_EXPORT void plot_panels(const std::vector<Panel>& panels, const std::st
 /// A matrix (m, n) in colors, row 0 on top. Throws ShapeError for another rank or an empty matrix.
 template <Real T>
 TAPEGRAD_EXPORT void heat_map(const Tensor<T>& matrix, const std::string& path, const std::string& title = "");
-/// A Jacobian as a matrix, by default under the name of its structure; of several blocks, the one of row `block` of the
-/// batch. Throws ShapeError for an empty one, ValueError for a block that is not there.
+/// A Jacobian as a matrix, by default with its structure as the title; if it has several blocks, the one of row `block`
+/// of the batch. Throws ShapeError for an empty Jacobian, ValueError for a block that does not exist.
 template <Real T>
 TAPEGRAD_EXPORT void heat_map(const Jacobian<T>& J, const std::string& path, const std::string& title = "",
                               std::int64_t block = 0);

@@ -23,7 +23,7 @@ class TAPEGRAD_EXPORT Regularizer {
   template <class F>
   requires(Function::accepts<F>) Regularizer(const F& f) : function_(f), given_(true) {}
 
-  /// False for none.
+  /// Whether there is a penalty.
   explicit operator bool() const { return given_; }
   /// The penalty, a scalar. Throws ShapeError when the function gives another shape, ValueError when it was not written
   /// for this number type.

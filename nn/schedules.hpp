@@ -45,7 +45,7 @@ class TAPEGRAD_EXPORT LearningRate {
 
   /// Throws ValueError when the rate is negative or not finite.
   double at(std::int64_t epoch, std::int64_t step, std::int64_t iteration, const Caller& where = {}) const;
-  /// The number; nothing for a function.
+  /// The number; empty for a function.
   std::optional<double> constant() const { return schedule_ ? std::nullopt : std::optional(rate_); }
 
  private:
@@ -79,8 +79,9 @@ TAPEGRAD_EXPORT LearningRate cosine_decay(double initial, std::int64_t decay_ste
 /// end + (initial - end) (1 - s)^power, s = min(i / decay_steps, 1); Keras' PolynomialDecay.
 TAPEGRAD_EXPORT LearningRate polynomial_decay(double initial, std::int64_t decay_steps, double end = 1e-4,
                                               double power = 1, Caller where = Caller::here());
-/// From 0 to the first rate of `schedule` in a straight line: i / iterations of it. Then the schedule, which counts its
-/// iterations from the end of the warm-up, as Keras' CosineDecay does. Throws ValueError for iterations < 1.
+/// Rises in a straight line from 0 to the first rate of `schedule`, as i / iterations of it. Then follows the schedule,
+/// which counts its iterations from the end of the warm-up, as Keras's CosineDecay does. Throws ValueError for
+/// iterations < 1.
 TAPEGRAD_EXPORT LearningRate warm_up(LearningRate schedule, std::int64_t iterations, Caller where = Caller::here());
 
 }  // namespace tapegrad::nn

@@ -1,5 +1,5 @@
 #pragma once
-// Layers one after the other, and their training.
+// A chain of layers, and its training.
 //
 //     nn::Sequential<double> model({nn::Dense{64, "sigmoid"}, nn::Dense{10, "softmax"}}, /*seed*/ 1);
 //     model.compile({.optimizer = nn::SGD{.learning_rate = 0.01}, .loss = "categorical_crossentropy",
@@ -24,15 +24,15 @@ class Sequential : public Network<T> {
  public:
   using Network<T>::Network;
 
-  /// Throws ValueError when closed_form is asked for and the pair of activation and loss has none; when two metrics
-  /// have one name, or a metric the name of another log: "loss", or what begins with "val_"; in a callback of fit. Then
-  /// nothing has changed.
+  /// Throws ValueError if closed_form is asked for and the pair of activation and loss has none; if two metrics have
+  /// the same name, or a metric has the name of another log, which is "loss" or begins with "val_"; and in a callback
+  /// of fit. Nothing has changed then.
   void compile(const CompileOptions& options, Caller line = Caller::here()) { trainer_.compile(*this, options, line); }
-  /// The way that delta of the output layer is found: never automatic.
+  /// The way in which delta of the output layer is found, which is never automatic.
   OutputDelta output_delta_used(Caller line = Caller::here()) const { return trainer_.output_delta_used(*this, line); }
 
   using Network<T>::predict;
-  /// The same, of a model that x builds where it is not built.
+  /// The same; the model is built from x if it is not built yet.
   Tensor<T> predict(const Tensor<T>& x, const PredictOptions& options = {}, Caller line = Caller::here()) {
     this->prepare(x, "predict", line);
     return std::as_const(*this).predict(x, options, line);
@@ -49,8 +49,8 @@ class Sequential : public Network<T> {
     return std::as_const(*this).predict_classes(x, options, line);
   }
 
-  /// Mean loss, penalties of the layers included, and metrics over all examples: evaluate(X, y)["loss"]. A loss that
-  /// gives a scalar is averaged over the batches.
+  /// The mean loss, including the penalties of the layers, and the metrics over all examples: evaluate(X, y)["loss"]. A
+  /// loss that gives a scalar is averaged over the batches.
   template <TargetOf<T> Y>
   Logs evaluate(const Tensor<T>& x, const Tensor<Y>& y, const EvaluateOptions& options = {},
                 Caller line = Caller::here()) const {

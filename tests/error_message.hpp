@@ -1,10 +1,10 @@
 #pragma once
-// What errors say.
+// The messages of errors.
 
 #include <string>
 #include <tapegrad/autodiff/error.hpp>
 
-/// What the error that `call` throws says; empty when it throws none.
+/// The message of the error that `call` throws; empty if it throws none.
 inline std::string message_of(const auto& call) {
   try {
     call();

@@ -8,7 +8,7 @@ constinit thread_local Door door;
 
 namespace {
 
-// The commands that a body runs are its own.
+// Hides the observers while a body runs: the commands that it starts are part of it.
 class Unobserved {
  public:
   Unobserved() : before_(door) { door = {.site = before_.site}; }

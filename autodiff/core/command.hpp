@@ -1,12 +1,13 @@
 #pragma once
-// The door that all computing goes through: every loop over numbers is a command, told what it reads and what it
-// writes.
+// The door that all computing goes through: every loop over numbers is started as a command, which says what it reads
+// and what it writes.
 //
 //     command("arange", [=](T* to) { for (...) to[i] = ...; }, Out{elements, n});
 //
-// A command runs at once. While an observer looks in on the thread it is shown each command instead, and runs it. The
-// body keeps sizes and plain numbers, and is given the addresses, so that a copy of it can be run again on others. What
-// it keeps is best made in its capture: copied there it would be read as a whole before its parts are written.
+// A command normally runs at once. While an observer watches the thread, it is shown each command instead and runs it
+// itself. The body keeps sizes and plain numbers and is given the addresses, so that a copy of it can be run again on
+// other data. What it keeps is best computed in the capture: a struct that is copied there is read as a whole while its
+// parts are still being stored.
 
 #include <array>
 #include <cstdint>
@@ -53,11 +54,11 @@ struct Command {
   void (*call)(const void* body, void* const* data);
   const void* body;
   std::size_t body_bytes;
-  /// A copy of the body; null where one of its bytes is one.
+  /// Copies the body; null if copying its bytes is enough.
   std::shared_ptr<const void> (*copy)(const void* body);
 };
 
-/// What a thread is about: an operation that it evaluates, or the rule of one.
+/// What a thread is doing: it evaluates an operation, or one of its rules.
 struct Site {
   enum class Part : std::uint8_t { value, adjoint, tangent };
   const char* operation = "";
@@ -67,27 +68,27 @@ struct Site {
 
 class Observer;
 
-/// Of a thread.
+/// The state of one thread.
 struct Door {
   Observer* observer = nullptr;  // the innermost
-  const Site* site = nullptr;    // set only while somebody looks
-  // What kernels/ has chosen for the thread, in float and double; null where it must ask again.
+  const Site* site = nullptr;    // set only while an observer watches
+  // The tables that kernels/ has chosen for the thread, for float and double; null where it has to choose again.
   std::array<const void*, 2> kernels = {};
 };
 [[gnu::tls_model("initial-exec")]] TAPEGRAD_EXPORT extern thread_local constinit Door door;
 
 inline bool observed() { return door.observer != nullptr; }
 
-/// Looks in on the thread that makes it, until it is destroyed; observers nest.
+/// Watches the thread that creates it until it is destroyed. Observers nest.
 class TAPEGRAD_EXPORT Observer {
  public:
   Observer();
   Observer(const Observer&) = delete;
   virtual ~Observer();
 
-  /// In place of a command; pass(command) runs it, and shows it to the observers around this one.
+  /// Called instead of running a command. pass(command) shows it to the observers around this one, and runs it.
   virtual void command(const Command& command) { pass(command); }
-  /// An operation has made a value; the site is the operation's.
+  /// Called when an operation has computed a value; the site is the operation's.
   virtual void value(const Site& site, const Array& array);
 
   Observer* outer() const { return outer_; }
@@ -99,8 +100,8 @@ class TAPEGRAD_EXPORT Observer {
   Observer* outer_;
 };
 
-/// While it lives the thread is at an operation of that name and line. What the rule of an operation calls is done for
-/// that operation.
+/// While it lives, the thread is at an operation of that name and line. Work inside the rule of an operation is
+/// attributed to that operation.
 class AtSite {
  public:
   AtSite(const char* operation, const Caller& where, Site::Part part = Site::Part::value) : inside_(observed()) {
@@ -118,7 +119,7 @@ class AtSite {
   }
 
  private:
-  // Unset while nobody looks, which costs nothing.
+  // While nobody watches, the other two stay uninitialized and cost nothing.
   bool inside_;
   const Site* before_;
   union {
@@ -152,7 +153,7 @@ constexpr auto copy_of() -> std::shared_ptr<const void> (*)(const void*) {
     };
 }
 
-/// body(addresses...), with one for each operand.
+/// Calls body(addresses...), with one address for each operand.
 template <class Body, class... Operands>
 [[gnu::noinline, gnu::cold]] void observed_command(const char* name, const Body& body, const Operands&... operands) {
   const Command::Operand all[] = {operand_of(operands)...};
@@ -172,7 +173,8 @@ inline void command(const char* name, const Body& body, const Operands&... opera
   body(operands.data...);
 }
 
-/// For a number of operands that only running shows, while somebody looks: body(data), an address for each.
+/// For operands whose number is known only at run time; called while an observer watches. The body is given an array of
+/// their addresses.
 template <class Body>
 void command_of(const char* name, std::span<const Command::Operand> operands, const Body& body) {
   observe({name, operands, [](const void* kept, void* const* data) { (*static_cast<const Body*>(kept))(data); }, &body,

@@ -7,7 +7,7 @@
 
 namespace tapegrad::detail {
 
-/// `most` elements on the stack, more from the pool.
+/// Up to `most` elements on the stack; more come from the pool.
 template <class E, std::size_t most>
 class Few {
  public:

@@ -1,5 +1,5 @@
 #pragma once
-// What a tensor of any element type is: an array, and where it stands on a tape.
+// Tensors regardless of their element type: an array, and its place on a tape.
 
 #include <cstdint>
 #include <utility>
@@ -11,8 +11,8 @@ namespace tapegrad::detail {
 
 inline constexpr std::uint32_t no_record = ~std::uint32_t{0};
 
-/// Where a traced value stands: a record, the scope it was recorded in, and the levels of nested scopes whose arguments
-/// it depends on, a bit each. Scope 0 is nowhere.
+/// Where a traced value stands: its record, the scope it was recorded in, and the levels of the nested scopes whose
+/// arguments it depends on, one bit each. Scope 0 means that it is not traced.
 struct Place {
   std::uint64_t scope = 0;
   // The levels above the complement of the record, so that nowhere is all zeros: what is written in one piece need not
@@ -28,7 +28,7 @@ struct Place {
 
 inline constexpr Shape no_shape{0};
 
-/// What every tensor is, whatever its element type: an array and a place.
+/// A tensor of any element type: an array and a place.
 class Handle {
  public:
   Handle() = default;
@@ -45,7 +45,7 @@ class Handle {
   }
   ~Handle() { release(array_); }
 
-  /// The same, at another place.
+  /// The same array at another place.
   Handle at(Place place) && { return Handle(std::exchange(array_, nullptr), place); }
 
   Array* array() const { return array_; }

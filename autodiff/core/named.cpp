@@ -12,7 +12,7 @@ std::string_view interned(std::string_view text) {
   };
   using Texts = std::unordered_set<std::string, Hash, std::equal_to<>>;
   static std::mutex mutex;
-  static Texts* const texts = new Texts;  // never destroyed, since lists of names may be static
+  static Texts* const texts = new Texts;  // never destroyed, because lists of names may be static
   const std::lock_guard lock(mutex);
   auto found = texts->find(text);
   if (found == texts->end()) found = texts->emplace(text).first;

@@ -4,7 +4,7 @@
 
 namespace tapegrad::detail {
 
-/// Every buffer may be read, and every output written, up to so many bytes, one AVX2 vector, past its end.
+/// Every buffer may be read, and every output written, up to this many bytes past its end: one AVX2 vector.
 inline constexpr std::size_t padding = 32;
 
 }  // namespace tapegrad::detail

@@ -6,7 +6,7 @@
 namespace tapegrad {
 namespace {
 
-// Beyond this many elements only the ends of each axis are printed, as NumPy does.
+// Beyond this many elements only the ends of each axis are printed, as in NumPy.
 constexpr std::int64_t most_printed = 1000, edge = 3;
 
 template <class T>

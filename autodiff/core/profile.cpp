@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <iomanip>
 #include <map>
 #include <ostream>
@@ -54,7 +55,7 @@ class Profiler final : public detail::Observer {
 
 class MemoryWatch final : public detail::Observer {
  public:
-  // The results of a command are there before it runs, and scratch of its own has gone when it has run.
+  // The results of a command are allocated before it runs; its own scratch memory is gone after it has run.
   void command(const detail::Command& command) override {
     look();
     pass(command);
@@ -94,7 +95,7 @@ std::ostream& operator<<(std::ostream& out, const Profile& profile) {
        << "  operation\n";
   double rest = profile.seconds;
   for (const ProfileRow& row : profile.rows) {
-    const auto tenths = static_cast<std::int64_t>(static_cast<double>(row.bytes) / 1e5 + 0.5);
+    const auto tenths = std::llround(static_cast<double>(row.bytes) / 1e5);
     line(row.seconds, std::to_string(row.calls), std::to_string(tenths / 10) + '.' + std::to_string(tenths % 10),
          row.operation);
     rest -= row.seconds;

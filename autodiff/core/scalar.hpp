@@ -43,11 +43,11 @@ class TAPEGRAD_EXPORT Scalar {
  public:
   using value_type = double;
 
-  /// A number that is known now.
+  /// A known number.
   template <class U>
   requires std::is_arithmetic_v<U> Scalar(U constant) : constant_(static_cast<double>(constant)) {}
 
-  // Only for their messages: without them the compiler would list every function that does not fit.
+  // These exist only for their messages: without them the compiler would list every function that does not fit.
   template <class T>
   requires std::is_same_v<T, double>
   operator T() const {
@@ -76,7 +76,8 @@ class TAPEGRAD_EXPORT Scalar {
   double constant_ = 0;
 };
 
-/// What comparing symbolic numbers gives: for where, and to combine with && || and !. A NaN is unequal to everything.
+/// The result of comparing symbolic numbers, to be passed to where and combined with &&, || and !. A NaN is unequal to
+/// everything.
 class TAPEGRAD_EXPORT ScalarMask {
  public:
   template <class T>
@@ -107,7 +108,7 @@ class TAPEGRAD_EXPORT ScalarMask {
 
 namespace detail {
 
-/// The inside of symbolic numbers.
+/// Gives the library access to the inside of symbolic numbers.
 struct ScalarAccess {
   static Scalar make(std::shared_ptr<Graph> graph, int node) { return Scalar(std::move(graph), node); }
   static ScalarMask mask(Scalar one_or_zero) { return ScalarMask(std::move(one_or_zero)); }
@@ -120,7 +121,8 @@ struct ScalarAccess {
 template <class A>
 inline constexpr bool is_scalar = std::is_same_v<A, Scalar>;
 
-// Templates, so that a number on one side is no conversion: it would compete with the built-in operators.
+// These are templates so that a number on one side needs no conversion, which would compete with the built-in
+// operators.
 template <class A, class B>
 concept ScalarOperands = (is_scalar<A> && (is_scalar<B> || std::is_arithmetic_v<B>)) ||
                          (std::is_arithmetic_v<A> && is_scalar<B>);
@@ -170,8 +172,8 @@ requires detail::ScalarOperands<A, B> ScalarMask operator==(const A& a, const B&
 template <class A, class B>
 requires detail::ScalarOperands<A, B> ScalarMask operator!=(const A& a, const B& b) { return !(a == b); }
 
-/// a where the condition holds, b elsewhere. The derivative is that of the branch taken: where the other is infinite or
-/// NaN, nothing of it comes through.
+/// a where the condition holds, b elsewhere. The derivative is that of the branch taken; an infinity or a NaN in the
+/// other branch has no effect.
 TAPEGRAD_EXPORT Scalar where(const ScalarMask& condition, const Scalar& a, const Scalar& b);
 
 }  // namespace tapegrad

@@ -38,7 +38,7 @@ bool choose_v3() {
   return true;
 }
 
-// In a function: right also when another file's static initialisation asks first.
+// In a function: right also when another file's static initialization asks first.
 bool use_v3() {
   static const bool v3 = choose_v3();
   return v3;

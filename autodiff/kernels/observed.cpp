@@ -295,7 +295,7 @@ void add_to(T* y, const T* x, std::int64_t n) {
       "add", [n](T* to, const T* from) { plain<T>().add_to(to, from, n); }, InOut<T>{y, n}, In<T>{x, n});
 }
 
-// What a rule of an optimiser reads and writes: g, then from where and to where each of the others goes.
+// What a rule of an optimizer reads and writes: g, then from where and to where each of the others goes.
 template <auto member, class Update, class T>
 void update(const char* name, const Update& given, std::initializer_list<detail::Changed<T> Update::*> changed) {
   struct Body {

@@ -257,7 +257,7 @@ template <class T>
   }
 }
 
-// Row by row, each from its neighbour. In reverse the spill of a row would destroy the one written before it, so there
+// Row by row, each from its neighbor. In reverse the spill of a row would destroy the one written before it, so there
 // the last columns are scalars.
 template <class T>
 [[gnu::flatten]] void cumsum(const T* x, T* y, std::int64_t outer, std::int64_t count, std::int64_t inner,

@@ -77,7 +77,7 @@ inline Batch<T> sign_if_odd(const Batch<T>& shifted) {
   return xsimd::bitwise_cast<Batch<T>>(xsimd::bitwise_cast<BitsOf<T>>(shifted) << static_cast<int>(8 * sizeof(T) - 1));
 }
 
-// `result`, and f lane by lane where x is beyond what reduce can do: a number's sine does not depend on its neighbours.
+// `result`, and f lane by lane where x is beyond what reduce can do: a number's sine does not depend on its neighbors.
 // In twice the digits, for the C library's functions of doubles (glibc 2.36) are off by up to 1e5 ulp where a huge
 // number is nearest to a multiple of pi / 2.
 template <class T, class F>

@@ -1,5 +1,5 @@
 #pragma once
-// The passes of optimisers, in place. Sums and products in the order of the formulas in ../update.hpp, none fused, so
+// The passes of optimizers, in place. Sums and products in the order of the formulas in ../update.hpp, none fused, so
 // that every instruction set gives the same bits.
 
 #include "simd.hpp"

@@ -10,7 +10,7 @@ namespace tapegrad::detail {
 std::int64_t normalize_axis(int axis, std::int64_t rank, const char* operation, const Shape& shape,
                             const Caller& where);
 
-/// Sizes around one axis: x is (outer, count, inner).
+/// The sizes around one axis: x is seen as (outer, count, inner).
 struct AxisView {
   std::int64_t outer = 1, count = 1, inner = 1;
 };
@@ -19,7 +19,7 @@ inline AxisView around(const Shape& shape, std::size_t first, std::size_t axes =
   return {shape.count(0, first), shape.count(first, first + axes), shape.count(first + axes, shape.rank())};
 }
 
-/// The seed axes that v has in front of a value of shape `own`, then `other`.
+/// The seed axes that v has in front of a value of shape `own`, followed by `other`.
 inline Shape seeded(const Handle& v, const Shape& own, const Shape& other) {
   return v.shape().prefix(v.shape().rank() - own.rank()).concat(other);
 }

@@ -13,8 +13,8 @@ namespace tapegrad::detail {
 /// The common shape of two operands, aligned at the last axis.
 Shape broadcast(const Shape& a, const Shape& b, const char* operation, const Caller& where);
 
-/// Loops over a broadcast result, with adjacent axes merged where every source steps through them or repeats over them
-/// alike. The two innermost loops are rows and columns; `outer` counts the rest.
+/// Loops over a broadcast result. Adjacent axes are merged where each source either steps through all of them or
+/// repeats over all of them. The two innermost loops are rows and columns; `outer` counts the rest.
 template <std::size_t K>
 class Loops {
  public:
@@ -86,10 +86,10 @@ class Loops {
   std::size_t count_ = 0;
 };
 
-/// The one run of adjacent axes along which `full` repeats a value of shape `own`; nothing where there are several.
+/// The single run of adjacent axes along which `full` repeats a value of shape `own`; nothing if there are several.
 std::optional<AxisView> repeated(const Shape& own, const Shape& full);
 
-/// Rows of a primitive whose operands broadcast: the operands' batch axes must agree.
+/// The `rows` rule of a primitive whose operands broadcast: their batch axes must agree.
 std::optional<BatchAxis> rows_agree(const Call& call, std::span<const BatchAxis> axes);
 
 }  // namespace tapegrad::detail

@@ -1,4 +1,4 @@
-// Comparisons, and what is made of their masks; sums of labels.
+// Comparisons and the logic of masks; sums and differences of labels.
 
 #include <functional>
 
@@ -12,7 +12,7 @@ namespace tapegrad {
 namespace detail {
 namespace {
 
-// An operation without derivative, element by element of operands that broadcast.
+// An elementwise operation without a derivative; its operands broadcast.
 template <class Op, class T>
 struct Elementwise {
   static constexpr const char* name = Op::name;
@@ -71,7 +71,7 @@ struct NotEqual {
   static constexpr const char* name = "!=";
   static bool value(auto x, auto y) { return x != y; }
 };
-// Of numbers without sign, whose overflow is defined.
+// Labels are added as unsigned numbers, for which overflow is defined.
 template <class Op>
 std::int64_t wrapped(std::int64_t x, std::int64_t y, Op op) {
   return static_cast<std::int64_t>(op(static_cast<std::uint64_t>(x), static_cast<std::uint64_t>(y)));

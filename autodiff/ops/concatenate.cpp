@@ -9,8 +9,8 @@ namespace tapegrad {
 namespace detail {
 namespace {
 
-// Behind the parts stands where each of them begins: kept with the record, since to add them up for each part again
-// would be quadratic.
+// The last operand, after the parts, says where each of them begins. It is kept with the record, because adding up the
+// sizes again for each part would take quadratic time.
 template <class T>
 struct ConcatenatePrimitive {
   static constexpr const char* name = "concatenate";
@@ -52,7 +52,7 @@ struct ConcatenatePrimitive {
     const Placement at = placement(call, k);
     return put(Tensor<T>(v), {at}, call.output_shape().from_end(at.axis), call.where()).handle();
   }
-  // All tangents at once: each alone would be put into zeros of the whole.
+  // All tangents at once: one at a time, each would be put into zeros of the whole shape.
   static Handle pushforward_all(const Call& call, std::span<const Handle> tangents) {
     const Handle& given = *std::ranges::find_if(tangents, [](const Handle& t) { return static_cast<bool>(t); });
     const auto k = static_cast<std::size_t>(&given - tangents.data());

@@ -12,8 +12,8 @@
 
 namespace tapegrad {
 
-// A name of the elementwise text that is spelled differently for tensors. Found through its arguments, so not in an
-// unnamed namespace.
+// The rules' text calls this name, which is spelled differently for tensors. It is found through its arguments, and so
+// cannot be in an unnamed namespace.
 template <Real T>
 static Tensor<T> power(const Tensor<T>& x, T p) {
   return pow(x, static_cast<double>(p));
@@ -37,7 +37,7 @@ template <std::size_t K, class T>
 [[gnu::noinline]] void run(kernels::ElementwiseKernel<T> kernel, T p, const Shape& out_shape, T* out,
                            const std::array<const Array*, K>& in, unsigned full) {
   std::array<Source<T>, K> sources;
-  // Mostly every source is whole, one number for each row, or one number.
+  // Usually every source is either whole, one number for each row, or a single number.
   const std::int64_t cols = out_shape.empty() ? 1 : out_shape.back();
   const std::int64_t rows = out_shape.empty() ? 1 : out_shape.count(0, out_shape.rank() - 1);
   bool whole = true, simple = true;
@@ -73,7 +73,7 @@ Handle pass(int slope, const Handle& v) {
   return slope > 0 ? v : (-Tensor<T>(v)).handle();
 }
 
-// A block that gives its slope together with its value; a record keeps it as a second operand.
+// A block that computes its slope together with its value; the record keeps the slope as a second operand.
 template <class Op>
 concept KeepsSlope = requires {
   typename Op::Slope;
@@ -156,7 +156,7 @@ template <class T>
   return out;
 }
 
-// sum += sign v, or sum += sign (v summed along `view`); a sum that stays empty is 0.
+// sum += sign v, or sum += sign (v summed along `view`). A sum that stays empty is 0.
 template <class T>
 bool accumulate_pass(int sign, Handle& v, bool last, Handle& sum, const Shape& own) {
   if (sign == 0) return true;

@@ -17,7 +17,7 @@ namespace {
 
 enum class Choice { slice, take, take_along };
 
-// The indices, where there are any, are the second operand.
+// The indices, if there are any, are the second operand.
 template <Choice choice, class T>
 struct ChoosePrimitive {
   static constexpr const char* name = choice == Choice::slice  ? "slice"
@@ -99,7 +99,7 @@ namespace {
 
 // ------------------------------------------------------------------------------------------------ x[i]
 
-// Element, row, ... `at` along an axis, which disappears.
+// The element, row, ... at index `at` along an axis, which disappears.
 template <class T>
 struct SubtensorPrimitive {
   static constexpr const char* name = "x[i]";
@@ -134,12 +134,12 @@ struct SubtensorPrimitive {
   static Handle pushforward(const Call& call, std::size_t, const Handle& v) {
     return subtensor_along(Tensor<T>(v), call.attributes<Attributes>(), call.where()).handle();
   }
-  // Counted from the end, the other axes stay where they are.
+  // Counted from the end, the other axes keep their numbers.
   static std::optional<BatchAxis> rows(const Call& call, std::span<const BatchAxis> axes) {
     if (axes[0] == call.attributes<Attributes>().axis) return std::nullopt;
     return axes[0];
   }
-  // add_part in a few instructions. Axes before that of the index are the operand's or of seeds.
+  // Does what add_part does in a few instructions. The axes before the index's own belong to the operand or to seeds.
   static bool accumulate(const Call& call, std::size_t, Handle& v, bool, Handle& sum) {
     const Shape& to = call.operand_shape(0);
     if (!sum) sum = zeros<T>(seeded(v, call.output_shape(), to)).handle();
@@ -170,7 +170,7 @@ struct SubtensorPrimitive {
   }
 
  private:
-  // What is chosen stands at `offset` of blocks of `size`, and is `inner` elements of each.
+  // The chosen elements are `inner` elements at `offset` in each block of `size`.
   struct Block {
     std::int64_t outer, inner, size, offset;
     Block(const Shape& shape, const Attributes& attributes) {
@@ -214,7 +214,7 @@ namespace {
 
 // ------------------------------------------------------------------------------------------------ indices
 
-// Indices -size..size-1 as 0..size-1.
+// Maps indices -size..size-1 to 0..size-1.
 struct CheckedIndices {
   static constexpr const char* name = "indices";
   struct Attributes {
@@ -252,8 +252,8 @@ Handle checked_indices(const Tensor<std::int64_t>& indices, const Shape& shape, 
 
 // ------------------------------------------------------------------------------------------------ sort
 
-// The positions that sort each row, NaN last, ties by position: as stable as std::stable_sort, which would take memory
-// from the heap.
+// The positions that sort each row, with NaN last and ties in order of position. The order is that of std::stable_sort,
+// which would allocate from the heap.
 template <class T>
 struct ArgsortPrimitive {
   static constexpr const char* name = "sort";
@@ -314,7 +314,7 @@ Tensor<T> take(const Tensor<T>& x, const Tensor<std::int64_t>& indices, int axis
   const std::int64_t count = value_of(indices, "take", where).shape.count();
   const Handle checked = checked_indices(indices, {count}, shape[at], "take", where);
   const Placement placement{.axis = static_cast<std::uint8_t>(shape.rank() - at)};
-  const Tensor<T> y = part_of(x, {placement, checked.array()}, count, where);
+  Tensor<T> y = part_of(x, {placement, checked.array()}, count, where);
   if (indices.rank() == 1) return y;
   return reshape(y, shape.prefix(at).concat(indices.shape()).concat(shape.suffix(at + 1)), where);
 }
@@ -332,7 +332,7 @@ Tensor<T> take_along(const Tensor<T>& x, const Tensor<std::int64_t>& indices, Ca
   return part_of(x, {{.along = true}, checked.array()}, wanted.back(), where);
 }
 
-// Sorting is a take_along with the indices that sort.
+// Sorting is take_along with the sorting indices.
 template <Real T>
 Tensor<T> sort(const Tensor<T>& x, Caller where) {
   using namespace detail;

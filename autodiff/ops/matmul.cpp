@@ -1,6 +1,6 @@
 // Matrix products. One primitive, product(op(a), op(b)) with op(x) = x or its transpose, is closed under derivatives:
-// for C = A B, dA = dC B^T and dB = A^T dC (Giles, Collected matrix derivative results, 2008). These are products of a
-// chain rule, and so strong-zero ones; the product that a user asks for is a plain one.
+// for C = A B, dA = dC B^T and dB = A^T dC (Giles, Collected matrix derivative results, 2008). Those are products of a
+// chain rule, and therefore strong-zero products; the product that a user asks for is an ordinary one.
 
 #include <algorithm>
 
@@ -38,8 +38,8 @@ struct MatmulPrimitive {
   }
 
   static void evaluate(const Attributes& attributes, Operands in, Results out) {
-    const auto [transpose_a, transpose_b, zeros] = attributes;
-    const auto gemm = [strong = zeros == Zeros::strong](auto... arguments) {
+    const bool transpose_a = attributes.transpose_a, transpose_b = attributes.transpose_b;
+    const auto gemm = [strong = attributes.zeros == Zeros::strong](auto... arguments) {
       strong ? kernels::strong_gemm(arguments...) : kernels::gemm(arguments...);
     };
     const Array &x = *in[0], &y = *in[1];
@@ -48,10 +48,10 @@ struct MatmulPrimitive {
     const std::int64_t m = result.from_end(2), n = result.from_end(1), k = x.shape.from_end(transpose_a ? 2 : 1);
     T* c = elements<T>(out[0]);
     if (n == 1 && batch_a.count() == 1 && batch_b.count() == batch.count()) {
-      // One matrix for many columns: these are the rows of one matrix.
+      // One matrix times many columns: the columns are the rows of one matrix.
       gemm(false, !transpose_a, batch.count(), m, k, y.as<T>(), x.as<T>(), T{0}, c);
     } else if (!transpose_a && batch_b.count() == 1 && batch_a.count() == batch.count()) {
-      // One matrix for the whole batch: its rows are one tall matrix.
+      // One matrix for the whole batch: the rows of the batch are one tall matrix.
       gemm(false, transpose_b, batch.count() * m, n, k, x.as<T>(), y.as<T>(), T{0}, c);
     } else if (batch.count() != 0) {
       const Shape rows = batch.concat({1}), rows_a = batch_a.concat({1}), rows_b = batch_b.concat({1});
@@ -79,7 +79,7 @@ struct MatmulPrimitive {
     }
     Tensor<T> a = call.operand<T>(0);
     if (a.rank() > 2 && !ta && call.operand_shape(1).rank() == 2 && g.shape() == call.output_shape()) {
-      // One b for the whole batch, whose rows are then one tall matrix: no product for each member of the batch.
+      // One b for the whole batch: its rows are one tall matrix, which spares a product for each member of the batch.
       const std::int64_t rows = a.shape().count(0, a.rank() - 1);
       a = reshape(a, {rows, a.shape().back()}, call.where());
       g = reshape(g, {rows, g.shape().back()}, call.where());
@@ -96,7 +96,7 @@ struct MatmulPrimitive {
         .handle();
   }
 
-  // The rows of op(a) and the columns of op(b) survive, the axis between is summed.
+  // The rows of op(a) and the columns of op(b) remain; the axis between them is summed over.
   static std::optional<BatchAxis> rows(const Call& call, std::span<const BatchAxis> axes) {
     const auto [ta, tb, zeros] = call.attributes<Attributes>();
     BatchAxis common = 0;
@@ -113,7 +113,7 @@ struct MatmulPrimitive {
     return common;
   }
 
-  // The same, with no copy and no sum of its own.
+  // The same, without a copy or a sum of its own.
   static bool accumulate(const Call& call, std::size_t operand, Handle& v, bool, Handle& sum) {
     const Array &a = call.operand_array(0), &b = call.operand_array(1);
     const auto [ta, tb, zeros] = call.attributes<Attributes>();
@@ -135,7 +135,7 @@ struct MatmulPrimitive {
     return true;
   }
 
-  // A row, or a column alone, by the other operand: a matrix that every block shares.
+  // A single row or column times the other operand, which is a matrix that all blocks share.
   static bool carry(Carry& carry) {
     const Call& call = carry.call;
     const Blocks &in = carry.in, &out = carry.out;
@@ -207,7 +207,7 @@ Tensor<T> matmul(const Tensor<T>& a, const Tensor<T>& b, Caller where) {
                      "; a scalar is multiplied with *");
   }
   if (x.rank() >= 2 && y.rank() >= 2) return detail::product(a, false, b, false, where, detail::Zeros::plain);
-  // A vector is a row on the left, a column on the right; its axis goes again.
+  // A vector counts as a row on the left and as a column on the right; the added axis is removed again.
   if (x.back() != y.from_end(y.rank() == 1 ? 1 : 2)) detail::throw_inner(x, false, y, false, where);
   const Tensor<T> row = x.rank() == 1 ? reshape(a, {1, x[0]}, where) : a;
   const Tensor<T> column = y.rank() == 1 ? reshape(b, {y[0], 1}, where) : b;

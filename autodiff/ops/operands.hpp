@@ -1,5 +1,5 @@
 #pragma once
-// The arrays of an operation: checked operands, and results.
+// The arrays of an operation: checked operands and results.
 
 #include <algorithm>
 
@@ -21,7 +21,7 @@ template <class T>
 Array* allocate_like(const Shape& shape) {
   return allocate(dtype_of<T>, shape);
 }
-/// The same for an operation that was given the shape: its errors name it and the user's line.
+/// The same for an operation whose caller gave the shape: errors name the operation and the user's line.
 template <class T>
 Array* allocate_result(const Shape& shape, const char* operation, const Caller& where) {
   try {
@@ -42,7 +42,7 @@ template <class T>
 T* elements(Array* array) {
   return array->template as<T>();
 }
-/// All elements of an array as an operand of a command; counted only when somebody looks.
+/// All elements of an array as an operand of a command. They are counted only while an observer watches.
 template <class Access>
 struct AllOf {
   decltype(Access::data) data;
@@ -80,7 +80,7 @@ void fill(Array* array, T value) {
       "fill", [n = array->shape.count(), value](T* to) { std::fill_n(to, n, value); }, out_of<T>(array));
 }
 
-/// A new tensor of an operation without operands: body(elements, their number) sets them.
+/// A new tensor of an operation without operands: body(elements, number of elements) sets them.
 template <class T, class Body>
 Tensor<T> made(const Shape& shape, const char* operation, const Caller& where, const Body& body) {
   Handle out(allocate_result<T>(shape, operation, where));

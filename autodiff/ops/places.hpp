@@ -20,18 +20,18 @@ inline AllOf<In<std::int64_t>> indices_of(const Placed& placed) {
   return {placed.indices ? placed.indices->as<std::int64_t>() : nullptr, placed.indices};
 }
 
-/// What places are, so far as a command needs to know: sizes of the part, and how the whole is laid out.
+/// What a command has to know of places: the sizes of the part, and the layout of the whole.
 struct Layout {
   AxisView part;
-  std::int64_t size;  // of the whole along the axis
+  std::int64_t size;  // the size of the whole along the axis
   Placement at;
-  std::int64_t index_rows;  // which the axes before this one take in turn
+  std::int64_t index_rows;  // the axes before this one use them in turn
 };
 inline Layout layout(const Shape& part, std::int64_t size, const Placement& at, const Array* indices) {
   return {around(part, part.rank() - at.axis), size, at, indices ? indices->shape.count() / part.from_end(at.axis) : 1};
 }
 
-/// body(a run of the whole, the same run of the part, their length).
+/// Calls body(a run of the whole, the same run of the part, their length).
 template <class Body>
 void for_each_run(const Layout& layout, const std::int64_t* indices, Body body) {
   const AxisView& part = layout.part;
@@ -46,7 +46,7 @@ void for_each_run(const Layout& layout, const std::int64_t* indices, Body body) 
   }
 }
 
-/// A part that is a whole block moves as one: its diagonal by `offset`.
+/// A part that is a whole block moves as one: the diagonal is shifted by `offset`.
 bool carry_part(Carry& carry, const Placement& at, std::int64_t offset);
 
 /// `part` becomes the elements of `whole` at their places.

@@ -17,7 +17,7 @@ std::optional<BatchAxis> put_rows(const Call& call, std::size_t k, const Placed&
 
 // ------------------------------------------------------------------------------------------------ one part
 
-// The indices, where there are any, are the second operand.
+// The indices, if there are any, are the second operand.
 template <class T>
 struct PutPrimitive {
   static constexpr const char* name = "put";
@@ -50,10 +50,11 @@ struct PutPrimitive {
 
 // ------------------------------------------------------------------------------------------------ many parts
 
-// Operands: the parts, arrays of indices, and a table of the places, which name the indices by their number.
+// The operands are the parts, arrays of indices, and a table of the places, which refers to the indices by operand
+// number.
 struct TableEntry {
   Placement at;
-  std::int64_t indices;  // the operand, or none
+  std::int64_t indices;  // the number of the operand, or none
 };
 constexpr std::int64_t none = -1;
 static_assert(sizeof(TableEntry) % sizeof(std::int64_t) == 0);

@@ -1,4 +1,4 @@
-// sum, max, min: along a group of adjacent axes, counted from the end. Other sets of axes are reduced group by group.
+// sum, max, min: along a group of adjacent axes, counted from the end. Any other set of axes is reduced group by group.
 
 #include <algorithm>
 #include <bit>
@@ -13,8 +13,8 @@ namespace tapegrad {
 namespace detail {
 namespace {
 
-// The axes that a reduction takes: the first of the group from the end, the number of axes, and whether they stay with
-// size 1.
+// The axes of a reduction: the first of the group, counted from the end, their number, and whether they stay with size
+// 1.
 struct Group {
   std::uint8_t from_end, axes;
   bool keep;
@@ -23,7 +23,7 @@ struct Group {
       : from_end(static_cast<std::uint8_t>(first_from_end)), axes(static_cast<std::uint8_t>(count)), keep(keep_axes) {}
 
   std::size_t first(const Shape& shape) const { return shape.rank() - from_end; }
-  /// Of the whole.
+  /// The group's axes within the operand's shape.
   AxisView view(const Shape& shape) const { return around(shape, first(shape), axes); }
   Shape reduced(const Shape& shape) const {
     if (!keep) return shape.without(first(shape), axes);
@@ -33,7 +33,7 @@ struct Group {
   }
 };
 
-// What sum, max and min share.
+// The common part of sum, max and min.
 struct Reduction {
   using Attributes = Group;
   static const Group& group_of(const Call& call) { return call.attributes<Group>(); }
@@ -50,7 +50,7 @@ struct Reduction {
   }
 };
 
-// v of the reduced shape, with its axes of size 1 back and repeated to the operand's.
+// v, of the reduced shape, with its axes of size 1 restored and repeated to the operand's shape.
 template <class T>
 Tensor<T> expand(const Call& call, const Tensor<T>& v, const Group& group) {
   const Tensor<T> w = group.keep ? v : insert_axes(v, group.from_end, group.axes);
@@ -75,7 +75,7 @@ struct SumPrimitive : Reduction {
     const Group& group = group_of(call);
     return sum_group(Tensor<T>(v), group.from_end, group.axes, group.keep, call.where()).handle();
   }
-  // Adds to what is there, instead of writing v out for every element first.
+  // Adds v to the sum directly, without first writing it out for every element.
   static bool accumulate(const Call& call, std::size_t, Handle& v, bool, Handle& sum) {
     const Shape &from = call.output_shape(), &to = call.operand_shape(0);
     AxisView view = group_of(call).view(to);
@@ -85,7 +85,7 @@ struct SumPrimitive : Reduction {
     kernels::kernels<T>().spread(v.array()->as<T>(), elements<T>(sum.array()), view.outer, view.count, view.inner, add);
     return true;
   }
-  // The sum of a whole block: J is the row of column sums.
+  // The sum of a whole block: J becomes the row of its column sums.
   static bool carry(Carry& carry) {
     if (carry.out.m != 1) return false;
     carry.add(RankOne{carry.ones(carry.call.output_shape()), carry.row(carry.diagonal())});
@@ -119,8 +119,8 @@ void make_indices(Array* positions, std::int64_t inner, std::int64_t count) {
       in_out_of<std::int64_t>(positions));
 }
 
-// A rule that records must leave the other axes apart, for they may hold a batch: along the last axis alone by indices
-// of its rows, else by a mask.
+// A rule that records must keep the other axes separate, because they may hold a batch. Along the last axis alone it
+// uses indices within the rows, otherwise a mask.
 template <class T>
 Handle indices_of_rows(const Call& call) {
   const Shape& shape = call.operand_shape(0);
@@ -227,7 +227,7 @@ Tensor<T> extreme_group(const Tensor<T>& x, std::size_t from_end, std::size_t ax
 
 // ------------------------------------------------------------------------------------------------ any axes
 
-// Which axes of a shape are meant: bit i for axis i.
+// The axes of a shape that are meant, as a set: bit i for axis i.
 unsigned marked(const Shape& shape, const Axes& axes, const char* name, const Caller& where) {
   if (axes.all()) return (1U << shape.rank()) - 1;
   unsigned marks = 0;
@@ -243,7 +243,7 @@ unsigned marked(const Shape& shape, const Axes& axes, const char* name, const Ca
 
 bool is_marked(unsigned marks, std::size_t axis) { return (marks >> axis & 1U) != 0; }
 
-// Number of elements that one element of the result is made of; not 0.
+// The number of elements behind each element of the result; never 0.
 std::int64_t reduced_count(const Shape& shape, unsigned marks, const char* name, const Caller& where) {
   std::int64_t count = 1;
   for (std::int64_t i = 0; i < shape.rank(); ++i) {
@@ -256,7 +256,7 @@ std::int64_t reduced_count(const Shape& shape, unsigned marks, const char* name,
   return count;
 }
 
-// Reduces each run of adjacent axes with `reduce`, the last first.
+// Reduces each run of adjacent axes with `reduce`, the last run first.
 template <class T, class Reduce>
 Tensor<T> by_groups(const Tensor<T>& x, unsigned marks, KeepDims keep, const Caller& where, Reduce reduce) {
   if (marks == 0) return x;
@@ -272,7 +272,7 @@ Tensor<T> by_groups(const Tensor<T>& x, unsigned marks, KeepDims keep, const Cal
     }
     std::size_t first = end - 1;
     while (first > 0 && is_marked(marks, first - 1)) --first;
-    // Reduced axes stay until the end, so that positions from the end do.
+    // Reduced axes are kept until the end, so that positions from the end stay valid.
     result = reduce(result, rank - first, end - first, true);
     end = first;
   }
@@ -301,7 +301,7 @@ Tensor<T> sum_group(const Tensor<T>& x, std::size_t from_end, std::size_t axes, 
 template <Real T>
 Tensor<T> sum_to(const Tensor<T>& v, const Shape& shape, std::int64_t seeds, const Caller& where) {
   if (v.shape() == shape) return v;
-  // Axes that broadcasting put between the seed axes and the operand's own.
+  // The axes that broadcasting added between the seed axes and the operand's own.
   const std::int64_t added = v.rank() - shape.rank();
   Tensor<T> result = v;
   if (added > 0) result = sum_group(result, v.rank() - seeds, added, false, where);

@@ -1,5 +1,5 @@
 #pragma once
-// Every primitive there is.
+// The list of all primitives.
 
 #include <vector>
 
@@ -7,7 +7,7 @@
 
 namespace tapegrad::detail {
 
-/// As made for double: the test table is compared with it.
+/// The primitives for double; the tests compare their table with this list.
 TAPEGRAD_EXPORT std::vector<const Primitive*> primitives();
 
 // Each file of operations lists its primitives.

@@ -34,7 +34,7 @@ struct CumsumPrimitive {
     if (axes[0] == call.attributes<Attributes>().axis) return std::nullopt;
     return axes[0];
   }
-  // Along a whole block: a triangle of ones.
+  // Along a whole block the matrix is a triangle of ones.
   static bool carry(Carry& carry) {
     const Attributes& attributes = carry.call.attributes<Attributes>();
     const std::int64_t count = carry.call.operand_shape(0).from_end(attributes.axis);

@@ -1,4 +1,4 @@
-// reshape, transpose, broadcast_to, astype: the same elements, elsewhere or as another type.
+// reshape, transpose, broadcast_to, astype: the same elements in other places or of another type.
 
 #include <algorithm>
 
@@ -14,13 +14,13 @@ namespace {
 
 // ------------------------------------------------------------------------------------------------ reshape
 
-// Axes of size 1 that are put in: the first of them from the end of the result, and how many.
+// Inserted axes of size 1: the first of them, counted from the end of the result, and their number.
 struct NewAxes {
   std::uint8_t first = 0, count = 0;
 };
 
-// The batch axis stays one where the elements before and after it do. Of several of size 1 that is the first, unless
-// the record says which axes are new.
+// The batch axis survives if the numbers of elements before and after it do. If several axes of size 1 qualify it is
+// the first, unless the record says which axes are new.
 std::optional<BatchAxis> reshape_rows(const Call& call, std::span<const BatchAxis> axes) {
   const auto [first_new, new_axes] = call.attributes<NewAxes>();
   if (new_axes != 0) return static_cast<BatchAxis>(axes[0] + (axes[0] > first_new - new_axes ? new_axes : 0));
@@ -64,8 +64,7 @@ Tensor<T> reshaped(const Tensor<T>& x, const Shape& shape, const Caller& where, 
 
 // ------------------------------------------------------------------------------------------------ transpose
 
-// order[i]: the axis of x, counted from the end less one, that becomes axis i of the result, counted likewise. Seed
-// axes stay in front.
+// order[i] is the axis of x that becomes axis i of the result, where the last axis is 0. Seed axes stay in front.
 using Order = std::array<std::int8_t, Shape::max_rank>;
 
 template <class T>
@@ -84,7 +83,7 @@ void copy_transposed(const T* x, T* y, std::int64_t rows, std::int64_t cols) {
   }
 }
 
-// The last two axes change places, the others stay.
+// Whether the last two axes change places and the others stay.
 bool are_matrices(const Order& order, std::size_t rank) {
   bool matrices = rank >= 2 && order[0] == 1 && order[1] == 0;
   for (std::size_t i = 2; i < rank; ++i) matrices = matrices && order[i] == static_cast<std::int8_t>(i);
@@ -101,7 +100,7 @@ void copy_matrices(const Array& x, Array* y) {
       in_of<T>(x), out_of<T>(y));
 }
 
-// y[i, j, ...] = x[...] with the axes in another order, in the order of y.
+// y[i, j, ...] = x[...] with the axes in another order; written in the order of y.
 class Permutation {
  public:
   Permutation(const Shape& in, const Shape& out, const Order& order) : rank_(in.rank()), count_(out.count()) {
@@ -113,7 +112,7 @@ class Permutation {
       size_[i] = out.from_end(i + 1);
     }
     for (std::size_t i = 0; i < rank_; ++i) stride_[i] = in_stride[static_cast<std::size_t>(order[i])];
-    // Where the last axis stays last, its rows are copied whole.
+    // If the last axis stays last, whole rows are copied.
     moving_ = order[0] == 0 ? 1 : 0;
   }
 
@@ -226,10 +225,10 @@ struct BroadcastPrimitive {
         },
         in_of<T>(*x[0]), out_of<T>(y[0]));
   }
-  // The sweep sums an adjoint down, and spreads a tangent out.
+  // The sweep itself sums an adjoint down and spreads a tangent out.
   static Handle same(const Call&, std::size_t, const Handle& v) { return v; }
   static constexpr auto pullback = same, pushforward = same;
-  // Rows that are repeated are no longer one row each.
+  // A repeated row is no longer one row.
   static std::optional<BatchAxis> rows(const Call& call, std::span<const BatchAxis> axes) {
     const auto axis = static_cast<std::size_t>(axes[0]);
     if (call.operand_shape(0).from_end(axis) != call.output_shape().from_end(axis)) return std::nullopt;
@@ -256,7 +255,7 @@ struct AstypePrimitive {
         [attributes, n = x[0]->shape.count()](const From* from, To* to) {
           for (std::int64_t i = 0; i < n; ++i) {
             if constexpr (Real<From> && std::is_same_v<To, std::int64_t>) {
-              // Beyond these a conversion is undefined.
+              // Outside this range the conversion is undefined.
               if (!(from[i] >= From(-0x1p63) && from[i] < From(0x1p63))) throw_no_integer(from[i], attributes.where);
             }
             to[i] = static_cast<To>(from[i]);
@@ -348,7 +347,7 @@ Tensor<T> swap_last_two(const Tensor<T>& x, const char* name, const Caller& wher
   return detail::swap_axes(x, 1, 2, where);
 }
 
-// All axes of a shape, the last first, as a user would write them.
+// All axes of a shape in reverse order, as a user would write them.
 std::string reversed_axes(const Shape& shape) {
   std::string text = "{";
   for (std::size_t axis = shape.rank(); axis-- > 0;) text += std::to_string(axis) + (axis > 0 ? ", " : "}");

@@ -1,7 +1,7 @@
-// softmax, log_softmax, logsumexp along the last axis; another axis is exchanged with the last and back.
+// softmax, log_softmax and logsumexp along the last axis; any other axis is exchanged with the last one and back.
 //
-// s = softmax(x): J = diag(s) - s s^T (Bridle 1990). l = log_softmax(x): J = I - 1 s^T, not symmetric, with s from x
-// and not as exp(l), whose error grows with |l|. lse: J = s^T.
+// s = softmax(x): J = diag(s) - s s^T (Bridle 1990). l = log_softmax(x): J = I - 1 s^T, which is not symmetric; s is
+// computed from x and not as exp(l), whose error grows with |l|. lse: J = s^T.
 
 #include "softmax.hpp"
 
@@ -19,7 +19,7 @@ namespace {
 
 std::int64_t rows_of(const Shape& shape) { return shape.prefix(shape.rank() - 1).count(); }
 
-// A product of the kernels for v behind its seed axes.
+// Applies a product of the kernels to v, which may have seed axes in front.
 template <class T, class Product>
 Handle by_rows(Product product, const Array& p, const Array& v) {
   const std::int64_t cols = p.shape.back(), rows = rows_of(p.shape);
@@ -29,9 +29,9 @@ Handle by_rows(Product product, const Array& p, const Array& v) {
   return out;
 }
 
-// v - v_k for the element k with p_k > 1/2, if there is one. <v, p> enters below only by its distance from each v_j,
-// and so does v less a constant; with v_k = 0 no 1 - p_k is formed. An infinite v_k is left, for it would make NaN of
-// all.
+// v - v_k for the element k with p_k > 1/2, if there is one. The products below depend only on the differences v_j -
+// <v, p>, which do not change when a constant is subtracted from v; with v_k = 0, 1 - p_k is never formed. An infinite
+// v_k is not subtracted, because that would turn everything into NaN.
 template <class T>
 Tensor<T> from_largest(const Tensor<T>& v, const Tensor<T>& p) {
   const Tensor<T> own = sum(where(p > 0.5, v, 0.0), -1, keep_dims), numbers = stop_gradient(own);
@@ -41,7 +41,7 @@ Tensor<T> from_largest(const Tensor<T>& v, const Tensor<T>& p) {
 
 // ------------------------------------------------------------------------------------------------ softmax
 
-// The last axis is mixed; the others keep their place.
+// The last axis is mixed; the others keep their places.
 std::optional<BatchAxis> last_axis_rows(const Call&, std::span<const BatchAxis> axes) {
   if (axes[0] == 1) return std::nullopt;
   return axes[0];
@@ -79,7 +79,7 @@ struct SoftmaxPrimitive {
 
 // ------------------------------------------------------------------------------------------------ log_softmax
 
-// Room for p = softmax(x) beside a value, where derivatives will ask for it.
+// Room for p = softmax(x) beside the value, if derivatives will need it.
 template <class T>
 Handle kept_softmax(const Tensor<T>& x) {
   return Handle(x.handle().traced() ? allocate_like<T>(x.shape()) : nullptr);
@@ -88,7 +88,7 @@ template <class T>
 T* elements_or_null(Results results, std::size_t i) {
   return i < results.size() && results[i] ? elements<T>(results[i]) : nullptr;
 }
-// What was kept; recorded as softmax(x) where it is to be differentiated again.
+// The p that was kept; recorded as softmax(x) if it is to be differentiated again.
 template <class T>
 Tensor<T> softmax_of(const Call& call) {
   const Tensor<T> p = call.operand<T>(1);
@@ -160,7 +160,7 @@ struct LogsumexpPrimitive {
 
 // ------------------------------------------------------------------------------------------------ any axis
 
-// along(x with `axis` last); then `axis` is put back.
+// along(x with `axis` last), with `axis` moved back afterwards.
 template <class T, class Along>
 Tensor<T> on_last_axis(const Tensor<T>& x, int axis, const char* name, const Caller& where, Along along) {
   const Shape& shape = value_of(x, name, where).shape;
@@ -180,7 +180,7 @@ Tensor<T> log_softmax_product(const Tensor<T>& p, const Tensor<T>& v) {
   if (!p.handle().traced() && !v.handle().traced()) {
     return Tensor<T>(by_rows<T>(kernels::kernels<T>().log_softmax_product, *p.handle().array(), *v.handle().array()));
   }
-  // What the kernel does.
+  // The same as the kernel does.
   const Tensor<bool> above = p > 0.5;
   auto total = [](const Tensor<T>& x) { return sum(x, -1, keep_dims); };
   const Tensor<T> rest = total(where(above, 0.0, p)), others = total(where(above, 0.0, v));

@@ -1,5 +1,5 @@
 #pragma once
-// What closed forms of losses need of softmax.
+// The part of softmax that closed forms of losses need.
 
 #include "../tensor.hpp"
 

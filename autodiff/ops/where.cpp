@@ -1,4 +1,4 @@
-// where(mask, a, b): the mask is an operand that nothing is differentiated by.
+// where(mask, a, b). The mask is an operand, but nothing is differentiated by it.
 
 #include "../kernels/kernels.hpp"
 #include "broadcast.hpp"
@@ -12,7 +12,7 @@ namespace {
 
 using kernels::Source;
 
-// out = where(mask, a, b), which broadcast to its shape.
+// out = where(mask, a, b); the operands broadcast to its shape.
 template <class T>
 void choose(const Array& mask, const Array& a, const Array& b, Array* out) {
   const Shape& shape = out->shape;

@@ -1,4 +1,4 @@
-// The activations of ops.hpp that are made of other functions: one line each, through the door that users have.
+// The activations of ops.hpp that are composed of other functions: one line each, in the way that is open to users too.
 
 #include "../elementwise.hpp"
 
@@ -7,7 +7,7 @@
 namespace tapegrad {
 namespace {
 
-// The program is made at the first call.
+// The program is built on the first call.
 template <class F, class... V>
 auto call(const char* name, const F& f, const Caller& where, const V&... x) {
   static const auto function = elementwise(f, name);

@@ -11,7 +11,7 @@
 namespace tapegrad::detail {
 namespace {
 
-// A user's function: immutable, shared by handles and tapes. What its derivatives need is made when first asked for.
+// A user's function: immutable, and shared by handles and tapes. Programs for its derivatives are built on first use.
 class Function : public Object {
  public:
   Function(std::string name, std::size_t operands, Formula formula);
@@ -26,12 +26,12 @@ class Function : public Object {
     else
       return primitive_f64_;
   }
-  /// The last node where the function is a primitive of its only operand, which has a direct kernel; else null.
+  /// The last node if the function is one primitive of its only operand, which has a kernel of its own; otherwise null.
   const Node* primitive_of_operand() const {
     const bool one = operands_ == 1 && formula_.nodes.size() == 2 && formula_.nodes[1].operation->arity == 1;
     return one ? &formula_.nodes[1] : nullptr;
   }
-  /// Written down again, of other operands.
+  /// Writes the function down again with other operands.
   Scalar replay(std::span<const Scalar> operands) const;
 
   /// The function of (v, y, x...) for v * df/dx_k, y = f(x...).
@@ -42,13 +42,13 @@ class Function : public Object {
   };
   const Product& product(std::size_t k) const;
 
-  /// The value, and the slopes by those of the operands in the set (bit k for operand k) that are worth it.
+  /// The value, and the slopes by those operands of the set (bit k for operand k) for which saving them pays.
   const Program& with_slopes(unsigned operands) const;
-  /// Of (x, v): the value, and its derivative times v; for one operand.
+  /// A program of (x, v) that gives the value and its derivative times v. The function must have one operand.
   const Program& with_tangent() const;
 
  private:
-  // The nodes as numbers of the graph; x are its operands, and y stands for the result where there is one.
+  // The nodes as numbers of the graph, with operands x. If y is given, it stands for the result.
   struct Replayed {
     std::vector<Scalar> values;
     std::vector<Tangent> tangents;
@@ -84,13 +84,14 @@ Shape common_shape(Arrays& operands, const char* name, const Caller& where) {
   return shape;
 }
 
-// A call of a function: behind its operands the function itself, then the slopes that are saved of the traced ones.
+// A call of a function. Its operands are followed by the function itself and by the saved slopes of the traced
+// operands.
 template <Real T>
 struct FunctionPrimitive {
-  static constexpr const char* name = "elementwise";  // until it is a certain function's
+  static constexpr const char* name = "elementwise";  // replaced by the name of the function
   struct Attributes {
     const Array* function;
-    unsigned saving;  // the operands by which slopes are saved where they are worth it; bit k for operand k
+    unsigned saving;  // the operands for which slopes are saved if that pays; bit k for operand k
   };
   static const Function& function_of(const Call& call) {
     return detail::function_of(call.attributes<Attributes>().function);
@@ -140,7 +141,7 @@ struct FunctionPrimitive {
   static constexpr auto carry = carry_diagonal;
 
  private:
-  // Of operand k, or null.
+  // The saved slope by operand k, or null.
   static const Array* saved_slope(const Call& call, std::size_t k) {
     const Function& function = function_of(call);
     std::size_t slope = function.operands() + 1;
@@ -149,7 +150,7 @@ struct FunctionPrimitive {
     return &call.operand_array(slope);
   }
 
-  // v * df/dx_k from the record's operands, of v's shape or what both broadcast to.
+  // v * df/dx_k, computed from the record's operands, in the common shape of v and the operands.
   static Handle run_product(const Call& call, std::size_t k, const Handle& v) {
     const Function& product = detail::function_of(function_of(call).product(k).function.array());
     Arrays x(product.operands());
@@ -180,7 +181,7 @@ Function::Function(std::string name, std::size_t operands, Formula formula)
       products_(std::make_unique<Product[]>(operands)),
       saving_(operands <= most_operands ? std::make_unique<Saving[]>(std::size_t{1} << operands) : nullptr) {}
 
-// With the tangent 1 for x_k the tangent of the result is the slope, by the rules of the primitives.
+// With the tangent 1 for x_k, the rules of the primitives give the slope as the tangent of the result.
 Function::Replayed Function::replay(std::span<const Scalar> x, const Scalar* y, std::size_t by) const {
   Replayed all;
   std::vector<Scalar> in;
@@ -283,7 +284,7 @@ Tensor<T> run_function(const Handle& handle, std::span<const Tensor<T>* const> o
   }
   const std::size_t n = operands.size();
   Arrays arrays(n);
-  // What the function does not depend on is a constant to the tape.
+  // An operand that the function does not depend on is a constant to the tape.
   Few<Handle, 8> constants(n);
   Few<const Handle*, 16> handles(n + 1);
   unsigned traced = 0;  // a set of operands

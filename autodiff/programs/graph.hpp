@@ -1,8 +1,9 @@
 #pragma once
-// What a lambda of symbolic numbers writes down: a graph of elementwise operations, simplified as it grows, and the
-// rules by which its nodes are differentiated, which are those of ops/elementwise.hpp.
+// What a lambda of symbolic numbers writes down: a graph of elementwise operations, simplified as it grows. Its nodes
+// are differentiated by the rules of rules/elementwise.hpp.
 
 #include <array>
+#include <bit>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -16,12 +17,12 @@
 
 namespace tapegrad {
 
-// A name of the elementwise text that is spelled differently for symbolic numbers; found through its argument.
+// The rules' text calls this name, which is spelled differently for symbolic numbers. It is found through its argument.
 inline Scalar power(const Scalar& x, double p) { return pow(x, p); }
 
 namespace detail {
 
-/// Nothing stands for zero.
+/// An empty tangent stands for zero.
 using Tangent = std::optional<Scalar>;
 
 inline constexpr std::size_t max_arity = 3;
@@ -30,17 +31,24 @@ inline constexpr int no_node = -1;
 template <class T>
 using PairKernel = decltype(kernels::UnaryKernels<T>::both);
 
-/// What a node does: one for each block of ops/elementwise.hpp.
+inline bool is_constant(const Scalar& x) { return !ScalarAccess::graph(x); }
+inline double constant_of(const Scalar& x) { return ScalarAccess::constant(x); }
+/// Whether x is the constant with exactly these bits.
+inline bool is_constant(const Scalar& x, double value) {
+  return is_constant(x) && std::bit_cast<std::uint64_t>(constant_of(x)) == std::bit_cast<std::uint64_t>(value);
+}
+
+/// What a node computes: there is one for each block of rules/elementwise.hpp.
 struct Operation {
   std::size_t arity;
   kernels::ElementwiseKernel<float> (*kernel_f32)(const kernels::Kernels<float>&);
   kernels::ElementwiseKernel<double> (*kernel_f64)(const kernels::Kernels<double>&);
-  /// The tangent of y = op(x...) by those of its operands, one of which is not zero.
+  /// The tangent of y = op(x...) from those of its operands, at least one of which is not zero.
   Tangent (*tangent)(std::span<const Tangent> dx, std::span<const Scalar> x, const Scalar& y, double p);
-  /// Of tensors; null for an operation of several operands.
+  /// The operation on tensors; null if it has several operands.
   Tensor<float> (*of_f32)(const Tensor<float>& x, const Caller& where, double p) = nullptr;
   Tensor<double> (*of_f64)(const Tensor<double>& x, const Caller& where, double p) = nullptr;
-  /// Where value and slope have a kernel together: that, and the operation whose value the slope is.
+  /// If there is one kernel for both value and slope: that kernel, and the operation whose value the slope is.
   const Operation* slope = nullptr;
   PairKernel<float> (*pair_f32)(const kernels::Kernels<float>&) = nullptr;
   PairKernel<double> (*pair_f64)(const kernels::Kernels<double>&) = nullptr;
@@ -74,13 +82,13 @@ Tangent binary_tangent(std::span<const Tangent> dx, std::span<const Scalar> x, c
   return *a + *b;
 }
 
-/// The branch not taken has no part in the sum, so nothing of it comes through, be it infinite or NaN.
+/// The branch not taken has no part in the sum, so that an infinity or a NaN in it has no effect.
 inline Tangent select_tangent(std::span<const Tangent> dx, std::span<const Scalar> x, const Scalar&, double) {
   if (!dx[1] && !dx[2]) return {};
   return where(ScalarAccess::mask(x[0]), dx[1].value_or(0), dx[2].value_or(0));
 }
 
-/// The operation of a block of ops/elementwise.hpp.
+/// The operation of a block of rules/elementwise.hpp.
 template <class Op>
 inline constexpr Operation operation = [] {
   if constexpr (is_in<Op, ops::Unary>) {
@@ -131,19 +139,23 @@ bool is(const Node& node) {
   return node.operation == &operation<Op>;
 }
 
-/// Nodes in the order of evaluation, and which of them are results; every node is needed.
+/// Nodes in the order of evaluation, and which of them are results. Every node is needed.
 struct Formula {
   std::vector<Node> nodes;
   std::vector<int> results;
 };
 
-/// Nodes in the order of evaluation, none twice.
+/// Nodes in the order of evaluation, each distinct.
 class Graph : public std::enable_shared_from_this<Graph> {
  public:
   Scalar operand(std::size_t k) { return scalar(add({.kind = Node::Kind::operand, .p = static_cast<double>(k)})); }
-  /// At least one of x is no constant. Throws ValueError for a number of another graph.
+  /// Adds operation(x...), where at least one of x is not a constant. Throws ValueError for a number of another graph.
   Scalar apply(const Operation& operation, std::span<const Scalar> x, double p);
-  /// What the results need.
+  /// The node that x stands for; null for a constant or a number of another graph.
+  const Node* node_behind(const Scalar& x) const;
+  /// Operand k of the operation that x stands for.
+  Scalar operand_behind(const Scalar& x, std::size_t k);
+  /// The part of the graph that the results need.
   Formula formula(std::span<const Scalar> results);
 
  private:
@@ -156,7 +168,7 @@ class Graph : public std::enable_shared_from_this<Graph> {
   std::map<Key, int> known_;
 };
 
-/// operation(x...), in the graph of its operands; computed now when all are constants.
+/// operation(x...) in the graph of its operands, or computed at once if all of them are constants.
 Scalar apply(const Operation& operation, std::span<const Scalar> x, double p);
 
 }  // namespace detail

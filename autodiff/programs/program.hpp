@@ -13,9 +13,9 @@ class Program {
  public:
   Program(std::size_t operands, const Formula& formula);
 
-  /// A result depends on operand k.
+  /// Whether a result depends on operand k.
   bool reads(std::size_t k) const { return reads_[k] != 0; }
-  /// Few operations, and none that costs more than the memory it reads.
+  /// Whether there are few operations, none of which costs more than reading its operands.
   bool light() const { return light_; }
 
   /// The results at every element of their shape, to which the operands broadcast.
@@ -24,8 +24,8 @@ class Program {
 
  private:
   struct Lowering;
-  // A step reads slots and writes a register. Slots are registers, the first of which are the blocks of the results,
-  // then operands, then constants.
+  // A step reads slots and writes a register. Slots are numbered: first the registers, which begin with the blocks of
+  // the results, then the operands, then the constants.
   struct Step {
     kernels::ElementwiseKernel<float> kernel_f32;
     kernels::ElementwiseKernel<double> kernel_f64;
@@ -33,12 +33,12 @@ class Program {
     std::array<int, max_arity> in;
     std::size_t arity;
     int out;
-    // With a second register, for the slope, these instead.
+    // If a second register receives the slope, these run instead.
     int slope = no_node;
     PairKernel<float> pair_f32 = nullptr;
     PairKernel<double> pair_f64 = nullptr;
   };
-  // A result that is no step's: an operand, a constant or another result.
+  // A result that no step writes: an operand, a constant, or another result.
   struct Copy {
     int from, result;
   };
@@ -57,8 +57,8 @@ class Program {
   void execute(const Code& code, std::span<const T* const> slots, std::int64_t n) const;
 
   std::size_t operands_, results_;
-  // Strong-zero products as plain ones; a block in which one of the `checked_` results has a NaN is computed again by
-  // the strong code, to the same bits elsewhere.
+  // `code_` computes strong-zero products as ordinary ones. If one of the `checked_` results has a NaN in a block, that
+  // block is computed again by `strong_`, which gives the same bits everywhere else.
   Code code_, strong_;
   std::vector<std::size_t> checked_;
   std::size_t registers_ = 0;

@@ -77,7 +77,7 @@ double NumpyRandomState::gauss() {
   return factor * y;
 }
 
-// Uniform in 0..most: as many low bits as `most` has, drawn again while they are more.
+// Uniform in 0..most: draws as many low bits as `most` has, and draws again while they exceed it.
 std::uint64_t NumpyRandomState::up_to(std::uint64_t most) {
   if (most == 0) return 0;
   const std::uint64_t mask = ~std::uint64_t{0} >> std::countl_zero(most);

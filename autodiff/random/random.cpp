@@ -9,7 +9,7 @@
 namespace tapegrad::random {
 namespace {
 
-// Blocks of Philox4x32 with ten rounds, of `lanes` counters in a row: word w of block i is out[w][i].
+// Blocks of Philox4x32 with ten rounds for `lanes` consecutive counters: word w of block i is out[w][i].
 template <int lanes>
 void philox(std::uint64_t key, std::uint64_t counter, std::uint64_t stream, std::uint32_t (&out)[4][lanes]) {
   auto k0 = static_cast<std::uint32_t>(key), k1 = static_cast<std::uint32_t>(key >> 32);
@@ -72,21 +72,21 @@ std::int64_t Generator::below(std::int64_t n, Caller where) {
                      " does not exist; use 1 or more");
   }
   const auto bound = static_cast<std::uint64_t>(n);
-  // Bits beyond the last whole multiple of n would favor small numbers.
+  // Values beyond the last whole multiple of n would favor small numbers.
   const std::uint64_t limit = ~std::uint64_t{0} - (~std::uint64_t{0} % bound + 1) % bound;
   std::uint64_t x = bits();
   while (x > limit) x = bits();
   return static_cast<std::int64_t>(x % bound);
 }
 
-// A draw changes the generator and is none to run again: the body knows the generator that was used.
+// A draw changes the generator, so its command cannot be run again on other data: the body refers to this generator.
 template <Real T>
 Tensor<T> Generator::uniform(const Shape& shape, double low, double high, Caller where) {
   return detail::made<T>(shape, "uniform", where, [this, low, high](T* out, std::int64_t size) {
     const T end = static_cast<T>(high), last = std::nextafter(end, static_cast<T>(low));
     for (std::int64_t i = 0; i < size; ++i) {
       const T x = static_cast<T>(low + (high - low) * uniform());
-      out[i] = x == end ? last : x;  // to which it can be rounded
+      out[i] = x == end ? last : x;  // rounding can reach the end
     }
   });
 }
@@ -108,7 +108,7 @@ Tensor<T> Generator::bernoulli(const Shape& shape, double probability, double va
   const auto below = static_cast<std::uint32_t>(bound);
   const T one = static_cast<T>(value);
   return detail::made<T>(shape, "bernoulli", where, [this, one, below](T* out, std::int64_t n) {
-    constexpr std::int64_t lanes = 32;  // as many as make the compiler use vectors
+    constexpr std::int64_t lanes = 32;  // enough for the compiler to use vectors
     for (std::int64_t i = 0; i < n; counter_ += lanes) {
       std::uint32_t drawn[4][lanes];
       philox(seed_, counter_, stream_, drawn);

@@ -1,5 +1,5 @@
-// Terms as a matrix: written out, and multiplied with. By the kernels, or by tensor operations where a derivative may
-// follow.
+// Terms as a matrix: written out, and multiplied by vectors. The kernels do it, or tensor operations where the result
+// may be differentiated.
 
 #include <algorithm>
 
@@ -17,7 +17,7 @@ Tensor<T> rows_of(const Handle& factor, const Blocks& blocks) {
 
 namespace {
 
-// The terms, but for a matrix kept by its columns, as the kernels take them.
+// The terms in the form that the kernels take, except for a matrix that is kept by its columns.
 template <Real T>
 class KernelTerms {
  public:
@@ -65,7 +65,7 @@ bool traced(const Terms& terms) {
          (matrix && (matrix->left.traced() || matrix->columns.traced() || matrix->right.traced()));
 }
 
-// The terms but the matrix, by tensor operations.
+// All terms except the matrix, by tensor operations.
 template <Real T>
 Tensor<T> traced_dense(const Structured& structured) {
   const Terms& terms = structured.terms;

@@ -16,8 +16,8 @@ class Push final : public Carry {
        Ones& ones, Terms& sum)
       : Carry(call_, k_, in_, out_), input_(input), column_pushes_(column_pushes), ones_(ones), sum_(sum) {}
 
-  // False where more would have to be pushed column by column than is left of `column_pushes`. After the `last` push
-  // there are no terms.
+  // Returns false if more would have to be pushed column by column than `column_pushes` still allows. The `last` push
+  // leaves the terms empty.
   bool operator()(Terms& terms, bool last) {
     for (const Diagonal& term : terms.diagonals()) {
       if (!push(term)) return false;
@@ -51,7 +51,7 @@ class Push final : public Carry {
   }
 
  private:
-  // J_k of an output with one element in each block, which is a row, in the operand's shape.
+  // J_k of an output with one element per block: a row, in the operand's shape.
   Tensor<T> weights() const {
     const Handle& seed = ones_(call.output_shape());
     return Tensor<T>(sum_down(call.primitive().pullback(call, k, seed), 0, call.operand_shape(k), call.where()));
@@ -110,7 +110,7 @@ class Push final : public Carry {
   int& column_pushes_;
   Ones& ones_;
   Terms& sum_;
-  const Diagonal* diagonal_ = nullptr;  // on its way
+  const Diagonal* diagonal_ = nullptr;  // the one that is being pushed
 };
 
 }  // namespace
@@ -119,20 +119,20 @@ template <Real T>
 std::optional<Structured> structure(const Recording& recording, const Handle& output, std::size_t input,
                                     std::span<const BatchAxis> axes, bool columns_allowed, Lost* lost) {
   recording.require_open({});
-  const Unwatched unwatched;  // what comes of it is
+  const Unwatched unwatched;  // only the result is watched
   const Segment& s = recording.segment();
   const Shape& shape = s.tape->record(s.begin + static_cast<std::uint32_t>(input)).output->shape;
   const std::int64_t batch = axes.empty() ? 1 : shape.front();
   if (shape.count() == 0 || output.shape().count() == 0) return {};
-  // A batch axis is the first one here.
+  // A batch axis comes first here.
   const std::size_t first = axes.empty() ? 0 : 1;
   const std::int64_t n = shape.count(first, shape.rank());
   const auto blocks_of = [=](const Shape& value) { return Blocks{batch, value.count(first, value.rank()), n}; };
   const Blocks blocks = blocks_of(output.shape());
   std::optional<Structured> result(std::in_place);
   result->blocks = blocks;
-  // Columns are as many tangents as the input has elements, where a reverse sweep has as many adjoints as the output;
-  // and a sweep takes all terms at once, so that it is cheaper where this happens often.
+  // Pushing columns takes as many tangents as the input has elements, while a reverse sweep takes as many adjoints as
+  // the output has; and a sweep takes all terms at once, so that it is cheaper if this happens often.
   constexpr int most_column_pushes = 2;
   const int allowed = columns_allowed && blocks.n < blocks.m ? most_column_pushes : 0;
   int column_pushes = allowed;
@@ -143,7 +143,7 @@ std::optional<Structured> structure(const Recording& recording, const Handle& ou
   table[input].add(Diagonal{0, units(shape)});
   const std::uint32_t end = output.place().record() - s.begin;
   std::vector<std::size_t, PoolAllocator<std::size_t>> last_operand(
-      last.size());  // of the record in hand, by what it is
+      last.size());  // for the current record, depending on its kind
   const auto ended_by = [&](std::uint32_t i) -> std::optional<Structured> {
     const Record& record = s.tape->record(s.begin + i);
     if (lost) *lost = {record.primitive->name, {record.file, static_cast<int>(record.line)}};

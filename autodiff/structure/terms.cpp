@@ -7,7 +7,7 @@
 namespace tapegrad::detail {
 namespace {
 
-// The same numbers with the same derivative.
+// Whether both are the same numbers with the same derivative.
 bool same(const Handle& a, const Handle& b) {
   return a.array()->data == b.array()->data && a.place().scope == b.place().scope &&
          a.place().record() == b.place().record();
@@ -19,7 +19,7 @@ void append_to(Terms::List<E>& list, E term) {
   list.push_back(std::move(term));
 }
 
-// right(j), for the block b of its row, as (n, batch, 1).
+// right(j) for each block b, as (n, batch, 1).
 template <Real T>
 Tensor<T> as_columns(const Tensor<T>& right, const Blocks& blocks) {
   const Tensor<T> rows = reshape(right, {blocks.batch, blocks.n});

@@ -71,7 +71,7 @@ class Checker {
   }
 
  private:
-  // Seeds (2, 3) at once against the six one by one, both ways.
+  // Compares a sweep with seeds (2, 3) with six single sweeps, in both modes.
   template <class F, class P>
   void check_seeds(F& f, const List<T>& at, const Shape& shape, const P& pullback) {
     const Shape seeds{2, 3};

@@ -27,10 +27,10 @@ void require_rule_shape(const std::string& name, const char* rule, const Shape& 
                    to_string(expected) + (seeds ? ", behind the seed axes," : "") + " is needed");
 }
 
-// A call of a user's rule: behind its operands the rule itself.
+// A call of a user's rule. Its operands are followed by the rule itself.
 template <Real T>
 struct RulePrimitive {
-  static constexpr const char* name = "a rule";  // until it is a certain one's
+  static constexpr const char* name = "a rule";  // replaced by the name of the rule
   struct Attributes {
     const Array* rule;
   };
@@ -127,7 +127,7 @@ Tensor<T> CustomFunction<T>::call(std::span<const Tensor<T>> x, Caller where) co
     throw TapeError(object.rule.name + to_string(where) +
                     ": the rule's value depends on a traced tensor that is not an operand; pass it as one");
   }
-  // An own array, since the value may be one of the operands.
+  // An array of its own, because the value may be one of the operands.
   Handle value(view(y.handle().array(), y.shape()));
   const typename RulePrimitive<T>::Attributes attributes{rule_.handle().array()};
   return Tensor<T>(record(object.primitive, std::move(value), operands, attributes, where));

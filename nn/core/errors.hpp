@@ -1,5 +1,5 @@
 #pragma once
-// What the errors of nn have in common.
+// The common parts of nn's errors.
 
 #include <string>
 #include <string_view>
@@ -12,8 +12,8 @@ namespace tapegrad::nn::detail {
 [[noreturn]] TAPEGRAD_EXPORT void throw_unknown(const char* what, std::string_view name,
                                                 const PoolVector<std::string_view>& known, const Caller& where);
 
-/// What a user's word stands for in a table of what is built in. Throws ValueError, which says what was looked for and
-/// lists the names, for another; no word, a null pointer, is one too.
+/// The built-in thing that a user's word stands for in a table. Throws ValueError for an unknown word or a null
+/// pointer, saying what was looked for and listing the names.
 template <class V>
 const V& by_name(const char* what, const char* name, const Named<V>& table, const Caller& where) {
   const std::string_view wanted = name ? name : "";
@@ -21,7 +21,7 @@ const V& by_name(const char* what, const char* name, const Named<V>& table, cons
   throw_unknown(what, wanted, table.names(), where);
 }
 
-/// Throws TapeError for a tensor on a tape, in an operation that is not differentiated.
+/// Throws TapeError for a tensor on a tape that is passed to an operation without a derivative.
 TAPEGRAD_EXPORT void require_plain(const tapegrad::detail::Handle& tensor, const char* operation, const Caller& where);
 
 /// Throws ValueError: a user's function, called `what`, takes tensors of the other number type; it would be
@@ -30,7 +30,7 @@ template <Real T>
 [[noreturn]] TAPEGRAD_EXPORT void throw_not_written_for(const char* what, const char* argument,
                                                         const Caller& where = {});
 
-/// f(); what it throws begins with place(), a string, and keeps its type.
+/// Returns f(). The message of an error that it throws begins with place(), a string, and the error keeps its type.
 template <class Place, class F>
 decltype(auto) in_place(const Place& place, F&& f) {
   try {

@@ -1,5 +1,5 @@
 #pragma once
-// A function object kept for every signature that it can be called with.
+// Stores a function object for every signature with which it can be called.
 
 #include <cstdint>
 #include <functional>
@@ -17,7 +17,7 @@ inline constexpr bool is_builtin = requires {
   requires std::is_same_v<typename F::Tag, Builtin>;
 };
 
-/// f of two arguments, told the user's line where it takes one.
+/// Calls f with two arguments and, if it takes one, the user's line.
 template <class F>
 struct WithLine {
   F f;
@@ -34,7 +34,8 @@ struct WithLine {
 template <class F>
 WithLine(F) -> WithLine<F>;
 
-/// F can be called with Args... and gives exactly R: a number, which would come off the tape, is no tensor.
+/// Whether F can be called with Args... and gives exactly R: a plain number, whose derivative would be lost, is not a
+/// tensor.
 template <class F, class Signature>
 inline constexpr bool gives = false;
 template <class F, class R, class... Args>
@@ -48,7 +49,7 @@ inline constexpr bool gives<F, R(Args...)> = [] {
 
 using tapegrad::detail::never;
 
-/// A class that can be called in some way, of which the compiler can say little before it is.
+/// A class with some call operator, about which the compiler can say little before it is called.
 struct CallOperator {
   void operator()();
 };
@@ -59,7 +60,7 @@ concept HasCallOperator = std::is_class_v<F> && !std::is_final_v<F> && !requires
   &BesideCall<F>::operator();
 };
 
-/// Overloads<Tensor<float>(...), Tensor<double>(...)>: a generic lambda fills both places, another its own.
+/// Overloads<Tensor<float>(...), Tensor<double>(...)>: a generic lambda fills both places, any other lambda its own.
 template <class... Signatures>
 class Overloads {
  public:
@@ -76,7 +77,7 @@ class Overloads {
     std::apply([&](auto&... place) { (fill(place), ...); }, functions_);
   }
 
-  /// Empty when the function cannot be called so.
+  /// Empty if the function cannot be called with this signature.
   template <class Signature>
   const std::function<Signature>& get() const {
     return std::get<std::function<Signature>>(functions_);
@@ -112,7 +113,7 @@ class OfTargets {
     if constexpr (takes_labels<F, both>) labels_ = Labels(f);
   }
 
-  /// Empty when the function cannot be called so.
+  /// Empty if the function cannot be called with these types.
   template <class T, class Y>
   const std::function<Signature<T, Y>>& get() const {
     if constexpr (std::is_same_v<Y, std::int64_t>)

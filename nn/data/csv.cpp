@@ -11,6 +11,7 @@
 #include <string_view>
 #include <system_error>
 
+#include "../../autodiff/extend.hpp"
 #include "../../autodiff/ops.hpp"
 #include "file.hpp"
 
@@ -19,7 +20,7 @@ namespace {
 
 constexpr std::size_t most_field_bytes = 1 << 16;
 
-// Of binary data; a name may hold the lines of a quoted field.
+// Whether c occurs only in binary data. A quoted name may hold line ends.
 bool is_control(char c) {
   return (static_cast<unsigned char>(c) < ' ' && c != '\t' && c != '\r' && c != '\n') || c == '\x7f';
 }
@@ -32,7 +33,7 @@ std::string_view trimmed(std::string_view text) {
   return text;
 }
 
-/// Fields one after the other, out of a window on the file.
+/// Reads fields one after the other through a window on the file.
 class FieldReader {
  public:
   enum class Ends { field, row, file };
@@ -43,7 +44,7 @@ class FieldReader {
     if (std::string_view(next_, static_cast<std::size_t>(end_ - next_)).starts_with("\xef\xbb\xbf")) next_ += 3;
   }
 
-  /// The next field, until the next call, trimmed and out of its quotes.
+  /// The next field, trimmed and without its quotes. It is valid until the next call.
   std::string_view field() {
     if (static_cast<std::size_t>(end_ - next_) < most_field_bytes) fill();
     line_ = next_line_;
@@ -55,11 +56,11 @@ class FieldReader {
   }
   /// What the last field ended.
   Ends ends() const { return ends_; }
-  /// Where it began, as messages tell it.
+  /// Where the last field began, as messages say it.
   std::string place() const { return input_.place() + ", line " + std::to_string(line_); }
 
  private:
-  // Moves what is left to the front, and reads as much as there is room for.
+  // Moves the unread part to the front and fills the rest of the window.
   void fill() {
     const auto left = static_cast<std::size_t>(end_ - next_);
     if (left > 0) std::memmove(window_.data(), next_, left);
@@ -109,10 +110,12 @@ class FieldReader {
 
 enum class Parsed { number, not_finite, no_number };
 
-/// A number that from_chars finds beyond the range of T: infinity above, the nearest number, 0 or denormal, below.
+/// The value of a number that from_chars reports as out of range for T: infinity if it is too large; the nearest
+/// number, 0 or denormal, if it is too small.
 template <Real T>
 T out_of_range(const std::string& number) {
-  static const locale_t plain = newlocale(LC_ALL_MASK, "C", nullptr);  // with a decimal point, whatever the user's
+  // With a decimal point, whatever the user's locale.
+  static const locale_t plain = newlocale(LC_ALL_MASK, "C", nullptr);
   if constexpr (std::is_same_v<T, float>)
     return strtof_l(number.c_str(), nullptr, plain);
   else
@@ -121,7 +124,7 @@ T out_of_range(const std::string& number) {
 
 template <Real T>
 Parsed parse(std::string_view text, T& value) {
-  constexpr std::size_t exact_digits = 7;  // in float as well
+  constexpr std::size_t exact_digits = 7;  // exact even in float
   if (!text.empty() && text.size() <= exact_digits) {
     std::uint32_t whole = 0;
     bool digits = true;
@@ -222,19 +225,20 @@ Examples<T> split_labels(const Tensor<T>& table, LabelColumn column, Caller wher
     throw ShapeError("split_labels" + to_string(where) + ": a table of shape " + to_string(shape) +
                      "; it holds a label and features in each row, (n, 1 + features)");
   }
-  const T* values = tapegrad::detail::elements_of(table);
-  const std::int64_t rows = shape[0], label = column == LabelColumn::first ? 0 : shape[1] - 1;
-  Tensor<std::int64_t> y = zeros<std::int64_t>({rows});
-  std::int64_t* out = y.mutable_data();
-  for (std::int64_t row = 0; row < rows; ++row) {
-    const T value = values[row * shape[1] + label];
-    // Beyond 2^53 not every integer is a double.
-    if (!(std::abs(value) <= T(0x1p53)) || value != std::trunc(value)) {
-      throw ValueError("split_labels" + to_string(where) + ": the label of row " + std::to_string(row) + " is " +
-                       std::to_string(value) + ", no integer");
+  const std::int64_t label = column == LabelColumn::first ? 0 : shape[1] - 1;
+  const auto read = [=, rows = shape[0], columns = shape[1]](const T* values, std::int64_t* out) {
+    for (std::int64_t row = 0; row < rows; ++row) {
+      const T value = values[row * columns + label];
+      // Beyond 2^53, not every integer is a double.
+      if (!(std::abs(value) <= T(0x1p53)) || value != std::trunc(value)) {
+        throw ValueError("split_labels" + to_string(where) + ": the label of row " + std::to_string(row) + " is " +
+                         std::to_string(value) + ", no integer");
+      }
+      out[row] = static_cast<std::int64_t>(value);
     }
-    out[row] = static_cast<std::int64_t>(value);
-  }
+  };
+  const auto y =
+      tapegrad::detail::tensor_of<std::int64_t>({shape[0]}, "split_labels", where, read, stop_gradient(table));
   const std::int64_t first = column == LabelColumn::first ? 1 : 0;
   return {slice(table, 1, first, first + shape[1] - 1, 1, where), y};
 }

@@ -15,7 +15,7 @@
 
 namespace tapegrad::nn {
 
-/// Whether the first line names the columns; `automatic`: when none of its fields is a number.
+/// Whether the first line names the columns; `automatic` means that it does if none of its fields is a number.
 enum class CsvHeader { automatic, yes, no };
 
 struct CsvOptions {
@@ -32,7 +32,7 @@ struct Table {
 
 namespace detail {
 
-/// read_table for the function that messages name.
+/// read_table, with the name of the calling function for messages.
 template <Real T>
 TAPEGRAD_EXPORT Table<T> read_table(const std::string& path, const CsvOptions& options, const char* caller,
                                     const Caller& where);
@@ -41,9 +41,9 @@ TAPEGRAD_EXPORT Table<T> read_table(const std::string& path, const CsvOptions& o
 
 /// The numbers of a comma-separated file, plain or gzip, by RFC 4180: fields may stand in quotes, which may then hold
 /// separators, line ends and doubled quotes. A byte order mark, spaces and tabs round a field and blank lines are left
-/// out. A number too small for T, which is float or double, becomes the nearest, 0 or denormal. Throws Error when the
-/// file cannot be read; ValueError, naming line and column, for a field that is missing or no finite number of type T,
-/// or a row of another length than the first.
+/// out. A number too small for T, which is float or double, becomes the nearest number, 0 or a denormal. Throws Error
+/// when the file cannot be read; ValueError, naming line and column, for a field that is missing or no finite number of
+/// type T, or a row of another length than the first.
 template <Real T = double>
 Table<T> read_table(const std::string& path, const CsvOptions& options = {}, Caller where = Caller::here()) {
   return detail::read_table<T>(path, options, "read_table", where);
@@ -57,8 +57,8 @@ Tensor<T> read_csv(const std::string& path, const CsvOptions& options = {}, Call
 
 enum class LabelColumn { first, last };
 
-/// A table (n, 1 + features) as features (n, features) and labels (n). Throws ShapeError unless there are two columns
-/// or more, ValueError, naming the row, for a label that is no integer.
+/// Splits a table (n, 1 + features) into features (n, features) and labels (n). Throws ShapeError unless there are at
+/// least two columns, ValueError, naming the row, for a label that is not an integer.
 template <Real T>
 TAPEGRAD_EXPORT Examples<T> split_labels(const Tensor<T>& table, LabelColumn column = LabelColumn::last,
                                          Caller where = Caller::here());

@@ -18,7 +18,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-/// An open file's number, closed when done.
+/// The descriptor of an open file, which it closes.
 struct Descriptor {
   int number;
   explicit Descriptor(int n) : number(n) {}
@@ -41,7 +41,7 @@ class GzipInput : public Input {
  private:
   std::size_t get(void* to, std::size_t bytes) override {
     const int got = gzread(file_.get(), to, static_cast<unsigned>(std::min<std::size_t>(bytes, 1 << 30)));
-    // A stream that is cut off is known only here: what there was has been given.
+    // Only here does a truncated stream show: everything before the cut has been delivered.
     int code = Z_OK;
     const char* message = gzerror(file_.get(), &code);
     if (code == Z_ERRNO) fail(std::string("cannot be read: ") + std::strerror(errno));
@@ -55,11 +55,11 @@ class GzipInput : public Input {
 }  // namespace
 
 std::size_t utf8_prefix(std::string_view text) {
-  constexpr std::uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};  // the first character that takes so many bytes
+  constexpr std::uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};  // the first character that takes this many bytes
   std::size_t i = 0;
   while (i < text.size()) {
     const auto first = static_cast<unsigned char>(text[i]);
-    const auto length = static_cast<std::size_t>(std::countl_one(first));  // but for one byte, which begins with a 0
+    const auto length = static_cast<std::size_t>(std::countl_one(first));  // 0 for a character of a single byte
     if (length == 1 || length > 4 || text.size() - i < length) return i;
     std::uint32_t character = first & (0x7f >> length);
     for (const char c : text.substr(i + 1, std::max<std::size_t>(length, 1) - 1)) {
@@ -79,7 +79,7 @@ std::string printable(std::string_view text) {
   std::string out;
   std::string_view rest = text;
   while (!rest.empty() && out.size() < most) {
-    // A character of several bytes stays whole.
+    // Does not split a character of several bytes.
     std::size_t good = 1;
     while (good <= 4 && good <= rest.size() && utf8_prefix(rest.substr(0, good)) != good) ++good;
     if (good > 4 || good > rest.size()) {
@@ -98,7 +98,7 @@ std::string printable(std::string_view text) {
 }
 
 OpenedFile::OpenedFile(const std::string& path, const std::string& caller) {
-  // Without waiting for somebody to write to a pipe.
+  // Does not wait for somebody to write to a pipe.
   Descriptor descriptor(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   struct stat status {};
   if (descriptor.number < 0 || fstat(descriptor.number, &status) != 0) {
@@ -153,7 +153,7 @@ std::unique_ptr<Input> open_input(const std::string& path, const std::string& ca
 }
 
 Replacement::Replacement(const std::string& path, std::string caller) : path_(path), caller_(std::move(caller)) {
-  // Through links, so that they stay, to a file that there need not be.
+  // Follows links, so that they stay, to a file that need not exist.
   std::error_code none;
   for (int links = 0; fs::is_symlink(path_, none); ++links) {
     if (links == 40) fail("it is one of links without an end");
@@ -173,11 +173,12 @@ Replacement::Replacement(const std::string& path, std::string caller) : path_(pa
     }
     if (file.number < 0) {
       const int reason = errno;
-      // Gone by now, or in the way.
+      // It has gone in the meantime, or it was in the way.
       if (reason == ENOENT || ((reason == ELOOP || reason == EACCES) && unlink(name.c_str()) == 0)) continue;
       fail(name + ": " + std::strerror(reason));
     }
-    // Whose lock it was may have renamed the file, or removed it. File systems without locks do without.
+    // The previous holder of the lock may have renamed or removed the file. File systems without locks are used without
+    // one.
     while (flock(file.number, LOCK_EX) != 0 && errno == EINTR) {
     }
     struct stat locked {
@@ -185,7 +186,7 @@ Replacement::Replacement(const std::string& path, std::string caller) : path_(pa
     if (fstat(file.number, &locked) != 0) fail(std::strerror(errno));
     if (!S_ISREG(locked.st_mode)) fail(name + " " + kind_of(locked.st_mode));
     if (lstat(name.c_str(), &named) != 0 || named.st_ino != locked.st_ino || named.st_dev != locked.st_dev) continue;
-    // What was there may be a link to a file of value, or belong to somebody who keeps it open.
+    // An existing file may be a link to something valuable, or belong to somebody who keeps it open.
     if (!is_new && (locked.st_nlink > 1 || locked.st_uid != geteuid())) {
       if (unlink(name.c_str()) != 0) fail(name + ": " + std::strerror(errno));
       continue;
@@ -217,7 +218,8 @@ void Replacement::write(const void* from, std::size_t bytes) {
 void Replacement::commit() {
   if (fsync(descriptor_) != 0 || std::rename(name_.c_str(), path_.c_str()) != 0) fail(std::strerror(errno));
   name_.clear();
-  // The new name is on the disk once the folder is. Some file systems cannot be asked that; the file is whole anyway.
+  // The new name reaches the disk with the folder. Some file systems do not support syncing a folder; the file is
+  // complete anyway.
   const std::string folder = fs::path(path_).parent_path().string();
   const Descriptor parent(open(folder.empty() ? "." : folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (parent.number >= 0) fsync(parent.number);

@@ -11,7 +11,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-/// The type of elements by the third byte of the magic number; null for another.
+/// The element type that the third byte of the magic number stands for; null for an unknown one.
 const char* element_type(unsigned char code) {
   constexpr const char* types[] = {"|u1", "|i1", nullptr, ">i2", ">i4", ">f4", ">f8"};
   return code >= 0x08 && code <= 0x0e ? types[code - 0x08] : nullptr;

@@ -1,5 +1,5 @@
 #pragma once
-// MNIST and its kin.
+// MNIST and data sets in the same format.
 //
 //     auto [train, test] = nn::load_mnist<float>("/usr/share/datasets/fashion-mnist", 255);   // pixels in 0..1
 //     train.X.shape() == Shape{60000, 28, 28};  train.y.shape() == Shape{60000};

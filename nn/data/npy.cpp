@@ -92,7 +92,7 @@ class HeaderParser {
       if (error != std::errc() || size < 0) refuse("a size of 0 or more");
       if (sizes.rank() == Shape::max_rank) refuse("a shape of at most 8 axes");
       rest_.remove_prefix(static_cast<std::size_t>(end - rest_.data()));
-      static_cast<void>(take('L'));  // as Python 2 ended a long integer
+      static_cast<void>(take('L'));  // Python 2 wrote it after a long integer
       sizes.push_back(size);
       if (!take(',')) {
         expect(')');
@@ -129,7 +129,7 @@ ElementLayout read_npy_header(Input& input) {
 
 namespace {
 
-/// True when every value of S is a value of T.
+/// Whether every value of S is a value of T.
 template <class S, class T>
 constexpr bool fits() {
   using Source = std::numeric_limits<S>;
@@ -137,7 +137,7 @@ constexpr bool fits() {
   return Source::digits <= Target::digits && (Source::is_integer || !Target::is_integer);
 }
 
-/// The type of tensor that holds every S.
+/// The element type of a tensor that can hold every S.
 template <class S>
 constexpr const char* tensor_of() {
   if (fits<S, bool>()) return "Tensor<bool>";
@@ -145,7 +145,7 @@ constexpr const char* tensor_of() {
   return fits<S, float>() ? "Tensor<float>" : "Tensor<double>";
 }
 
-/// The element bytes of S, turned round where the file's order is not this machine's.
+/// The element bytes of S, reversed if the file's byte order is not this machine's.
 template <class S>
 S element(const unsigned char* bytes, bool swapped) {
   unsigned char ordered[sizeof(S)];
@@ -155,7 +155,7 @@ S element(const unsigned char* bytes, bool swapped) {
   return value;
 }
 
-/// Row-major places of the elements of a shape in Fortran order, whose first axis runs fastest.
+/// The row-major positions of elements stored in Fortran order, where the first axis runs fastest.
 class FortranOrder {
  public:
   explicit FortranOrder(const Shape& shape) : shape_(shape), index_(shape) {
@@ -178,7 +178,7 @@ class FortranOrder {
   std::int64_t at_ = 0;
 };
 
-// Truth values are bytes of any value in a file, and 0 or 1 in memory.
+// In a file a truth value can be any byte; in memory it is 0 or 1.
 struct Truth {
   unsigned char byte;
   explicit operator bool() const { return byte != 0; }
@@ -216,7 +216,7 @@ Tensor<T> read_array(Input& input, const ElementLayout& layout, bool swapped) {
   } else {
     const std::int64_t count = layout.shape.count();
     const auto most = static_cast<std::int64_t>(std::min<std::uint64_t>(input.most_left(), std::int64_t{1} << 61));
-    // No elements at all may still have a shape that no tensor can have.
+    // Even without elements, a shape may be one that no tensor can have.
     Shape others = layout.shape;
     for (std::int64_t axis = 0; axis < others.rank(); ++axis) others[axis] = std::max<std::int64_t>(others[axis], 1);
     constexpr std::int64_t most_elements = std::int64_t{1} << 57;

@@ -10,8 +10,8 @@
 
 namespace tapegrad::nn {
 
-/// The array of a .npy file (format 1.0 to 3.0, either byte order, C or Fortran order), also one that gzip has packed.
-/// T is float, double, std::int64_t or bool; element types that fit it exactly are converted: booleans into every T,
+/// The array of a .npy file (format 1.0 to 3.0, either byte order, C or Fortran order), which may be gzipped. T is
+/// float, double, std::int64_t or bool; element types that fit it exactly are converted: booleans into every T,
 /// integers into std::int64_t and, where they have few enough bits, float and double, float32 into double. Values are
 /// kept to the bit. Throws ValueError, naming the type to ask for, for others; Error, naming the byte, for a file that
 /// is damaged, cut off or announces more than it holds, before memory is taken for it.

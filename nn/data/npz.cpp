@@ -145,20 +145,21 @@ void detail::write_npz(const std::string& path, const Named<AnyTensor>& arrays, 
   const std::string caller = function + to_string(where);
   detail::Replacement replacement(path, caller);
   if (arrays.empty()) {
-    // The record that ends an archive, which libzip does not write alone.
+    // The record that ends an archive. libzip does not write it for an empty archive.
     char end[22] = {'P', 'K', 5, 6};
     replacement.write(end, sizeof end);
     replacement.commit();
     return;
   }
   ZipError error;
-  // In memory: on the disk libzip would make a file of its own beside, which would stay when the process is killed.
+  // The archive is built in memory: on the disk libzip would create a temporary file beside it, which would stay if the
+  // process were killed.
   const SourcePointer bytes(zip_source_buffer_create(nullptr, 0, 0, error.get()));
   if (!bytes) replacement.fail(error.text());
   ZipPointer zip(zip_open_from_source(bytes.get(), ZIP_CREATE | ZIP_TRUNCATE, error.get()));
   if (!zip) replacement.fail(error.text());
-  zip_source_keep(bytes.get());      // beyond the archive, which owns it from here on
-  std::vector<std::string> headers;  // which the archive refers to until it is closed
+  zip_source_keep(bytes.get());      // keeps it alive after the archive, which owns it from now on
+  std::vector<std::string> headers;  // the archive refers to them until it is closed
   headers.reserve(arrays.size());
   for (const auto& [name, array] : arrays) {
     const std::string file = std::string(name) + std::string(suffix);
@@ -194,7 +195,7 @@ void detail::write_npz(const std::string& path, const Named<AnyTensor>& arrays, 
       replacement.fail(zip_strerror(zip.get()));
     }
     const auto at = static_cast<zip_uint64_t>(index);
-    // The first day that ZIP knows, so that equal arrays give equal files.
+    // The first date that ZIP can represent, so that equal arrays give equal files.
     constexpr zip_uint16_t first_of_1980 = 1 << 5 | 1;
     if (zip_set_file_compression(zip.get(), at, options.compress ? ZIP_CM_DEFLATE : ZIP_CM_STORE, 0) != 0 ||
         zip_file_set_dostime(zip.get(), at, 0, first_of_1980, 0) != 0) {

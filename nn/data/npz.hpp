@@ -24,23 +24,24 @@ class Npz;
 
 namespace detail {
 
-/// The same for another function, which messages name: load, save.
+/// The same for another function, such as load or save, whose name is used in messages.
 TAPEGRAD_EXPORT Npz open_npz(const std::string& path, const char* caller, const Caller& where);
 
 }  // namespace detail
 
-/// A .npz file, open for reading; an array is read when it is asked for. Copies share the file. Threads may share it.
+/// A .npz file open for reading; an array is read when it is asked for. Copies share the file, and so may threads.
 class TAPEGRAD_EXPORT Npz {
  public:
-  /// Throws Error when the file cannot be read or is no ZIP archive.
+  /// Throws Error if the file cannot be read or is not a ZIP archive.
   explicit Npz(const std::string& path, Caller where = Caller::here());
 
   /// The arrays' names, in the file's order.
   const std::vector<std::string>& names() const&;
-  /// Of a temporary a copy, so that `for (... : read_npz(path).names())` outlives it.
+  /// For a temporary a copy is returned, so that `for (... : read_npz(path).names())` works.
   std::vector<std::string> names() && { return std::as_const(*this).names(); }
   bool contains(const std::string& name) const;
-  /// Throws ValueError, listing the names, for another name; else see read_npy.
+  /// Reads the array of this name. Throws ValueError, listing the names, if there is none; otherwise throws as read_npy
+  /// does.
   template <class T>
   Tensor<T> read(const std::string& name, Caller where = Caller::here()) const;
 

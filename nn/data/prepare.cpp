@@ -26,7 +26,7 @@ PartOfRows part_of(std::int64_t rows, double part) {
   std::int64_t zeros = 0;  // between the point and the first digit
   std::from_chars(text + digits.size() + 2, end, zeros);
   --zeros;
-  // rows * 0.d, from the last digit on: each step adds a digit times the rows, and divides by 10.
+  // rows * 0.d, starting with the last digit: each step adds a digit times the rows and divides by 10.
   PartOfRows sum;
   const auto step = [&](std::int64_t digit) {
     const std::int64_t low = digit * (rows % 10) + sum.rows % 10;
@@ -61,10 +61,11 @@ Standardizer<T>::Standardizer(const Tensor<T>& X, Caller where) {
     throw ShapeError("Standardizer" + to_string(where) + ": no rows in a tensor of shape " + to_string(X.shape()));
   }
   mean_ = tapegrad::mean(X, 0);
-  // By its extremes: the mean of equal numbers can be off by rounding, and a deviation of that size would blow it up.
+  // Constant columns are found by their extremes: the mean of equal numbers can be off by rounding, and dividing by a
+  // deviation of that size would blow the error up.
   const Tensor<bool> constant = max(X, 0) == min(X, 0);
-  // Over the largest of a column, whose square neither overflows nor vanishes. The divisor may count as a constant: the
-  // deviation, and so each of its derivatives, is the same for every divisor.
+  // Columns are divided by their largest magnitude, so that squares neither overflow nor vanish. The divisor may be
+  // treated as a constant: the deviation, and therefore each of its derivatives, is the same for every divisor.
   const Tensor<T> centered = X - mean_;
   const Tensor<T> size = tapegrad::where(constant, T(1), max(abs(stop_gradient(centered)), 0));
   deviation_ = tapegrad::where(constant, T(1), size * sqrt(tapegrad::mean(square(centered / size), 0)));

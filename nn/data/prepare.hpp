@@ -15,14 +15,15 @@
 namespace tapegrad::nn {
 
 struct SplitOptions {
-  /// Below 1 the fraction of the rows, rounded up; else their number. The fraction is that of the shortest decimal that
-  /// reads back as this double: 0.07 of 100 rows are 7. scikit-learn rounds the binary product, which gives 8.
+  /// Below 1, the fraction of the rows, rounded up; otherwise their number. The fraction is taken as the shortest
+  /// decimal that reads back as this double: 0.07 of 100 rows are 7. scikit-learn rounds the binary product, which
+  /// gives 8.
   double test_size = 0.25;
   bool shuffle = true;  // without it, the last rows are the test set
   std::uint64_t seed = 0;
 };
 
-/// What train_test_split gives, in scikit-learn's order.
+/// The result of train_test_split, in scikit-learn's order.
 template <class T, class U>
 struct Split {
   Tensor<T> X_train, X_test;
@@ -30,8 +31,8 @@ struct Split {
 };
 
 namespace detail {
-/// Streams of a seed, some for each use, so that no two uses draw the same numbers; initial values take stream 0. An
-/// epoch's is order_stream + epoch, for fit and batches() alike.
+/// Streams of a seed, separate for each use, so that no two uses draw the same numbers; initial values use stream 0. An
+/// epoch uses order_stream + epoch, both in fit and in batches().
 inline constexpr std::uint64_t order_stream = std::uint64_t{1} << 62, split_stream = std::uint64_t{2} << 62;
 
 /// Throws ShapeError unless both have the same number of rows.
@@ -39,7 +40,7 @@ TAPEGRAD_EXPORT void check_rows(const Shape& X, const Shape& y, const char* call
 
 /// The shortest decimal that reads back as this number.
 TAPEGRAD_EXPORT std::string shortest(double number);
-/// A part of some rows, in whole rows, and whether a fraction of a row is left over.
+/// A part of the rows: the number of whole rows, and whether a fraction of a row is left over.
 struct PartOfRows {
   std::int64_t rows = 0;
   bool rest = false;
@@ -78,7 +79,7 @@ class Standardizer {
   Tensor<T> operator()(const Tensor<T>& X, Caller where = Caller::here()) const;
 
   const Tensor<T>& mean() const { return mean_; }
-  /// Of the rows themselves, divided by n; 1 for a constant column.
+  /// The standard deviation of these rows, with division by n; 1 for a constant column.
   const Tensor<T>& deviation() const { return deviation_; }
 
  private:
@@ -93,7 +94,7 @@ struct BatchOptions {
   std::uint64_t epoch = 0;  // the order is that of (seed, epoch)
 };
 
-/// Pairs of `batch_size` rows, the last with what is left.
+/// Pairs of `batch_size` rows each; the last pair has the rest.
 template <class T, class U>
 class Batches {
  public:
@@ -140,8 +141,8 @@ class Batches {
   Tensor<std::int64_t> order_;
 };
 
-/// One pass over the rows of X and y for a training loop of one's own. Throws ShapeError when X and y have different
-/// numbers of rows; ValueError for a batch size below 1.
+/// One pass over the rows of X and y, for your own training loop. Throws ShapeError when X and y have different numbers
+/// of rows; ValueError for a batch size below 1.
 template <class T, class U>
 Batches<T, U> batches(const Tensor<T>& X, const Tensor<U>& y, std::int64_t batch_size, const BatchOptions& options = {},
                       Caller where = Caller::here()) {

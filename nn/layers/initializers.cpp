@@ -6,6 +6,7 @@
 #include <numeric>
 #include <vector>
 
+#include "../../autodiff/extend.hpp"
 #include "../named.hpp"
 
 namespace tapegrad::nn {
@@ -35,14 +36,14 @@ void require_deviation(const char* name, double standard_deviation, const Caller
 }
 
 Tensor<double> draw_truncated(const Shape& shape, double standard_deviation, Rng& rng) {
-  Tensor<double> out = zeros<double>(shape);
-  double* values = out.mutable_data();
-  for (std::int64_t i = 0; i < out.size(); ++i) {
-    double x = rng.normal();
-    while (std::abs(x) > 2) x = rng.normal();
-    values[i] = x * standard_deviation;
-  }
-  return out;
+  const auto draw = [&rng, standard_deviation, n = shape.count()](double* values) {
+    std::generate_n(values, n, [&] {
+      double x = rng.normal();
+      while (std::abs(x) > 2) x = rng.normal();
+      return x * standard_deviation;
+    });
+  };
+  return tapegrad::detail::tensor_of<double>(shape, "truncated_normal", Caller{}, draw);
 }
 
 struct Fans {
@@ -59,7 +60,7 @@ Fans fans_of(const Shape& shape) {
   return {rest * static_cast<double>(matrix[0]), rest * static_cast<double>(matrix[1])};
 }
 
-/// Variance scale / fan, with fan (in + out) / 2 or in.
+/// The variance is scale / fan, where fan is (in + out) / 2 or in.
 enum class Fan { in, mean };
 enum class Distribution { uniform, normal };
 
@@ -77,7 +78,7 @@ Initializer scaled(double scale, Fan fan, Distribution distribution) {
   };
 }
 
-/// Makes the rows of (count, size) orthonormal, by Gram and Schmidt's process, twice against rounding.
+/// Makes the rows of (count, size) orthonormal by the Gram-Schmidt process, applied twice because of rounding.
 void orthonormalize(double* rows, std::int64_t count, std::int64_t size) {
   for (std::int64_t i = 0; i < count; ++i) {
     double* v = rows + i * size;
@@ -146,7 +147,8 @@ Initializer orthogonal(double gain) {
     if (shape.rank() != 2) throw ShapeError("orthogonal makes matrices, not " + to_string(shape));
     const std::int64_t count = std::min(shape[0], shape[1]), size = std::max(shape[0], shape[1]);
     Tensor<double> rows = rng.normal<double>({count, size});
-    orthonormalize(rows.mutable_data(), count, size);
+    const auto make = [count, size](double* all) { orthonormalize(all, count, size); };
+    tapegrad::detail::loop("orthogonal", Caller{}, make, tapegrad::detail::updated(rows, Caller{}));
     return (shape[0] == count ? rows : transpose(rows, Caller{})) * gain;
   };
 }

@@ -33,7 +33,7 @@ Params<T> scale_and_shift(const char* layer, const Shape& in) {
   return {{"gamma", ones<T>({in.back()})}, {"beta", zeros<T>({in.back()})}};
 }
 
-/// All axes but the last, as one.
+/// x with all axes except the last merged into one.
 template <class T>
 Tensor<T> rows_of(const Tensor<T>& x) {
   return x.rank() == 2 ? x : reshape(x, {-1, x.shape().back()}, Caller{});
@@ -155,10 +155,10 @@ Tensor<T> LayerNorm::operator()(const Params<T>& p, const Tensor<T>& x, Mode) co
 
 namespace {
 
-/// What is in front of the names of layer k.
+/// The prefix of the names of layer k.
 std::string prefix(std::size_t k) { return std::to_string(k) + "."; }
 
-/// What belongs to layer k, under its own names.
+/// The tensors of layer k, under the layer's own names.
 template <class T>
 Params<T> part(const Params<T>& all, std::size_t k) {
   const std::string front = prefix(k);
@@ -209,7 +209,7 @@ Params<T> Residual::init(const Shape& in, Rng& rng) const {
   return build<T>(in, rng).first;
 }
 
-// The shapes between the layers come from building them.
+// Building the layers gives the shapes between them.
 template <class T>
 Params<T> Residual::state(const Shape& in) const {
   Rng unused;

@@ -23,7 +23,7 @@ namespace {
 
 // ------------------------------------------------------------------------------------------------- what they share
 
-/// The mean over the last axis of an elementwise function of (a, y), and perhaps of a constant.
+/// The mean over the last axis of an elementwise function of a, y and possibly a constant.
 template <class F, Real T, class... Constant>
 Tensor<T> mean_of(const F& f, const Tensor<T>& a, const Tensor<T>& y, const Caller& line, Constant... constant) {
   return mean(f(a, y, constant..., line), -1, KeepDims::no, line);
@@ -45,24 +45,20 @@ Tensor<T> smooth_labels(const Tensor<T>& y, double s, double classes, const Call
   return y * (1 - s) + s / classes;
 }
 
-/// Labels with 0 in place of the ignored one, and where that stood.
+/// Labels with the ignored one replaced by 0, and the positions where it stood.
 struct Ignored {
   Tensor<std::int64_t> labels;
   Tensor<bool> rows = {};
 };
 
-Ignored ignore(const Tensor<std::int64_t>& labels, std::int64_t ignored_label) {
-  Ignored out{labels, zeros<bool>(labels.shape())};
-  std::int64_t* label = out.labels.mutable_data();
-  bool* row = out.rows.mutable_data();
-  for (std::int64_t i = 0; i < labels.size(); ++i) {
-    row[i] = label[i] == ignored_label;
-    if (row[i]) label[i] = 0;
-  }
-  return out;
+Ignored ignore(const Tensor<std::int64_t>& labels, std::int64_t ignored_label, const Caller& line) {
+  const auto is_ignored = [=](std::int64_t label) { return label == ignored_label; };
+  const auto keep = [=](std::int64_t label) { return label == ignored_label ? 0 : label; };
+  return {tapegrad::detail::mapped<std::int64_t>("ignored labels", line, keep, labels),
+          tapegrad::detail::mapped<bool>("ignored labels", line, is_ignored, labels)};
 }
 
-/// Labels (..., 1) of predictions (..., n) as (...), as they are otherwise.
+/// Labels (..., 1) of predictions (..., n) become (...); others stay as they are.
 Tensor<std::int64_t> one_per_row(const Tensor<std::int64_t>& labels, const Shape& prediction) {
   if (prediction.rank() == 0) return labels;
   const Shape rows = prediction.prefix(prediction.rank() - 1);
@@ -75,18 +71,19 @@ Tensor<T> finite_log(const Tensor<T>& p, const Caller& line) {
   return log(maximum(p, {static_cast<double>(std::numeric_limits<T>::min())}), line);
 }
 
-/// Throws unless labels are one class of x for each row.
+/// Throws unless there is one label per row of x, which is one of its classes.
 void require_labels(const char* loss, const Shape& x, const Tensor<std::int64_t>& labels, const Caller& line) {
   if (x.rank() == 0 || !(labels.shape() == x.prefix(x.rank() - 1))) {
     throw ShapeError(loss + to_string(line) + ": the prediction is " + to_string(x) + " and the labels are " +
                      to_string(labels.shape()) +
                      "; there must be one label per row. Targets in one-hot form go with categorical_crossentropy.");
   }
-  for (std::int64_t label : labels.elements_view()) {
-    if (label >= 0 && label < x.back()) continue;
+  const auto check = [loss, line, classes = x.back()](std::int64_t label, std::int64_t) {
+    if (label >= 0 && label < classes) return;
     throw ValueError(loss + to_string(line) + ": label " + std::to_string(label) + " is out of range 0.." +
-                     std::to_string(x.back() - 1));
-  }
+                     std::to_string(classes - 1));
+  };
+  tapegrad::detail::visit(loss, line, check, labels);
 }
 
 /// x[..., labels[...]].
@@ -96,18 +93,18 @@ Tensor<T> pick(const Tensor<T>& x, const Tensor<std::int64_t>& labels, const Cal
   return reshape(take_along(x, column, line), labels.shape(), line);
 }
 
-/// What is left of the margin 1 of an SVM; a target of 0 stands for -1.
+/// How far a prediction falls short of the margin 1 of an SVM. A target of 0 stands for -1.
 Scalar missing_margin(const Scalar& a, const Scalar& y) { return relu(1 - where(y == 0, -1, y) * a); }
 
-/// x over its largest |x_j|, so that squares neither overflow nor vanish. The divisor may count as a constant, since
-/// the angle, and so each of its derivatives, is the same for every divisor.
+/// x divided by its largest |x_j|, so that squares neither overflow nor vanish. The divisor may be treated as a
+/// constant, because the angle, and therefore each of its derivatives, is the same for every divisor.
 template <Real T>
 Tensor<T> rescaled(const Tensor<T>& x, const Caller& line) {
   const Tensor<T> size = max(abs(stop_gradient(x), line), -1, keep_dims, line);
   return x / where(size > 0.0, size, {1.0});
 }
 
-/// |u| of a rescaled u, whose square is 0 or at least 1.
+/// The length of a rescaled vector u; its square is 0 or at least 1.
 template <Real T>
 Tensor<T> length(const Tensor<T>& u, const Caller& line) {
   return sqrt(maximum(sum(square(u, line), -1, KeepDims::no, line), {0.5}), line);
@@ -125,7 +122,8 @@ Tensor<T> softmax_slope(const Tensor<T>& p, const Tensor<T>& y, double scale) {
   return scaled(tapegrad::detail::log_softmax_product(p, y), -scale);
 }
 
-/// A row of the table below: the formula, a generic lambda of (a, y, line), and the closed form, where there is one.
+/// A row of the table below: the formula, which is a generic lambda of (a, y, line), and the closed form, if there is
+/// one.
 template <class F>
 constexpr PlainLoss plain(const char* name, F formula, detail::ClosedForm (*closed_form)() = nullptr) {
   return {name, formula, formula, closed_form};
@@ -186,7 +184,7 @@ constinit const PlainLoss categorical_hinge =
       return relu(wrong - sum(mul0(y, a, line), -1, KeepDims::no, line) + 1.0, line);
     });
 
-// The entropy of y, which it adds to the cross-entropy, does not depend on a.
+// It differs from the cross-entropy by the entropy of y, which does not depend on a.
 constinit const PlainLoss kl_divergence = plain(
     "kl_divergence",
     [](const auto& a, const auto& y, const Caller& line) {
@@ -229,7 +227,7 @@ template <Real T>
 Tensor<T> Huber::operator()(const Tensor<T>& a, const Tensor<T>& y, Caller line) const {
   detail::require_same_shapes(name(), a.shape(), y.shape(), line);
   if (!(delta > 0)) throw ValueError("huber" + to_string(line) + ": delta is " + std::to_string(delta) + ", not > 0");
-  // With c = d cut off at +-delta, both branches are c (d - c / 2), and no slope is undefined where they meet.
+  // With c = d clipped to +-delta, both branches are c (d - c / 2), and the slope is defined where they meet.
   static const auto f = elementwise(
       [](auto p, auto t, auto limit) {
         const auto d = p - t, c = minimum(maximum(d, -limit), limit);
@@ -262,7 +260,7 @@ Tensor<T> SparseCategoricalCrossentropy::operator()(const Tensor<T>& a, const Te
                                                     Caller line) const {
   const Tensor<std::int64_t> labels = one_per_row(given, a.shape());
   if (ignored_label) {
-    const Ignored ignored = ignore(labels, *ignored_label);
+    const Ignored ignored = ignore(labels, *ignored_label, line);
     const SparseCategoricalCrossentropy of_all{label_smoothing, from_logits};
     return where(ignored.rows, 0.0, of_all(a, ignored.labels, line), line);
   }
@@ -280,7 +278,7 @@ detail::ClosedForm SparseCategoricalCrossentropy::closed_form() const {
           .slope = [own = *this]<Real T>(const Tensor<T>& z, const Tensor<T>& a, const Tensor<std::int64_t>& y,
                                          double scale, const Caller& line) {
             const Tensor<std::int64_t> labels = one_per_row(y, z.shape());
-            const Ignored ignored = own.ignored_label ? ignore(labels, *own.ignored_label) : Ignored{labels};
+            const Ignored ignored = own.ignored_label ? ignore(labels, *own.ignored_label, line) : Ignored{labels};
             const Tensor<T> target = one_hot<T>(ignored.labels, z.shape().back(), line);
             const Tensor<T> slope =
                 softmax_slope(own.from_logits ? softmax(z, -1, line) : a,
@@ -295,8 +293,8 @@ Tensor<T> BinaryCrossentropy::operator()(const Tensor<T>& a, const Tensor<T>& y,
   detail::require_same_shapes(name(), a.shape(), y.shape(), line);
   const Tensor<T> target = smooth_labels(y, label_smoothing, 2, line);
   if (from_logits) {
-    // softplus(z) - y z, of the smaller of softplus(z) and softplus(-z), so that nothing cancels and each side is as
-    // precise as the other.
+    // softplus(z) - y z, written with the smaller of softplus(z) and softplus(-z), so that nothing cancels and both
+    // sides are equally precise.
     static const auto of_logits = elementwise(
         [](auto z, auto t) {
           const auto lost = where(z > 0, mul0(1 - t, z), mul0(t, -z));
@@ -319,7 +317,7 @@ detail::ClosedForm BinaryCrossentropy::closed_form() const {
           .loss = BinaryCrossentropy{label_smoothing, true},
           .slope = [own = *this]<Real T>(const Tensor<T>& z, const Tensor<T>&, const Tensor<T>& y, double scale,
                                          const Caller& line) {
-            // a - y, and where z > 0 from 1 - a = sigmoid(-z), which keeps its digits there.
+            // a - y; where z > 0 it is computed from 1 - a = sigmoid(-z), which keeps its digits there.
             static const auto f = elementwise([](auto x, auto t) {
               const auto smaller = sigmoid(where(x > 0, -x, x));
               return where(x > 0, (1 - t) - smaller, smaller - t);
@@ -411,21 +409,22 @@ Tensor<T> class_weights_of(const Tensor<Y>& targets, std::span<const double> wei
     throw ValueError("class weights" + to_string(where) + ": the weight of class " + std::to_string(k) + " is " +
                      std::to_string(weights[k]) + "; weights are finite and not negative");
   }
-  const Y* values = tapegrad::detail::elements_of(targets);
-  std::vector<T> out(static_cast<std::size_t>(shape[0]));
-  for (std::int64_t i = 0; i < shape[0]; ++i) {
-    const Y* row = values + i * (of_rows ? classes : 1);
-    if (detail::is_ignored(*row, ignored_label)) continue;
-    const auto k = static_cast<double>(of_rows ? static_cast<Y>(std::max_element(row, row + classes) - row) : *row);
-    if (!(k >= 0 && k < static_cast<double>(classes)) || k != std::floor(k)) {
-      std::ostringstream message;
-      message << "class weights" << to_string(where) << ": the target " << k << " of example " << i
-              << " is none of the classes 0.." << classes - 1 << " that have a weight";
-      throw ValueError(message.str());
+  const std::vector kept(weights.begin(), weights.end());
+  const auto choose = [=, rows = shape[0]](const Y* row, T* out) {
+    for (std::int64_t i = 0; i < rows; ++i, row += of_rows ? classes : 1) {
+      out[i] = 0;
+      if (detail::is_ignored(*row, ignored_label)) continue;
+      const auto k = static_cast<double>(of_rows ? static_cast<Y>(std::max_element(row, row + classes) - row) : *row);
+      if (!(k >= 0 && k < static_cast<double>(classes)) || k != std::floor(k)) {
+        std::ostringstream message;
+        message << "class weights" << to_string(where) << ": the target " << k << " of example " << i
+                << " is none of the classes 0.." << classes - 1 << " that have a weight";
+        throw ValueError(message.str());
+      }
+      out[i] = static_cast<T>(kept[static_cast<std::size_t>(k)]);
     }
-    out[static_cast<std::size_t>(i)] = static_cast<T>(weights[static_cast<std::size_t>(k)]);
-  }
-  return Tensor<T>({shape[0]}, out);
+  };
+  return tapegrad::detail::tensor_of<T>({shape[0]}, "class weights", where, choose, targets);
 }
 template <class T, class Y = T>
 using WeightsOf = Tensor<T>(const Tensor<Y>&, std::span<const double>, std::optional<std::int64_t>, Caller);

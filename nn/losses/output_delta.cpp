@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "../../autodiff/extend.hpp"
 #include "../../autodiff/ops.hpp"
 #include "../core/errors.hpp"
 
@@ -15,7 +16,7 @@ std::string to_string(OutputDelta way) {
 namespace detail {
 namespace {
 
-/// The losses of examples times their weights, if there are any.
+/// The losses of the examples, multiplied by their weights if there are any.
 template <Real T>
 Tensor<T> weighted(const Tensor<T>& losses, const Tensor<T>& weights, const Caller& where) {
   if (!weights.handle()) return losses;
@@ -30,17 +31,17 @@ Tensor<T> weighted(const Tensor<T>& losses, const Tensor<T>& weights, const Call
   return mul0(weights, losses, where);
 }
 
-/// head(z, y) with each row of weight 0 replaced by the first that counts: whatever stood there meets no rule, and the
-/// label no check. Where none counts, all is 0.
+/// head(z, y) with each row of weight 0 replaced by the first row that counts, so that no rule sees its numbers and no
+/// check its label. If no row counts, everything is 0.
 template <Real T, class Y, class Head>
 OutputHead<T> of_rows_that_count(const Tensor<T>& z, const Tensor<Y>& y, const Tensor<T>& weights, const Caller& where,
                                  const Head& head) {
   if (!weights.handle() || z.rank() == 0 || y.rank() == 0 || !(weights.shape() == z.shape().prefix(1))) {
     return head(z, y);
   }
-  const auto view = weights.elements_view();
-  if (std::find(view.begin(), view.end(), T{0}) == view.end()) return head(z, y);
-  const Tensor<std::int64_t> rows = stand_ins(weights);
+  const auto all = [n = weights.size()](const T* weight) { return std::find(weight, weight + n, T{0}) == weight + n; };
+  if (tapegrad::detail::result_of("weights", where, all, weights)) return head(z, y);
+  const Tensor<std::int64_t> rows = stand_ins(weights, where);
   if (!rows.handle()) return {zeros<T>(z.shape()), zeros<T>(weights.shape()), zeros<T>(z.shape())};
   return head(take(z, rows, 0, where), take(y, rows, 0, where));
 }
@@ -48,17 +49,16 @@ OutputHead<T> of_rows_that_count(const Tensor<T>& z, const Tensor<Y>& y, const T
 }  // namespace
 
 template <Real T>
-Tensor<std::int64_t> stand_ins(const Tensor<T>& weights) {
-  const auto view = weights.elements_view();
-  const auto first = std::find_if(view.begin(), view.end(), [](T weight) { return weight != 0; });
-  if (first == view.end()) return {};
-  Tensor<std::int64_t> rows = zeros<std::int64_t>(weights.shape());
-  std::int64_t* row = rows.mutable_data();
-  for (std::int64_t i = 0; i < rows.size(); ++i) row[i] = weights.data()[i] != 0 ? i : first - view.begin();
-  return rows;
+Tensor<std::int64_t> stand_ins(const Tensor<T>& weights, const Caller& where) {
+  const auto choose = [n = weights.size()](const T* weight, std::int64_t* row) {
+    const T* first = std::find_if(weight, weight + n, [](T each) { return each != 0; });
+    for (std::int64_t i = 0; i < n; ++i) row[i] = weight[i] != 0 ? i : first - weight;
+  };
+  const auto rows = tapegrad::detail::tensor_of<std::int64_t>(weights.shape(), "weights", where, choose, weights);
+  return rows.size() > 0 && rows(0) < rows.size() ? rows : Tensor<std::int64_t>();
 }
-template Tensor<std::int64_t> stand_ins(const Tensor<float>&);
-template Tensor<std::int64_t> stand_ins(const Tensor<double>&);
+template Tensor<std::int64_t> stand_ins(const Tensor<float>&, const Caller&);
+template Tensor<std::int64_t> stand_ins(const Tensor<double>&, const Caller&);
 
 void throw_no_closed_form(std::string_view activation, std::string_view loss) {
   std::string known;
@@ -109,7 +109,7 @@ OutputHead<T> swept_head(const Activation& f, const Loss& c, const Tensor<T>& z,
   const auto keep = [&](const Tensor<T>& losses) {
     const Tensor<T> value = weighted(losses, weights, where);
     head.loss = stop_gradient(value);
-    // A scalar is taken as it is: it has been reduced by the loss itself.
+    // A scalar is taken as it is, because the loss has reduced it itself.
     return value.rank() == 0 || scale == 1 ? value : value * scale;
   };
   const auto loss = [&](const Tensor<T>& a, const Tensor<Y>& target) { return keep(c(a, target, where)); };

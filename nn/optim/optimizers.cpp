@@ -32,7 +32,7 @@ void require_not_negative(const char* rule, const char* option, double value) {
   if (!(std::isfinite(value) && value >= 0)) refuse(rule, option, value, "finite and not negative");
 }
 
-/// Of a gradient that was always 0 the quotient would be 0/0.
+/// With epsilon = 0, a gradient that was always 0 would give 0/0.
 template <Real T>
 void require_epsilon(const char* rule, double value) {
   if (!(std::isfinite(value) && value >= static_cast<double>(std::numeric_limits<T>::min()))) {
@@ -40,8 +40,8 @@ void require_epsilon(const char* rule, double value) {
   }
 }
 
-/// A tensor to be written anew: in place, or where another handle shares its elements in fresh memory, without a copy
-/// of them first.
+/// A tensor whose elements are all to be overwritten: in place, or in fresh memory if another handle shares them,
+/// without copying them first.
 template <class T>
 class Renewed {
  public:
@@ -309,7 +309,7 @@ void Optimizer::set_slots(const Handles& params, const Params<T>& state, std::in
   if (iterations < 0) throw ValueError(operation + ": " + std::to_string(iterations) + " iterations");
   AllKept made;
   if (!state.empty() || iterations > 0) {
-    // A second call, for the slots of the other type, leaves those of the first alone.
+    // A second call, for slots of the other type, does not touch those of the first.
     made = detail::in_place(
         [&] { return operation + ": "; },
         [&] { return iterations == now_.iterations && fits(params) ? now_.kept : fresh_slots(params); });

@@ -5,6 +5,7 @@
 #include <charconv>
 #include <cmath>
 
+#include "../../autodiff/extend.hpp"
 #include "../../autodiff/ops.hpp"
 #include "../named.hpp"
 
@@ -22,7 +23,7 @@ namespace {
 template <class Y>
 constexpr bool are_labels = std::is_same_v<Y, std::int64_t>;
 
-/// What may be on a tape, to be read: a metric is a number without derivative.
+/// Takes x off the tape so that it can be read: a metric has no derivative.
 template <class E>
 Tensor<E> plain(const Tensor<E>& x) {
   if constexpr (Real<E>)
@@ -31,7 +32,8 @@ Tensor<E> plain(const Tensor<E>& x) {
     return x;
 }
 
-/// Throws unless a is (batch, n) and y (batch, n), or labels (batch) or (batch, 1) that are classes or the ignored one.
+/// Throws unless a is (batch, n) and y is (batch, n), or labels (batch) or (batch, 1), each of which is a class or the
+/// ignored label.
 template <Real T, class Y>
 void require_classes(const std::string& metric, const Tensor<T>& a, const Tensor<Y>& y,
                      std::optional<std::int64_t> ignored_label, const Caller& where) {
@@ -52,32 +54,25 @@ void require_classes(const std::string& metric, const Tensor<T>& a, const Tensor
   }
   if constexpr (are_labels<Y>) {
     const std::int64_t classes = std::max<std::int64_t>(shape[1], 2);
-    for (std::int64_t i = 0; i < shape[0]; ++i) {
-      const std::int64_t label = y.data()[i];
-      if ((label >= 0 && label < classes) || label == ignored_label) continue;
+    const auto check = [=](std::int64_t label, std::int64_t i) {
+      if ((label >= 0 && label < classes) || label == ignored_label) return;
       throw ValueError(metric + to_string(where) + ": label " + std::to_string(label) + " of example " +
                        std::to_string(i) + " is out of range 0.." + std::to_string(classes - 1));
-    }
+    };
+    tapegrad::detail::visit("metric", where, check, y);
   }
 }
 
-/// Numbers, and what they are compared with.
+/// Numbers, and the threshold with which they are compared.
 template <Real T>
 struct Cut {
   Tensor<T> a;
   T threshold;
-
-  /// 0 or 1; -1 for NaN.
-  int operator()(std::int64_t i) const {
-    const T p = a.data()[i];
-    return p != p ? -1 : p > threshold ? 1 : 0;
-  }
 };
-
 template <class M, Real T>
 Cut<T> cut(const M& metric, const Tensor<T>& prediction, const Caller& where) {
   const Tensor<T> a = plain(prediction);
-  // In T, as the prediction is: 0.3 is not above 0.3.
+  // The threshold is converted to T, the type of the predictions, so that 0.3 is not above 0.3.
   if (metric.threshold) return {a, static_cast<T>(*metric.threshold)};
   if (metric.outputs == Outputs::probabilities) return {a, T(0.5)};
   if (metric.outputs == Outputs::softmax_logits && a.shape().back() > 1) return {softmax(a, -1, where), T(0.5)};
@@ -88,22 +83,8 @@ double fraction(std::int64_t part, std::int64_t whole) {
   return whole == 0 ? 0 : static_cast<double>(part) / static_cast<double>(whole);
 }
 
-/// The fraction of elements that are the target once they are cut.
-template <Real T, class Y>
-double fraction_met(const Cut<T>& predicted, const Tensor<Y>& y, std::optional<std::int64_t> ignored_label) {
-  const Tensor<Y> targets = plain(y);
-  std::int64_t right = 0, counted = 0;
-  for (std::int64_t i = 0; i < y.size(); ++i) {
-    const Y target = targets.data()[i];
-    if (detail::is_ignored(target, ignored_label)) continue;
-    ++counted;
-    const int p = predicted(i);
-    if (p >= 0 && static_cast<Y>(p) == target) ++right;
-  }
-  return fraction(right, counted);
-}
-
-/// The first largest of a row, or of one column whether it is above the threshold; -1, none, when there is a NaN.
+/// The first largest element of a row; for a single column, whether it is above the threshold. -1, for no class, if
+/// there is a NaN.
 template <class T>
 std::int64_t decide(const T* row, std::int64_t columns, double threshold) {
   if (std::any_of(row, row + columns, [](T p) { return p != p; })) return -1;
@@ -111,7 +92,24 @@ std::int64_t decide(const T* row, std::int64_t columns, double threshold) {
   return std::max_element(row, row + columns) - row;
 }
 
-/// A row that counts, with its classes, -1 for none.
+/// The fraction of elements that equal the target after they are compared with the threshold.
+template <Real T, class Y>
+double fraction_met(const Cut<T>& predicted, const Tensor<Y>& y, std::optional<std::int64_t> ignored_label,
+                    const Caller& where) {
+  const auto count = [ignored_label, threshold = predicted.threshold, n = y.size()](const T* a, const Y* target) {
+    std::int64_t right = 0, counted = 0;
+    for (std::int64_t i = 0; i < n; ++i) {
+      if (detail::is_ignored(target[i], ignored_label)) continue;
+      ++counted;
+      const std::int64_t p = decide(a + i, 1, threshold);
+      if (p >= 0 && static_cast<Y>(p) == target[i]) ++right;
+    }
+    return fraction(right, counted);
+  };
+  return tapegrad::detail::result_of("metric", where, count, predicted.a, plain(y));
+}
+
+/// A row that counts, with its predicted and actual class; -1 stands for none.
 struct Judged {
   std::int64_t row, predicted, actual;
   bool right() const { return predicted >= 0 && predicted == actual; }
@@ -122,22 +120,21 @@ template <Real T, class Y>
 detail::PoolVector<Judged> judge(const std::string& metric, const Tensor<T>& prediction, const Tensor<Y>& target,
                                  double threshold, std::optional<std::int64_t> ignored_label, const Caller& where) {
   require_classes(metric, prediction, target, ignored_label, where);
-  const Tensor<T> a = plain(prediction);
-  const Tensor<Y> y = plain(target);
-  const std::int64_t columns = a.shape()[1];
-  detail::PoolVector<Judged> rows;
-  for (std::int64_t i = 0; i < a.shape()[0]; ++i) {
-    const std::int64_t first = i * columns, predicted = decide(a.data() + first, columns, threshold);
-    if constexpr (are_labels<Y>) {
-      if (y.data()[i] != ignored_label) rows.push_back({i, predicted, y.data()[i]});
-    } else {
-      rows.push_back({i, predicted, decide(y.data() + first, columns, 0.5)});
+  const auto each = [=, n = prediction.shape()[0], columns = prediction.shape()[1]](const T* a, const Y* y) {
+    detail::PoolVector<Judged> rows;
+    for (std::int64_t i = 0; i < n; ++i, a += columns) {
+      if constexpr (are_labels<Y>) {
+        if (y[i] != ignored_label) rows.push_back({i, decide(a, columns, threshold), y[i]});
+      } else {
+        rows.push_back({i, decide(a, columns, threshold), decide(y + i * columns, columns, 0.5)});
+      }
     }
-  }
-  return rows;
+    return rows;
+  };
+  return tapegrad::detail::result_of("metric", where, each, plain(prediction), plain(target));
 }
 
-/// How often a class was predicted, was meant, and both.
+/// How often a class was predicted, how often it was the actual one, and how often it was both.
 struct Counts {
   std::int64_t right = 0, predicted = 0, actual = 0;
 
@@ -148,24 +145,26 @@ struct Counts {
   }
 };
 
-/// Of all elements, for one column or the micro average.
+/// The counts over all elements, for one column or the micro average.
 template <class M, Real T, class Y>
 Counts count_elements(const M& metric, const Tensor<T>& a, const Tensor<Y>& y, const Caller& where) {
   require_classes(metric.name(), a, y, metric.ignored_label, where);
-  const Tensor<Y> targets = plain(y);
-  const Cut<T> predicted = cut(metric, a, where);
-  const std::int64_t columns = a.shape()[1];
-  Counts counts;
-  for (std::int64_t i = 0; i < a.size(); ++i) {
-    const std::int64_t row = i / columns, column = i % columns;
-    const Y target = targets.data()[are_labels<Y> ? row : i];
-    if (detail::is_ignored(target, metric.ignored_label)) continue;
-    if constexpr (are_labels<Y>)
-      counts.add(predicted(i) == 1, target == (columns == 1 ? 1 : column));
-    else
-      counts.add(predicted(i) == 1, target != 0 && target == target);
-  }
-  return counts;
+  const auto [prediction, threshold] = cut(metric, a, where);
+  const auto count = [cut = threshold, ignored = metric.ignored_label, n = a.size(), columns = a.shape()[1]](
+                         const T* p, const Y* targets) {
+    Counts counts;
+    for (std::int64_t i = 0; i < n; ++i) {
+      const std::int64_t row = i / columns, column = i % columns;
+      const Y target = targets[are_labels<Y> ? row : i];
+      if (detail::is_ignored(target, ignored)) continue;
+      if constexpr (are_labels<Y>)
+        counts.add(decide(p + i, 1, cut) == 1, target == (columns == 1 ? 1 : column));
+      else
+        counts.add(decide(p + i, 1, cut) == 1, target != 0 && target == target);
+    }
+    return counts;
+  };
+  return tapegrad::detail::result_of("metric", where, count, prediction, plain(y));
 }
 
 /// value(counts) by the metric's average.
@@ -204,7 +203,7 @@ template <Real T, class Y>
 double Accuracy::operator()(const Tensor<T>& a, const Tensor<Y>& y, Caller where) const {
   if (a.shape() == Shape{a.size(), 1}) {
     require_classes(name(), a, y, ignored_label, where);
-    return fraction_met(cut(*this, a, where), y, ignored_label);
+    return fraction_met(cut(*this, a, where), y, ignored_label, where);
   }
   const auto judged = judge(name(), a, y, 0.5, ignored_label, where);
   return fraction(std::ranges::count_if(judged, &Judged::right), std::ssize(judged));
@@ -221,7 +220,7 @@ double BinaryAccuracy::operator()(const Tensor<T>& a, const Tensor<Y>& y, Caller
   } else {
     require_numbers(*this, a, y, where);
   }
-  return fraction_met(cut(*this, a, where), y, ignored_label);
+  return fraction_met(cut(*this, a, where), y, ignored_label, where);
 }
 
 template <Real T, class Y>
@@ -230,13 +229,14 @@ double TopK::operator()(const Tensor<T>& a, const Tensor<Y>& y, Caller where) co
   const auto judged = judge(name(), a, y, 0.5, ignored_label, where);
   const std::int64_t columns = a.shape()[1];
   if (columns < 2) throw_shapes(name(), a.shape(), y.shape(), "(batch, n) with n > 1", where);
-  const Tensor<T> prediction = plain(a);
-  const std::int64_t right = std::ranges::count_if(judged, [&](const Judged& each) {
-    if (each.predicted < 0 || each.actual < 0) return false;
-    const T *row = prediction.data() + each.row * columns, own = row[each.actual];
-    return std::count_if(row, row + columns, [own](T p) { return p > own; }) < k;
-  });
-  return fraction(right, std::ssize(judged));
+  const auto count = [=, most = k](const T* prediction) {
+    return std::ranges::count_if(judged, [&](const Judged& each) {
+      if (each.predicted < 0 || each.actual < 0) return false;
+      const T *row = prediction + each.row * columns, own = row[each.actual];
+      return std::count_if(row, row + columns, [own](T p) { return p > own; }) < most;
+    });
+  };
+  return fraction(tapegrad::detail::result_of("metric", where, count, plain(a)), std::ssize(judged));
 }
 
 template <Real T, class Y>
@@ -259,12 +259,13 @@ Tensor<std::int64_t> confusion_matrix(const Tensor<T>& a, const Tensor<Y>& y, do
                                       std::optional<std::int64_t> ignored_label, Caller where) {
   const auto judged = judge("confusion_matrix", a, y, threshold, ignored_label, where);
   const std::int64_t classes = count_of_classes(a.shape());
-  Tensor<std::int64_t> counts = zeros<std::int64_t>({classes, classes});
-  std::int64_t* out = counts.mutable_data();
-  for (const auto& [row, predicted, actual] : judged) {
-    if (predicted >= 0 && actual >= 0) ++out[actual * classes + predicted];
-  }
-  return counts;
+  const auto count = [=](std::int64_t* out) {
+    std::fill_n(out, classes * classes, 0);
+    for (const auto& [row, predicted, actual] : judged) {
+      if (predicted >= 0 && actual >= 0) ++out[actual * classes + predicted];
+    }
+  };
+  return tapegrad::detail::tensor_of<std::int64_t>({classes, classes}, "confusion_matrix", where, count);
 }
 
 template <Real T>
@@ -276,26 +277,26 @@ double RootMeanSquaredError::operator()(const Tensor<T>& a, const Tensor<T>& y, 
 template <Real T>
 double R2::operator()(const Tensor<T>& prediction, const Tensor<T>& target, Caller where) const {
   require_numbers(*this, prediction, target, where);
-  const Tensor<T> a = plain(prediction), y = plain(target);
-  const std::int64_t outputs = a.rank() > 1 ? a.shape().back() : 1, rows = a.size() / outputs;
-  double total = 0;
-  for (std::int64_t j = 0; j < outputs; ++j) {
-    auto sum_of = [&](const auto& term) {
-      double out = 0;
-      for (std::int64_t i = j; i < a.size(); i += outputs) {
-        out += term(static_cast<double>(a.data()[i]), static_cast<double>(y.data()[i]));
-      }
-      return out;
-    };
-    // From the first target, so that equal ones have no spread at all.
-    const auto first = static_cast<double>(y.data()[j]);
-    const double average = first + sum_of([=](double, double t) { return t - first; }) / static_cast<double>(rows);
-    const double left = sum_of([](double p, double t) { return (p - t) * (p - t); });
-    const double spread = sum_of([=](double, double t) { return (t - average) * (t - average); });
-    const bool constant = spread == 0 && !std::isnan(left);
-    total += !constant ? 1 - left / spread : left == 0 ? 1 : 0;
-  }
-  return total / static_cast<double>(outputs);
+  const std::int64_t outputs = prediction.rank() > 1 ? prediction.shape().back() : 1;
+  const auto mean_of = [outputs, n = prediction.size()](const T* a, const T* y) {
+    double total = 0;
+    for (std::int64_t j = 0; j < outputs; ++j) {
+      const auto sum_of = [=](const auto& term) {
+        double out = 0;
+        for (std::int64_t i = j; i < n; i += outputs) out += term(static_cast<double>(a[i]), static_cast<double>(y[i]));
+        return out;
+      };
+      // Targets are measured from the first one, so that equal targets have no spread at all.
+      const auto first = static_cast<double>(y[j]), rows = static_cast<double>(n / outputs);
+      const double average = first + sum_of([=](double, double t) { return t - first; }) / rows;
+      const double left = sum_of([](double p, double t) { return (p - t) * (p - t); });
+      const double spread = sum_of([=](double, double t) { return (t - average) * (t - average); });
+      const bool constant = spread == 0 && !std::isnan(left);
+      total += !constant ? 1 - left / spread : left == 0 ? 1 : 0;
+    }
+    return total / static_cast<double>(outputs);
+  };
+  return tapegrad::detail::result_of("metric", where, mean_of, plain(prediction), plain(target));
 }
 
 template <class T, class Y>
@@ -340,7 +341,7 @@ template TAPEGRAD_EXPORT CountsOf<double, std::int64_t> confusion_matrix;
 
 namespace {
 
-/// The cosine itself: 1 for vectors of one direction, where the loss, which is made small, is -1.
+/// The cosine itself: 1 for vectors of the same direction. The loss, which is minimized, is -1 there.
 struct Cosine {
   static constexpr bool larger_is_better = true;
   using Tag = detail::Builtin;
@@ -377,7 +378,7 @@ const Named<Metric>& known_metrics() {
   return known;
 }
 
-/// k of "top_<k>_accuracy"; 0 for another name.
+/// The k of "top_<k>_accuracy"; 0 for any other name.
 std::int64_t top_k_of(std::string_view name) {
   constexpr std::string_view start = "top_", end = "_accuracy";
   if (!name.starts_with(start) || !name.ends_with(end)) return 0;

@@ -37,7 +37,7 @@ std::string quoted(const std::string& text) {
   return out + "'";
 }
 
-/// The head of a script: terminal for so many diagrams side by side, and output.
+/// The beginning of a script: the terminal, sized for this many diagrams side by side, and the output.
 std::ostringstream begin_script(const std::string& path, std::size_t panels = 1) {
   std::ostringstream script;
   script.imbue(std::locale::classic());
@@ -48,7 +48,7 @@ std::ostringstream begin_script(const std::string& path, std::size_t panels = 1)
     script << "set terminal pngcairo size " << 800 * panels << ",500\n";
   else
     throw ValueError("a picture is .svg or .png, not " + path);
-  // A leading '|' would be a command to gnuplot, and '~' a home.
+  // gnuplot would take a leading '|' as a command, and '~' as a home directory.
   script << "set output " << quoted(path.front() == '/' ? path : "./" + path) << '\n';
   return script;
 }
@@ -64,7 +64,7 @@ void put(std::ostream& out, double value) {
     out << "NaN";
 }
 
-/// No shell: the script is gnuplot's standard input.
+/// No shell is involved: the script is gnuplot's standard input.
 void run_gnuplot(const std::string& script, const std::string& path) {
   const File input = temporary_file(), errors = temporary_file();
   if (std::fwrite(script.data(), 1, script.size(), input.get()) != script.size() || std::fflush(input.get()) != 0) {

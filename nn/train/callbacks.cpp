@@ -78,20 +78,20 @@ namespace {
 
 namespace fs = std::filesystem;
 
-/// Throws Error where `path` cannot become a file.
+/// Throws Error if `path` cannot become a file.
 void require_writable(const Epoch& epoch, const char* callback, const std::string& path) {
   const fs::path file(path), folder = file.has_parent_path() ? file.parent_path() : ".";
   const auto fail = [&](const std::string& reason) {
     throw Error("fit" + to_string(epoch.where()) + ": " + callback + ": cannot write " + path + ", " + reason);
   };
-  std::error_code none;  // what cannot be looked at is not there
+  std::error_code none;  // a path that cannot be examined counts as missing
   if (!fs::is_directory(folder, none)) fail("there is no folder " + folder.string());
   if (!file.has_filename()) fail("which names no file");
   if (fs::is_directory(file, none)) fail("which is a folder");
   if (access(folder.c_str(), W_OK) != 0 && access(path.c_str(), W_OK) != 0) fail("it may not be written to");
 }
 
-/// The path of this epoch, of a pattern with {name} and {name:format}.
+/// Makes the path of an epoch from a pattern with {name} and {name:format}.
 class Pattern {
  public:
   Pattern(const Epoch& epoch, const std::string& pattern) : epoch_(epoch), text_(pattern) {
@@ -116,7 +116,7 @@ class Pattern {
   }
 
   const std::string& path() const { return path_; }
-  /// What does not depend on logs.
+  /// The part of the path that does not depend on logs.
   std::string before_logs() const { return path_.substr(0, before_logs_); }
 
  private:
@@ -124,7 +124,7 @@ class Pattern {
     const auto names = [&](std::string_view name) {
       return field.starts_with(name) && (field.size() == name.size() || field[name.size()] == ':');
     };
-    // A name may hold a colon itself: the longest that fits is meant.
+    // A name may contain a colon itself; the longest name that fits is meant.
     const Logs::Entry* found = nullptr;
     for (const Logs::Entry& log : epoch_.logs) {
       if (names(log.first) && !(found && found->first.size() > log.first.size())) found = &log;
@@ -164,7 +164,7 @@ void ModelCheckpoint::begun(Epoch& epoch) const {
   if (epoch.index != epoch.first) return;
   const Pattern pattern(epoch, path);
   std::string known = pattern.before_logs();
-  // Of a folder that is named after a log it is not known yet whether it will be there.
+  // If a folder is named after a log, it is not known yet whether it will exist.
   if (known.size() < pattern.path().size()) known = known.substr(0, known.rfind('/') + 1) + "x";
   require_writable(epoch, "ModelCheckpoint", known);
 }
@@ -185,7 +185,7 @@ void CsvLogger::begun(Epoch& epoch) {
   std::ifstream file(path, std::ios::binary);
   const std::string text{std::istreambuf_iterator<char>(file), {}}, expected = detail::csv_header(epoch.logs);
   const std::optional<detail::CsvHeader> header = detail::read_csv_header(text);
-  // Of a header that was cut off what is there must agree; its own callbacks may have added to it.
+  // If the header was cut off, the part that is there must agree; its own callbacks may have added to it.
   const bool begins_so = header ? header->names.front() == "epoch"
                                 : expected.starts_with(text) || text.starts_with(expected + ",") || text == expected;
   const auto in_header = [&](const std::string& name) {

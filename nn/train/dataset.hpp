@@ -1,5 +1,5 @@
 #pragma once
-// The examples that a model is given, checked and of its own number type.
+// The examples that a model is given, checked and converted to its number type.
 
 #include <algorithm>
 #include <array>
@@ -24,10 +24,15 @@ struct Dataset {
   Tensor<Y> y;
   Tensor<T> weights = {};  // one for each example, or none
 
-  std::int64_t size() const { return x.shape()[0]; }
-  /// Whether an example adds to the loss.
-  bool counts(std::int64_t example) const { return !weights.handle() || weights.data()[example] != 0; }
-  // Choosing examples computes nothing: debug_nans() has no say in rows that do not count.
+  std::int64_t size() const { return y.shape()[0]; }
+  /// The examples that count: those with neither weight 0 nor the ignored label.
+  PoolVector<std::int64_t> rows_that_count(std::optional<std::int64_t> ignored_label, const Caller& where) const {
+    const auto counts = [ignored_label](std::int64_t i, const Y* target, const T* weight) {
+      return (!weight || weight[i] != 0) && !is_ignored(target[i], ignored_label);
+    };
+    return tapegrad::detail::indices_where("rows that count", where, size(), counts, y, weights);
+  }
+  // Choosing examples computes nothing, so that debug_nans() does not object to rows that do not count.
   Dataset rows(std::int64_t first, std::int64_t last, const Caller& where) const {
     const tapegrad::detail::Unwatched unwatched;
     return {slice(x, 0, first, last, 1, where), slice(y, 0, first, last, 1, where),
@@ -40,7 +45,7 @@ struct Dataset {
   }
 };
 
-/// What an option holds, as a Tensor<Y>. Throws ValueError for labels in place of numbers and the reverse.
+/// The tensor in an option, as a Tensor<Y>. Throws ValueError for labels instead of numbers, and the reverse.
 template <class Y, class Variant>
 Tensor<Y> as(const Variant& option, const char* field, const char* caller, const Caller& where) {
   return std::visit(
@@ -59,7 +64,7 @@ Tensor<Y> as(const Variant& option, const char* field, const char* caller, const
       option);
 }
 
-/// Rows of tensors one after the other, in a buffer that is allocated once.
+/// Collects the rows of tensors in a buffer that is allocated once.
 template <class T>
 class Gathered {
  public:
@@ -71,10 +76,10 @@ class Gathered {
       throw ShapeError("the model's output is " + to_string(part.shape()) +
                        " for a batch of fewer rows; a layer keeps the batch as the first axis");
     }
-    std::copy_n(part.data(where), part.size(), buffer_.mutable_data() + filled_);
+    tapegrad::detail::copy_into("predictions", where, part, buffer_, filled_);
     filled_ += part.size();
   }
-  /// All of them; the next append is the first again.
+  /// All rows so far. The next append starts from the beginning again.
   const Tensor<T>& finish() {
     filled_ = 0;
     return buffer_;
@@ -101,15 +106,16 @@ Dataset<T, Y> dataset(const Tensor<T>& x, const Tensor<Y>& y, const RealTensor& 
     throw ShapeError(caller + to_string(where) + ": sample_weight is " + to_string(data.weights.shape()) +
                      ", not one number for each of the " + std::to_string(data.size()) + " examples");
   }
-  for (const T weight : data.weights.elements_view()) {
-    if (std::isfinite(weight) && weight >= 0) continue;
+  const auto check = [caller, where](T weight, std::int64_t) {
+    if (std::isfinite(weight) && weight >= 0) return;
     throw ValueError(caller + to_string(where) + ": sample_weight holds " + std::to_string(weight) +
                      "; weights are finite and not negative");
-  }
+  };
+  tapegrad::detail::visit("sample_weight", where, check, data.weights);
   return data;
 }
 
-/// What is trained on, and what is evaluated after each epoch.
+/// The examples to train on, and those to evaluate after each epoch.
 template <Real T, class Y>
 std::pair<Dataset<T, Y>, std::optional<Dataset<T, Y>>> split(const Dataset<T, Y>& all, const FitOptions& options,
                                                              const Caller& where) {
@@ -135,44 +141,48 @@ std::pair<Dataset<T, Y>, std::optional<Dataset<T, Y>>> split(const Dataset<T, Y>
   return {all.rows(0, training, where), all.rows(training, all.size(), where)};
 }
 
-/// The rows of each label's first example that counts, in the order of the labels; of many labels those of the smallest
-/// and the largest, which are out of range where any is.
+/// For each label the row of its first example that counts, in the order of the labels. If there are many labels, only
+/// the smallest and the largest are kept: if any label is out of range, they are.
 template <Real T>
 std::vector<std::int64_t> rows_of_labels(const Dataset<T, std::int64_t>& data,
-                                         const std::optional<std::int64_t>& ignored_label) {
-  constexpr std::size_t most = 512;
-  std::array<bool, 1024> seen{};
-  std::map<std::int64_t, std::int64_t> first;
-  for (std::int64_t i = 0; i < data.size(); ++i) {
-    const std::int64_t label = data.y.data()[i];
-    const bool small = label >= 0 && label < std::ssize(seen);
-    if ((small && seen[static_cast<std::size_t>(label)]) || !data.counts(i) || label == ignored_label) continue;
-    if (small) seen[static_cast<std::size_t>(label)] = true;
-    first.emplace(label, i);
-  }
-  std::vector<std::int64_t> rows;
-  for (const auto& [label, row] : first) rows.push_back(row);
-  if (rows.size() > most) rows.erase(rows.begin() + most / 2, rows.end() - most / 2);
-  return rows;
+                                         const std::optional<std::int64_t>& ignored_label, const Caller& where) {
+  const auto find = [counted = data.rows_that_count(ignored_label, where)](const std::int64_t* labels) {
+    constexpr std::size_t most = 512;
+    std::array<bool, 1024> seen{};
+    std::map<std::int64_t, std::int64_t> first;
+    for (const std::int64_t i : counted) {
+      const bool small = labels[i] >= 0 && labels[i] < std::ssize(seen);
+      if (!small || !std::exchange(seen[static_cast<std::size_t>(labels[i])], true)) first.emplace(labels[i], i);
+    }
+    std::vector<std::int64_t> rows;
+    for (const auto& [label, row] : first) rows.push_back(row);
+    if (rows.size() > most) rows.erase(rows.begin() + most / 2, rows.end() - most / 2);
+    return rows;
+  };
+  return tapegrad::detail::result_of("labels", where, find, data.y);
 }
 
 inline std::string printed(double nonfinite) { return std::isnan(nonfinite) ? "nan" : nonfinite > 0 ? "inf" : "-inf"; }
 
+/// The first number that is not finite, as text; empty if all are finite.
 template <Real T>
-const T* find_nonfinite(const T* begin, const T* end) {
-  return std::find_if(begin, end, [](T value) { return !std::isfinite(value); });
+std::string nonfinite_in(const tapegrad::detail::In<T>& values, const Caller& where) {
+  const auto find = [n = values.size](const T* begin) {
+    const T* found = std::find_if(begin, begin + n, [](T value) { return !std::isfinite(value); });
+    return found == begin + n ? "" : printed(static_cast<double>(*found));
+  };
+  return tapegrad::detail::result_of("finite", where, find, values);
 }
 
-/// "nan in row 3", of the first number in the rows of `values` that count, which are `rows` of the user's; empty where
-/// all are finite.
+/// "nan in row 3", for the first number that is not finite in the rows of `values` that count; `rows` are the user's
+/// numbers of them. Empty if all are finite.
 template <Real T, class Y, Real V>
 std::string nonfinite_row(const Tensor<V>& values, const Dataset<T, Y>& batch, const Tensor<std::int64_t>& rows,
-                          const std::optional<std::int64_t>& ignored_label) {
+                          const std::optional<std::int64_t>& ignored_label, const Caller& where) {
   const std::int64_t width = values.size() / batch.size();
-  for (std::int64_t i = 0; i < batch.size(); ++i) {
-    const V *begin = values.data() + i * width, *end = begin + width, *found = find_nonfinite(begin, end);
-    if (found == end || !batch.counts(i) || is_ignored(batch.y.data()[i], ignored_label)) continue;
-    return printed(static_cast<double>(*found)) + " in row " + std::to_string(rows.data()[i]);
+  for (const std::int64_t i : batch.rows_that_count(ignored_label, where)) {
+    const std::string found = nonfinite_in<V>({values.data() + i * width, width}, where);
+    if (!found.empty()) return found + " in row " + std::to_string(rows(i));
   }
   return "";
 }

@@ -13,7 +13,7 @@
 namespace tapegrad::nn {
 
 void History::reserve(const Logs& logs, std::int64_t epochs) {
-  // The number of epochs is the user's wish, and not a size to trust.
+  // The number of epochs is only what the user asked for, and not a size to trust.
   const auto rows = static_cast<std::size_t>(std::min<std::int64_t>(epochs, 4096));
   for (const auto& [name, value] : logs) {
     add(name, {});

@@ -11,7 +11,8 @@ namespace {
 std::atomic<unsigned> arrivals{0};
 static_assert(std::atomic<unsigned>::is_always_lock_free);  // a signal handler may touch nothing else
 
-// Guarded by the mutex; the handler reads `previous` only while it is installed, when nobody writes it.
+// The variables below are guarded by the mutex. The handler reads `previous` only while it is installed, and nobody
+// writes it then.
 std::mutex mutex;
 int users = 0;
 struct sigaction previous;

@@ -1,18 +1,18 @@
 #pragma once
-// Ctrl-C while something is running that can end early.
+// Handles Ctrl-C while something is running that can end early.
 
 namespace tapegrad::nn::detail {
 
-/// While one lives, the first SIGINT is noted and nothing else; then the handler that was there before is back, so that
-/// a second one does what it did. Several threads may have one each: each sees the same signal. Where SIGINT is
-/// ignored, as in a job in the background, it stays so.
+/// While one lives, the first SIGINT is only noted. The previous handler is then restored, so that a second SIGINT does
+/// what it would have done before. Several threads may have one each, and all of them see the same signal. If SIGINT is
+/// ignored, as in a background job, it stays ignored.
 class Interrupt {
  public:
   Interrupt();
   Interrupt(const Interrupt&) = delete;
   ~Interrupt();
 
-  /// Since this was made.
+  /// Whether SIGINT has arrived since this object was created.
   bool arrived() const;
 
  private:

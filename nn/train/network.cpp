@@ -56,7 +56,7 @@ void Network<T>::make(const Shape& example, const char* caller, const Caller& wh
   Rng rng(seed_);
   Parameters made, states;
   detail::PoolVector<std::size_t> penalized;
-  // A layer need not tell the shape of its output: it is asked with two rows, the fewest that can mix.
+  // A layer need not declare its output shape: it is run on two rows, the smallest number that can mix.
   Tensor<T> x = zeros<T>(Shape{2}.concat(example));
   for (std::size_t i = 0; i < layers_.size(); ++i) {
     const Layer<T>& layer = layers_[i];
@@ -258,8 +258,7 @@ double Network<T>::add_penalties(Parameters& gradients, const char* caller, cons
     total += static_cast<double>(penalty.item(where));
     auto slope = slopes.begin();
     for (auto& [name, gradient] : gradients[i]) {
-      T* sums = gradient.mutable_data(Caller{});
-      std::transform(sums, sums + gradient.size(), (slope++)->second.data(where), sums, std::plus{});
+      tapegrad::detail::change("penalties", where, std::plus{}, gradient, (slope++)->second);
     }
   }
   return total;

@@ -1,5 +1,5 @@
 #pragma once
-// What fit prints when it is asked to.
+// What fit prints if it is asked to.
 
 #include <chrono>
 #include <cstdint>
@@ -12,7 +12,7 @@ namespace tapegrad::nn::detail {
 /// A number in an epoch's line: 0.6931, 1.0000e-12.
 TAPEGRAD_EXPORT std::string readable(double value);
 
-/// A line per epoch on standard output, and a bar that is drawn over it while it runs, on a terminal only.
+/// Prints one line per epoch on standard output and, on a terminal, a progress bar while the epoch runs.
 class Progress {
  public:
   Progress(int verbose, std::int64_t steps);
@@ -21,7 +21,7 @@ class Progress {
   void step(std::int64_t done) {
     if (bar_) draw(done);
   }
-  /// Since begin_epoch.
+  /// The time since begin_epoch.
   double seconds() const { return std::chrono::duration<double>(Clock::now() - start_).count(); }
   void end_epoch(const Epoch& epoch) const;
 

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <string>
 
-#include "../data/prepare.hpp"
+#include "dataset.hpp"
 
 namespace tapegrad::nn::detail {
 
@@ -16,7 +16,7 @@ Sampler::Sampler(std::int64_t examples, const FitOptions& options, const Caller&
       steps_(options.steps_per_epoch.value_or(0)),
       shuffle_(options.shuffle),
       seed_(options.seed) {
-  const auto refuse = [&](const std::string& what) { throw ValueError("fit" + to_string(where) + ": " + what); };
+  const auto refuse = [where](const std::string& what) { throw ValueError("fit" + to_string(where) + ": " + what); };
   const auto product = [&](std::int64_t a, std::int64_t b, const char* what) {
     std::int64_t n = 0;
     if (__builtin_mul_overflow(a, b, &n)) {
@@ -50,11 +50,12 @@ Sampler::Sampler(std::int64_t examples, const FitOptions& options, const Caller&
         refuse("batches has " + std::to_string(shape[0]) + " rows, but " + std::to_string(epochs) + " epochs of " +
                std::to_string(steps_) + " steps need " + std::to_string(needed));
       }
-      for (std::int64_t row : rows_.elements_view()) {
-        if (row >= 0 && row < examples_) continue;
-        refuse("batches holds the index " + std::to_string(row) + ", but there are " + std::to_string(examples_) +
+      const auto check = [=](std::int64_t row, std::int64_t) {
+        if (row >= 0 && row < examples) return;
+        refuse("batches holds the index " + std::to_string(row) + ", but there are " + std::to_string(examples) +
                " examples");
-      }
+      };
+      tapegrad::detail::visit("batches", where, check, rows_);
       rows_of_epoch_ = product(steps_, shape[1], "examples");
       break;
     }
@@ -81,19 +82,20 @@ void Sampler::begin_epoch(std::int64_t epoch, std::int64_t trained) {
   }
 }
 
-// The numbers of rng_.choice(examples_, batch_size_), in a time that does not depend on the number of examples: the
-// swaps of Fisher and Yates are undone, in reverse, for the next draw.
+// Draws the numbers of rng_.choice(examples_, batch_size_) in a time that does not depend on the number of examples:
+// the swaps of the Fisher-Yates shuffle are undone in reverse order for the next draw.
 Tensor<std::int64_t> Sampler::draw() {
-  Tensor<std::int64_t> drawn = zeros<std::int64_t>({batch_size_});
-  std::int64_t *all = rows_.mutable_data(), *out = drawn.mutable_data();
-  for (std::int64_t i = 0; i < batch_size_; ++i) {
-    const std::int64_t other = i + rng_.below(examples_ - i);
-    std::swap(all[i], all[other]);
-    swapped_[static_cast<std::size_t>(i)] = other;
-    out[i] = all[i];
-  }
-  for (std::int64_t i = batch_size_; i-- > 0;) std::swap(all[i], all[swapped_[static_cast<std::size_t>(i)]]);
-  return drawn;
+  const auto swap = [this](std::int64_t* all, std::int64_t* out) {
+    for (std::int64_t i = 0; i < batch_size_; ++i) {
+      const std::int64_t other = i + rng_.below(examples_ - i);
+      std::swap(all[i], all[other]);
+      swapped_[static_cast<std::size_t>(i)] = other;
+      out[i] = all[i];
+    }
+    for (std::int64_t i = batch_size_; i-- > 0;) std::swap(all[i], all[swapped_[static_cast<std::size_t>(i)]]);
+  };
+  return tapegrad::detail::tensor_of<std::int64_t>({batch_size_}, "draw", {}, swap,
+                                                   tapegrad::detail::updated(rows_, {}));
 }
 
 Tensor<std::int64_t> Sampler::next() {

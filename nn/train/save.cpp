@@ -17,7 +17,7 @@
 namespace tapegrad::nn {
 namespace {
 
-/// A model's part of a file, read in order. What it has not asked for must not be there.
+/// The contents of a model's file, read in order. Anything that was not asked for must not be in it.
 class Contents {
  public:
   Contents(const std::string& path, const Caller& where)
@@ -48,14 +48,14 @@ class Contents {
                      " in the model" + cure);
   }
   std::int64_t number(const std::string& name) { return read<std::int64_t>(name, {}).item(); }
-  /// One that counts something.
+  /// An array that holds a count.
   std::int64_t count(const std::string& name) {
     const std::int64_t n = number(name);
     if (n < 0) fail(": \"" + name + "\" is " + std::to_string(n));
     return n;
   }
 
-  /// Those that have not been read and begin so.
+  /// The unread names that begin with `prefix`.
   std::vector<std::string> names(const std::string& prefix) const {
     std::vector<std::string> found;
     std::ranges::copy_if(left_, std::back_inserter(found), [&](const auto& name) { return name.starts_with(prefix); });
@@ -84,7 +84,7 @@ class Contents {
 const std::string optimizer = "optimizer.";
 std::string of_layer(std::size_t layer, const Name& name) { return std::to_string(layer) + "." + std::string(name); }
 
-/// Text in an array: its bytes. In Python, bytes(file["layers"].tolist()).decode().
+/// Text as an array of its bytes. In Python: bytes(file["layers"].tolist()).decode().
 Tensor<std::int64_t> bytes_of(const std::string& text) {
   std::vector<std::int64_t> bytes;
   for (const char c : text) bytes.push_back(static_cast<unsigned char>(c));
@@ -95,13 +95,13 @@ std::string text_of(const Tensor<std::int64_t>& bytes) {
   return {view.begin(), view.end()};
 }
 
-/// Those of a model or of its file, one after the other.
+/// The descriptions of all layers, in order.
 template <Real T>
 std::vector<std::string> descriptions(const std::vector<Layer<T>>& layers) {
   std::vector<std::string> all;
   for (const Layer<T>& layer : layers) {
     all.push_back(layer.description());
-    std::ranges::replace(all.back(), '\n', ' ');  // which parts them in the file
+    std::ranges::replace(all.back(), '\n', ' ');  // '\n' separates them in the file
   }
   return all;
 }
@@ -160,7 +160,7 @@ void Trainer<T>::load(Network<T>& network, const std::string& path, const Caller
   Contents file(path, where);
   Network<T> loaded = network;
   Trainer trainer = *this;
-  if (file.contains("layers")) {  // files of 0.1 do not have it
+  if (file.contains("layers")) {  // files written by 0.1 lack it
     require_same_layers(file, lines(text_of(file.template read<std::int64_t>("layers"))),
                         descriptions(network.layers_));
   }
@@ -170,7 +170,7 @@ void Trainer<T>::load(Network<T>& network, const std::string& path, const Caller
   if (std::ranges::any_of(example, [](std::int64_t size) { return size < 0; })) {
     file.fail(": \"example\" is " + to_string(example));
   }
-  // Memory is taken for examples of this shape before the arrays tell whether it is the right one.
+  // Memory is allocated for examples of this shape before the arrays show whether it is the right one.
   constexpr std::uint64_t always_taken = 1 << 16;
   if (loaded.parameters_.empty()) {
     if (static_cast<std::uint64_t>(example.count()) > std::max(file.bytes(), always_taken)) {

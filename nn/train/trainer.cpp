@@ -1,4 +1,4 @@
-// Training: compile, evaluate, a step, and what happens in fit between two of them.
+// Training: compile, evaluate, a step, and what fit does between two steps.
 
 #include "trainer.hpp"
 
@@ -22,11 +22,11 @@ namespace tapegrad::nn {
 
 using detail::Dataset;
 
-/// What a batch gives, and what a step is made of.
+/// The results of a batch, and the ingredients of a step.
 template <Real T>
 struct detail::BatchResult {
   double loss = 0;      // the mean
-  double examples = 0;  // that it is over
+  double examples = 0;  // the number of examples in that mean
   Tensor<T> prediction = {};
   PoolVector<Params<T>> gradients = {}, states = {};
 };
@@ -100,28 +100,24 @@ Tensor<std::int64_t> Trainer<T>::classes_of(const Tensor<T>& outputs, const Call
   }
   if (prediction.shape()[1] > 1) return argmax(prediction, -1, where);
   const T threshold = options_.loss.outputs() == Outputs::probabilities ? T(0.5) : T(0);
-  Tensor<std::int64_t> classes = zeros<std::int64_t>({prediction.shape()[0]});
-  std::ranges::transform(prediction.elements_view(), classes.mutable_data(),
-                         [=](T p) { return p > threshold ? 1 : 0; });
-  return classes;
+  const auto decide = [threshold](T p) { return p > threshold ? 1 : 0; };
+  return reshape(tapegrad::detail::mapped<std::int64_t>("predict_classes", where, decide, prediction), {-1}, where);
 }
 
 namespace {
 
-/// How many examples have a label that is not ignored.
-template <class Y>
-std::int64_t counted(const Tensor<Y>& targets, const Loss& loss) {
-  const std::optional<std::int64_t> ignored_label = loss.ignored_label();
-  if (!ignored_label) return targets.shape()[0];
-  const auto view = targets.elements_view();
-  return std::count_if(view.begin(), view.end(), [&](const Y& y) { return !detail::is_ignored(y, ignored_label); });
+/// The number of examples whose label is not ignored.
+template <Real T, class Y>
+std::int64_t counted(const Dataset<T, Y>& batch, const Loss& loss, const Caller& where) {
+  if (!loss.ignored_label()) return batch.size();
+  return std::ssize(Dataset<T, Y>{batch.x, batch.y}.rows_that_count(loss.ignored_label(), where));
 }
 
-/// Puts loss and number of examples of a batch into its result; the mean of none is 0.
+/// Puts the loss and the number of examples of a batch into its result. The mean over no examples is 0.
 template <Real T, class Y>
 void put_mean_loss(detail::BatchResult<T>& result, const detail::OutputHead<T>& head, const Dataset<T, Y>& batch,
                    const Loss& loss, const Caller& where) {
-  result.examples = static_cast<double>(counted(batch.y, loss));
+  result.examples = static_cast<double>(counted(batch, loss, where));
   if (head.loss.rank() == 0) {
     result.loss = static_cast<double>(head.loss.item(where));
     return;
@@ -131,26 +127,21 @@ void put_mean_loss(detail::BatchResult<T>& result, const detail::OutputHead<T>& 
                      std::to_string(batch.size()) + to_string(where) + "; a loss gives one value per example, (" +
                      std::to_string(batch.size()) + "), or a scalar");
   }
-  // The rest are 0.
+  // The losses of the other examples are 0.
   result.loss = static_cast<double>(sum(head.loss).item(where)) / std::max(result.examples, 1.0);
 }
 
-/// The metrics of the examples that count: neither of weight 0 nor of the ignored label. Where none does, they are 0.
+/// The metrics over the examples that count, which have neither weight 0 nor the ignored label. They are 0 if no
+/// example counts.
 template <Real T, class Y>
-void put_metrics(Logs& logs, const CompileOptions& options, const Tensor<T>& prediction, const Tensor<Y>& targets,
-                 const Tensor<T>& weights, const Caller& where) {
+void put_metrics(Logs& logs, const CompileOptions& options, const Tensor<T>& prediction, const Dataset<T, Y>& data,
+                 const Caller& where) {
   if (options.metrics.empty()) return;
-  const std::optional<std::int64_t> ignored_label = options.loss.ignored_label();
-  const std::int64_t size = targets.shape()[0];
-  detail::PoolVector<std::int64_t> rows;
-  for (std::int64_t i = 0; i < size; ++i) {
-    if (weights.handle() && weights.data()[i] == 0) continue;
-    if (!detail::is_ignored(targets.data()[i], ignored_label)) rows.push_back(i);
-  }
-  const bool all = std::ssize(rows) == size;
+  const auto rows = data.rows_that_count(options.loss.ignored_label(), where);
+  const bool all = std::ssize(rows) == data.size();
   const Tensor<std::int64_t> kept({std::ssize(rows)}, rows);
   const Tensor<T> a = all ? prediction : take(prediction, kept, 0, where);
-  const Tensor<Y> y = all ? targets : take(targets, kept, 0, where);
+  const Tensor<Y> y = all ? data.y : take(data.y, kept, 0, where);
   for (const Metric& metric : options.metrics) logs[metric.name()] = rows.empty() ? 0 : metric(a, y, where);
 }
 
@@ -186,7 +177,7 @@ Logs Trainer<T>::evaluate(const Network<T>& network, const Dataset<T, Y>& data, 
     if (predictions) predictions->append(result.prediction, where);
   }
   logs["loss"] = loss / std::max(examples, 1.0) + network.penalties(caller, where);
-  if (predictions) put_metrics(logs, options_, predictions->finish(), data.y, data.weights, where);
+  if (predictions) put_metrics(logs, options_, predictions->finish(), data, where);
   return logs;
 }
 
@@ -208,7 +199,7 @@ void Trainer<T>::require_targets(const Network<T>& network, const Dataset<T, Y>&
   if (!of_labels && options_.metrics.empty()) return;
   std::vector<std::int64_t> rows{0};
   if constexpr (of_labels) {
-    if (data.y.rank() == 1) rows = detail::rows_of_labels(data, options_.loss.ignored_label());
+    if (data.y.rank() == 1) rows = detail::rows_of_labels(data, options_.loss.ignored_label(), where);
   }
   const Tensor<T> prediction = network.run(data.rows(0, 1, where).x, false, caller, where);
   for (const std::int64_t i : rows) {
@@ -223,7 +214,7 @@ void Trainer<T>::require_targets(const Network<T>& network, const Dataset<T, Y>&
       }
     });
   }
-  // A user's own may need several examples.
+  // A user's own metric may need several examples.
   if (std::ranges::all_of(options_.metrics, &Metric::is_builtin)) return;
   const Dataset<T, Y> first = data.rows(0, std::min<std::int64_t>(data.size(), 32), where);
   const Tensor<T> predictions = network.run(first.x, false, caller, where);
@@ -240,12 +231,13 @@ template <class Y>
 detail::BatchResult<T> Trainer<T>::gradients_of(const Network<T>& network, const Dataset<T, Y>& batch,
                                                 const char* caller, const Caller& where) const {
   const bool summed = options_.reduction == Reduction::sum;
-  const double scale = summed ? 1 : 1 / std::max(static_cast<double>(counted(batch.y, options_.loss)), 1.0);
-  // Counted from the last stream, far from those that the initial parameters and the order of the examples are of.
+  const double scale = summed ? 1 : 1 / std::max(static_cast<double>(counted(batch, options_.loss, where)), 1.0);
+  // Streams are counted from the last one, far from those of the initial parameters and of the order of the examples.
   Rng rng(network.seed_, ~static_cast<std::uint64_t>(steps_));
   detail::BatchResult<T> result{.states = network.states_};
   {
-    // x is not traced: no gradient of the data is computed. The tape goes before the update, so that it is in place.
+    // x is not traced, so that no gradient of the data is computed. The tape is gone before the update, which can then
+    // be done in place.
     const Mode training{.training = true, .rng = &rng};
     auto [z, pullback] = vjp(
         [&](const Parameters& traced) {
@@ -283,7 +275,7 @@ Logs Trainer<T>::train_on_batch(Network<T>& network, const Tensor<T>& x, const T
   step(network, result, where);
   Logs logs = empty_logs();
   logs["loss"] = result.loss;
-  put_metrics(logs, options_, result.prediction, y, batch.weights, where);
+  put_metrics(logs, options_, result.prediction, batch, where);
   return logs;
 }
 
@@ -310,22 +302,22 @@ struct Trainer<T>::InFit final : detail::InTraining {
     if (kept) std::tie(network.parameters_, network.states_) = *kept;
   }
 
-  /// The model at the beginning of this epoch, to go back to. Costs nothing now, as restore_at_end.
+  /// Remembers the model at the beginning of this epoch, to go back to. It costs nothing now, like restore_at_end.
   void mark(const Epoch& epoch) {
     marked = {network.parameters_, network.states_,         trainer.options_.optimizer.moment(),
               trainer.steps_,      trainer.epochs_trained_, epoch.index};
   }
-  /// What OnNonfinite promises, and the words for it.
+  /// Does what OnNonfinite promises, and gives the message.
   template <class Y>
   std::string meet(double loss, const Epoch& epoch, std::int64_t step, const Dataset<T, Y>& batch,
                    const Tensor<std::int64_t>& rows) {
     const auto ignored_label = trainer.options_.loss.ignored_label();
-    const std::string x = detail::nonfinite_row(batch.x, batch, rows, ignored_label);
+    const std::string x = detail::nonfinite_row(batch.x, batch, rows, ignored_label, where);
     const std::string weights = nonfinite(network.parameters_, network.states_);
     std::string y;
-    if constexpr (Real<Y>) y = detail::nonfinite_row(batch.y, batch, rows, ignored_label);
-    // A row that does not count reaches the loss only through the others.
-    const std::string of_any_row = detail::nonfinite_row(batch.x, Dataset<T, Y>{batch.x, batch.y}, rows, {});
+    if constexpr (Real<Y>) y = detail::nonfinite_row(batch.y, batch, rows, ignored_label, where);
+    // A row that does not count affects the loss only through other rows.
+    const std::string of_any_row = detail::nonfinite_row(batch.x, Dataset<T, Y>{batch.x, batch.y}, rows, {}, where);
     const std::string cause =
         !x.empty()   ? "X holds " + x + "; take such rows out, or give them sample_weight 0"
         : !y.empty() ? "y holds " + y + "; take such rows out, or give them sample_weight 0"
@@ -347,15 +339,15 @@ struct Trainer<T>::InFit final : detail::InTraining {
   std::optional<std::pair<Parameters, Parameters>> kept;
 
  private:
-  /// "nan in "kernel" of layer 0 (Dense)"; empty where all are finite.
+  /// "nan in "kernel" of layer 0 (Dense)"; empty if all are finite.
   std::string nonfinite(const Parameters& parameters, const Parameters& states) const {
     for (const Parameters* all : {&parameters, &states}) {
       for (std::size_t i = 0; i < all->size(); ++i) {
         for (const auto& [name, tensor] : (*all)[i]) {
-          const T *end = tensor.data() + tensor.size(), *found = detail::find_nonfinite(tensor.data(), end);
-          if (found == end) continue;
-          return detail::printed(static_cast<double>(*found)) + " in \"" + std::string(name) + "\" of layer " +
-                 std::to_string(i) + " (" + network.layers_[i].name() + ")";
+          const std::string found = detail::nonfinite_in<T>({tensor.data(), tensor.size()}, where);
+          if (found.empty()) continue;
+          return found + " in \"" + std::string(name) + "\" of layer " + std::to_string(i) + " (" +
+                 network.layers_[i].name() + ")";
         }
       }
     }
@@ -391,7 +383,7 @@ History Trainer<T>::fit(Network<T>& network, const Tensor<T>& x, const Tensor<Y>
       detail::split(detail::dataset(x, y, options.sample_weight, "fit", where), options, where);
   if (!options.class_weight.empty()) {
     if (!training.weights.handle()) training.weights = ones<T>({training.size()});
-    if (const Tensor<std::int64_t> rows = detail::stand_ins(training.weights); rows.handle()) {
+    if (const Tensor<std::int64_t> rows = detail::stand_ins(training.weights, where); rows.handle()) {
       training.weights = training.weights * class_weights_of<T>(take(training.y, rows, 0, where), options.class_weight,
                                                                 options_.loss.ignored_label(), where);
     }
@@ -409,7 +401,7 @@ History Trainer<T>::fit(Network<T>& network, const Tensor<T>& x, const Tensor<Y>
     const char* caller = "fit, validation_data";
     network.prepare(validation->x, caller, where);
     require_targets(network, *validation, options.validation_data ? 0 : training.size(), caller, where);
-    // What does not fit the loss shows now, and not after an epoch.
+    // Validation data that do not fit the loss are found now, and not after an epoch.
     evaluate_batch(network, validation->rows(0, 1, where), caller, where);
   }
   detail::Progress progress(options.verbose, sampler.steps());
@@ -425,7 +417,7 @@ History Trainer<T>::fit(Network<T>& network, const Tensor<T>& x, const Tensor<Y>
     for (Callback& callback : callbacks) callback(when, epoch);
   };
   Logs blank = empty_logs();
-  std::vector<Name> validated;  // the names of loss and metrics there
+  std::vector<Name> validated;  // the names of the validation's loss and metrics
   if (validation) {
     for (const auto& [name, value] : empty_logs()) blank.add(validated.emplace_back("val_" + std::string(name)), 0);
   }
@@ -458,7 +450,7 @@ History Trainer<T>::fit(Network<T>& network, const Tensor<T>& x, const Tensor<Y>
         if (in_fit.kept) history.nonfinite += ". fit ended with the weights that a callback kept";
         break;
       }
-      // The weights of an epoch's beginning count as good once they gave a loss.
+      // The weights at the beginning of an epoch count as good once they have given a finite loss.
       if (k == 0 && options.on_nonfinite != OnNonfinite::go_on) in_fit.mark(epoch);
       step(network, result, where);
       loss += result.loss * result.examples;
@@ -476,7 +468,8 @@ History Trainer<T>::fit(Network<T>& network, const Tensor<T>& x, const Tensor<Y>
     if (!options_.metrics.empty()) {
       const Tensor<std::int64_t>& rows = order.finish();
       const Tensor<T> weights = training.weights.handle() ? take(training.weights, rows, 0, where) : Tensor<T>();
-      put_metrics(epoch.logs, options_, predictions.finish(), take(training.y, rows, 0, where), weights, where);
+      const Dataset<T, Y> seen{{}, take(training.y, rows, 0, where), weights};
+      put_metrics(epoch.logs, options_, predictions.finish(), seen, where);
     }
     if (validation) {
       auto name = validated.begin();

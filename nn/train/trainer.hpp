@@ -9,7 +9,7 @@
 
 namespace tapegrad::nn {
 
-/// What targets of a model of Tensor<T> are: numbers of the same type, or labels.
+/// The targets of a model of Tensor<T>: numbers of the same type, or labels.
 template <class Y, class T>
 concept TargetOf = std::is_same_v<Y, T> || std::is_same_v<Y, std::int64_t>;
 
@@ -22,9 +22,9 @@ struct BatchResult;
 
 }  // namespace detail
 
-/// The training of one network, and how far it has come. The network is handed to each call, since a Sequential, which
-/// is both, can be copied. The functions are those of Sequential, whose comments say what they do; a network that is
-/// not built is built by the data, unless it is const.
+/// The training of one network, and its progress. The network is passed to each call, because a Sequential, which
+/// consists of both, can be copied. The functions are those of Sequential, whose comments say what they do. A network
+/// that is not built yet is built from the data, unless it is const.
 template <Real T>
 class TAPEGRAD_EXPORT Trainer {
  public:
@@ -34,7 +34,7 @@ class TAPEGRAD_EXPORT Trainer {
   }
   std::int64_t epochs_trained() const { return epochs_trained_; }
 
-  /// The classes that outputs of the network tell, as predict_classes.
+  /// The classes that the network's outputs stand for, as in predict_classes.
   Tensor<std::int64_t> classes_of(const Tensor<T>& outputs, const Caller& where) const;
   template <TargetOf<T> Y>
   Logs evaluate(const Network<T>& network, const Tensor<T>& x, const Tensor<Y>& y, const EvaluateOptions& options,
@@ -56,30 +56,30 @@ class TAPEGRAD_EXPORT Trainer {
   void require_no_fit(const char* caller, const Caller& where) const;
   OutputDelta output_delta_of(const Network<T>& network, const CompileOptions& options, const Caller& where) const;
   Logs empty_logs() const;
-  /// Outside training.
+  /// Runs a batch outside of training.
   template <class Y>
   detail::BatchResult<T> evaluate_batch(const Network<T>& network, const detail::Dataset<T, Y>& batch,
                                         const char* caller, const Caller& where) const;
   template <class Y>
   Logs evaluate(const Network<T>& network, const detail::Dataset<T, Y>& data, std::int64_t batch_size,
                 const char* caller, const Caller& where) const;
-  /// Throws what loss and metrics throw about targets of data, before an epoch is spent on it. `row` is the user's
-  /// number of its first row.
+  /// Throws what the loss and the metrics throw about these targets, before an epoch is spent on them. `row` is the
+  /// user's number of the first row.
   template <class Y>
   void require_targets(const Network<T>& network, const detail::Dataset<T, Y>& data, std::int64_t row,
                        const char* caller, const Caller& where) const;
-  /// Loss and gradients of a batch, and the states after it. Changes nothing.
+  /// The loss and the gradients of a batch, and the states after it. Changes nothing.
   template <class Y>
   detail::BatchResult<T> gradients_of(const Network<T>& network, const detail::Dataset<T, Y>& batch, const char* caller,
                                       const Caller& where) const;
-  /// One step of the optimizer along these gradients, which it clips.
+  /// Clips the gradients and makes one step of the optimizer with them.
   void step(Network<T>& network, detail::BatchResult<T>& result, const Caller& where);
 
   struct InFit;
 
   CompileOptions options_;
   std::int64_t steps_ = 0, epochs_trained_ = 0;
-  /// Whether a fit of this object is running, which is no part of its value.
+  /// Whether a fit of this object is running, which is not part of its value.
   struct Running {
     bool now = false;
     Running() = default;

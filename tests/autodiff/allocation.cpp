@@ -68,7 +68,7 @@ struct Count {
   long allocations, frees;
 };
 
-// What `steps` calls of step allocate and free, after ten calls to warm up.
+// Counts what `steps` calls of step allocate and free, after ten calls to warm up.
 template <class Step>
 Count count_in(Step step, int steps = 200) {
   for (int i = 0; i < 10; ++i) step();
@@ -109,7 +109,7 @@ struct Problem {
     W1 = rng.normal<T>({16, 10}, 0, 0.3);
     b1 = zeros<T>({10});
   }
-  // By hand, so that max, exp, sum and a division are on the tape too.
+  // Softmax written by hand, so that max, exp, sum and a division are on the tape too.
   static Tensor<T> loss(const Tensor<T>& W0, const Tensor<T>& b0, const Tensor<T>& W1, const Tensor<T>& b1,
                         const Tensor<T>& X, const Tensor<T>& y) {
     const Tensor<T> z = matmul(tanh(matmul(X, W0) + b0), W1) + b1;
@@ -321,7 +321,7 @@ TEST_SUITE("allocation") {
                  .callbacks = {[&](nn::Epoch& e) {
                    after[static_cast<std::size_t>(e.index)] = {allocations.load(), frees.load()};
                  }}});
-      // Two whole epochs of 20 steps, once the first have warmed up.
+      // Counts two whole epochs of 20 steps, after the first ones have warmed up.
       CHECK(after[5].allocations - after[3].allocations == 0);
       CHECK(after[5].frees - after[3].frees == 0);
     };

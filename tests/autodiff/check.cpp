@@ -1,4 +1,4 @@
-// The checker refuses wrong rules and accepts right ones; what custom() promises besides.
+// The checker refuses wrong rules and accepts right ones. Also what else custom() promises.
 #include <doctest/doctest.h>
 
 #include <string>
@@ -56,7 +56,7 @@ void check(const CustomRule<double>& rule, std::vector<X> at, CheckOptions optio
                             options);
 }
 
-// Both rules of `rule` with their results replaced.
+// `rule` with the results of both of its rules replaced.
 template <class Change>
 CustomRule<double> changed(CustomRule<double> rule, Change change) {
   for (auto* one : {&rule.pullback, &rule.pushforward}) {
@@ -114,18 +114,18 @@ TEST_SUITE("check") {
     CHECK_THROWS_WITH_AS(check(multiply, {x, X{1, 2, 3}}), Contains("central difference"), CheckError);
   }
   TEST_CASE("a forgotten broadcast") {
-    // One row of the adjoint in place of the sum of all rows: the right shape, the wrong value.
+    // Returns one row of the adjoint instead of the sum of all rows: the right shape with the wrong value.
     CustomRule<double> rule = bias_rule();
     rule.pullback = [](std::size_t k, const X& g, const X&, Operands) {
       return k == 0 ? g : reshape(slice(g, 0, 0, 1), {g.shape()[1]});
     };
     CHECK_THROWS_WITH_AS(check(rule, {A, x}), Contains("<J^T u, v>"), CheckError);
-    // The adjoint of the whole output handed to the bias.
+    // Hands the adjoint of the whole output to the bias.
     rule.pullback = [](std::size_t, const X& g, const X&, Operands) { return g; };
     CHECK_THROWS_WITH_AS(check(rule, {A, x}), Contains("(3)"), ShapeError);
   }
   TEST_CASE("a wrong second derivative") {
-    // Right in value, but its slope is a constant for the next derivative.
+    // The value is right, but its slope is a constant for the next derivative.
     auto frozen = [](const X&, std::size_t, const X& g, Operands at) { return g * stop_gradient(3 * square(at[0])); };
     const CustomRule<double> rule = changed(cube_rule(), frozen);
     CHECK_NOTHROW(check(rule, {x}, {.order = 1}));
@@ -195,7 +195,7 @@ TEST_SUITE("check") {
     CHECK_THROWS_AS(check(rule, {x}), CheckError);
   }
   TEST_CASE("a dependence that the tape does not see") {
-    // Correct value, no record: every derivative is zero.
+    // The value is correct, but nothing is recorded: every derivative is zero.
     CHECK_THROWS_AS(check_derivatives([](const X& z) { return square(stop_gradient(z)); }, x), CheckError);
     CHECK_THROWS_AS(check_derivatives([](const X& z) { return z * stop_gradient(z); }, x), CheckError);
   }

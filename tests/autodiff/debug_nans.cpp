@@ -1,4 +1,4 @@
-// The scope that stops at the first number that is not finite.
+// debug_nans(): the scope that stops at the first number that is not finite.
 #include <doctest/doctest.h>
 
 #include <tapegrad/autodiff.hpp>
@@ -46,7 +46,7 @@ TEST_CASE("debug_nans: an adjoint or a tangent that is not finite") {
   CHECK(contains(text, "sqrt at " + line + ": the adjoint of its operand 0 is inf at (1) of shape (2)"));
   text = message_of([&] { jvp(f, x, X{1, 1}); });
   CHECK(contains(text, "sqrt at " + line + ": the derivative by its operand 0 is inf at (1) of shape (2)"));
-  // A Jacobian is swept while it is watched, for its structure knows no lines.
+  // While it is watched a Jacobian is swept, because its structure knows no lines.
   const std::string here = next_line();
   const auto J = jacobian([](const X& z) { return sqrt(z); })(X{4, 0, 1});
   for (const std::string& of : {message_of([&] { J.dense(); }), message_of([&] { J.diagonal(); }), message_of([&] {
@@ -72,7 +72,7 @@ TEST_CASE("debug_nans: a slope that nothing asks for is no fault, and is reporte
   reports.clear();
   grad(f)(X{4, 0.5});
   CHECK(reports.empty());
-  // In forward sweeps it is the tangent that is 0.
+  // In forward sweeps the tangent is 0.
   jvp([](const X& z) { return sqrt(square(z)); }, X{0.0}, X{1.0});
   REQUIRE(reports.size() == 1);
   CHECK(contains(reports[0], "sqrt"));
@@ -104,7 +104,7 @@ TEST_CASE("debug_nans: ends with its scope, and is this thread's alone") {
       quiet = true;
     }).join();
     CHECK(quiet);
-    // An exception out of a rule leaves the scope as it was.
+    // An exception thrown by a rule leaves the scope as it was.
     CHECK_THROWS_AS(grad([](const X& z) { return sum(sqrt(z)); })(X{0}), ValueError);
     CHECK_THROWS_AS(bad(), ValueError);
   }

@@ -23,7 +23,7 @@ constexpr T inf = std::numeric_limits<T>::infinity();
 template <class T>
 constexpr T not_a_number = std::numeric_limits<T>::quiet_NaN();
 
-// Every lambda serves tensors and symbolic numbers; of tensors it is the reference.
+// Every lambda serves tensors and symbolic numbers; on tensors it is the reference.
 const auto swish = [](const auto& x) { return x / (1 + exp(-x)); };
 const auto naive_gelu = [](const auto& x) { return 0.5 * x * (1 + erf(x / std::sqrt(2.0))); };
 const auto naive_mish = [](const auto& x) { return x * tanh(log1p(exp(x))); };
@@ -88,7 +88,7 @@ TEST_CASE("jvp in one pass is the derivative") {
 TEST_SUITE("elementwise") {
   TEST_CASE_TEMPLATE("a function computes what its lambda does on tensors", T, float, double) {
     random::Generator rng(3);
-    // Sizes below, at and above a vector and a block; the last spans blocks and leaves a rest.
+    // Sizes below, at and above a vector and a block; the last one spans several blocks and leaves a remainder.
     for (std::int64_t n : {0, 1, 3, 8, 15, 16, 17, 384, 767, 768, 769, 5003}) {
       CAPTURE(n);
       const Tensor<T> x = rng.normal<T>({n}, 0, 3);
@@ -150,12 +150,12 @@ TEST_SUITE("elementwise") {
     const Tensor<T> a = some({2, 1, 2}), b = some({3, 1}), c = some({}), d = some({2});
     check_equal(elementwise(four)(a, b, c, d), four(a, b, c, d), 8);
     check_rules<T>(elementwise(four), {a, b, c, d}, 2);
-    // Many blocks, whose ends are not those of the rows.
+    // Many blocks that do not end where the rows end.
     const Tensor<T> rows = some({70, 1}), columns = some({129}), deep = some({2, 1, 129});
     check_equal(elementwise(beta_swish)(rows, columns), beta_swish(rows, columns), 4);
     check_equal(elementwise(beta_swish)(columns, rows), beta_swish(columns, rows), 4);
     check_equal(elementwise(beta_swish)(rows, deep), beta_swish(rows, deep), 4);
-    // Numbers for operands.
+    // Operands can be numbers.
     check_equal(elementwise(beta_swish)(a, 2), beta_swish(a, full<T>({}, 2)), 4);
     check_equal(elementwise(beta_swish)(2, a), beta_swish(full<T>({}, 2), a), 4);
     check_equal(elementwise(three)(2, a, 0.5), three(full<T>({}, 2), a, full<T>({}, 0.5)), 8);
@@ -172,7 +172,7 @@ TEST_SUITE("elementwise") {
     const auto [ex, eb] = grad<0, 1>(reference)(x, beta);
     CHECK(allclose(dx, ex, 1e-14, 1e-15));
     CHECK(allclose(db, eb, 1e-14, 1e-15));
-    // An operand that the function does not use.
+    // The function does not use one of its operands.
     const auto first = elementwise([](auto a, auto) { return a * a; });
     CHECK(allclose(grad<1>([&](const Tensor<>& z, const Tensor<>& b) { return sum(first(z, b)); })(x, beta),
                    Tensor<>(0), 0, 0));
@@ -203,7 +203,7 @@ TEST_SUITE("elementwise") {
     CHECK(allclose(f(x), x * one, 4 * eps<T>, 1e-30));
     CHECK(allclose(elementwise_grad(f)(x), one, 4 * eps<T>, 1e-30));
     CHECK(allclose(elementwise_grad(elementwise_grad(f))(x), zero, 0, 1e-30));
-    // With another constant nothing is rewritten, and mul0 keeps the derivatives finite.
+    // With any other constant nothing is rewritten, and mul0 keeps the derivatives finite.
     const auto g = elementwise([](auto u) { return u / (2 + exp(-u)); });
     CHECK(allclose(elementwise_grad(g)(x), 0.5 * one, 4 * eps<T>, 1e-30));
     CHECK(allclose(elementwise_grad(elementwise_grad(g))(x), zero, 0, 1e-30));
@@ -396,19 +396,19 @@ TEST_SUITE("activations") {
       CAPTURE(r);
       const auto& [ours, exact] = rows[r];
       const Tensor<T> x = linspace<T>(-7.93, 8.07, 161), y = ours(x);
-      // Off the corners; the second difference of long doubles is good to 1e-9.
+      // Away from the corners, where the second difference of long doubles is good to 1e-9.
       const Tensor<T> d = elementwise_grad(ours)(x), dd = elementwise_grad(elementwise_grad(ours))(x);
       for (std::int64_t i = 0; i < x.size(); ++i) {
         const L at = static_cast<L>(x.data()[i]), h = 1e-5L;
         CAPTURE(x.data()[i]);
-        // That of gelu_tanh is exp of up to 48, which is rounded.
+        // gelu_tanh takes exp of a rounded argument of up to 48.
         CHECK(static_cast<double>(y.data()[i]) == about(static_cast<double>(exact(at)), 100 * eps<T>));
         const L first = (exact(at + h) - exact(at - h)) / (2 * h);
         const L second = (exact(at + h) - 2 * exact(at) + exact(at - h)) / (h * h);
         CHECK(std::abs(static_cast<double>(d.data()[i]) - static_cast<double>(first)) < 40 * eps<T> + 1e-9);
         CHECK(std::abs(static_cast<double>(dd.data()[i]) - static_cast<double>(second)) < 100 * eps<T> + 1e-7);
       }
-      // At the ends they are straight lines: the second derivative is 0.
+      // At the ends they are straight lines, and the second derivative is 0.
       const Tensor<T> ends{T(-1e4), T(1e4)};
       const Tensor<T> at_ends = ours(ends), slopes = elementwise_grad(ours)(ends),
                       bends = elementwise_grad(elementwise_grad(ours))(ends);

@@ -1,4 +1,4 @@
-// Bad input: a clear exception that names the operation, the shapes, the caller's line and what to do.
+// Bad input gives a clear exception that names the operation, the shapes, the caller's line and what to do.
 #include <doctest/doctest.h>
 
 #include <functional>
@@ -38,11 +38,11 @@ void check_refused(F action, const std::string& text, const std::vector<std::str
   CHECK(refused);
   for (const std::string& part : parts) CHECK_MESSAGE(message.find(part) != std::string::npos, "missing: " << part);
 }
-// On one line, which the message must name.
+// The macro stands on one line, which the message must name.
 #define REFUSED(E, expression, ...)                                     \
   check_refused<E>([&] { static_cast<void>(expression); }, #expression, \
                    {std::string("errors.cpp:") + std::to_string(__LINE__) __VA_OPT__(, ) __VA_ARGS__})
-// Where no line can be known.
+// For calls whose line cannot be known.
 #define REFUSED_SOMEWHERE(E, expression, ...) \
   check_refused<E>([&] { static_cast<void>(expression); }, #expression, {__VA_ARGS__})
 
@@ -121,7 +121,7 @@ TEST_SUITE("errors") {
     REFUSED(ShapeError, broadcast_to(a, {3}), "broadcast_to", "(2, 3)", "(3)");
     REFUSED(ShapeError, broadcast_to(a, {1, 3}), "broadcast_to", "(2, 3)", "(1, 3)");
     REFUSED(ShapeError, ones({2, 0}) + ones({2, 3}), "add", "(2, 0)", "(2, 3)");
-    CHECK(allclose(c, a, 0, 0));  // what failed changed nothing
+    CHECK(allclose(c, a, 0, 0));  // the failed call changed nothing
     // The same on a tape, and in float.
     REFUSED(ShapeError, grad([](const X& z) { return sum(z + b); })(a), "add", "(2, 3)", "(4)");
     REFUSED(ShapeError, ones<float>({2}) * ones<float>({3}), "multiply", "(2)", "(3)");
@@ -226,7 +226,7 @@ TEST_SUITE("errors") {
     REFUSED(ShapeError, logsumexp(no_columns, -1), "logsumexp", "(3, 0)");
     REFUSED(ShapeError, softmax(no_rows, 0), "softmax", "(0, 3)");
     REFUSED(ShapeError, nothing.item(), "item", "(0)");
-    // What is defined.
+    // Cases that are defined.
     CHECK(sum(nothing).item() == 0);
     CHECK(sum(no_rows, 0).shape() == Shape{3});
     CHECK(allclose(sum(no_rows, 0), zeros({3}), 0, 0));
@@ -328,14 +328,14 @@ TEST_SUITE("errors") {
     REFUSED(ValueError, astype<float>(none), "astype", "no value");
     CHECK_THROWS_AS(none.item(), Error);
     CHECK_THROWS_AS(none(0), Error);
-    // Through the transforms.
+    // The same errors come through the transforms.
     CHECK_THROWS_AS(grad([](const X& z) { return sum(square(z)); })(none), Error);
     CHECK_THROWS_AS(jvp([](const X& z) { return square(z); }, none, none), Error);
     CHECK_THROWS_AS(jacobian([](const X& z) { return square(z); })(none), Error);
     CHECK_THROWS_AS(batch_jacobian([](const X& z) { return square(z); })(none), Error);
     CHECK_THROWS_AS(grad([](const X&) { return X(); })(a), Error);
     CHECK_THROWS_AS(vjp([](const X& z) { return z; }, a).second(none), Error);
-    // A moved-from tensor is one too.
+    // A moved-from tensor has no value either.
     X moved = ones({2});
     const X target = std::move(moved);
     REFUSED(ValueError, moved + target, "add", "no value");
@@ -464,7 +464,7 @@ TEST_SUITE("errors") {
 // ------------------------------------------------------------------------------------------------ rows that mix
 
 struct RowFunction {
-  std::string operation;  // the one that mixes
+  std::string operation;  // the operation that mixes
   std::function<X(const X&)> f;
 };
 
@@ -575,7 +575,7 @@ TEST_SUITE("errors") {
            };
            return slice(grad(parts)(zeros({rows + 1, 4})), 0, 0, rows);
          }},
-        // Two batch axes that meet.
+        // Two batch axes meet.
         {"multiply",
          [](const X& z) {
            return sum(reshape(z, {z.shape()[0], 1, 4}) * z, 1);
@@ -682,7 +682,7 @@ TEST_SUITE("errors") {
         {"a constant", [](const X& z) { return ones(z.shape()); }},
         {"an inner derivative",
          [](const X& z) { return jvp([](const X& x) { return softmax(x); }, z, ones(z.shape())).second; }},
-        // A value that only leads elsewhere mixes nothing.
+        // A value that does not lead to the output mixes nothing.
         {"a mean to look at", [](const X& z) { return (mean(z) > 100).item() ? z : tanh(z); }},
         {"elementwise_grad", [](const X& z) { return elementwise_grad([](const X& x) { return tanh(x); })(z); }},
     };

@@ -1,4 +1,4 @@
-// A record can be computed again from its operands and attributes; what looks in at the door sees what happens.
+// A record can be computed again from its operands and attributes, and an observer at the door sees what happens.
 #include <doctest/doctest.h>
 
 #include <cmath>
@@ -18,7 +18,7 @@ using namespace tapegrad;
 using namespace random_programs;
 using X = Tensor<>;
 
-// Whether record i of the recording, computed again, has the bits that it has.
+// Whether record i of the recording gets the same bits when it is computed again.
 bool same_again(const detail::Segment& s, std::uint32_t i) {
   using namespace detail;
   const Call call(s, i);
@@ -199,7 +199,7 @@ TEST_SUITE("evaluate") {
     profile([&] { g = grad(f)(x); });
     CHECK(allclose(g, grad(f)(x), 0, 0));
     CHECK_THROWS_AS(profile([&] { matmul(x, X{1, 2}); }), ShapeError);
-    const X after = x + 1.0;  // nobody looks any more
+    const X after = x + 1.0;  // nobody watches any more
     CHECK(after(0) == 1.5);
   }
 

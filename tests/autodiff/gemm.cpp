@@ -1,4 +1,4 @@
-// The BLAS seam against three loops in long double.
+// The BLAS seam, compared with three loops in long double.
 #include "../../autodiff/kernels/blas.hpp"
 #include "../../autodiff/kernels/kernels.hpp"
 
@@ -23,7 +23,7 @@ template <class T>
 std::vector<T> input(int64_t n) {
   static std::mt19937 engine(7);
   std::uniform_real_distribution<T> uniform(-3, 3);
-  // With the padding that every buffer of the library has.
+  // Buffers have the padding that every buffer of the library has.
   std::vector<T> x(static_cast<std::size_t>(n) + padding / sizeof(T));
   for (T& v : x) v = uniform(engine);
   return x;
@@ -71,7 +71,7 @@ TEST_CASE_TEMPLATE("gemm: every shape, transposition and beta", T, float, double
 
 TEST_CASE_TEMPLATE("strong_gemm: a zero absorbs, all else is to the bit what gemm gives", T, float, double) {
   const T inf = std::numeric_limits<T>::infinity(), nan = std::numeric_limits<T>::quiet_NaN();
-  // The last is beyond our own kernel; few rows and many, so that factors are tested, and results.
+  // The last sizes are beyond our own kernel, with few and with many rows, so that both factors and results are tested.
   const int64_t sizes[][3] = {{1, 3, 5}, {7, 1, 4}, {5, 6, 7}, {33, 40, 3}, {4, 40, 64}, {2, 3, 0}, {120, 110, 80}};
   for (const auto& size : sizes) {
     const int64_t m = size[0], n = size[1], k = size[2];

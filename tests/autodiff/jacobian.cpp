@@ -1,4 +1,4 @@
-// The Jacobian object: products before and after its form is known, composition, several arguments, what it says.
+// The Jacobian object: products before and after its form is known, composition, several arguments, and its messages.
 #include <doctest/doctest.h>
 
 #include <cmath>

@@ -1,4 +1,4 @@
-// Every kernel of every table against a plain loop in long double, at all sizes up to 70 and some beyond.
+// Every kernel of every table is compared with a plain loop in long double, at all sizes up to 70 and some beyond.
 #include "../../autodiff/kernels/kernels.hpp"
 
 #include <doctest/doctest.h>
@@ -65,7 +65,7 @@ std::vector<T> input(int64_t n, double scale = 3) {
   return x;
 }
 
-// n values, the padding and a guard behind it that must stay as it is.
+// n values, the padding, and behind it a guard that must not change.
 template <class T>
 class Output {
  public:
@@ -82,7 +82,7 @@ class Output {
   std::vector<T> values_;
 };
 
-// Equal within the tolerance, or the same infinity, or both NaN.
+// Whether two numbers are equal within the tolerance, the same infinity, or both NaN.
 template <class T>
 bool close(T value, Real expected, Real tolerance) {
   if (std::isnan(expected)) return std::isnan(value);
@@ -191,7 +191,7 @@ TEST_CASE_TEMPLATE("kernels: find, spread", T, float, double) {
       std::copy_n(old.begin(), size, added.data());
       table.kernels->spread(y.data(), written.data(), outer, count, inner, false);
       table.kernels->spread(y.data(), added.data(), outer, count, inner, true);
-      // What is wanted stands at one place of each group, and once more behind it; NaN in every other group.
+      // The wanted element stands at one place of each group, and once more after it; every other group has a NaN.
       auto x = input<T>(size), wanted = input<T>(outer * inner);
       std::vector<int64_t> expected, found(wanted.size(), -1);
       bool right = true;
@@ -395,7 +395,7 @@ TEST_CASE_TEMPLATE("kernels: the products of softmax and log_softmax, for each s
         CAPTURE(seeds);
         const int64_t rows = 5;
         const auto x = input<T>(rows * cols), g = input<T>(seeds * rows * cols);
-        // Rows 0 and 3 have no element above 1/2; in the others the last one leaves the rest less and less.
+        // Rows 0 and 3 have no element above 1/2. In the others the last element leaves less and less for the rest.
         std::vector<T> p(x.size());
         std::vector<Real> of_others(static_cast<std::size_t>(rows));
         for (int64_t r = 0; r < rows; ++r) {
@@ -417,8 +417,8 @@ TEST_CASE_TEMPLATE("kernels: the products of softmax and log_softmax, for each s
         for (int64_t r = 0; r < seeds * rows; ++r) {
           const T* row = p.data() + r % rows * cols;
           const T* q = g.data() + r * cols;
-          // By the element k above 1/2: p (w - <w, p>) with w = g - g_k, and g_k sum of the other p - p_k sum of the
-          // other g.
+          // With the element k above 1/2, the product is p (w - <w, p>) with w = g - g_k, and g_k sum of the other p -
+          // p_k sum of the other g.
           const T* const peak = std::find_if(row, row + cols, [](T x) { return x > T(0.5); });
           const int64_t k = peak - row;
           const Real shift = k < cols ? Real{q[k]} : 0;

@@ -1,4 +1,4 @@
-// What a tape keeps and lets go of, and what must not slip past it.
+// What a tape keeps alive and what it releases, and what must not slip past it.
 #include <doctest/doctest.h>
 
 #include <cmath>
@@ -16,7 +16,7 @@ namespace {
 using namespace tapegrad;
 using X = Tensor<>;
 
-// What a temporary would hand out is a value, or not to be had.
+// A temporary hands out values, or nothing at all.
 template <class V>
 concept GivesElements = requires {
   std::declval<V>().data();
@@ -112,7 +112,7 @@ TEST_SUITE("lifetimes") {
   }
 }
 
-// A loss of the user's own that happens to be named like one of the library's.
+// A user's own loss that happens to have the name of one of the library's.
 struct HundredfoldError {
   [[maybe_unused]] static constexpr const char* name = "mse";
   template <class T>

@@ -25,7 +25,7 @@ namespace {
 using namespace tapegrad;
 using X = Tensor<>;
 
-// Memory of this process, in MB: at its largest, and now (by /proc, without which nothing is known: 0).
+// The memory of this process in MB: its peak, and its present size (0 without /proc).
 double peak_memory() {
   rusage usage{};
   getrusage(RUSAGE_SELF, &usage);
@@ -38,7 +38,7 @@ double memory_now() {
   return static_cast<double>(resident * sysconf(_SC_PAGESIZE)) / (1024 * 1024);
 }
 
-// x -> a chain of `operations` operations x * a, x + b in turn, on 10-vectors.
+// A chain of `operations` operations, x * a and x + b in turn, on 10-vectors.
 struct Chain {
   int operations;
   X a, b;
@@ -48,14 +48,14 @@ struct Chain {
   }
 };
 
-// Seconds of one forward and backward, and a check of what came out.
+// The seconds of one forward and backward pass, whose result is checked.
 double run(int operations) {
   const Chain chain{operations, full({10}, 1 - 1e-6), full({10}, 1e-6)};
   const X x = linspace(0.5, 2, 10);
   const auto start = std::chrono::steady_clock::now();
   const auto [value, gradient] = value_and_grad(chain)(x);
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-  // x -> 1 + (x - 1) (1 - 1e-6)^n, whose derivative is the same in every element.
+  // Computes 1 + (x - 1) (1 - 1e-6)^n, whose derivative is the same in every element.
   const double slope = std::pow(1 - 1e-6, operations / 2);
   CHECK(allclose(gradient, full({10}, slope), 1e-9, 0));
   double expected = 0;
@@ -64,7 +64,7 @@ double run(int operations) {
   return seconds;
 }
 
-// At most eight things on their way from one thread to another.
+// A queue of at most eight things from one thread to another.
 template <class E>
 class Belt {
  public:
@@ -86,8 +86,7 @@ class Belt {
   std::atomic<std::size_t> put_{0}, taken_{0};
 };
 
-// MB that this process has grown by, at most, while make() is called `count` times by one thread and what it gives
-// dies on another.
+// The most MB by which this process grows while one thread calls make() `count` times and another destroys the results.
 template <class Make>
 double growth_while_passing(int count, Make make) {
   using E = decltype(make(0));
@@ -108,10 +107,10 @@ double growth_while_passing(int count, Make make) {
 }
 
 TEST_SUITE("memory") {
-  // First, since the peak is that of the whole process.
+  // This comes first, because the peak is that of the whole process.
   TEST_CASE("a chain of 1,000,000 operations: linear time, under 400 MB") {
     const double short_time = std::min(run(100'000), run(100'000));
-    // Twice: the first run also waits for fresh pages.
+    // It runs twice, because the first run also waits for fresh pages.
     const double long_time = std::min(run(1'000'000), run(1'000'000));
     CAPTURE(short_time);
     CAPTURE(long_time);
@@ -162,7 +161,7 @@ TEST_SUITE("memory") {
       auto [value, gradient] = value_and_grad(loss)(net);
       net = {net.W0 - 0.01 * gradient.W0, net.b0 - 0.01 * gradient.b0, net.W1 - 0.01 * gradient.W1,
              net.b1 - 0.01 * gradient.b1};
-      if (step % 100 == 0) {  // second derivatives, an exception, a Jacobian: nothing of them stays
+      if (step % 100 == 0) {  // second derivatives, an exception and a Jacobian leave nothing behind
         static_cast<void>(hvp([&](const Tensor<float>& b) {
           return -sum(y * log_softmax(matmul(sigmoid(matmul(x, net.W0)), net.W1) + b));
         })(net.b1, net.b1));
@@ -196,11 +195,11 @@ TEST_SUITE("memory") {
 
   TEST_CASE("what one thread makes and another frees goes home") {
     CHECK(growth_while_passing(300'000, [](int) { return zeros({2048}); }) < 64);
-    // Views of it, and what is no tensor's own block.
+    // Views of it, and memory that is no tensor's own block.
     CHECK(growth_while_passing(300'000, [](int) { return reshape(zeros({2048}), {2, 1024}); }) < 64);
     CHECK(growth_while_passing(100'000, [](int) { return TensorList<double>(512); }) < 64);
     CHECK(growth_while_passing(50'000, [](int) { return vjp([](const X& x) { return exp(x); }, zeros({512})); }) < 64);
-    // Sizes that no other allocation asks for again.
+    // These sizes are not asked for again by any other allocation.
     CHECK(growth_while_passing(20'000, [](int i) { return zeros({2048 + i}); }) < 64);
   }
 

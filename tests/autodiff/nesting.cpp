@@ -27,7 +27,7 @@ void check_close(const X& a, const X& b, double tolerance = 1e-10) {
   CHECK(allclose(a, b, tolerance, tolerance));
 }
 
-// A path of the loss of a small softmax layer, used where any smooth function will do.
+// The loss of a small softmax layer, used where any smooth function will do.
 const X weights({{0.2, -0.5, 0.7}, {1.1, 0.3, -0.4}, {-0.6, 0.8, 0.1}, {0.5, -0.9, 0.4}});
 X smooth(const X& x) { return sum(square(tanh(matmul(weights, x))) * exp(0.3 * matmul(weights, x))) + pow(sum(x), 3); }
 
@@ -216,7 +216,8 @@ TEST_SUITE("nesting") {
     }
   }
 
-  // Of chosen elements the recorded adjoints wait for each other; what is not recorded comes before, between and after.
+  // The recorded adjoints of chosen elements depend on each other; adjoints that are not recorded come before, between
+  // and after them.
   TEST_CASE("a sweep of which a part is recorded, at elements, slices and the whole of one tensor") {
     const X x{0.7, -1.2, 0.4};
     const auto f = [](const X& z, const X& a) {
@@ -270,7 +271,7 @@ TEST_SUITE("nesting") {
   }
 
   TEST_CASE("a VJP differentiated by its cotangent at zero where a slope is infinite") {
-    // At 0 the slopes of sqrt and log are infinite: the derivative by g is infinite and must not become 0 or NaN.
+    // The slopes of sqrt and log at 0 are infinite: the derivative by g is infinite and must not become 0 or NaN.
     const X x{0, 4};
     const double inf = std::numeric_limits<double>::infinity();
     for (auto* f : {+[](const X& z) { return sqrt(z); }, +[](const X& z) { return log(z); }}) {
@@ -281,7 +282,7 @@ TEST_SUITE("nesting") {
       const X slope = grad([&](const X& g) { return sum(pullback(g)); })(zeros({2}));
       CHECK(slope(0) == inf);
       CHECK(slope(1) == 0.25);
-      // Nothing asks for the infinite element: only the finite one arrives.
+      // Nothing asks for the infinite element; only the finite one arrives.
       const X masked = grad([&](const X& g) { return sum(pullback(g) * vector_of({0, 1})); })(zeros({2}));
       check_close(masked, vector_of({0, 0.25}), 1e-15);
       // The derivative by x at g = 0 is 0 * inf, taken as 0.
@@ -403,7 +404,7 @@ TEST_SUITE("nesting") {
   }
 
   TEST_CASE("a pullback made inside a function") {
-    // Used in the scope it was made in, one level down, and by reference from two levels.
+    // It is used in the scope in which it was made, one level down, and by reference from two levels down.
     auto f = [](const X& x) {
       const auto [y, pullback_] = vjp([](const X& z) { return z * z * z; }, x);
       const auto& pullback = pullback_;
@@ -570,7 +571,7 @@ TEST_SUITE("nesting") {
     check_close(hessian([](const X& z) { return sum(z); })(x), zeros({3, 3}), 0);
     check_close(hvp([](const X& z) { return sum(z); })(x, x), zeros({3}), 0);
     check_close(elementwise_grad([](const X&) { return X(1.0); })(x), zeros({3}), 0);
-    // The results are plain, and what was given is untouched.
+    // The results are plain tensors, and the arguments are untouched.
     CHECK_FALSE(y.traced());
     CHECK_FALSE(dsame.traced());
     // An outer value returned from an inner function is constant there, and itself outside.

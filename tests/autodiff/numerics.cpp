@@ -40,7 +40,7 @@ template <Real T>
 bool all_nan(const Tensor<T>& x) {
   return std::all_of(x.data(), x.data() + x.size(), [](T v) { return std::isnan(v); });
 }
-// Bit for bit, save the sign of zero.
+// Equal bit for bit, except for the sign of zero.
 template <class T>
 void check_equal(const Tensor<T>& a, const Tensor<T>& b) {
   CAPTURE(a);
@@ -147,15 +147,15 @@ TEST_SUITE("numerics") {
       check_close(pullback(V{0, 1}), V{0, T(function.slope_at_4)}, tolerance);
       check_close(pullback(V{0, 0}), V{0, 0}, 0);
       check_close(jvp(function.f, x, V{0, 1}).second * V{0, 1}, V{0, T(function.slope_at_4)}, tolerance);
-      // Also in what a second derivative does with it.
+      // The same holds for what a second derivative does with it.
       CHECK(all_finite(hessian(masked)(x)));
       CHECK(all_finite(hvp(masked)(x, V{1, 1})));
     }
-    // Asked for, it is infinite.
+    // If it is asked for, it is infinite.
     CHECK(grad([](const V& z) { return sqrt(z); })(V(T{0})).item() == inf<T>);
     CHECK(grad([](const V& z) { return log(z); })(V(T{0})).item() == inf<T>);
     CHECK(grad([](const V& z) { return 1 / z; })(V(T{0})).item() == -inf<T>);
-    // Cross entropy of a certain and right prediction.
+    // The cross-entropy of a certain and correct prediction.
     const V a{1, 0, 0}, y{1, 0, 0};
     auto entropy = [&](const V& p) { return -sum(mul0(y, log(p))); };
     CHECK(entropy(a).item() == 0);
@@ -215,7 +215,7 @@ TEST_SUITE("numerics") {
       CHECK((near(da.item(), by_a) && near(db.item(), by_b)));
       CHECK(near(jvp([&](const V& u) { return xlogy(u, q); }, p, V(T{1})).second.item(), by_a));
       CHECK(near(jvp([&](const V& v) { return xlogy(p, v); }, q, V(T{1})).second.item(), by_b));
-      // The same in a program.
+      // The same in an elementwise program.
       const auto program = elementwise([](auto u, auto v) { return xlogy(u, v); });
       CHECK(near(program(p, q).item(), f));
       const auto [pa, pb] = grad<0, 1>([&](const V& u, const V& v) { return program(u, v); })(p, q);
@@ -239,7 +239,7 @@ TEST_SUITE("numerics") {
     check_close(grad([](const V& z) { return entropy(z); })(p), -log(p) - 1, 4 * eps<T>);
     check_equal(grad([](const V& z) { return entropy(z); })(certain), V{inf<T>, -1, inf<T>});
     check_close(hessian([](const V& z) { return entropy(z); })(p), -eye<T>(3) / p, 4 * eps<T>);
-    // Behind a softmax nothing of an impossible class comes through.
+    // After a softmax, an impossible class has no effect.
     const V logits{-inf<T>, 1, 2, T(-1e4)};
     const V slope = grad([](const V& z) { return entropy(softmax(z)); })(logits);
     check_close(
@@ -274,7 +274,7 @@ TEST_SUITE("numerics") {
 
   TEST_CASE_TEMPLATE("documented subgradients", T, float, double) {
     using V = Tensor<T>;
-    for (std::int64_t n : {1, 3, 9, 33}) {  // all lanes, and what is left over
+    for (std::int64_t n : {1, 3, 9, 33}) {  // all lanes, and a remainder
       const V zero = zeros<T>({n}), one = ones<T>({n}), half = full<T>({n}, T(0.5));
       auto slopes = [&](auto f) { return elementwise_grad(f)(zero); };
       check_equal(slopes([](const V& z) { return relu(z); }), zero);
@@ -303,7 +303,7 @@ TEST_SUITE("numerics") {
     check_equal(argmax(rows, 0), Tensor<std::int64_t>{0, 0});
     // Equal elements keep their order in a sort.
     check_equal(vjp([](const V& z) { return sort(z); }, ties).second(V{1, 2, 3, 4, 5, 6}), V{3, 4, 5, 1, 2, 6});
-    // Nothing is curved at a corner.
+    // The second derivative at a corner is 0.
     check_equal(hessian([](const V& z) { return sum(relu(z) + abs(z) + maximum(z, 0)); })(zeros<T>({3})),
                 zeros<T>({3, 3}));
   }
@@ -731,7 +731,7 @@ TEST_SUITE("numerics") {
       p.run();
       for (int i = 0; i < 4; ++i) CHECK(p.c[i] == answer[i]);
     };
-    // From the kat_vectors of Random123.
+    // These are kat_vectors of Random123.
     check_answer({{0, 0, 0, 0}, {0, 0}}, {0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8});
     check_answer({{0xffffffff, 0xffffffff, 0xffffffff, 0xffffffff}, {0xffffffff, 0xffffffff}},
                  {0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd});
@@ -764,7 +764,7 @@ TEST_SUITE("numerics") {
     CHECK_FALSE(allclose(x, a.normal<double>({1000}), 0.1, 0.1));
     random::Generator copy = a;
     CHECK(copy.bits() == a.bits());
-    // Shapes do not matter, only the order.
+    // Only the order of the draws matters, not their shapes.
     random::Generator d(42);
     check_equal(reshape(d.normal<double>({10, 100}), {1000}), x);
   }

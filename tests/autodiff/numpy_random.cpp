@@ -1,4 +1,4 @@
-// random::NumpyRandomState against numbers that NumPy has drawn.
+// random::NumpyRandomState, compared with numbers drawn by NumPy.
 #include <doctest/doctest.h>
 
 #include <cmath>
@@ -112,7 +112,7 @@ TEST_SUITE("numpy_random") {
       CHECK_THROWS_WITH_AS(rng.choice(9, shape), doctest::Contains("choice at numpy_random.cpp:"), ValueError);
       CHECK_THROWS_AS(rng.choice(9, shape, false), ValueError);
     }
-    // Nothing was drawn, and what NumPy takes is taken.
+    // Nothing was drawn, and whatever NumPy accepts is accepted.
     CHECK(rng.rand({}).item() == random::NumpyRandomState(0).rand({}).item());
     CHECK(rng.uniform(1, 0, {1})(0) < 1);
     CHECK(std::isnan(rng.normal(0, nan, {1})(0)));

@@ -35,7 +35,7 @@ T element(const Tensor<T>& x, const Index& index) {
   for (std::int64_t axis = 0; axis < x.rank(); ++axis) at = at * x.shape()[axis] + index[axis];
   return x.data()[at];
 }
-// The element that broadcasting puts at `index`.
+// The element of x that broadcasting puts at `index`.
 template <class T>
 T spread(const Tensor<T>& x, const Index& index) {
   Index own(static_cast<std::size_t>(x.rank()));
@@ -44,7 +44,7 @@ T spread(const Tensor<T>& x, const Index& index) {
   }
   return element(x, own);
 }
-// Each element of y against expected(index).
+// Compares each element of y with expected(index).
 template <class T, class F>
 void check(const Tensor<T>& y, const Shape& shape, F expected, double tolerance = 0) {
   REQUIRE(y.shape() == shape);
@@ -135,7 +135,7 @@ TEST_SUITE("operations") {
     check(X({2, 0}, {}), {2, 0}, [](const Index&) { return 0; });
     check(Labels({2, 2}, {0, 1, 2, 3}), {2, 2}, [](const Index& i) { return 2 * i[0] + i[1]; });
     check(Tensor<bool>({1, 2}, {false, true}), {1, 2}, [](const Index& i) { return i[1] == 1; });
-    // As before: a vector, and a matrix by its rows.
+    // As before, braces make a vector, or a matrix from its rows.
     check(X({2, 3}), {2}, [](const Index& i) { return 2 + i[0]; });
     check(X({{1, 2}, {3, 4}}), {2, 2}, [](const Index& i) { return 2 * i[0] + i[1] + 1; });
 

@@ -1,6 +1,6 @@
 #pragma once
-// What first and second derivatives of a random program must be: sums over all paths through it, of products of the
-// slopes of single operations, in long double, which no product of them leaves.
+// What the first and second derivatives of a random program must be: sums, over all paths through it, of products of
+// the slopes of single operations, in long double, whose range no product leaves.
 //
 // With p the sum of the positive terms and n of the negative ones without sign, the derivative is p - n and its error
 // relative to p + n. In strong-zero products a term is 0 where any factor is. So every order of computing gives the
@@ -52,8 +52,8 @@ struct Terms {
   }
 };
 
-/// Whether the numbers of a sum and what they are multiplied with stay far from the ends of the range; 0 and infinity,
-/// which stay themselves, do.
+/// Whether the numbers of a sum and their factors stay far from the ends of the range. 0 and infinity do, because they
+/// stay what they are.
 inline bool in_range(const Terms& t, long double largest) {
   const auto inside = [largest](long double x) {
     return x == 0 || std::isinf(x) || (x <= largest && x * largest >= 1);
@@ -61,7 +61,7 @@ inline bool in_range(const Terms& t, long double largest) {
   return !t.lost && inside(t.p) && inside(t.n);
 }
 
-/// Derivatives of one operation, of the elements of its value by those of its operands.
+/// The derivatives of one operation: of the elements of its value by those of its operands.
 struct Slope {
   std::size_t element, operand, from;
   Terms slope;
@@ -92,7 +92,7 @@ inline Terms lost_term() {
   return t;
 }
 
-/// Factors that bring back what left the range.
+/// Factors that bring numbers back into the range.
 template <Real T>
 std::vector<T> scales() {
   std::vector<T> all;
@@ -123,7 +123,7 @@ std::vector<bool> lost(const Tensor<T>& x, int power, At at) {
   return marks;
 }
 
-/// By the library's own reverse sweeps of this operation alone.
+/// They are computed by the library's own reverse sweeps of this operation alone.
 template <Real T>
 Local local_derivatives(const Node<T>& node, const std::vector<Tensor<T>>& at, const Tensor<T>& y) {
   using List = std::vector<Tensor<T>>;
@@ -195,7 +195,7 @@ Local local_derivatives(const Node<T>& node, const std::vector<Tensor<T>>& at, c
     for (std::size_t c = 0; c < columns; ++c) {
       Terms terms(slope(e, c));
       if (c == e && node.kind == Kind::softmax) {
-        // Taken as y - y y^T, which the products do not form.
+        // Written as y - y y^T, which the library's products do not form.
         const T p = y.data()[e];
         terms = Terms(p);
         terms += Terms(-p * p);
@@ -211,7 +211,7 @@ Local local_derivatives(const Node<T>& node, const std::vector<Tensor<T>>& at, c
   const List second =
       vjp(matrix, at).second(reshape(eye<T>(elements), {elements, rows, static_cast<std::int64_t>(columns)}));
   const bool sums = node.kind == Kind::softmax || node.kind == Kind::log_softmax || node.kind == Kind::logsumexp;
-  // A slope, or the larger of the two numbers that it is the difference of.
+  // A slope, or the larger of the two numbers whose difference it is.
   const auto formed = [&](std::size_t e, std::size_t c) -> double {
     if (e != c) return slope(e, c);
     if (node.kind == Kind::softmax) return y.data()[e];
@@ -236,7 +236,8 @@ Local local_derivatives(const Node<T>& node, const std::vector<Tensor<T>>& at, c
   return local;
 }
 
-/// Of a whole program at its point. `c` weighs the elements of the output for what has one value.
+/// The derivatives of a whole program at its point. `c` weights the elements of the output where a single value is
+/// needed.
 template <Real T>
 class PathTerms {
  public:

@@ -16,7 +16,7 @@ namespace {
 
 using namespace tapegrad;
 
-// A function of the table, of tensors and as a program of elementwise(). A program of one primitive would be the
+// A function of the table, on tensors and as a program of elementwise(). A program of a single primitive would be the
 // primitive itself.
 template <Real T>
 struct Pair {
@@ -79,7 +79,7 @@ Pair<T> function_of(const std::string& name) {
   return found;
 }
 
-// The largest of |ours - exact| / bound over the points.
+// The largest |ours - exact| / bound over the points.
 struct Worst {
   double ratio = 0, x = 0, ours = 0, exact = 0;
 };

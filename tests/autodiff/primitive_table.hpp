@@ -1,6 +1,5 @@
 #pragma once
-// The table of primitives: for each, functions that use it, where their operands are taken from, and shapes at the
-// edge.
+// The table of primitives: for each one, functions that use it, the range of their operands, and edge-case shapes.
 
 #include <algorithm>
 #include <functional>
@@ -14,7 +13,7 @@ namespace primitive_table {
 using namespace tapegrad;
 using Shapes = std::vector<Shape>;
 
-// Where the operands of a row are taken from: away from the corners and the poles of its function.
+// The operands of a row: away from the corners and the poles of its function.
 template <Real T>
 using Sampler = Tensor<T> (*)(const Shape& shape, std::size_t operand, random::Generator& rng);
 
@@ -26,7 +25,7 @@ template <Real T>
 Tensor<T> positive(const Shape& shape, std::size_t, random::Generator& rng) {
   return rng.uniform<T>(shape, 0.7, 2);
 }
-// At least 0.4 from 0, of either sign.
+// Numbers at least 0.4 away from 0, of either sign.
 template <Real T>
 Tensor<T> off_zero(const Shape& shape, std::size_t, random::Generator& rng) {
   Tensor<T> x = rng.uniform<T>(shape, 0.4, 1.5);
@@ -35,12 +34,12 @@ Tensor<T> off_zero(const Shape& shape, std::size_t, random::Generator& rng) {
   }
   return x;
 }
-// A numerator from anywhere, a denominator off zero.
+// Any numerator, and a denominator away from zero.
 template <Real T>
 Tensor<T> quotient(const Shape& shape, std::size_t operand, random::Generator& rng) {
   return operand == 0 ? anywhere<T>(shape, operand, rng) : off_zero<T>(shape, operand, rng);
 }
-// No element of one operand within 0.4 of an element of the other.
+// No element of one operand is within 0.4 of an element of the other.
 template <Real T>
 Tensor<T> interleaved(const Shape& shape, std::size_t operand, random::Generator& rng) {
   Tensor<T> x = zeros<T>(shape);
@@ -50,7 +49,7 @@ Tensor<T> interleaved(const Shape& shape, std::size_t operand, random::Generator
   }
   return x;
 }
-// All elements at least 0.4 apart, in random order.
+// All elements are at least 0.4 apart, in random order.
 template <Real T>
 Tensor<T> apart(const Shape& shape, std::size_t, random::Generator& rng) {
   const Tensor<std::int64_t> order = rng.permutation(shape.count());
@@ -61,12 +60,12 @@ Tensor<T> apart(const Shape& shape, std::size_t, random::Generator& rng) {
   return x;
 }
 
-// Inside (-1, 1), where asin and acos are.
+// Inside (-1, 1), the domain of asin and acos.
 template <Real T>
 Tensor<T> fraction(const Shape& shape, std::size_t, random::Generator& rng) {
   return rng.uniform<T>(shape, -0.7, 0.7);
 }
-// In the middle between whole numbers, at least 0.2 from a step of floor, ceil or round.
+// Between whole numbers, at least 0.2 away from a step of floor, ceil or round.
 template <Real T>
 Tensor<T> off_steps(const Shape& shape, std::size_t, random::Generator& rng) {
   return floor(rng.uniform<T>(shape, -4, 4)) + rng.uniform<T>(shape, 0.2, 0.3);

@@ -122,7 +122,7 @@ TEST_SUITE("primitives") {
     CHECK(allclose(pullback(astype<Other>(v)), v, 0, 0));
     CHECK(allclose(pullback(broadcast_to(astype<Other>(v), {2, 2, 3})), broadcast_to(v, {2, 2, 3}), 0, 0));
     CHECK(allclose(jvp(convert, x, v).second, astype<Other>(v), 0, 0));
-    // Of its derivatives: (x, g) -> J^T g is linear in g and does not depend on x.
+    // Its derivatives: (x, g) -> J^T g is linear in g and does not depend on x.
     const auto again =
         vjp([&](const Tensor<T>& z, const Tensor<Other>& g) { return vjp(convert, z).second(g); }, x, astype<Other>(v));
     const auto [dx, dg] = again.second(v);

@@ -1,5 +1,5 @@
 #pragma once
-// Random programs over the public operations: how they are made, run, printed and made smaller.
+// Random programs over the public operations: how they are made, run, printed and shrunk.
 
 #include <algorithm>
 #include <cmath>
@@ -31,7 +31,7 @@ struct Node {
   std::vector<std::size_t> operands;
   Kind kind;
   std::function<Tensor<T>(Values<T>)> apply;
-  std::function<double(Values<T>)> to_corner;  // how far off a corner or a jump is; none: there is none
+  std::function<double(Values<T>)> to_corner;  // the distance to a corner or a jump; empty if there is none
 };
 
 /// Node 0 is the input, the last one the output.
@@ -86,7 +86,7 @@ std::string print(const Program<T>& program) {
   return out.str();
 }
 
-/// Without the nodes that `output` does not need; it becomes the last.
+/// The program without the nodes that `output` does not need; `output` becomes the last node.
 template <Real T>
 Program<T> pruned(const Program<T>& program, std::size_t output) {
   std::vector<bool> needed(program.nodes.size());
@@ -106,7 +106,7 @@ Program<T> pruned(const Program<T>& program, std::size_t output) {
   return result;
 }
 
-/// Makes smaller what `fails`: fewer nodes, then plainer numbers.
+/// Shrinks a program for which `fails` holds: first fewer nodes, then simpler numbers.
 template <Real T, class Fails>
 Program<T> shrunk(Program<T> program, Fails fails) {
   const auto accept = [&](const Program<T>& candidate) {
@@ -277,7 +277,7 @@ const std::vector<Binary<T>>& binary_functions() {
   return all;
 }
 
-/// The smallest distance of two different elements.
+/// The smallest distance between two elements.
 template <Real T>
 double closest(const Tensor<T>& x) {
   double distance = infinity;
@@ -297,7 +297,7 @@ class Builder {
 
   Builder(std::uint64_t seed, std::uint64_t index) : rng_(seed, index) {}
 
-  /// `tame`: of ordinary numbers, so that most derivatives are finite.
+  /// With `tame` the numbers are ordinary ones, so that most derivatives are finite.
   Program<T> build() {
     for (;;) {
       tame_ = rng_.below(5) < 2;
@@ -373,7 +373,7 @@ class Builder {
     values_.push_back(value);
     depends_.push_back(depends);
   }
-  /// A value computed so far, rather a late one that depends on the input.
+  /// A value computed so far, preferably a late one that depends on the input.
   std::size_t value() {
     const auto n = static_cast<std::int64_t>(values_.size());
     std::size_t i = 0;
@@ -387,7 +387,7 @@ class Builder {
     add(constant_node(x), x);
     return values_.size() - 1;
   }
-  /// For an operation beside `a`: another value, or a constant that broadcasts.
+  /// A second operand beside `a`: another value, or a constant that broadcasts.
   std::size_t beside(std::size_t a) {
     if (chance(60)) return value();
     const Shape shape = values_[a].shape();
@@ -401,7 +401,7 @@ class Builder {
 
   using Apply = std::function<X(Values<T>)>;
   using Corner = std::function<double(Values<T>)>;
-  /// Adds the operation unless its value is too large, or (mostly) of no interest.
+  /// Adds the operation unless its value is too large or, in most cases, of no interest.
   bool put(const std::string& text, std::vector<std::size_t> operands, Kind kind, Apply apply, Corner corner = {}) {
     std::vector<X> at;
     for (std::size_t k : operands) at.push_back(values_[k]);

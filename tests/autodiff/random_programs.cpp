@@ -21,7 +21,7 @@ namespace {
 using namespace tapegrad;
 using namespace random_programs;
 
-// Relative to the sum of the absolute terms.
+// Tolerances relative to the sum of the absolute terms.
 template <Real T>
 constexpr double tolerance = std::is_same_v<T, float> ? 5e-4 : 1e-12;
 
@@ -70,7 +70,7 @@ class Checker {
 
   Checker(const Program<T>& program, Counts& counts) : program_(program), counts_(counts) {}
 
-  /// The first way that differs.
+  /// The first way of differentiating that gives something else.
   std::optional<Failure> failure() {
     random::Generator rng(99);
     const std::vector<X> values = run(program_, program_.x);
@@ -267,7 +267,8 @@ class Checker {
     }
   }
 
-  // By a central difference of fourth order, where two steps agree on it, no slope is large and no corner near.
+  // Compares with a central difference of fourth order, if two step sizes agree on it, no slope is large and no corner
+  // is near.
   template <class F>
   void differences(const F& f, const std::vector<X>& values) {
     if constexpr (std::is_same_v<T, float>) return;
@@ -318,7 +319,7 @@ class Checker {
   std::optional<Failure> failure_;
 };
 
-/// What is wrong with the program; empty when nothing is.
+/// What is wrong with the program; empty if nothing is.
 struct Complaint {
   std::string text;
   bool thrown = false;
@@ -345,7 +346,7 @@ bool check(std::uint64_t seed, Counts& counts) {
   const Complaint wrong = complaint(program, counts);
   if (wrong.text.empty()) return true;
   Counts ignored;
-  // Not any other error: a smaller program of rows may not be one of rows.
+  // No other error counts: a smaller program may no longer treat rows separately.
   const auto fails = [&](const Program<T>& p) {
     const Complaint c = complaint(p, ignored);
     return !c.text.empty() && c.thrown == wrong.thrown;

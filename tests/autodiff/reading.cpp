@@ -1,4 +1,4 @@
-// Numbers read from a tensor on a tape: never a silent constant. And x[i], which stays on the tape.
+// A number read from a tensor on a tape is never a silent constant; x[i] stays on the tape.
 #include <doctest/doctest.h>
 #include <unistd.h>
 
@@ -23,7 +23,7 @@ using namespace tapegrad;
 using X = Tensor<>;
 using Labels = Tensor<std::int64_t>;
 
-// What is said when `read` is given the traced argument; empty when it may read.
+// The message when `read` is given the traced argument; empty if it may read.
 template <Real T>
 std::string refusal(const std::function<void(const Tensor<T>&)>& read, const Tensor<T>& at) {
   return message_of([&] {
@@ -86,11 +86,11 @@ TEST_SUITE("reading") {
     CHECK_THROWS_AS(static_cast<void>(jacobian(f)(x)), TapeError);
     CHECK_THROWS_AS(static_cast<void>(hessian(f)(x)), TapeError);
     CHECK_THROWS_AS(static_cast<void>(batch_jacobian([](const X& z) { return z * z(0, 0); })(X({{1, 2}}))), TapeError);
-    // Of the outer function inside the inner one.
+    // The argument of the outer function is read inside the inner one.
     CHECK_THROWS_AS(static_cast<void>(grad(
                         [&](const X& a) { return sum(grad([&](const X& b) { return sum(b * a(0)); })(x) * a); })(x)),
                     TapeError);
-    // What the inner one gave, in the outer one: the gradient, the value, a Jacobian.
+    // Results of the inner function are read in the outer one: the gradient, the value, a Jacobian.
     const auto inner = [](const X& a) { return [&a](const X& b) { return sum(square(b * a)); }; };
     CHECK_THROWS_AS(static_cast<void>(grad([&](const X& a) { return sum(a) * grad(inner(a))(x)(0); })(x)), TapeError);
     CHECK_THROWS_AS(static_cast<void>(grad([&](const X& a) { return sum(a) * vjp(inner(a), x).first.item(); })(x)),
@@ -111,7 +111,8 @@ TEST_SUITE("reading") {
 
   TEST_CASE("what may be read") {
     const X x{2, 5};
-    // On purpose, printed, compared, as a mask and as integers; what does not depend on the argument.
+    // Allowed: reading on purpose, printing, comparing, as a mask and as integers, and whatever does not depend on the
+    // argument.
     CHECK(allclose(grad([](const X& z) { return sum(z) * stop_gradient(z)(0); })(x), X{2, 2}, 0, 0));
     CHECK(refusal<double>(
               [&](const X& z) {

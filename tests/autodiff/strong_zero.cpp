@@ -33,7 +33,7 @@ std::vector<T> specials() {
   return all;
 }
 
-// Erased, so that the ways are compiled once for each number type.
+// The functions' types are erased, so that the ways are compiled once for each number type.
 template <Real T>
 using Function = std::function<Tensor<T>(const Tensor<T>&)>;
 
@@ -43,7 +43,7 @@ std::string text(double x) {
   return out.str();
 }
 
-/// A matrix of derivatives, by the way that it was taken.
+/// A matrix of derivatives, and the way in which it was computed.
 template <Real T>
 using Ways = std::vector<std::pair<std::string, Tensor<T>>>;
 
@@ -169,7 +169,7 @@ void check(const Ways<T>& ways, const Tensor<T>& expected, const std::string& la
   }
 }
 
-/// Elements of f that change when x, which is `ordinary` but for element i, is special there.
+/// The elements of f that change when element i of x becomes special while the others stay `ordinary`.
 template <Real T>
 Tensor<bool> touched(const Function<T>& f, const Tensor<T>& ordinary, const Tensor<T>& special, std::int64_t i) {
   const Tensor<T> a = f(ordinary), b = f(special);
@@ -263,7 +263,7 @@ Points check_row(const Row<T>& row, random::Generator& rng) {
 
 // ------------------------------------------------------------------------------------------- elementwise primitives
 
-/// An elementwise primitive by one of its operands, the other one fixed.
+/// An elementwise primitive as a function of one operand, with the other one fixed.
 template <Real T>
 struct Formula {
   std::string name;
@@ -351,7 +351,7 @@ void check_programs() {
   }
 }
 
-/// At a special number that is selected: all ways give the same, NaN and infinity alike.
+/// If a special number is selected, all ways give the same result, be it NaN or infinity.
 template <Real T>
 void check_selected() {
   using X = Tensor<T>;
@@ -449,7 +449,7 @@ TEST_SUITE("strong zero") {
           return where(reshape(X{1, 0}, {2, 1}) > 0.5, matmul(a, b), 0.0);
         },
         w, X({{1, 0, 2, 0}, {0, 1, 0, 2}, {0, 0, 0, 0}, {0, 0, 0, 0}}));
-    // A zero of one operand against an infinity of the other, both selected.
+    // One operand is 0 where the other is infinite, and both are selected.
     const auto product = [](const X& b) { return matmul(row_of({0, 1}), b); };
     check_everywhere("a zero", product, reshape(X{inf, 2}, {2, 1}), row_of({0, 1}));
     // Tangent and cotangent of 0 against the infinity of a fixed operand.

@@ -1,4 +1,5 @@
-// Structure found in functions written from plain primitives, and right: equal to a sweep, at every batch, nested.
+// The structure that is found in functions of plain primitives is right: it equals a sweep, for every batch, and
+// nested.
 #include <doctest/doctest.h>
 
 #include <cmath>
@@ -140,7 +141,7 @@ Tensor<> point(const Shape& shape) {
   return rng.uniform<double>(shape, -1.5, 1.5);
 }
 
-// J and J^T of everything that can be asked, against a matrix.
+// Compares everything that J can be asked for with a matrix.
 void require_equal(const Jacobian<>& J, const Tensor<>& dense) {
   CHECK(allclose(J.dense(), dense, 1e-12, 1e-12));
   random::Generator rng(5);

@@ -1,5 +1,5 @@
-// Where nothing is traced the reverse sweep accumulates in place, by shorter ways than the rules. Seed axes go by the
-// rules, so each adjoint is compared with that of a stack of seeds.
+// Where nothing is traced, the reverse sweep accumulates in place, in shorter ways than the rules. With seed axes it
+// uses the rules, so each adjoint is compared with that of a stack of seeds.
 #include <doctest/doctest.h>
 
 #include <cstdint>
@@ -14,7 +14,7 @@ using namespace tapegrad;
 template <class T>
 constexpr double tolerance = std::is_same_v<T, float> ? 2e-5 : 1e-13;
 
-// J^T g against the two halves of J^T (g, 2 g).
+// Compares J^T g with the two halves of J^T (g, 2 g).
 template <class T, class F>
 void check_ways(const char* name, F f, const Tensor<T>& a, const Tensor<T>& b) {
   CAPTURE(name);
@@ -62,7 +62,7 @@ TEST_SUITE("sweep") {
           "divide", [](const X& x, const X& y) { return x / y; }, a, b);
       check_ways<T>(
           "maximum", [](const X& x, const X& y) { return maximum(x, y); }, a, b);
-      // Adjoints that meet: of operands used before, after and twice, and shared by two of them.
+      // Adjoints that are summed: of operands used before, after and twice, and shared by two of them.
       check_ways<T>(
           "meeting", [](const X& x, const X& y) { return exp(x - y) * (x / y) - (y * y + -x); }, a, b);
       check_ways<T>(
@@ -118,7 +118,7 @@ TEST_SUITE("sweep") {
       CHECK(allclose(dx, g * (2 * x + 1), 0, 0));
       CHECK(allclose(dy, g, 0, 0));
     }
-    // By what adds to the shared adjoint without an array of its own.
+    // Here a rule adds to the shared adjoint without an array of its own.
     const auto shared = [&](auto first) {
       const auto [dx, dy] = grad<0, 1>([&](const Tensor<>& p, const Tensor<>& q) {
         const Tensor<> s = first(p);

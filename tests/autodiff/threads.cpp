@@ -96,7 +96,7 @@ TEST_SUITE("threads") {
       }
     });
     CHECK(wrong == 0);
-    // Each of the threads' own steps is a descent of its own copy: the shared parameters stay.
+    // Each thread's steps descend on its own copy; the shared parameters stay as they are.
     on_threads([&](int thread) {
       Net own = net;
       for (int i = 0; i < 20; ++i) {
@@ -128,7 +128,7 @@ TEST_SUITE("threads") {
         } catch (const TapeError& error) {
           traced = error.what();
         }
-        try {  // with a scope of that thread open
+        try {  // while a scope of that thread is open
           static_cast<void>(grad([&](const X& z) { return sum(z * y); })(X{1, 2, 3}));
         } catch (const TapeError& error) {
           nested = error.what();
@@ -174,7 +174,7 @@ TEST_SUITE("threads") {
         for (const X& x : made[i]) REQUIRE(x(0) == static_cast<double>((i + 1) % thread_count));
       }
     }
-    // One tensor whose last handle goes on any of the threads.
+    // A tensor whose last handle may be released on any of the threads.
     for (int round = 0; round < 50; ++round) {
       std::vector<X> handles(thread_count, full({100}, 3));
       std::atomic<int> wrong{0};
@@ -196,7 +196,7 @@ TEST_SUITE("threads") {
     std::atomic<int> wrong{0};
     for (int round = 0; round < 10; ++round) {
       std::mutex mutex;
-      std::vector<std::pair<int, X>> shared;  // whose, and what
+      std::vector<std::pair<int, X>> shared;  // the owner, and the tensor
       on_threads([&](int i) {
         for (int k = 0; k < 200; ++k) {
           std::pair<int, X> mine(i, full({1 + (k * 37 + i) % 300}, i)), taken;
@@ -210,7 +210,7 @@ TEST_SUITE("threads") {
           if (k % 50 == 49) release_cached_memory();
         }
       });
-      if (round % 2 == 0) shared.clear();  // of threads that have ended
+      if (round % 2 == 0) shared.clear();  // made by threads that have ended
       for (const auto& [whose, x] : shared) wrong += x(-1) != whose;
     }
     CHECK(wrong == 0);
@@ -235,7 +235,7 @@ TEST_SUITE("threads") {
     // Differentiable in its cotangent, wherever it was recorded.
     CHECK(allclose(grad([&](const X& g) { return sum(square(made.second(g))); })(ones({2})), 2 * square(expected),
                    1e-13, 0));
-    // Several threads in turn, and the last copy goes on one of them.
+    // Several threads take turns, and the last copy is destroyed on one of them.
     for (int i = 0; i < 3; ++i) {
       CHECK(allclose(on_another_thread([p = made.second] { return p(ones({2})); }), expected, 1e-13, 0));
     }

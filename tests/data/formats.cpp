@@ -26,7 +26,7 @@ namespace fs = std::filesystem;
 
 const std::string reference = TAPEGRAD_REFERENCE_DIR "/";
 
-/// A folder of this test's own.
+/// A folder for this test alone.
 struct Folder {
   fs::path path = fs::temp_directory_path() / ("tapegrad_nn_data_" + std::to_string(getpid()));
   Folder() { fs::create_directories(path); }
@@ -51,7 +51,7 @@ std::string contents(const std::string& path) {
   return {std::istreambuf_iterator<char>(file), {}};
 }
 
-/// What f() says when it throws.
+/// The message of the error that f() throws.
 template <class F>
 std::string refusal(F f) {
   try {
@@ -215,7 +215,7 @@ TEST_SUITE("data formats") {
     CHECK_THROWS_AS(nn::write_npz(folder.file("m.npz"), {{"a", mask}, {"a", mask}}), ValueError);
     CHECK_THROWS_AS(nn::write_npz(folder.file("m.npz"), {{"", mask}}), ValueError);
     CHECK_THROWS_AS(nn::write_npz(folder.file("m.npz"), {{nn::Name("a\0b", 3), mask}}), ValueError);
-    CHECK(nn::read_npz(folder.file("m.npz")).contains("W"));  // as it was
+    CHECK(nn::read_npz(folder.file("m.npz")).contains("W"));  // unchanged
     CHECK(std::distance(fs::directory_iterator(folder.path), {}) == 2);
   }
 
@@ -399,7 +399,7 @@ TEST_SUITE("data formats") {
     CHECK_FALSE(same_bits(split, order));
     CHECK_FALSE(same_bits(split, drawn));
     CHECK_FALSE(same_bits(order, drawn));
-    // That of fit is the same: a loop of one's own sees the rows as fit does.
+    // fit uses the same order: a hand-written loop sees the rows as fit does.
     const Tensor<> x = reshape(astype<double>(y), {40, 1});
     nn::Sequential<double> whole({nn::Dense{1}}), own({nn::Dense{1}});
     for (auto* model : {&whole, &own}) model->compile({.optimizer = nn::SGD{.learning_rate = 1e-4}, .loss = "mse"});

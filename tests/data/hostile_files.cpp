@@ -1,5 +1,5 @@
-// Damaged, lying and hostile data files: each gives an Error that names it, or what it holds. Nobody takes memory, time
-// or a file for what a file only claims.
+// Damaged, lying and hostile data files: each one gives an Error that names it, or its contents. Nothing that a file
+// merely claims costs memory, time or another file.
 #include <doctest/doctest.h>
 #include <fcntl.h>
 #include <sys/resource.h>
@@ -25,7 +25,7 @@ using namespace tapegrad;
 namespace fs = std::filesystem;
 using std::string;
 
-/// A folder of this test's own.
+/// A folder for this test alone.
 struct Folder {
   fs::path path = fs::temp_directory_path() / ("tapegrad_nn_hostile_files_" + std::to_string(getpid()));
   Folder() { fs::create_directories(path); }
@@ -77,7 +77,7 @@ string deflated(const string& bytes, int window_bits) {
   return out;
 }
 string gzip(const string& bytes) { return deflated(bytes, 15 + 16); }
-/// `times` megabytes of one character, as so many members of about a kilobyte.
+/// `times` megabytes of one character, in as many members of about a kilobyte each.
 string gzip_bomb(char c, int times) { return repeated(gzip(string(1 << 20, c)), times); }
 
 // ------------------------------------------------------------------------------------------------ archives
@@ -151,7 +151,7 @@ const Reader csv{".csv", [](const string& path) { return nn::read_csv(path); }};
 const Reader npy_file{".npy", [](const string& path) { return nn::read_npy<double>(path); }};
 const Reader npz{".npz", [](const string& path) { return nn::read_npz(path).read<double>("a"); }};
 
-/// This process may take only so much more memory. The sanitizers take their own.
+/// Limits the additional memory of this process. The sanitizers need memory of their own.
 class MemoryLimit {
  public:
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
@@ -179,7 +179,7 @@ struct Outcome {
   string error;
 };
 
-/// Checks what is promised for every file.
+/// Checks the promises that hold for every file.
 Outcome read(const Reader& reader, const string& path) {
   Outcome outcome;
   try {
@@ -277,7 +277,7 @@ TEST_SUITE("hostile files") {
         const Outcome outcome = read(kind.reader, write(path, bytes));
         ++files;
         refused += !outcome.value;
-        // A row of text may be cut off unseen; nothing else may.
+        // A cut after a row of text cannot be noticed; any other must be.
         if (cut && kind.name != "csv") CHECK_FALSE(outcome.value);
         if (kind.has_checksum && outcome.value) CHECK(allclose(*outcome.value, *whole.value, 0, 0));
       }
@@ -431,7 +431,7 @@ TEST_SUITE("hostile files") {
     bomb.size = 0xfffffffe;
     check("a bomb announced as 4 GB", zip({bomb}), {"can hold"});
 
-    // Members that share bytes are as good as what they hold.
+    // Members that share bytes are accepted if their contents are valid.
     Member shared = stored("b.npy", array);
     shared.offset = 0;
     CHECK(read(npz, write(folder.file("a.npz"), zip({s, shared}))).value);
@@ -513,7 +513,7 @@ TEST_SUITE("hostile files") {
     CHECK(fs::is_symlink(folder.file("link.npy")));
     CHECK(nn::read_npy<double>(path)(1) == 2);
     CHECK(fs::status(path).permissions() == (fs::perms::owner_read | fs::perms::owner_write));
-    // A disk that is full, for files: what was there stays.
+    // If the disk is full, the existing file stays.
     rlimit before{};
     getrlimit(RLIMIT_FSIZE, &before);
     rlimit limit = before;
@@ -547,7 +547,7 @@ TEST_SUITE("hostile files") {
     write(beside, string(1000, 'x'));  // left by a process that was killed
     nn::write_npy(path, Tensor<>{1, 4});
     CHECK(nn::read_npy<double>(path)(1) == 4);
-    // Links to what is not there yet, one through the other, relative to where they stand.
+    // Links to a file that does not exist yet, one through the other, relative to their own folders.
     fs::create_symlink("second.npy", folder.file("first.npy"));
     fs::create_directory(folder.path / "inner");
     fs::create_symlink("inner/third.npy", folder.file("second.npy"));

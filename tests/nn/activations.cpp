@@ -101,7 +101,7 @@ TEST_CASE("an activation that was declared to mix rows is used, under every way 
 }
 
 TEST_CASE("rows that only constants mix are not mixed") {
-  // Each row is moved by the mean of a constant batch: nothing of another row of z comes in.
+  // Each row is shifted by the mean of a constant batch, so that other rows of z have no influence.
   auto shifted = [](const auto& x) { return softmax(x - mean(stop_gradient(x))); };
   nn::Sequential<double> model({nn::Dense{3, shifted}});
   model.compile({.loss = "categorical_crossentropy", .output_delta = nn::OutputDelta::jacobian});

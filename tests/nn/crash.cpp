@@ -33,7 +33,7 @@ nn::Sequential<float> network() {
   return model;
 }
 
-/// From the file on, where there is one.
+/// Continues from the file, if there is one.
 void train(const std::string& path, const std::vector<nn::Callback>& callbacks) {
   random::Generator rng(1);
   const Tensor<float> X = rng.normal<float>({512, 32}), y = one_hot<float>(argmax(slice(X, 1, 0, 4), -1), 4);
@@ -79,7 +79,7 @@ bool run(const std::string& path, int told, Clock::duration delay) {
     if (read(ends[0], &byte, 1) != 1) break;
   }
   if (told > 0) {
-    // Not asleep: sleeping is coarser than the writing of a file.
+    // It does not sleep, because sleeping is coarser than writing a file.
     const Clock::time_point moment = Clock::now() + delay;
     while (Clock::now() < moment) {
     }
@@ -108,7 +108,7 @@ int main() {
   fs::create_directories(folder / "reference");
   const Remove remove{folder};
 
-  // The run that nobody kills; the file after each epoch, and how long an epoch with its checkpoint takes.
+  // The run that nobody kills: the file after each epoch, and the time that an epoch with its checkpoint takes.
   std::vector<std::string> expected;
   const std::string reference = (folder / "reference/m.npz").string();
   Clock::duration epoch_time{};
@@ -154,7 +154,7 @@ int main() {
   require(!run(path, 0, {}), "the last run was killed");
   require(contents(path) == expected.back(), "the end differs from that of the run that was not killed");
   require(count_files(place) == 1, "an unfinished file is left");
-  // Their share depends on the machine and its load; none is no failure.
+  // Their share depends on the machine and its load, so that none at all is no failure.
   std::printf("%d kills, %d of them (%d %%) while the checkpoint was being written; %lld epochs, the same to the bit\n",
               kills, within_a_write, 100 * within_a_write / kills, static_cast<long long>(epochs));
 }

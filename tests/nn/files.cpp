@@ -24,7 +24,7 @@ namespace fs = std::filesystem;
 
 namespace {
 
-/// A folder of this test's own.
+/// A folder for this test alone.
 struct Folder {
   fs::path path = fs::temp_directory_path() / ("tapegrad_nn_files_" + std::to_string(getpid()));
   Folder() { fs::create_directories(path); }
@@ -90,7 +90,7 @@ TEST_CASE("an archive of no arrays, and names that an archive does not take") {
   CHECK(contains(refused("caf\xe9"), "\"caf\\xe9\" is not UTF-8 from byte 3"));
   CHECK(contains(refused(std::string(70000, 'n')), "has 70000 bytes"));
   CHECK(contains(refused("x"), "two arrays are named \"x\""));
-  CHECK(nn::read_npz(path).names().empty());  // as it was
+  CHECK(nn::read_npz(path).names().empty());  // unchanged
   for (const char* good :
        {"caf\xc3\xa9", "\xe2\x82\xac", "\xf0\x9f\x8c\x80", "\xed\x9f\xbf", "\xf4\x8f\xbf\xbf", "a b/c"}) {
     nn::write_npz(path, {{good, ones({2})}});

@@ -1,107 +1,51 @@
-// fit: validation, callbacks, Ctrl-C; batches of evaluate and predict; saving and resuming.
+// fit, evaluate and predict: batches, options, weights of examples, errors, and fit again.
 
 #include <doctest/doctest.h>
-#include <signal.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
-#include <algorithm>
-#include <atomic>
 #include <cmath>
-#include <filesystem>
-#include <fstream>
-#include <iterator>
 #include <limits>
 #include <set>
 #include <sstream>
 #include <string>
-#include <tapegrad/autodiff.hpp>
-#include <tapegrad/nn.hpp>
-#include <thread>
 
 #include "../close.hpp"
 #include "../error_message.hpp"
+#include "fit_models.hpp"
 
-using namespace tapegrad;
-namespace fs = std::filesystem;
+using namespace fit_tests;
 
 namespace {
 
-struct Folder {
-  fs::path path = fs::temp_directory_path() / ("tapegrad_nn_fit_" + std::to_string(getpid()));
-  Folder() { fs::create_directories(path); }
-  ~Folder() { fs::remove_all(path); }
-  std::string file(const std::string& name) const { return (path / name).string(); }
-};
-
-std::string contents(const std::string& path) {
-  std::ifstream file(path);
-  return {std::istreambuf_iterator<char>(file), {}};
-}
-
-template <class T>
-bool same_bits(const Tensor<T>& a, const Tensor<T>& b) {
-  return a.shape() == b.shape() && std::equal(a.data(), a.data() + a.size(), b.data());
-}
-template <class T>
-bool same_bits(const TensorList<T>& a, const TensorList<T>& b) {
-  return std::equal(a.begin(), a.end(), b.begin(), b.end(),
-                    [](const Tensor<T>& x, const Tensor<T>& y) { return same_bits(x, y); });
-}
-
-/// Two overlapping clouds, so that nothing is learned perfectly.
+/// A model of one layer whose parameters say whether two ways of training it are one.
 template <Real T>
-struct Clouds {
-  Tensor<T> X, y;
-  Tensor<std::int64_t> labels;
-  explicit Clouds(std::int64_t n = 60) {
-    random::Generator rng(9);
-    std::vector<std::int64_t> classes;
-    for (std::int64_t i = 0; i < n; ++i) classes.push_back(rng.below(3));
-    labels = Tensor<std::int64_t>({n}, classes);
-    y = one_hot<T>(labels, 3);
-    X = rng.normal<T>({n, 5}) + matmul(y, rng.normal<T>({3, 5}));
-  }
-};
-
-template <Real T>
-nn::Sequential<T> classifier(std::uint64_t seed = 3) {
-  nn::Sequential<T> model({nn::Dense{7, "tanh"}, nn::Dense{3, "softmax"}}, seed);
-  model.compile(
-      {.optimizer = nn::SGD{.learning_rate = 0.1}, .loss = "categorical_crossentropy", .metrics = {"accuracy"}});
+nn::Sequential<T> logistic_model(const nn::Loss& loss, const nn::Activation& activation, nn::OutputDelta way,
+                                 std::vector<nn::Metric> metrics) {
+  nn::Sequential<T> model({nn::Dense{3, activation}}, 5);
+  model.compile({.optimizer = nn::SGD{.learning_rate = 0.1},
+                 .loss = loss,
+                 .metrics = std::move(metrics),
+                 .reduction = nn::Reduction::sum,
+                 .output_delta = way});
   return model;
 }
 
-}  // namespace
-
-TEST_CASE("validation_split takes the last rows, and trains on the others alone") {
-  const Clouds<double> data(50);
-  nn::Sequential<double> split = classifier<double>(), given = classifier<double>();
-  const nn::History a = split.fit(data.X, data.y, {.epochs = 3, .batch_size = 8, .validation_split = 0.25});
-  // floor(50 * 0.75) = 37
-  const nn::History b = given.fit(
-      slice(data.X, 0, 0, 37), slice(data.y, 0, 0, 37),
-      {.epochs = 3, .batch_size = 8, .validation_data = {{slice(data.X, 0, 37, 50), slice(data.y, 0, 37, 50)}}});
-  for (const char* name : {"loss", "accuracy", "val_loss", "val_accuracy"}) CHECK(a[name] == b[name]);
-  CHECK(same_bits(split.parameters(), given.parameters()));
-  const nn::Logs now = split.evaluate(slice(data.X, 0, 37, 50), slice(data.y, 0, 37, 50));
-  CHECK(now["loss"] == a["val_loss"].back());
-  CHECK(now["accuracy"] == a["val_accuracy"].back());
-}
-
-TEST_CASE("validation data may be of another type of number, but not labels for numbers") {
+/// The parameters after 4 epochs, divided into calls of so many epochs each.
+TensorList<double> after_calls(nn::Sequential<double> model, const std::vector<std::int64_t>& calls,
+                               nn::FitOptions options, bool compile_again = false) {
   const Clouds<double> data;
-  const Clouds<float> single;
-  nn::Sequential<double> model = classifier<double>();
-  const nn::History h = model.fit(data.X, data.y, {.validation_data = {{single.X, single.y}}});
-  CHECK(h["val_loss"].back() == about(model.evaluate(data.X, data.y)["loss"], 1e-6));
-  const std::string message = message_of([&] {
-    model.fit(data.X, data.y, {.validation_data = {{data.X, data.labels}}});
-  });
-  CHECK(contains(message, "fit.cpp:"));
-  CHECK(contains(message, "validation_data"));
-  CHECK(contains(message, "y holds labels"));
+  options.batch_size = 7;
+  for (const std::int64_t epochs : calls) {
+    options.epochs = epochs;
+    const nn::History h = model.fit(data.X, data.y, options);
+    CHECK(h.first_epoch == 0);
+    CHECK(std::ssize(h["loss"]) == epochs);
+    if (compile_again) model.compile({.optimizer = nn::SGD{.learning_rate = 0.1}, .loss = "categorical_crossentropy"});
+  }
+  CHECK(model.epochs_trained() == 4);
+  return model.parameters();
 }
+
+}  // namespace
 
 TEST_CASE("what the options refuse is named with its field") {
   const Clouds<double> data;
@@ -243,216 +187,11 @@ TEST_CASE("what layers draw in training depends on the seed of the model and the
   CHECK(drawn(2, {3}) != numbers);
 }
 
-TEST_CASE("early stopping waits, and gives back the best epoch") {
-  const Clouds<double> data;
-  // The validation loss of epoch k, by a callback that comes first.
-  const auto stopped_at = [&](const std::vector<double>& losses, nn::EarlyStopping stopping,
-                              std::vector<TensorList<double>>& weights) {
-    nn::Sequential<double> model = classifier<double>();
-    weights.clear();
-    const nn::History h = model.fit(data.X, data.y,
-                                    {.epochs = static_cast<std::int64_t>(losses.size()),
-                                     .validation_split = 0.2,
-                                     .callbacks = {[&](nn::Epoch& e) {
-                                                     e.logs["val_loss"] = losses[static_cast<std::size_t>(e.index)];
-                                                     weights.push_back(model.parameters());
-                                                   },
-                                                   stopping}});
-    weights.push_back(model.parameters());
-    return h["loss"].size();
-  };
-  std::vector<TensorList<double>> w;
-  CHECK(stopped_at({3, 2, 2.5, 2.4, 1, 0}, {.patience = 2, .restore_best = true}, w) == 4);
-  CHECK(same_bits(w.back(), w[1]));
-  CHECK_FALSE(same_bits(w.back(), w[3]));
-  CHECK(stopped_at({3, 2, 2.5, 2.4, 1, 0}, {.patience = 2}, w) == 4);
-  CHECK(same_bits(w.back(), w[3]));
-  CHECK(stopped_at({3, 2, 2.5, 1.9, 2, 2}, {.patience = 2, .restore_best = true}, w) == 6);
-  CHECK(same_bits(w.back(), w[3]));
-  CHECK(stopped_at({3, 2.9, 2.8, 2.7, 2.6}, {.min_delta = 0.25, .patience = 2, .restore_best = true}, w) == 3);
-  CHECK(same_bits(w.back(), w[0]));
-  // Without waiting, and with a NaN that is never better; not stopped, but the best is given back all the same.
-  CHECK(stopped_at({3, 4, 5}, {}, w) == 2);
-  CHECK(stopped_at({std::nan(""), 3, 2, 4}, {.patience = 3, .restore_best = true}, w) == 4);
-  CHECK(same_bits(w.back(), w[2]));
-  CHECK(stopped_at({1, 2, 3, 2.9}, {.patience = 1, .mode = "max"}, w) == 4);
-}
-
-TEST_CASE("the best epoch comes back with the statistics that layers keep") {
-  const Clouds<double> data;
-  nn::Sequential<double> model({nn::Dense{7, "tanh"}, nn::BatchNorm{}, nn::Dense{3, "softmax"}}, 3);
-  model.compile({.optimizer = nn::SGD{.learning_rate = 2}, .loss = "categorical_crossentropy"});
-  const nn::History h = model.fit(
-      data.X, data.y,
-      {.epochs = 12, .validation_split = 0.3, .callbacks = {nn::EarlyStopping{.patience = 100, .restore_best = true}}});
-  const double best = *std::ranges::min_element(h["val_loss"]);
-  CHECK(best < h["val_loss"].back());
-  CHECK(model.evaluate(slice(data.X, 0, 42, 60), slice(data.y, 0, 42, 60))["loss"] == best);
-}
-
-TEST_CASE("a callback begins anew with every fit") {
-  const Clouds<double> data;
-  nn::Sequential<double> model = classifier<double>();
-  int calls = 0;
-  const nn::FitOptions options{.epochs = 3, .callbacks = {[n = 0, &calls](nn::Epoch& e) mutable {
-                                              calls = ++n;
-                                              if (n == 2) e.stop();
-                                            }}};
-  CHECK(model.fit(data.X, data.y, options)["loss"].size() == 2);
-  CHECK(model.fit(data.X, data.y, options)["loss"].size() == 2);
-  CHECK(calls == 2);
-}
-
-TEST_CASE("a log that is not there, or not known, is refused before training") {
-  const Clouds<double> data;
-  nn::Sequential<double> model = classifier<double>();
-  model.build({5});
-  const TensorList<double> before = model.parameters();
-  const auto refusal = [&](nn::Callback callback) {
-    return message_of([&] { model.fit(data.X, data.y, {.callbacks = {callback}}); });
-  };
-  CHECK(contains(refusal(nn::EarlyStopping{}), "EarlyStopping{.monitor = \"val_loss\"}: the logs are loss, accuracy"));
-  CHECK(contains(refusal(nn::EarlyStopping{}), "validation_split"));
-  CHECK(contains(refusal(nn::EarlyStopping{.monitor = "loss", .mode = "least"}), "mode is \"least\""));
-  CHECK(contains(refusal(nn::ModelCheckpoint{.save_best_only = true}), "ModelCheckpoint"));
-  CHECK(same_bits(model.parameters(), before));
-}
-
-TEST_CASE("what is better is asked of the metric, and not of its name") {
-  const Clouds<double> data;
-  const auto stopped_at = [&](const nn::Metric& metric, const std::vector<double>& values, const std::string& monitor) {
-    nn::Sequential<double> model({nn::Dense{3, "softmax"}}, 3);
-    model.compile({.loss = "categorical_crossentropy", .metrics = {metric}});
-    const nn::FitOptions options{
-        .epochs = std::ssize(values),
-        .validation_split = 0.2,
-        .callbacks = {[&](nn::Epoch& e) { e.logs[monitor] = values[static_cast<std::size_t>(e.index)]; },
-                      nn::EarlyStopping{.monitor = monitor}}};
-    return std::ssize(model.fit(data.X, data.y, options)["loss"]);
-  };
-  const nn::Metric larger("error", nn::Accuracy{}), smaller("accuracy", nn::mae);
-  for (const char* prefix : {"", "val_"}) {
-    CHECK(stopped_at(larger, {1, 2, 3, 2}, prefix + larger.name()) == 4);
-    CHECK(stopped_at(smaller, {3, 2, 1, 2}, prefix + smaller.name()) == 4);
-    CHECK(stopped_at(larger, {3, 2, 1, 2}, prefix + larger.name()) == 2);
-    CHECK(stopped_at(smaller, {1, 2, 3, 2}, prefix + smaller.name()) == 2);
-  }
-  const nn::Metric own("accuracy", [](const auto& a, const auto& y) { return max(abs(a - y)); });
-  CHECK(contains(message_of([&] { stopped_at(own, {1, 2}, "accuracy"); }), "give mode = \"min\" or \"max\""));
-}
-
-TEST_CASE("the log in CSV is written line by line, and goes on") {
-  const Folder folder;
-  const Clouds<double> data;
-  nn::Sequential<double> model = classifier<double>();
-  const std::string path = folder.file("log.csv");
-  std::ofstream(path) << "something else\n";
-  const nn::History first = model.fit(data.X, data.y, {.epochs = 2, .callbacks = {nn::CsvLogger{path}}});
-  first.save_csv(folder.file("history.csv"));
-  CHECK(contents(path) == contents(folder.file("history.csv")));
-  CHECK(contents(path).starts_with("epoch,loss,accuracy\n1,"));
-  const nn::History second =
-      model.fit(data.X, data.y, {.epochs = 3, .initial_epoch = 2, .callbacks = {nn::CsvLogger{path, true}}});
-  second.save_csv(folder.file("second.csv"));
-  CHECK(contents(folder.file("second.csv")).starts_with("epoch,loss,accuracy\n3,"));
-  CHECK(contents(path) == contents(folder.file("history.csv")) + contents(folder.file("second.csv")).substr(20));
-  const nn::FitOptions other{.validation_split = 0.5, .callbacks = {nn::CsvLogger{path, true}}};
-  CHECK(contains(message_of([&] { model.fit(data.X, data.y, other); }), "begins with \"epoch,loss,accuracy\""));
-  const nn::FitOptions nowhere{.callbacks = {nn::CsvLogger{folder.file("none/log.csv")}}};
-  CHECK_THROWS_AS(model.fit(data.X, data.y, nowhere), Error);
-}
-
-TEST_CASE("Ctrl-C ends training after the step, and keeps the history") {
-  const Clouds<double> data;
-  nn::Sequential<double> model = classifier<double>();
-  struct sigaction before, after;
-  sigaction(SIGINT, nullptr, &before);
-  const auto at_end = [&](nn::Epoch& e) {
-    if (e.index == 1) raise(SIGINT);
-  };
-  const nn::History h = model.fit(data.X, data.y, {.epochs = 5, .callbacks = {at_end}, .stop_on_interrupt = true});
-  CHECK(h["loss"].size() == 2);
-  CHECK(h.interrupted);
-  sigaction(SIGINT, nullptr, &after);
-  CHECK((after.sa_handler == before.sa_handler));
-
-  // Within an epoch: by a loss that is asked for at each step.
-  int steps = 0;
-  nn::Sequential<double> slow({nn::Dense{3}});
-  slow.compile({.loss = [&](const Tensor<>& a, const Tensor<>& y) {
-    if (++steps == 7) raise(SIGINT);
-    return mean(square(a - y), -1);
-  }});
-  const nn::History cut =
-      slow.fit(data.X, data.y, {.epochs = 5, .batch_size = 15, .stop_on_interrupt = true});  // 4 steps an epoch
-  CHECK(steps == 7);
-  CHECK(cut["loss"].size() == 1);
-  CHECK(cut.interrupted);
-  CHECK(slow.epochs_trained() == 1);
-
-  // An exception leaves the handler as it was too.
-  const auto thrower = [](nn::Epoch&) { throw std::runtime_error("stop"); };
-  CHECK_THROWS(model.fit(data.X, data.y, {.callbacks = {thrower}, .stop_on_interrupt = true}));
-  sigaction(SIGINT, nullptr, &after);
-  CHECK((after.sa_handler == before.sa_handler));
-}
-
-TEST_CASE("Ctrl-C: a second one ends the program, without the option the first does, and ignored it stays") {
-  const Clouds<double> data;
-  const auto child = [&](bool stop, int signals, void (*handler)(int)) {
-    const pid_t pid = fork();
-    if (pid == 0) {
-      signal(SIGINT, handler);
-      nn::Sequential<double> model = classifier<double>();
-      const nn::History h = model.fit(data.X, data.y,
-                                      {.epochs = 3,
-                                       .callbacks = {[&](nn::Epoch& e) {
-                                         for (int k = 0; e.index == 0 && k < signals; ++k) raise(SIGINT);
-                                       }},
-                                       .stop_on_interrupt = stop});
-      _exit(static_cast<int>(h["loss"].size()));
-    }
-    int status = 0;
-    waitpid(pid, &status, 0);
-    return WIFSIGNALED(status) ? -WTERMSIG(status) : WEXITSTATUS(status);
-  };
-  CHECK(child(true, 1, SIG_DFL) == 1);
-  CHECK(child(true, 2, SIG_DFL) == -SIGINT);
-  CHECK(child(false, 1, SIG_DFL) == -SIGINT);
-  CHECK(child(true, 1, SIG_IGN) == 3);
-}
-
-TEST_CASE("Ctrl-C ends the fits of all threads") {
-  const Clouds<double> data;
-  struct sigaction before, after;
-  sigaction(SIGINT, nullptr, &before);
-  std::atomic<int> running{0}, interrupted{0};
-  std::vector<std::thread> threads;
-  for (int t = 0; t < 3; ++t) {
-    threads.emplace_back([&] {
-      nn::Sequential<double> model = classifier<double>();
-      const nn::History h = model.fit(data.X, data.y,
-                                      {.epochs = 1'000'000,
-                                       .callbacks = {[&](nn::Epoch& e) {
-                                         if (e.index == 0) ++running;
-                                       }},
-                                       .stop_on_interrupt = true});
-      if (h.interrupted) ++interrupted;
-    });
-  }
-  while (running < 3) std::this_thread::yield();
-  kill(getpid(), SIGINT);
-  for (std::thread& thread : threads) thread.join();
-  CHECK(interrupted == 3);
-  sigaction(SIGINT, nullptr, &after);
-  CHECK((after.sa_handler == before.sa_handler));
-}
-
 TEST_CASE("weights of examples and of classes multiply the losses; metrics see only which are 0") {
   const Clouds<double> data;
   Tensor<> weights = zeros({60});
   for (std::int64_t i = 0; i < 60; ++i) weights.mutable_data()[i] = i % 3 == 0 ? 0 : 1 + static_cast<double>(i % 4);
-  // A weight of 2 is the example twice, a weight of 0 none: summed losses, one step.
+  // With summed losses and one step, a weight of 2 counts the example twice, and a weight of 0 not at all.
   std::vector<std::int64_t> rows;
   for (std::int64_t i = 0; i < 60; ++i) {
     for (int k = 0; k < weights(i); ++k) rows.push_back(i);
@@ -502,23 +241,6 @@ TEST_CASE("weights of examples and of classes multiply the losses; metrics see o
                                                    {.sample_weight = slice(weights, 0, 45, 60)})["loss"]);
 }
 
-namespace {
-
-/// A model of one layer whose parameters say whether two ways of training it are one.
-template <Real T>
-nn::Sequential<T> logistic_model(const nn::Loss& loss, const nn::Activation& activation, nn::OutputDelta way,
-                                 std::vector<nn::Metric> metrics) {
-  nn::Sequential<T> model({nn::Dense{3, activation}}, 5);
-  model.compile({.optimizer = nn::SGD{.learning_rate = 0.1},
-                 .loss = loss,
-                 .metrics = std::move(metrics),
-                 .reduction = nn::Reduction::sum,
-                 .output_delta = way});
-  return model;
-}
-
-}  // namespace
-
 TEST_CASE_TEMPLATE("a row of weight 0 contributes nothing, whatever its target", T, float, double) {
   const Clouds<T> data(20);
   const double tolerance = sizeof(T) == 8 ? 1e-13 : 1e-5;
@@ -560,7 +282,7 @@ TEST_CASE_TEMPLATE("a row of weight 0 contributes nothing, whatever its target",
       CHECK(a[metric.name()] == about(b[metric.name()], tolerance));
       CHECK(h[metric.name()][2] == about(g[metric.name()][2], tolerance));
     }
-    // Nor with validation data, and nothing at all where every weight is 0.
+    // The same with validation data, and nothing happens at all if every weight is 0.
     nn::FitOptions validated = with_weights;
     validated.validation_data = {{data.X, all, weights}};
     CHECK(std::isfinite(with.fit(data.X, all, validated)["val_loss"].back()));
@@ -578,7 +300,7 @@ TEST_CASE_TEMPLATE("a row of weight 0 contributes nothing, whatever its target",
     check("sparse_categorical_crossentropy", "softmax", way, labels, {"accuracy", nn::TopK{.k = 2}});
     if (way != OutputDelta::closed_form) check(own, "tanh", way, y, {"rmse"});
   }
-  // By class, too, where the class of a row of weight 0 cannot be known.
+  // Weights by class too: the class of a row of weight 0 cannot be known.
   auto model = logistic_model<T>("categorical_crossentropy", "softmax", OutputDelta::automatic, {"accuracy"});
   CHECK(std::isfinite(model.fit(data.X, y, {.sample_weight = weights, .class_weight = {1, 0, 2}})["loss"].back()));
   CHECK_NOTHROW(logistic_model<T>("sparse_categorical_crossentropy", "softmax", OutputDelta::automatic, {"accuracy"})
@@ -621,7 +343,7 @@ TEST_CASE_TEMPLATE("an ignored label: the mean over the other rows, in training,
       for (const char* name : {"loss", "accuracy", "recall", "own"}) {
         CHECK(h[name][2] == about(g[name][2], tolerance));
       }
-      // In batches, the first of which is ignored whole.
+      // In batches, the first of which is ignored as a whole.
       const nn::Logs a = with.evaluate(data.X, labels, {.batch_size = 4}), b = with.evaluate(X, few);
       for (const char* name : {"loss", "accuracy", "recall", "own"}) {
         CHECK(a[name] == about(b[name], tolerance));
@@ -653,177 +375,6 @@ TEST_CASE("a summary counts what is trained and what is kept") {
         "total                     87    14\n");
 }
 
-namespace {
-
-/// What needs everything that a file must hold: random numbers of layers, kept statistics, a state of the optimizer and
-/// its iterations.
-template <Real T>
-nn::Sequential<T> resumable(std::uint64_t seed = 3) {
-  nn::Sequential<T> model({nn::Dense{7, "tanh"}, nn::BatchNorm{}, nn::Dropout{0.3},
-                           nn::Residual{nn::Dense{7, "tanh"}, nn::Dropout{0.2}}, nn::Dense{3, "softmax"}},
-                          seed);
-  model.compile({.optimizer = nn::Adam{.learning_rate = nn::warm_up(0.01, 20)},
-                 .loss = "categorical_crossentropy",
-                 .metrics = {"accuracy"}});
-  return model;
-}
-
-}  // namespace
-
-TEST_CASE_TEMPLATE("a saved model goes on as if it had not stopped, to the bit", T, float, double) {
-  const Folder folder;
-  const Clouds<T> data;
-  nn::FitOptions options{.epochs = 6, .batch_size = 7, .validation_split = 0.1, .seed = 8};
-  nn::Sequential<T> whole = resumable<T>();
-  const nn::History all = whole.fit(data.X, data.y, options);
-
-  nn::Sequential<T> first = resumable<T>();
-  options.epochs = 2;
-  first.fit(data.X, data.y, options);
-  first.save(folder.file("m.npz"));
-
-  nn::Sequential<T> second = resumable<T>(99);  // the seed is the saved one
-  second.load(folder.file("m.npz"));
-  CHECK(same_bits(second.predict(data.X), first.predict(data.X)));
-  CHECK(second.epochs_trained() == 2);
-  options.epochs = 6;
-  options.initial_epoch = second.epochs_trained();
-  const nn::History rest = second.fit(data.X, data.y, options);
-  for (const auto& log : rest) {
-    CAPTURE(log.first);
-    CHECK(std::equal(log.second.begin(), log.second.end(), all[log.first].begin() + 2));
-  }
-  CHECK(same_bits(second.parameters(), whole.parameters()));
-  CHECK(same_bits(second.predict(data.X), whole.predict(data.X)));
-
-  // What was saved again is the same file, and what was saved in a callback is what was saved after fit.
-  second.save(folder.file("a.npz"));
-  whole.save(folder.file("b.npz"));
-  CHECK(contents(folder.file("a.npz")) == contents(folder.file("b.npz")));
-  nn::Sequential<T> checked = resumable<T>();
-  options.initial_epoch = 0;
-  options.callbacks = {nn::ModelCheckpoint{folder.file("epoch_{epoch}.npz")}};
-  checked.fit(data.X, data.y, options);
-  CHECK(contents(folder.file("epoch_2.npz")) == contents(folder.file("m.npz")));
-  CHECK(contents(folder.file("epoch_6.npz")) == contents(folder.file("b.npz")));
-}
-
-TEST_CASE("a rate that callbacks have set goes on too") {
-  const Folder folder;
-  const Clouds<double> data;
-  const nn::LearningRateScheduler decay{[](std::int64_t epoch, double rate) { return epoch == 0 ? rate : rate * 0.5; }};
-  std::vector<double> rates;
-  const auto note = [&](nn::Epoch& e) { rates.push_back(e.learning_rate()); };
-  nn::Sequential<double> whole = classifier<double>(), part = classifier<double>(), rest = classifier<double>();
-  whole.fit(data.X, data.y, {.epochs = 4, .callbacks = {decay, note}});
-  CHECK(rates == std::vector<double>{0.1, 0.05, 0.025, 0.0125});
-  part.fit(data.X, data.y, {.epochs = 2, .callbacks = {decay}});
-  part.save(folder.file("m.npz"));
-  rest.load(folder.file("m.npz"));
-  rest.fit(data.X, data.y, {.epochs = 4, .initial_epoch = 2, .callbacks = {decay}});
-  CHECK(same_bits(rest.parameters(), whole.parameters()));
-}
-
-TEST_CASE("the rate falls on a plateau") {
-  const Clouds<double> data;
-  const std::vector<double> losses{3, 2, 2, 2, 1, 1, 1, 1, 1};
-  std::vector<double> rates;
-  nn::Sequential<double> model = classifier<double>();
-  model.fit(
-      data.X, data.y,
-      {.epochs = 9,
-       .callbacks = {[&](nn::Epoch& e) { e.logs["loss"] = losses[static_cast<std::size_t>(e.index)]; },
-                     nn::ReduceLearningRateOnPlateau{.monitor = "loss", .factor = 0.5, .patience = 2, .minimum = 0.02},
-                     [&](nn::Epoch& e) { rates.push_back(e.learning_rate()); }}});
-  CHECK(rates == std::vector<double>{0.1, 0.1, 0.1, 0.05, 0.05, 0.05, 0.025, 0.025, 0.02});
-}
-
-TEST_CASE("a file of another model is refused, and changes nothing") {
-  const Folder folder;
-  const Clouds<double> data;
-  nn::Sequential<double> saved = resumable<double>();
-  CHECK(contains(message_of([&] { saved.save(folder.file("m.npz")); }), "call build first"));
-  saved.fit(data.X, data.y);
-  saved.save(folder.file("m.npz"));
-  const nn::Npz file(folder.file("m.npz"));
-  const auto without = [&](const std::string& left_out) {
-    nn::Named<nn::AnyTensor> arrays;
-    for (const std::string& name : file.names()) {
-      if (name == left_out) continue;
-      if (name == "example" || name == "seed" || name == "steps" || name == "epochs_trained" ||
-          name == "optimizer.iterations" || name == "layers") {
-        arrays.add(name, file.read<std::int64_t>(name));
-      } else {
-        arrays.add(name, file.read<double>(name));
-      }
-    }
-    nn::write_npz(folder.file("less.npz"), arrays);
-  };
-  const auto refusal = [&](nn::Sequential<double> model, const std::string& name) {
-    const std::string before_path = folder.file("before.npz"), after_path = folder.file("after.npz");
-    model.build({5});
-    model.save(before_path);
-    const std::string message = message_of([&] { model.load(folder.file(name)); });
-    model.save(after_path);
-    CHECK(contents(before_path) == contents(after_path));
-    CHECK(contains(message, "load at fit.cpp:"));
-    CHECK(contains(message, name));
-    return message;
-  };
-  for (const std::string& name : file.names()) {
-    if (name == "layers") continue;
-    without(name);
-    const std::string message = refusal(resumable<double>(), "less.npz");
-    if (name.starts_with("optimizer.")) {
-      CHECK(contains(message, "optimizer."));
-    } else {
-      CHECK(contains(message, "\"" + name + "\""));
-    }
-  }
-  // Files of 0.1 do not say which layers they belong to.
-  for (const char* name : {"", "layers"}) {
-    without(name);
-    CHECK(message_of([&] { resumable<double>().load(folder.file("less.npz")); }) == "");
-  }
-
-  nn::Sequential<double> wider({nn::Dense{8, "tanh"}, nn::Dense{3, "softmax"}});
-  CHECK(contains(refusal(wider, "less.npz"), "\"0.kernel\" is (5, 7), and (5, 8) in the model"));
-  CHECK(contains(refusal(wider, "m.npz"), "layer"));
-  nn::Sequential<double> shorter({nn::Dense{7, "tanh"}});
-  CHECK(contains(refusal(shorter, "less.npz"), "which the model has not"));
-  nn::Sequential<double> sgd = resumable<double>();
-  sgd.compile({.optimizer = nn::SGD{}, .loss = "mse"});
-  CHECK(contains(refusal(sgd, "m.npz"), "optimizer."));
-  // Without compile the parameters alone.
-  nn::Sequential<double> bare({nn::Dense{7, "tanh"}, nn::BatchNorm{}, nn::Dropout{0.3},
-                               nn::Residual{nn::Dense{7, "tanh"}, nn::Dropout{0.2}}, nn::Dense{3, "softmax"}});
-  bare.load(folder.file("m.npz"));
-  CHECK(same_bits(bare.predict(data.X), saved.predict(data.X)));
-  bare.save(folder.file("bare.npz"));
-  nn::Sequential<double> fresh = resumable<double>();
-  fresh.load(folder.file("bare.npz"));
-  CHECK(same_bits(fresh.predict(data.X), saved.predict(data.X)));
-
-  nn::Sequential<double> other_examples = resumable<double>();
-  other_examples.build({6});
-  CHECK(contains(message_of([&] { other_examples.load(folder.file("m.npz")); }), "examples of shape (5)"));
-  CHECK_THROWS_AS(other_examples.load(folder.file("missing.npz")), Error);
-
-  // float into double, not the reverse.
-  nn::Sequential<float> single = resumable<float>();
-  CHECK(contains(message_of([&] { single.load(folder.file("m.npz")); }), "m.npz"));
-  const Clouds<float> single_data;
-  single.fit(single_data.X, single_data.y);
-  single.save(folder.file("single.npz"));
-  nn::Sequential<double> widened = resumable<double>();
-  widened.load(folder.file("single.npz"));
-  for (std::size_t k = 0; k < widened.parameters().size(); ++k) {
-    CHECK(same_bits(widened.parameters()[k], astype<double>(single.parameters()[k])));
-  }
-}
-
-// ------------------------------------------------------------------------------------------------- what is refused
-
 TEST_CASE("logs have names of their own, and a compile that throws changes nothing") {
   const Clouds<double> data;
   nn::Sequential<double> model = classifier<double>();
@@ -841,34 +392,9 @@ TEST_CASE("logs have names of their own, and a compile that throws changes nothi
                  "fit.cpp:"));
   nn::Sequential<double> same = classifier<double>();
   CHECK(model.fit(data.X, data.y)["loss"] == same.fit(data.X, data.y)["loss"]);
-  // The cure that the message names.
+  // The remedy that the message names.
   model.compile({.loss = "mse", .metrics = {nn::Metric("lenient", nn::Accuracy{.threshold = 0.3}), nn::Accuracy{}}});
   CHECK(model.evaluate(data.X, data.y).size() == 3);
-}
-
-TEST_CASE("a callback cannot compile or fit its model, and what it adds to the logs stands in the history") {
-  const Folder folder;
-  const Clouds<double> data;
-  nn::Sequential<double> model = classifier<double>();
-  const auto add = [&](nn::Epoch& e) {
-    CHECK_THROWS_AS(model.compile({.loss = "mse", .metrics = {"mae", "rmse"}}), ValueError);
-    CHECK_THROWS_AS(model.fit(data.X, data.y), ValueError);
-    nn::Sequential<double> copy = model;
-    copy.compile({.loss = "mse"});
-    if (e.index > 0) e.logs.add("rate, \"learning\"", e.learning_rate());
-  };
-  const nn::History h = model.fit(data.X, data.y, {.epochs = 3, .callbacks = {add}});
-  const std::vector<double>& rates = h["rate, \"learning\""];
-  REQUIRE(rates.size() == 3);
-  CHECK(std::isnan(rates[0]));
-  CHECK(rates[2] == 0.1);
-  h.save_csv(folder.file("h.csv"));
-  CHECK(contents(folder.file("h.csv")).starts_with("epoch,loss,accuracy,\"rate, \"\"learning\"\"\"\n1,"));
-  // Also after a fit that has thrown.
-  const auto thrower = [](nn::Epoch&) { throw std::runtime_error("stop"); };
-  CHECK_THROWS(model.fit(data.X, data.y, {.callbacks = {thrower}}));
-  model.compile({.loss = "mse"});
-  CHECK(model.fit(data.X, data.y, {.epochs = 2})["loss"].size() == 2);
 }
 
 TEST_CASE("numbers of steps and epochs that cannot be counted are refused, and many epochs take no memory") {
@@ -949,554 +475,6 @@ TEST_CASE("errors of layers and optimizers name the line of the call and the lay
   CHECK(contains(message_of([&] { short_of_rows.predict(data.X); }), "layer 0 (custom): it gave (1, 5)"));
 }
 
-TEST_CASE("threads may share a model that is loaded") {
-  const Folder folder;
-  const Clouds<double> data;
-  nn::Sequential<double> trained = resumable<double>(), model = resumable<double>();
-  trained.fit(data.X, data.y);
-  trained.save(folder.file("m.npz"));
-  model.load(folder.file("m.npz"));
-  const Tensor<> expected = trained.predict(data.X);
-  const double loss = trained.evaluate(data.X, data.y)["loss"];
-  std::atomic<int> same{0};
-  std::vector<std::thread> threads;
-  for (int t = 0; t < 4; ++t) {
-    threads.emplace_back([&] {
-      if (same_bits(model.predict(data.X), expected) && model.evaluate(data.X, data.y)["loss"] == loss) ++same;
-    });
-  }
-  for (std::thread& thread : threads) thread.join();
-  CHECK(same == 4);
-}
-
-TEST_CASE("load gives back the rate that was saved, a callback's or the rule's own") {
-  const Folder folder;
-  const Clouds<double> data;
-  nn::Sequential<double> model = classifier<double>();
-  model.build({5});
-  model.save(folder.file("own.npz"));
-  double rate = 0;
-  const auto note = [&](nn::Epoch& e) { rate = e.learning_rate(); };
-  const auto scheduled = [&](double value) {
-    return nn::LearningRateScheduler{[value](std::int64_t, double) { return value; }};
-  };
-  model.fit(data.X, data.y, {.callbacks = {scheduled(0.25)}});
-  model.save(folder.file("set.npz"));
-  model.fit(data.X, data.y, {.callbacks = {scheduled(1e-9)}});
-  model.load(folder.file("own.npz"));
-  model.fit(data.X, data.y, {.callbacks = {note}});
-  CHECK(rate == 0.1);
-  model.load(folder.file("set.npz"));
-  model.fit(data.X, data.y, {.callbacks = {note}});
-  CHECK(rate == 0.25);
-}
-
-TEST_CASE("a hostile file of a model is refused, naming it, before memory is taken") {
-  const Folder folder;
-  const Clouds<double> data;
-  const std::int64_t huge = std::int64_t{1} << 33;
-  const auto refusal = [&](const std::vector<std::int64_t>& example, std::int64_t steps = 0, std::int64_t epochs = 0,
-                           std::int64_t iterations = 0, double rate = 0.1) {
-    nn::Sequential<double> model({nn::Dense{7}});
-    model.compile({.loss = "mse"});
-    nn::write_npz(folder.file("x.npz"), {{"example", Tensor<std::int64_t>({std::ssize(example)}, example)},
-                                         {"0.kernel", zeros({5, 7})},
-                                         {"0.bias", zeros({7})},
-                                         {"seed", Tensor<std::int64_t>(std::int64_t{1})},
-                                         {"steps", Tensor<std::int64_t>(steps)},
-                                         {"epochs_trained", Tensor<std::int64_t>(epochs)},
-                                         {"optimizer.iterations", Tensor<std::int64_t>(iterations)},
-                                         {"optimizer.learning_rate", Tensor<>(rate)}});
-    const std::string message = message_of([&] { model.load(folder.file("x.npz")); });
-    if (!message.empty()) {
-      CHECK(message.starts_with("load at fit.cpp:"));
-      CHECK(contains(message, "x.npz"));
-      model.build({6});  // nothing has changed
-    }
-    return message;
-  };
-  CHECK(refusal({5}) == "");
-  CHECK(contains(refusal({-1}), "\"example\" is (-1)"));
-  CHECK(contains(refusal({huge}), "\"example\" is (8589934592)"));
-  CHECK(contains(refusal({huge, huge, huge}), "\"example\""));
-  CHECK(contains(refusal({5}, -7), "\"steps\" is -7"));
-  CHECK(contains(refusal({5}, 0, -5), "\"epochs_trained\" is -5"));
-  CHECK(contains(refusal({5}, 0, 0, -1), "\"optimizer.iterations\" is -1"));
-  CHECK(contains(refusal({5}, 0, 0, 0, std::nan("")), "optimizer."));
-}
-
-TEST_CASE("options of callbacks") {
-  const Folder folder;
-  const Clouds<double> data;
-  nn::Sequential<double> model = classifier<double>();
-  const auto refusal = [&](const nn::Callback& callback) {
-    return message_of([&] { model.fit(data.X, data.y, {.callbacks = {callback}}); });
-  };
-  for (const double factor : {0.0, 1.0, -3.0, 2.0, std::nan("")}) {
-    CHECK(contains(refusal(nn::ReduceLearningRateOnPlateau{.monitor = "loss", .factor = factor}), "factor is"));
-  }
-  CHECK(contains(refusal(nn::ReduceLearningRateOnPlateau{.monitor = "loss", .patience = -1}), "patience is -1"));
-  CHECK(contains(refusal(nn::EarlyStopping{.monitor = "loss", .patience = -1}), "patience is -1"));
-
-  const std::string path = folder.file("{epoch}_of_{epoch}.npz");
-  model.fit(data.X, data.y, {.callbacks = {nn::ModelCheckpoint{path}}});
-  CHECK(fs::exists(folder.file("1_of_1.npz")));
-
-  // A fit that goes on keeps the better file.
-  nn::ModelCheckpoint best{.path = folder.file("best.npz"), .monitor = "loss", .save_best_only = true};
-  const nn::History h = model.fit(data.X, data.y, {.epochs = 3, .callbacks = {best}});
-  const std::string file = contents(best.path);
-  best.initial_best = *std::ranges::min_element(h["loss"]);
-  nn::Sequential<double> worse = classifier<double>(77);
-  worse.fit(data.X, data.y, {.callbacks = {best}});
-  CHECK(contents(best.path) == file);
-  best.initial_best = 100;
-  worse.fit(data.X, data.y, {.callbacks = {best}});
-  CHECK(contents(best.path) != file);
-}
-
-// ------------------------------------------------------------------------------------------------- bad numbers
-
-namespace {
-
-constexpr double undefined = std::numeric_limits<double>::quiet_NaN(),
-                 infinite = std::numeric_limits<double>::infinity();
-
-nn::Sequential<double> linear(const nn::Optimizer& optimizer = nn::SGD{.learning_rate = 0.1}) {
-  nn::Sequential<double> model({nn::Dense{3}}, 4);
-  model.compile({.optimizer = optimizer, .loss = "mse"});
-  model.build({5});
-  return model;
-}
-
-/// `all`, with one number of a row changed.
-Tensor<> spoilt(const Tensor<>& all, std::int64_t row, double value) {
-  Tensor<> changed = all;
-  changed.mutable_data()[row * all.shape()[1] + 1] = value;
-  return changed;
-}
-
-/// Momentum that makes NaN of all it has at one step, once.
-struct Spoiling {
-  nn::LearningRate learning_rate = 0.01;
-  int* steps_to_go = nullptr;
-  template <class T>
-  nn::Params<T> slots(const Tensor<T>& w) const {
-    return {{"v", zeros<T>(w.shape())}};
-  }
-  template <class T>
-  void update(Tensor<T>& w, const Tensor<T>& g, nn::Params<T>& slots, const nn::Step& step) const {
-    slots["v"] = 0.5 * slots["v"] + g;
-    w = w - step.rate * slots["v"];
-    // The kernel comes first.
-    if (w.rank() != 2 || --*steps_to_go != 0) return;
-    slots["v"] = slots["v"] * std::numeric_limits<T>::quiet_NaN();
-    w = w + slots["v"];
-  }
-};
-
-}  // namespace
-
-TEST_CASE("a loss that is not finite ends fit before the step is made, and says what went first") {
-  const Clouds<double> data;
-  for (const double bad : {undefined, infinite, -infinite}) {
-    const std::string printed = std::isnan(bad) ? "nan" : bad > 0 ? "inf" : "-inf";
-    nn::Sequential<double> model = linear(), same = linear();
-    std::string message = message_of(
-        [&] { model.fit(spoilt(data.X, 37, bad), data.y, {.epochs = 3, .batch_size = 10, .shuffle = false}); });
-    CAPTURE(message);
-    CHECK(message.starts_with("fit at fit.cpp:"));
-    CHECK(contains(message, "the loss of epoch 1, step 4, is "));
-    CHECK(contains(message, "X holds " + printed + " in row 37"));
-    CHECK(contains(message, "the model keeps the weights of before that step"));
-    CHECK(contains(message, "on_nonfinite"));
-    same.fit(slice(data.X, 0, 0, 30), slice(data.y, 0, 0, 30), {.batch_size = 10, .shuffle = false});
-    CHECK(same_bits(model.parameters(), same.parameters()));
-
-    message = message_of([&] { model.fit(data.X, spoilt(data.y, 8, bad)); });
-    CAPTURE(message);
-    CHECK(contains(message, "y holds " + printed + " in row 8"));
-  }
-  // Shuffled, the row is that of the user's X all the same; so it is for examples that are pictures.
-  nn::Sequential<double> model = linear();
-  CHECK(contains(message_of([&] { model.fit(spoilt(data.X, 23, undefined), data.y, {.seed = 6}); }),
-                 "X holds nan in row 23"));
-  nn::Sequential<double> pictures({nn::Flatten{}, nn::Dense{3, "softmax"}});
-  pictures.compile({.loss = "sparse_categorical_crossentropy"});
-  const Tensor<> images = reshape(spoilt(data.X, 23, undefined), {12, 5, 5});
-  CHECK(contains(message_of([&] { pictures.fit(images, slice(data.labels, 0, 0, 12)); }), "X holds nan in row 4"));
-}
-
-TEST_CASE("a row of weight 0 is not what went first") {
-  const Clouds<double> data;
-  Tensor<> weights = ones({60});
-  weights.mutable_data()[11] = 0;
-  nn::Sequential<double> model = linear();
-  const Tensor<> X = spoilt(spoilt(data.X, 11, undefined), 40, infinite);
-  const nn::FitOptions options{.batch_size = 60, .sample_weight = weights, .shuffle = false};
-  CHECK(contains(message_of([&] { model.fit(X, data.y, options); }), "X holds inf in row 40"));
-  CHECK(contains(message_of([&] { model.fit(data.X, spoilt(spoilt(data.y, 11, undefined), 40, infinite), options); }),
-                 "y holds inf in row 40"));
-}
-
-TEST_CASE("what overflows on the way, with finite data and weights, is said to") {
-  const Clouds<double> data;
-  nn::Sequential<double> model = linear();
-  const TensorList<double> before = model.parameters();
-  const std::string message = message_of([&] { model.fit(data.X, data.y * 1e200); });
-  CHECK(contains(message, "the loss of epoch 1, step 1, is inf"));
-  CHECK(contains(message, "X, y and the weights are finite"));
-  CHECK(same_bits(model.parameters(), before));
-
-  // An exploding rate is of this kind too: each step's weights are finite.
-  nn::Sequential<double> exploding = linear(nn::SGD{.learning_rate = 1e10});
-  CHECK(contains(message_of([&] { exploding.fit(data.X, data.y, {.epochs = 100}); }), "learning rate"));
-  for (const Tensor<>& w : exploding.parameters()) CHECK(std::isfinite(sum(w / 1e200).item()));
-
-  nn::Sequential<double> penal({nn::Dense{.units = 3, .kernel_regularizer = nn::l2(1e300)}});
-  penal.compile({.optimizer = nn::SGD{.learning_rate = 1}, .loss = "mse"});
-  penal.build({5});
-  CHECK(contains(message_of([&] { penal.fit(data.X, data.y, {.epochs = 9}); }), "is inf"));
-}
-
-TEST_CASE("weights that went first are those of the last epoch's end again, from where training can go on") {
-  const Clouds<double> data;
-  const auto options = [](std::int64_t epochs) {
-    return nn::FitOptions{.epochs = epochs, .batch_size = 15, .seed = 2};  // 4 steps
-  };
-  const auto trained = [&](std::int64_t epochs) {
-    int never = -1;
-    nn::Sequential<double> model = linear(Spoiling{.steps_to_go = &never});
-    model.fit(data.X, data.y, options(epochs));
-    return model;
-  };
-  struct Case {
-    int spoilt_step;
-    std::string told;
-    std::int64_t kept;
-  };
-  for (const Case& spoilt :
-       {Case{10, "the loss of epoch 3, step 3, is nan", 2}, Case{9, "the loss of epoch 3, step 2, is nan", 2},
-        // Those of the end of epoch 2 are not finite either.
-        Case{8, "the loss of epoch 3, step 1, is nan", 1}, Case{3, "the loss of epoch 1, step 4, is nan", 0}}) {
-    const auto& [spoilt_step, told, kept] = spoilt;
-    CAPTURE(spoilt.spoilt_step);
-    int steps_to_go = spoilt_step;
-    nn::Sequential<double> model = linear(Spoiling{.steps_to_go = &steps_to_go});
-    const TensorList<double> before = model.parameters();
-    const std::string message = message_of([&] { model.fit(data.X, data.y, options(5)); });
-    CAPTURE(message);
-    CHECK(contains(message, told));
-    CHECK(contains(message, "the weights hold nan in \"kernel\" of layer 0 (Dense)"));
-    CHECK(contains(message, kept == 0 ? "the model has those from before the first epoch"
-                                      : "the model has those of the end of epoch " + std::to_string(kept)));
-    CHECK(model.epochs_trained() == kept);
-    CHECK(same_bits(model.parameters(), kept == 0 ? before : trained(kept).parameters()));
-    model.fit(data.X, data.y, options(5 - kept));
-    CHECK(same_bits(model.parameters(), trained(5).parameters()));
-  }
-  // There may be none to go back to.
-  nn::Sequential<double> model = linear();
-  TensorList<double> w = model.parameters();
-  w[1] = full({3}, -infinite);
-  model.set_parameters(w);
-  const std::string message = message_of([&] { model.fit(data.X, data.y); });
-  CHECK(contains(message, "the weights hold -inf in \"bias\" of layer 0 (Dense)"));
-  CHECK(contains(message, "before the first epoch they were not finite either"));
-  CHECK(same_bits(model.parameters(), w));
-}
-
-TEST_CASE("a loss that is not finite may stop training, or be passed over") {
-  const Clouds<double> data;
-  const auto options = [](nn::OnNonfinite on_nonfinite) {
-    return nn::FitOptions{.epochs = 5, .batch_size = 15, .seed = 2, .on_nonfinite = on_nonfinite};
-  };
-  for (const int spoilt_step : {10, 8}) {
-    int to_stop = spoilt_step, to_go_on = spoilt_step, never = -1;
-    nn::Sequential<double> stopped = linear(Spoiling{.steps_to_go = &to_stop}),
-                           gone_on = linear(Spoiling{.steps_to_go = &to_go_on}),
-                           good = linear(Spoiling{.steps_to_go = &never});
-    const nn::History h = stopped.fit(data.X, data.y, options(nn::OnNonfinite::stop));
-    CHECK(h["loss"].size() == 2);
-    CHECK(contains(h.nonfinite, "the loss of epoch 3, step "));
-    CHECK_FALSE(h.interrupted);
-    const nn::History g = good.fit(data.X, data.y, {.epochs = spoilt_step == 8 ? 1 : 2, .batch_size = 15, .seed = 2});
-    CHECK(g.nonfinite.empty());
-    CHECK(same_bits(stopped.parameters(), good.parameters()));
-
-    const nn::History all = gone_on.fit(data.X, data.y, options(nn::OnNonfinite::go_on));
-    CHECK(all["loss"].size() == 5);
-    CHECK(std::isnan(all["loss"].back()));
-    CHECK(all.nonfinite.empty());
-    CHECK(gone_on.epochs_trained() == 5);
-  }
-  // The best epoch comes back after a stop too.
-  int steps_to_go = 14;
-  nn::Sequential<double> model = linear(Spoiling{.steps_to_go = &steps_to_go});
-  std::vector<TensorList<double>> weights;
-  const auto log = [&](nn::Epoch& e) {
-    e.logs["loss"] = e.index == 1 ? 1 : 2;
-    weights.push_back(model.parameters());
-  };
-  nn::FitOptions restoring = options(nn::OnNonfinite::stop);
-  restoring.callbacks = {log, nn::EarlyStopping{.monitor = "loss", .patience = 9, .restore_best = true}};
-  model.fit(data.X, data.y, restoring);
-  CHECK(weights.size() == 3);
-  CHECK(same_bits(model.parameters(), weights[1]));
-}
-
-TEST_CASE("the best so far is never NaN") {
-  const Folder folder;
-  const Clouds<double> data;
-  nn::Sequential<double> model = classifier<double>();
-  const std::string path = folder.file("best.npz");
-  model.fit(data.X, data.y,
-            {.callbacks = {nn::ModelCheckpoint{
-                 .path = path, .monitor = "loss", .save_best_only = true, .initial_best = undefined}}});
-  CHECK(fs::exists(path));
-  std::vector<double> losses{undefined, undefined, 2, undefined, 3, 3};
-  std::vector<TensorList<double>> weights;
-  const auto log = [&](nn::Epoch& e) {
-    e.logs["loss"] = losses[static_cast<std::size_t>(e.index)];
-    weights.push_back(model.parameters());
-  };
-  nn::EarlyStopping stopping{.monitor = "loss", .patience = 3, .restore_best = true};
-  stopping.best.value = undefined;
-  CHECK(model.fit(data.X, data.y, {.epochs = 6, .callbacks = {log, stopping}})["loss"].size() == 6);
-  CHECK(same_bits(model.parameters(), weights[2]));
-  stopping.min_delta = undefined;
-  CHECK(contains(message_of([&] { model.fit(data.X, data.y, {.callbacks = {stopping}}); }), "min_delta is nan"));
-}
-
-// ---------------------------------------------------------------------------------------------- parts of the rows
-
-TEST_CASE("validation_split is the decimal that was written") {
-  const auto trained_on = [](std::int64_t rows, double part) {
-    std::int64_t seen = 0;
-    const auto count = [&](const nn::Params<double>&, const Tensor<>& x, nn::Mode mode) {
-      if (mode.training) seen += x.shape()[0];
-      return x;
-    };
-    nn::Sequential<double> model({count, nn::Dense{1}});
-    model.compile({.loss = "mse"});
-    model.fit(zeros({rows, 1}), zeros({rows, 1}), {.validation_split = part});
-    return seen;
-  };
-  CHECK(trained_on(5, 0.8) == 1);
-  CHECK(trained_on(100, 0.9) == 10);
-  CHECK(trained_on(10, 0.9) == 1);
-  CHECK(trained_on(1000, 0.999) == 1);
-  CHECK(trained_on(10, 0.3) == 7);
-  CHECK(trained_on(50, 0.25) == 37);
-  CHECK(trained_on(3, 1.0 / 3) == 2);
-  CHECK(trained_on(7, 1e-300) == 6);
-  for (std::int64_t k = 1; k < 100; ++k) {
-    CAPTURE(k);
-    CHECK(trained_on(100, static_cast<double>(k) / 100) == 100 - k);
-  }
-  CHECK(contains(message_of([&] { trained_on(5, 0.81); }), "validation_split is 0.81 of 5"));
-}
-
-// ------------------------------------------------------------------------------------------------ files of a run
-
-namespace {
-
-std::vector<std::string> lines(const std::string& path) {
-  std::ifstream file(path);
-  std::vector<std::string> all;
-  for (std::string line; std::getline(file, line);) all.push_back(line);
-  return all;
-}
-std::vector<std::string> fields(const std::string& line) {
-  std::vector<std::string> all(1);
-  for (const char c : line) c == ',' ? void(all.emplace_back()) : all.back().push_back(c);
-  return all;
-}
-
-}  // namespace
-
-TEST_CASE("every row of a CSV log has the header's columns, whatever callbacks do and wherever they stand") {
-  const Folder folder;
-  const Clouds<double> data;
-  nn::Sequential<double> model = classifier<double>();
-  const std::string path = folder.file("log.csv");
-  struct InBegin {
-    void begin(nn::Epoch& e) const { e.logs.add("begun", 7); }
-  };
-  const auto adds = [](nn::Epoch& e) {
-    if (e.index != 2) e.logs.add("rate", e.learning_rate());
-  };
-  const auto leaves_out = [](nn::Epoch& e) {
-    if (e.index == 1) e.logs = nn::Logs{{"begun", 8}, {"loss", 3}};
-  };
-  const nn::FitOptions options{.epochs = 4, .callbacks = {leaves_out, nn::CsvLogger{path}, adds, InBegin{}}};
-  const nn::History h = model.fit(data.X, data.y, options);
-  const std::vector<std::string> rows = lines(path);
-  REQUIRE(rows.size() == 5);
-  CHECK(rows[0] == "epoch,loss,accuracy,begun,rate");
-  for (const std::string& row : rows) REQUIRE(fields(row).size() == 5);
-  CHECK(rows[2] == "2,3,nan,8,0.10000000000000001");
-  CHECK(fields(rows[3])[4] == "nan");
-  h.save_csv(folder.file("history.csv"));
-  CHECK(contents(folder.file("history.csv")) == contents(path));
-
-  const auto late = [](nn::Epoch& e) {
-    if (e.index == 2) e.logs.add("late", 1);
-  };
-  const std::string message = message_of([&] {
-    model.fit(data.X, data.y, {.epochs = 4, .callbacks = {nn::CsvLogger{path}, late}});
-  });
-  CHECK(message.starts_with("fit at fit.cpp:"));
-  CHECK(contains(message, "\"late\""));
-  CHECK(contains(message, "begin"));
-  CHECK(lines(path).size() == 3);
-  // The cure that the message names.
-  struct InTime {
-    void begin(nn::Epoch& e) const { e.logs.add("late", undefined); }
-  };
-  model.fit(data.X, data.y, {.epochs = 2, .callbacks = {InTime{}, nn::CsvLogger{path}}});
-  CHECK(lines(path)[2].ends_with(",nan"));
-}
-
-TEST_CASE("a CSV log that a crash has cut off goes on in whole rows") {
-  const Folder folder;
-  const Clouds<double> data;
-  const std::string path = folder.file("log.csv");
-  const auto goes_on = [&](const std::string& text, const nn::Metric& metric = "accuracy") {
-    nn::Sequential<double> model = classifier<double>();
-    model.compile({.loss = "categorical_crossentropy", .metrics = {metric}});
-    std::ofstream(path) << text;
-    model.fit(data.X, data.y, {.epochs = 2, .callbacks = {nn::CsvLogger{path, true}}});
-    const std::vector<std::string> rows = lines(path);
-    for (const std::string& row : rows) CHECK(fields(row).size() == 3);
-    CHECK(contents(path).ends_with("\n"));
-    return rows;
-  };
-  const std::string header = "epoch,loss,accuracy\n";
-  CHECK(goes_on("").size() == 3);
-  CHECK(goes_on("epoch,lo").size() == 3);
-  CHECK(goes_on("epoch,loss,accuracy").size() == 3);
-  CHECK(goes_on(header).size() == 3);
-  CHECK(goes_on(header + "1").size() == 3);
-  CHECK(goes_on(header + "1,0.5,0.25\n").size() == 4);
-  for (const char* cut : {"2,", "2,0.5", "2,0.5,0.2", "2,0.5,0.25"}) {
-    CAPTURE(cut);
-    const std::vector<std::string> rows = goes_on(header + "1,0.5,0.25\n" + cut);
-    REQUIRE(rows.size() == 4);
-    CHECK(rows[1] == "1,0.5,0.25");
-    CHECK(rows[2].starts_with("1,"));
-  }
-  // A name with a line of its own is not where the header ends.
-  const nn::Metric two_lines("two\nlines", nn::accuracy);
-  nn::Sequential<double> model = classifier<double>();
-  model.compile({.loss = "categorical_crossentropy", .metrics = {two_lines}});
-  const nn::FitOptions once{.callbacks = {nn::CsvLogger{path, true}}};
-  fs::remove(path);
-  model.fit(data.X, data.y, once);
-  model.fit(data.X, data.y, once);
-  CHECK(lines(path).size() == 4);
-  // What is of another kind is left as it is, and refused before training.
-  const TensorList<double> before = model.parameters();
-  for (const char* other : {"my notes", "my notes\n", "epoch,loss\n1,2\n", "epoch,loss,two", "\"epoch"}) {
-    CAPTURE(other);
-    std::ofstream(path) << other;
-    CHECK(contains(message_of([&] { model.fit(data.X, data.y, once); }), "CsvLogger"));
-    CHECK(contents(path) == other);
-  }
-  CHECK(same_bits(model.parameters(), before));
-  // Columns that this run does not have stay columns.
-  model.compile({.loss = "categorical_crossentropy"});
-  std::ofstream(path) << "epoch,rate,loss\n1,0.5,2\n";
-  model.fit(data.X, data.y, once);
-  CHECK(lines(path)[2].starts_with("1,nan,"));
-}
-
-TEST_CASE("the path of a checkpoint is formatted from the epoch and the logs") {
-  const Folder folder;
-  const Clouds<double> data;
-  nn::Sequential<double> model = classifier<double>();
-  const auto saved_as = [&](const std::string& pattern) {
-    fs::remove_all(folder.path);
-    fs::create_directories(folder.path);
-    const auto fixed = [](nn::Epoch& e) { e.logs["val_loss"] = 1.23456; };
-    model.fit(data.X, data.y,
-              {.epochs = 2,
-               .validation_split = 0.2,
-               .callbacks = {fixed, nn::ModelCheckpoint{.path = folder.file(pattern)}}});
-    std::set<std::string> names;
-    for (const auto& entry : fs::directory_iterator(folder.path)) names.insert(entry.path().filename());
-    return names;
-  };
-  using Names = std::set<std::string>;
-  CHECK(saved_as("m.npz") == Names{"m.npz"});
-  CHECK(saved_as("{epoch}.npz") == Names{"1.npz", "2.npz"});
-  CHECK(saved_as("{epoch:03}_of_{epoch:>2}.npz") == Names{"001_of_ 1.npz", "002_of_ 2.npz"});
-  CHECK(saved_as("{val_loss:.4f}.npz") == Names{"1.2346.npz"});
-  CHECK(saved_as("{val_loss}-{epoch}.npz") == Names{"1.23456-1.npz", "1.23456-2.npz"});
-  CHECK(saved_as("{{{epoch}}}.npz") == Names{"{1}.npz", "{2}.npz"});
-  CHECK(saved_as("{accuracy:.1e}{loss:.0f}.npz").size() >= 1);
-  const auto refusal = [&](const std::string& path, const std::vector<nn::Callback>& others = {}) {
-    std::vector<nn::Callback> callbacks{nn::ModelCheckpoint{.path = path}};
-    callbacks.insert(callbacks.begin(), others.begin(), others.end());
-    int epochs = 0;
-    callbacks.push_back([&](nn::Epoch&) { ++epochs; });
-    const std::string message = message_of([&] { model.fit(data.X, data.y, {.callbacks = callbacks}); });
-    CHECK(epochs == 0);
-    CAPTURE(message);
-    CHECK(message.starts_with("fit at fit.cpp:"));
-    CHECK(contains(message, "ModelCheckpoint"));
-    return message;
-  };
-  CHECK(contains(refusal(folder.file("{val_loss}.npz")), "{val_loss}: the names are epoch, loss, accuracy"));
-  CHECK(contains(refusal(folder.file("{}.npz")), "{}"));
-  CHECK(contains(refusal(folder.file("{0}.npz")), "{0}"));
-  CHECK(contains(refusal(folder.file("{epochs}.npz")), "{epochs}"));
-  CHECK(contains(refusal(folder.file("{epoch:.2f}.npz")), "{epoch:.2f}"));
-  CHECK(contains(refusal(folder.file("{loss:03d}.npz")), "{loss:03d}"));
-  CHECK(contains(refusal(folder.file("{loss:.{epoch}f}.npz")), "{loss:.{epoch}"));
-  CHECK(contains(refusal(folder.file("{epoch.npz")), "{{"));
-  CHECK(contains(refusal(folder.file("epoch}.npz")), "}}"));
-  // Names that callbacks add are known when they add them in begin, and need not be words.
-  struct Adds {
-    void begin(nn::Epoch& e) const { e.logs.add("my rate:x", 0.5); }
-  };
-  model.fit(data.X, data.y, {.callbacks = {nn::ModelCheckpoint{.path = folder.file("{my rate:x:.2f}.npz")}, Adds{}}});
-  CHECK(fs::exists(folder.file("0.50.npz")));
-}
-
-TEST_CASE("what cannot be written is refused before the first step") {
-  const Folder folder;
-  const Clouds<double> data;
-  nn::Sequential<double> model = classifier<double>();
-  model.build({5});
-  const TensorList<double> before = model.parameters();
-  std::ofstream(folder.file("file")) << "x";
-  fs::create_directories(folder.file("folder"));
-  fs::create_directories(folder.file("run_1"));
-  const auto refusal = [&](const nn::Callback& callback) {
-    int epochs = 0;
-    const auto count = [&](nn::Epoch&) { ++epochs; };
-    const std::string message = message_of([&] { model.fit(data.X, data.y, {.callbacks = {callback, count}}); });
-    CHECK(epochs == 0);
-    CHECK(same_bits(model.parameters(), before));
-    return message;
-  };
-  for (const char* path : {"none/log", "none/{epoch}", "none/{loss}/log", "file/log", "folder", "run_{epoch}/none/log",
-                           "none_{epoch}/log"}) {
-    CAPTURE(path);
-    const std::string message = refusal(nn::ModelCheckpoint{.path = folder.file(path)});
-    CHECK(message.starts_with("fit at fit.cpp:"));
-    CHECK(contains(message, "ModelCheckpoint: cannot write " + folder.path.string()));
-    const std::string plain(path);
-    if (contains(plain, "{")) continue;
-    CHECK(contains(refusal(nn::CsvLogger{folder.file(path)}), "CsvLogger: cannot write " + folder.file(path)));
-    CHECK(contains(refusal(nn::CsvLogger{folder.file(path), true}), "CsvLogger: cannot write " + folder.file(path)));
-  }
-  CHECK(contains(refusal(nn::ModelCheckpoint{.path = ""}), "ModelCheckpoint"));
-  model.fit(data.X, data.y, {.callbacks = {nn::ModelCheckpoint{folder.file("run_{epoch}/m.npz")}}});
-  CHECK(fs::exists(folder.file("run_1/m.npz")));
-}
-
 TEST_CASE("metrics and labels that do not fit are refused before the first step") {
   const Clouds<double> data;
   const auto refusal = [&](const nn::CompileOptions& compiled, const auto& y, nn::FitOptions options) {
@@ -1516,7 +494,7 @@ TEST_CASE("metrics and labels that do not fit are refused before the first step"
   const auto wide = [](const auto& a, const auto&) { return mean(reshape(a, {a.shape()[0], 5})); };
   CHECK(contains(refusal({.loss = "mse", .metrics = {nn::Metric("wide", wide)}}, data.y, {}), "reshape"));
 
-  // One that needs several examples is no reason to refuse.
+  // A metric that needs several examples is no reason to refuse.
   nn::Sequential<double> model({nn::Dense{3, "softmax"}});
   const auto spread = [](const auto& a, const auto&) {
     if (a.shape()[0] < 2) throw ValueError("spread needs two examples");
@@ -1525,7 +503,7 @@ TEST_CASE("metrics and labels that do not fit are refused before the first step"
   model.compile({.loss = "mse", .metrics = {nn::Metric("spread", spread)}});
   CHECK_NOTHROW(model.fit(data.X, data.y));
 
-  // A label that there is no class for, in whatever row.
+  // A label without a class, in whatever row.
   const auto bad = [&](std::int64_t row, std::int64_t label) {
     Tensor<std::int64_t> labels = data.labels;
     labels.mutable_data()[row] = label;
@@ -1540,28 +518,6 @@ TEST_CASE("metrics and labels that do not fit are refused before the first step"
     CHECK(contains(message, "row 58"));
   }
 }
-
-// -------------------------------------------------------------------------------------------------- fit again
-
-namespace {
-
-/// The parameters after 4 epochs, in calls of so many each.
-TensorList<double> after_calls(nn::Sequential<double> model, const std::vector<std::int64_t>& calls,
-                               nn::FitOptions options, bool compile_again = false) {
-  const Clouds<double> data;
-  options.batch_size = 7;
-  for (const std::int64_t epochs : calls) {
-    options.epochs = epochs;
-    const nn::History h = model.fit(data.X, data.y, options);
-    CHECK(h.first_epoch == 0);
-    CHECK(std::ssize(h["loss"]) == epochs);
-    if (compile_again) model.compile({.optimizer = nn::SGD{.learning_rate = 0.1}, .loss = "categorical_crossentropy"});
-  }
-  CHECK(model.epochs_trained() == 4);
-  return model.parameters();
-}
-
-}  // namespace
 
 TEST_CASE("calls of fit go on where the last one ended, to the bit") {
   const auto by_epoch = [](std::int64_t epoch, std::int64_t step) {
@@ -1584,7 +540,7 @@ TEST_CASE("calls of fit go on where the last one ended, to the bit") {
       CHECK(same_bits(after_calls(model, {2, 0, 1, 1}, options), whole));
     }
   }
-  // What is compiled again has learned all the same, and another seed is another order.
+  // A model that is compiled again keeps what it has learned, and another seed gives another order.
   const nn::Sequential<double> model = classifier<double>();
   const TensorList<double> whole = after_calls(model, {4}, {});
   CHECK(same_bits(after_calls(model, {1, 3}, {}, true), whole));
@@ -1605,7 +561,7 @@ TEST_CASE("epochs and history count within the call, and a given initial_epoch w
   CHECK(h.first_epoch == 5);
   CHECK(seen == Seen{5, 5, 6, 5});
   CHECK(model.epochs_trained() == 6);
-  // From 0 again: the order of the first epoch, as often as it is asked for.
+  // Starting from 0 again gives the order of the first epoch, as often as it is asked for.
   nn::Sequential<double> first = classifier<double>(), again = classifier<double>();
   first.fit(data.X, data.y);
   again.fit(data.X, data.y, {.epochs = 3});
@@ -1616,22 +572,10 @@ TEST_CASE("epochs and history count within the call, and a given initial_epoch w
   CHECK(same_bits(again.parameters(), first.parameters()));
   CHECK(again.epochs_trained() == 1);
 
-  // A list of batches is of its call.
+  // A list of batches belongs to its call.
   const Tensor<std::int64_t> batches = reshape(arange<std::int64_t>(60), {4, 15});
   nn::Sequential<double> listed = classifier<double>(), all = classifier<double>();
   for (std::int64_t k = 0; k < 4; ++k) listed.fit(data.X, data.y, {.batches = slice(batches, 0, k, k + 1)});
   all.fit(data.X, data.y, {.epochs = 4, .batches = batches});
   CHECK(same_bits(listed.parameters(), all.parameters()));
-}
-
-TEST_CASE("a loaded model goes on too") {
-  const Folder folder;
-  const Clouds<double> data;
-  nn::Sequential<double> whole = resumable<double>(), part = resumable<double>(), rest = resumable<double>();
-  whole.fit(data.X, data.y, {.epochs = 5});
-  part.fit(data.X, data.y, {.epochs = 2});
-  part.save(folder.file("m.npz"));
-  rest.load(folder.file("m.npz"));
-  rest.fit(data.X, data.y, {.epochs = 3});
-  CHECK(same_bits(rest.parameters(), whole.parameters()));
 }

@@ -38,7 +38,8 @@ void check_distribution(const char* name, const Shape& shape, double variance, d
 
 TEST_CASE("initial values by Keras's names have their variance and bounds") {
   const Shape shape{300, 100};
-  // Of a normal distribution truncated at two standard deviations (density phi), 1 - 4 phi(2) / (2 Phi(2) - 1).
+  // The variance of a normal distribution truncated at two standard deviations, with density phi, is 1 - 4 phi(2) / (2
+  // Phi(2) - 1).
   const double kept = 1 - 4 * std::exp(-2.0) / std::sqrt(2 * std::acos(-1.0)) / std::erf(std::sqrt(2.0));
   CHECK(std::sqrt(kept) == about(0.87962566103423978, 1e-15));
   auto truncated = [&](const char* name, double variance) {

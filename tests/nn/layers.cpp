@@ -1,4 +1,4 @@
-// Layers: each against its formula in plain loops, its derivatives, what it keeps, and what it refuses.
+// Layers: each is compared with its formula in plain loops; also its derivatives, what it keeps, and what it refuses.
 
 #include <doctest/doctest.h>
 
@@ -42,7 +42,7 @@ void normalize(double* x, int count, int stride, double epsilon, const double* g
   if (variance) *variance = v;
 }
 
-/// What BatchNorm makes of x in training, with the batch's mean and variance.
+/// The output of BatchNorm in training, with the batch's mean and variance.
 struct BatchStatistics {
   std::vector<double> y, mean, variance;
   BatchStatistics(const Tensor<>& x, const Tensor<>& gamma, const Tensor<>& beta, double epsilon)
@@ -207,7 +207,7 @@ TEST_CASE_TEMPLATE("Dropout drops or scales in training, and does nothing in pre
     // Five standard deviations of the share of 20000.
     const double n = 20000;
     CHECK(std::abs(static_cast<double>(dropped) / n - rate) < 5 * std::sqrt(rate * (1 - rate) / n));
-    // The expectation stays.
+    // The expectation stays the same.
     const double spread = std::sqrt(rate / (1 - rate) * static_cast<double>(mean(square(x)).item()) / n);
     CHECK(std::abs(static_cast<double>(mean(y).item() - mean(x).item())) < 5 * spread);
     CHECK(allclose(call(dropout, {}, x, {.training = true, .rng = &again}), y, 0, 0));

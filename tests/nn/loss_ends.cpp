@@ -84,7 +84,7 @@ constexpr Logistic logistic[] = {
     {10000, 10000.0, 1.0},
 };
 
-// Of the row (z, 0, -1), likewise: -log_softmax, p = softmax, and 1 - p.
+// The same for the row (z, 0, -1): -log_softmax, p = softmax, and 1 - p.
 struct Row {
   double z;
   std::array<double, 3> loss, p, rest;
@@ -253,7 +253,7 @@ TEST_SUITE("losses at their ends") {
         check("linear", "categorical_crossentropy_from_logits", y);
         check("softmax", "sparse_categorical_crossentropy", label);
         check("linear", "sparse_categorical_crossentropy_from_logits", label);
-        // Through the softmax by itself, where its probability is a number.
+        // Through the softmax itself, where its probability does not underflow.
         if (at.p[own] > 1e-30) {
           const auto by_hand = [&](const Tensor<T>& x) { return -sum(log(slice(softmax(x), 1, k, k + 1))); };
           CHECK(all_close(grad(by_hand)(z), slope));
@@ -343,7 +343,7 @@ TEST_SUITE("losses at their ends") {
         x.mutable_data()[n / 2] = bad;
         CHECK(all_nan(softmax(x)));
         CHECK(all_nan(log_softmax(x)));
-        // Nothing is asked of such a row.
+        // Such a row is not used.
         CHECK(equal(vjp([](const Tensor<T>& z) { return softmax(z); }, x).second(zero), zero));
         CHECK(equal(vjp([](const Tensor<T>& z) { return log_softmax(z); }, x).second(zero), zero));
         CHECK(equal(vjp([](const Tensor<T>& z) { return logsumexp(z, -1); }, x).second(Tensor<T>(T{0})), zero));

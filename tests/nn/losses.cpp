@@ -1,4 +1,4 @@
-// Losses against their formulas, written as plain loops, and their derivatives against differences.
+// Losses are compared with their formulas, written as plain loops, and their derivatives with finite differences.
 
 #include <doctest/doctest.h>
 
@@ -345,7 +345,7 @@ TEST_CASE("class weights become weights of examples") {
     CHECK_THROWS_WITH_AS(nn::class_weights_of<double>(Tensor<std::int64_t>{0}, std::vector<double>{1, wrong}),
                          doctest::Contains("class 1"), ValueError);
   }
-  // Finite in double only.
+  // These are finite only in double.
   CHECK_THROWS_AS(nn::class_weights_of<float>(Tensor<std::int64_t>{0}, std::vector<double>{1e300}), ValueError);
 }
 

@@ -36,7 +36,7 @@ TEST_CASE("logits are cut at 0, where the probability is 1/2") {
     CHECK(metric.with(nn::Outputs::probabilities)(z, y) == metric(z, y));
   };
   for (const char* name : {"accuracy", "binary_accuracy", "precision", "recall", "f1", "f1_score"}) agree(name);
-  // A threshold of one's own is of the numbers as they are.
+  // A user's own threshold applies to the numbers as they are.
   const nn::Metric given = nn::BinaryAccuracy{.threshold = 0.2};
   CHECK(given.with(nn::Outputs::sigmoid_logits)(z, y) == given(z, y));
   // With several columns a softmax tells: here none is above 1/2, though all logits are above 0.
@@ -155,7 +155,7 @@ TEST_CASE("precision, recall and f1 of several classes are means over those that
 
 TEST_CASE("r2 and rmse") {
   const Tensor<> y{{1, 10}, {2, 10}, {3, 10}, {6, 10}}, a{{1, 10}, {3, 10}, {3, 10}, {4, 10}};
-  // Of the first output: mean 3, spread 14, error 5. The second is constant, and met.
+  // The first output has mean 3, spread 14 and error 5. The second is constant and predicted exactly.
   CHECK(nn::r2(a, y) == about((1 - 5.0 / 14 + 1) / 2, 1e-15));
   CHECK(nn::r2(a + Tensor<>{0.0, 0.5}, y) == about((1 - 5.0 / 14 + 0) / 2, 1e-15));
   CHECK(nn::r2(Tensor<float>{1, 3, 3, 4}, Tensor<float>{1, 2, 3, 6}) == about(1 - 5.0 / 14, 1e-7));
@@ -220,7 +220,7 @@ TEST_CASE("a metric says whether larger is better") {
   for (const char* name : {"rmse", "mse", "mean_absolute_error", "huber", "sparse_categorical_crossentropy"}) {
     CHECK(nn::Metric(name).larger_is_better() == false);
   }
-  // By what it is, and not by what it is called.
+  // The metric's type decides, and not its name.
   CHECK(nn::Metric("error", nn::Accuracy{.threshold = 0.3}).larger_is_better() == true);
   CHECK(nn::Metric("accuracy", nn::mae).larger_is_better() == false);
   CHECK(nn::Metric("angle", nn::cosine_similarity).larger_is_better() == true);

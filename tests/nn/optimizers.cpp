@@ -362,7 +362,7 @@ TEST_CASE("large, small and vanished gradients leave finite weights") {
     for (float value : w.elements_view()) CHECK(std::isfinite(value));
     CHECK(w(3) == 0);
   }
-  // Of a constant gradient the centered second moment is 0, and its rounding on either side of it.
+  // The centered second moment of a constant gradient is 0, and is rounded to either side of it.
   nn::Optimizer centered = nn::RMSprop{.centered = true};
   const Tensor<float> g = linspace<float>(1, 1e4F, 1000);
   Tensor<float> w = zeros<float>({1000});
@@ -374,8 +374,8 @@ TEST_CASE("large, small and vanished gradients leave finite weights") {
 
 namespace {
 
-/// The rules that divide by the root of a second moment, with and without their defaults, and the steps that those of
-/// before are remembered for.
+/// The rules that divide by the root of a second moment, with and without their defaults, and the number of steps for
+/// which they remember earlier gradients.
 std::vector<std::pair<NamedRule, int>> scaled_rules() {
   std::vector<std::pair<NamedRule, int>> rules;
   for (const NamedRule& rule : all_rules()) {

@@ -44,7 +44,7 @@ nn::Sequential<double> xor_model(OutputDelta way, const nn::Loss& loss, const nn
 /// Rows that name themselves.
 Tensor<> numbered(std::int64_t n) { return reshape(arange(static_cast<double>(n)), {n, 1}); }
 
-/// A loss that notes which rows it is asked for, without learning from them.
+/// A loss that notes the rows it is called with and learns nothing from them.
 nn::Loss recording_loss(std::vector<std::vector<double>>& seen) {
   return [&seen](const Tensor<>& a, const Tensor<>& y) {
     seen.emplace_back(y.data(), y.data() + y.size());
@@ -373,7 +373,7 @@ TEST_CASE("with a loss of logits, one output is cut at 0") {
     CHECK(allclose(astype<double>(classes), astype<double>(expected), 0, 0));
   }
   CHECK(logits.evaluate(X, y)["accuracy"] == 4.0 / 6);
-  // A threshold of one's own stays.
+  // A user's own threshold stays.
   logits.compile({.loss = "binary_crossentropy_from_logits", .metrics = {nn::BinaryAccuracy{.threshold = 0.5}}});
   CHECK(logits.evaluate(X, y)["binary_accuracy"] == 2.0 / 6);
   // Other losses say nothing about logits.
@@ -467,7 +467,7 @@ TEST_CASE("a model's file says which layers and activations it belongs to") {
       "its layer 1 is \"Residual (Dense custom)\", and in this one \"Residual (Dense tanh)\""));
   CHECK(contains(loads(nn::Sequential<double>({nn::Dense{3, "silu"}, nn::Residual{nn::Dense{3, own}}})),
                  "its layer 2 is \"relu\", and in this one missing"));
-  // A file of 0.1 has no such names.
+  // A file written by 0.1 has no such names.
   const nn::Npz file = nn::read_npz(path);
   nn::Named<nn::AnyTensor> old;
   for (const std::string& name : file.names()) {

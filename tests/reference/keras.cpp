@@ -1,4 +1,4 @@
-// What bears one of Keras 3's names, against the figures of Keras 3 (scripts/keras_figures, float32).
+// Everything with a name from Keras 3 is compared with figures from Keras 3 (scripts/keras_figures, float32).
 #include <doctest/doctest.h>
 
 #include <algorithm>

@@ -24,7 +24,7 @@ inline double largest_difference(const TensorList<double>& a, const TensorList<d
   return largest;
 }
 
-/// Of [sum a, sum a^2, sum a[k] cos k] from `expected`, each relative to the sum of its absolute terms.
+/// The distance of [sum a, sum a^2, sum a[k] cos k] from `expected`, each relative to the sum of its absolute terms.
 inline double checksum_difference(const Tensor<>& a, const Tensor<>& expected) {
   std::array<double, 3> sums{}, sizes{};
   for (std::int64_t k = 0; k < a.size(); ++k) {
