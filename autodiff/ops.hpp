@@ -98,6 +98,11 @@ template <ElementwiseOperand V>
 V log2(const V& x, Caller where = Caller::here()) {
   return detail::unary<ops::Log2>(x, where);
 }
+/// Logarithm to base 10, exact for the powers of 10 that are numbers of the type; -inf at 0, NaN below.
+template <ElementwiseOperand V>
+V log10(const V& x, Caller where = Caller::here()) {
+  return detail::unary<ops::Log10>(x, where);
+}
 /// log(1 + x), exact near 0; -inf at -1, NaN below.
 template <ElementwiseOperand V>
 V log1p(const V& x, Caller where = Caller::here()) {

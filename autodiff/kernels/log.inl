@@ -98,6 +98,17 @@ static inline batch<T, A> log2(const batch<T, A>& x) {
     return fma(log_of<T>({zero<T>(), m.f}), Batch<T>(std::numbers::log2e_v<T>), m.k);
   });
 }
+// With log10(2) in two parts, of which the first is so short that its products with k are exact.
+template <std::floating_point T, class A>
+static inline batch<T, A> log10(const batch<T, A>& x) {
+  using namespace tapegrad::kernels;
+  constexpr T high = std::is_same_v<T, float> ? T{0x1.344p-2} : T{0x1.34413509f7p-2};
+  constexpr T low = static_cast<T>(0x1.34413509f79fef311f12b35816f9p-2L - static_cast<long double>(high));
+  return log_by<T>(x, [](const Mantissa<T>& m) {
+    const Batch<T> rest = log_of<T>({zero<T>(), m.f}) * Batch<T>(std::numbers::log10e_v<T>);
+    return fma(m.k, Batch<T>(high), fma(m.k, Batch<T>(low), rest));
+  });
+}
 template <std::floating_point T, class A>
 static inline batch<T, A> log1p(const batch<T, A>& x) {
   return tapegrad::kernels::log1p<T>(x);

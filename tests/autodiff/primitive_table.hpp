@@ -120,6 +120,7 @@ std::vector<Row<T>> table() {
   unary("expm1", anywhere<T>, [](const X& x) { return expm1(x); });
   unary("exp2", anywhere<T>, [](const X& x) { return exp2(x); });
   unary("log2", positive<T>, [](const X& x) { return log2(x); });
+  unary("log10", positive<T>, [](const X& x) { return log10(x); });
   unary("softplus", anywhere<T>, [](const X& x) { return softplus(x); });
   unary("tanh_softplus", anywhere<T>, [](const X& x) { return block<ops::TanhSoftplus>(x); });
   unary("tanh_softplus_slope", anywhere<T>, [](const X& x) { return block<ops::TanhSoftplusSlope>(x); });

@@ -199,6 +199,7 @@ const std::vector<Unary<T>>& unary_functions() {
       {"exp2(%)", [](const X& x) { return exp2(x); }},
       {"log(%)", [](const X& x) { return log(x); }},
       {"log2(%)", [](const X& x) { return log2(x); }},
+      {"log10(%)", [](const X& x) { return log10(x); }},
       {"log1p(%)", [](const X& x) { return log1p(x); }},
       {"tanh(%)", [](const X& x) { return tanh(x); }},
       {"sigmoid(%)", [](const X& x) { return sigmoid(x); }},
