@@ -384,6 +384,14 @@ inline constexpr KeepDims keep_dims = KeepDims::yes;
 template <Real T>
 TAPEGRAD_EXPORT Tensor<T> sum(const Tensor<T>& x, Axes axes = {}, KeepDims keep = KeepDims::no,
                               Caller where = Caller::here());
+/// Product; 1 over no elements. The derivative by an element is the product of the others, also where there are zeros.
+template <Real T>
+TAPEGRAD_EXPORT Tensor<T> prod(const Tensor<T>& x, Axes axes = {}, KeepDims keep = KeepDims::no,
+                               Caller where = Caller::here());
+template <Real T>
+Tensor<T> prod(const Tensor<T>& x, KeepDims keep, Caller where = Caller::here()) {
+  return prod(x, Axes(), keep, where);
+}
 /// Throws ShapeError over no elements, where NumPy gives NaN.
 template <Real T>
 TAPEGRAD_EXPORT Tensor<T> mean(const Tensor<T>& x, Axes axes = {}, KeepDims keep = KeepDims::no,

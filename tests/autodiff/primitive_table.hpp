@@ -26,6 +26,15 @@ template <Real T>
 Tensor<T> positive(const Shape& shape, std::size_t, random::Generator& rng) {
   return rng.uniform<T>(shape, 0.7, 2);
 }
+// A third of it exactly 0.
+template <Real T>
+Tensor<T> with_zeros(const Shape& shape, std::size_t, random::Generator& rng) {
+  Tensor<T> x = rng.uniform<T>(shape, -1.5, 1.5);
+  for (std::int64_t i = 0; i < x.size(); ++i) {
+    if (rng.below(3) == 0) x.mutable_data()[i] = 0;
+  }
+  return x;
+}
 // At least 0.4 from 0, of either sign.
 template <Real T>
 Tensor<T> off_zero(const Shape& shape, std::size_t, random::Generator& rng) {
@@ -223,6 +232,11 @@ std::vector<Row<T>> table() {
   };
   reductions(
       "sum", "", anywhere<T>, [](const X& x, Axes axes, KeepDims keep) { return sum(x, axes, keep); }, true);
+  for (const Sampler<T> sample : {anywhere<T>, with_zeros<T>}) {
+    reductions(
+        "prod", sample == Sampler<T>{anywhere<T>} ? "" : "of zeros", sample,
+        [](const X& x, Axes axes, KeepDims keep) { return prod(x, axes, keep); }, true);
+  }
   reductions(
       "", "mean", anywhere<T>, [](const X& x, Axes axes, KeepDims keep) { return mean(x, axes, keep); }, false);
   reductions(

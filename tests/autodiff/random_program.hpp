@@ -541,7 +541,8 @@ class Builder {
     const Axes axes = all ? Axes{} : Axes{axis};
     const KeepDims keep = program_.rowwise || chance(50) ? KeepDims::yes : KeepDims::no;
     const std::string text = (all ? std::string("(%, {}") : of_axis) + (keep == KeepDims::yes ? ", keep_dims)" : ")");
-    if (which < 2) return put("sum" + text, {a}, Kind::straight, [=](Values<T> v) { return sum(v[0], axes, keep); });
+    if (which == 1) return put("prod" + text, {a}, Kind::curved, [=](Values<T> v) { return prod(v[0], axes, keep); });
+    if (which == 0) return put("sum" + text, {a}, Kind::straight, [=](Values<T> v) { return sum(v[0], axes, keep); });
     if (which == 2) return put("mean" + text, {a}, Kind::straight, [=](Values<T> v) { return mean(v[0], axes, keep); });
     if (which == 3)
       return put(
