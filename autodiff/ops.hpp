@@ -98,6 +98,11 @@ template <ElementwiseOperand V>
 V log2(const V& x, Caller where = Caller::here()) {
   return detail::unary<ops::Log2>(x, where);
 }
+/// Logarithm to base 10, exact for the powers of 10 that are numbers of the type; -inf at 0, NaN below.
+template <ElementwiseOperand V>
+V log10(const V& x, Caller where = Caller::here()) {
+  return detail::unary<ops::Log10>(x, where);
+}
 /// log(1 + x), exact near 0; -inf at -1, NaN below.
 template <ElementwiseOperand V>
 V log1p(const V& x, Caller where = Caller::here()) {
@@ -382,6 +387,14 @@ inline constexpr KeepDims keep_dims = KeepDims::yes;
 template <Real T>
 TAPEGRAD_EXPORT Tensor<T> sum(const Tensor<T>& x, Axes axes = {}, KeepDims keep = KeepDims::no,
                               Caller where = Caller::here());
+/// The product, which is 1 over no elements. The derivative by an element is the product of the others, also where there are zeros.
+template <Real T>
+TAPEGRAD_EXPORT Tensor<T> prod(const Tensor<T>& x, Axes axes = {}, KeepDims keep = KeepDims::no,
+                               Caller where = Caller::here());
+template <Real T>
+Tensor<T> prod(const Tensor<T>& x, KeepDims keep, Caller where = Caller::here()) {
+  return prod(x, Axes(), keep, where);
+}
 /// The mean. Throws ShapeError for no elements, where NumPy gives NaN.
 template <Real T>
 TAPEGRAD_EXPORT Tensor<T> mean(const Tensor<T>& x, Axes axes = {}, KeepDims keep = KeepDims::no,

@@ -70,6 +70,9 @@ std::vector<Case> cases() {
       [](std::int64_t n) -> Function { return [mask = alternating(n)](const X& x) { return where(mask, x, 2 * x); }; });
   by_elements("sum", [](const X& x) { return sum(x); });
   by_rows("sum", "rows", [](const X& x) { return sum(x, 0); });
+  by_elements("prod", [](const X& x) { return prod(x); });
+  by_rows("prod", "rows", [](const X& x) { return prod(x, 0); });
+  by_rows("prod", "again, rows", gradient_of([](const X& x) { return prod(x, -1); }));
   by_elements("max", [](const X& x) { return max(x); });
   by_rows("max", "rows", [](const X& x) { return max(x, 0); });
   by_rows("max", "rows, along the last axis", [](const X& x) { return max(x, -1); });

@@ -108,6 +108,9 @@ struct TAPEGRAD_EXPORT PlainLoss {
 TAPEGRAD_EXPORT extern const PlainLoss mse;
 /// "mae", also "mean_absolute_error": mean_j |a_j - y_j|, with slope 0 where the two are equal.
 TAPEGRAD_EXPORT extern const PlainLoss mae;
+/// "msle", also "mean_squared_logarithmic_error": mean_j (log(1 + a_j) - log(1 + y_j))^2, in which a negative a_j or
+/// y_j counts as 0, with slope 0 (Keras: 1e-7).
+TAPEGRAD_EXPORT extern const PlainLoss msle;
 /// "mean_error": mean_j (y_j - a_j), whose gradient is -1/n whatever y is. Notebook 001 calls it MSE.
 TAPEGRAD_EXPORT extern const PlainLoss mean_error;
 /// "log_cosh", also "logcosh": mean_j log(cosh(a_j - y_j)), with its derivatives finite for every finite difference,

@@ -13,7 +13,8 @@
 #pragma clang attribute push(__attribute__((always_inline)), apply_to = function)
 #endif
 
-// The text finds these beside the functions of xsimd, through its arguments.
+// The text finds these, and those at the ends of exp.inl, log.inl, trig.inl and erf.inl, beside the functions of xsimd,
+// through its arguments.
 namespace xsimd {
 
 // The strong-zero product: a NaN is the only sign of a zero that met an infinity or a NaN. With ==: in xsimd 8.1 a NaN
@@ -25,131 +26,13 @@ static inline batch<T, A> mul0(const batch<T, A>& a, const batch<T, A>& b) {
   return select(product == product, product, select((a == zero) | (b == zero), zero, product));
 }
 
-// Before xsimd's own, which are slower (exp, tanh), 70 ulp off (erf of doubles; erfc of floats, of doubles 1e7), 12 ulp
-// (sin, cos, tan), end too early (exp2, expm1) or are wrong for subnormal numbers (log, log2, cbrt of doubles).
-template <class A>
-static inline batch<float, A> exp(const batch<float, A>& x) {
-  return tapegrad::kernels::exp<float>(x);
-}
-template <class A>
-static inline batch<double, A> exp(const batch<double, A>& x) {
-  return tapegrad::kernels::exp<double>(x);
-}
-template <class A>
-static inline batch<float, A> exp2(const batch<float, A>& x) {
-  return tapegrad::kernels::exp2<float>(x);
-}
-template <class A>
-static inline batch<double, A> exp2(const batch<double, A>& x) {
-  return tapegrad::kernels::exp2<double>(x);
-}
-template <class A>
-static inline batch<float, A> expm1(const batch<float, A>& x) {
-  return tapegrad::kernels::expm1<float>(x);
-}
-template <class A>
-static inline batch<double, A> expm1(const batch<double, A>& x) {
-  return tapegrad::kernels::expm1<double>(x);
-}
-template <class A>
-static inline batch<float, A> log(const batch<float, A>& x) {
-  return tapegrad::kernels::log<float>(x);
-}
-template <class A>
-static inline batch<double, A> log(const batch<double, A>& x) {
-  return tapegrad::kernels::log<double>(x);
-}
-template <class A>
-static inline batch<float, A> log2(const batch<float, A>& x) {
-  return tapegrad::kernels::log2<float>(x);
-}
-template <class A>
-static inline batch<double, A> log2(const batch<double, A>& x) {
-  return tapegrad::kernels::log2<double>(x);
-}
-template <class A>
-static inline batch<float, A> log1p(const batch<float, A>& x) {
-  return tapegrad::kernels::log1p<float>(x);
-}
-template <class A>
-static inline batch<double, A> log1p(const batch<double, A>& x) {
-  return tapegrad::kernels::log1p<double>(x);
-}
-template <class A>
-static inline batch<float, A> erfc(const batch<float, A>& x) {
-  return tapegrad::kernels::erfc<float>(x);
-}
-template <class A>
-static inline batch<double, A> erfc(const batch<double, A>& x) {
-  return tapegrad::kernels::erfc<double>(x);
-}
-template <class A>
-static inline batch<float, A> tanh(const batch<float, A>& x) {
-  return tapegrad::kernels::tanh_and_slope<float>(x).first;
-}
-template <class A>
-static inline batch<double, A> tanh(const batch<double, A>& x) {
-  return tapegrad::kernels::tanh_and_slope<double>(x).first;
-}
-template <class A>
-static inline batch<double, A> erf(const batch<double, A>& x) {
-  return tapegrad::kernels::erf(x);
-}
-template <class A>
-static inline batch<float, A> sin(const batch<float, A>& x) {
-  return tapegrad::kernels::sin<float>(x);
-}
-template <class A>
-static inline batch<double, A> sin(const batch<double, A>& x) {
-  return tapegrad::kernels::sin<double>(x);
-}
-template <class A>
-static inline batch<float, A> cos(const batch<float, A>& x) {
-  return tapegrad::kernels::cos<float>(x);
-}
-template <class A>
-static inline batch<double, A> cos(const batch<double, A>& x) {
-  return tapegrad::kernels::cos<double>(x);
-}
-template <class A>
-static inline batch<float, A> tan(const batch<float, A>& x) {
-  return tapegrad::kernels::tan<float>(x);
-}
-template <class A>
-static inline batch<double, A> tan(const batch<double, A>& x) {
-  return tapegrad::kernels::tan<double>(x);
-}
+// Before xsimd's own, which is wrong for subnormal doubles.
 template <class A>
 static inline batch<double, A> cbrt(const batch<double, A>& x) {
   using V = batch<double, A>;
   const auto small = abs(x) < V(std::numeric_limits<double>::min());
   const V root = kernel::cbrt<A>(select(small, x * V(0x1p54), x), A{});
   return select(small, root * V(0x1p-18), root);
-}
-
-template <class T, class A>
-static inline auto tanh_and_slope(const batch<T, A>& x) {
-  return tapegrad::kernels::tanh_and_slope<T>(x);
-}
-template <class T, class A>
-static inline auto sigmoid_and_slope(const batch<T, A>& x) {
-  return tapegrad::kernels::sigmoid_and_slope<T>(x);
-}
-template <class T, class A>
-static inline auto tanh_softplus_and_slope(const batch<T, A>& x) {
-  return tapegrad::kernels::tanh_softplus_and_slope<T>(x);
-}
-template <class T, class A>
-static inline auto normal_cdf(const batch<T, A>& x) {
-  return tapegrad::kernels::normal_cdf<T>(x);
-}
-template <class T, class A>
-static inline batch<T, A> gaussian(const batch<T, A>& x, T p) {
-  return tapegrad::kernels::gaussian<T>(x, p);
-}
-template <class T, class A>
-static inline batch<T, A> sigmoid(const batch<T, A>& x) {
-  return sigmoid_and_slope(x).first;
 }
 
 // Small whole exponents by repeated squaring, one half by sqrt, others by the C library, element by element: xsimd's

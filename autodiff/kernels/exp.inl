@@ -181,3 +181,46 @@ inline Batch<T> gaussian(const Batch<T>& x, T p) {
 
 }  // namespace
 }  // namespace tapegrad::kernels
+
+// Found by the text in rules/ through its arguments, before xsimd's own, which are slower (exp, tanh) or end too early
+// (exp2, expm1).
+namespace xsimd {
+
+template <std::floating_point T, class A>
+static inline batch<T, A> exp(const batch<T, A>& x) {
+  return tapegrad::kernels::exp<T>(x);
+}
+template <std::floating_point T, class A>
+static inline batch<T, A> exp2(const batch<T, A>& x) {
+  return tapegrad::kernels::exp2<T>(x);
+}
+template <std::floating_point T, class A>
+static inline batch<T, A> expm1(const batch<T, A>& x) {
+  return tapegrad::kernels::expm1<T>(x);
+}
+template <std::floating_point T, class A>
+static inline auto tanh_and_slope(const batch<T, A>& x) {
+  return tapegrad::kernels::tanh_and_slope<T>(x);
+}
+template <std::floating_point T, class A>
+static inline auto sigmoid_and_slope(const batch<T, A>& x) {
+  return tapegrad::kernels::sigmoid_and_slope<T>(x);
+}
+template <std::floating_point T, class A>
+static inline auto tanh_softplus_and_slope(const batch<T, A>& x) {
+  return tapegrad::kernels::tanh_softplus_and_slope<T>(x);
+}
+template <std::floating_point T, class A>
+static inline batch<T, A> tanh(const batch<T, A>& x) {
+  return tanh_and_slope(x).first;
+}
+template <std::floating_point T, class A>
+static inline batch<T, A> sigmoid(const batch<T, A>& x) {
+  return sigmoid_and_slope(x).first;
+}
+template <std::floating_point T, class A>
+static inline batch<T, A> gaussian(const batch<T, A>& x, T p) {
+  return tapegrad::kernels::gaussian<T>(x, p);
+}
+
+}  // namespace xsimd

@@ -52,11 +52,6 @@ inline Batch<T> log_of(const Mantissa<T>& x) {
   return xsimd::fma(x.k, Batch<T>(E::log_2_high), f - (h - tail));
 }
 
-template <class T>
-inline Batch<T> log2_of(const Mantissa<T>& x) {
-  return xsimd::fma(log_of<T>({zero<T>(), x.f}), Batch<T>(std::numbers::log2e_v<T>), x.k);
-}
-
 // f(x split) where every x is normal; else with the subnormal ones scaled, and what has no logarithm.
 template <class T, class F>
 inline Batch<T> log_by(const Batch<T>& x, F f) {
@@ -78,10 +73,6 @@ template <class T>
 inline Batch<T> log(const Batch<T>& x) {
   return log_by<T>(x, [](const Mantissa<T>& m) { return log_of<T>(m); });
 }
-template <class T>
-inline Batch<T> log2(const Batch<T>& x) {
-  return log_by<T>(x, [](const Mantissa<T>& m) { return log2_of<T>(m); });
-}
 
 // log(u) and the part of 1 + x that u has lost, over u.
 template <class T>
@@ -92,3 +83,35 @@ inline Batch<T> log1p(const Batch<T>& x) {
 
 }  // namespace
 }  // namespace tapegrad::kernels
+
+// Found by the text in rules/ through its arguments, before xsimd's own.
+namespace xsimd {
+
+template <std::floating_point T, class A>
+static inline batch<T, A> log(const batch<T, A>& x) {
+  return tapegrad::kernels::log<T>(x);
+}
+template <std::floating_point T, class A>
+static inline batch<T, A> log2(const batch<T, A>& x) {
+  using namespace tapegrad::kernels;
+  return log_by<T>(x, [](const Mantissa<T>& m) {
+    return fma(log_of<T>({zero<T>(), m.f}), Batch<T>(std::numbers::log2e_v<T>), m.k);
+  });
+}
+// With log10(2) in two parts, of which the first is so short that its products with k are exact.
+template <std::floating_point T, class A>
+static inline batch<T, A> log10(const batch<T, A>& x) {
+  using namespace tapegrad::kernels;
+  constexpr T high = std::is_same_v<T, float> ? T{0x1.344p-2} : T{0x1.34413509f7p-2};
+  constexpr T low = static_cast<T>(0x1.34413509f79fef311f12b35816f9p-2L - static_cast<long double>(high));
+  return log_by<T>(x, [](const Mantissa<T>& m) {
+    const Batch<T> rest = log_of<T>({zero<T>(), m.f}) * Batch<T>(std::numbers::log10e_v<T>);
+    return fma(m.k, Batch<T>(high), fma(m.k, Batch<T>(low), rest));
+  });
+}
+template <std::floating_point T, class A>
+static inline batch<T, A> log1p(const batch<T, A>& x) {
+  return tapegrad::kernels::log1p<T>(x);
+}
+
+}  // namespace xsimd

@@ -133,3 +133,21 @@ inline Batch<T> tan(const Batch<T>& x) {
 
 }  // namespace
 }  // namespace tapegrad::kernels
+
+// Found by the text in rules/ through its arguments, before xsimd's own.
+namespace xsimd {
+
+template <std::floating_point T, class A>
+static inline batch<T, A> sin(const batch<T, A>& x) {
+  return tapegrad::kernels::sin<T>(x);
+}
+template <std::floating_point T, class A>
+static inline batch<T, A> cos(const batch<T, A>& x) {
+  return tapegrad::kernels::cos<T>(x);
+}
+template <std::floating_point T, class A>
+static inline batch<T, A> tan(const batch<T, A>& x) {
+  return tapegrad::kernels::tan<T>(x);
+}
+
+}  // namespace xsimd

@@ -1,4 +1,4 @@
-// sum, max, min: along a group of adjacent axes, counted from the end. Any other set of axes is reduced group by group.
+// Reductions along a group of adjacent axes, counted from the end. Other sets of axes are reduced group by group.
 
 #include <algorithm>
 #include <bit>
@@ -33,7 +33,7 @@ struct Group {
   }
 };
 
-// The common part of sum, max and min.
+// What all reductions share.
 struct Reduction {
   using Attributes = Group;
   static const Group& group_of(const Call& call) { return call.attributes<Group>(); }
@@ -225,6 +225,106 @@ Tensor<T> extreme_group(const Tensor<T>& x, std::size_t from_end, std::size_t ax
       apply<P>({&x.handle()}, allocate_like<T>(group.reduced(value_of(x, P::name, where).shape)), where, group));
 }
 
+// ------------------------------------------------------------------------------------------------ prod
+
+// `rows` of m numbers times each other by halves, an odd one as it is: half as many.
+template <class T>
+void pair_rows(const T* x, T* out, std::int64_t rows, std::int64_t m) {
+  const std::int64_t first = (rows + 1) / 2 * m, second = rows / 2 * m;
+  for (std::int64_t i = 0; i < second; ++i) out[i] = x[i] * x[first + i];
+  for (std::int64_t i = second; i < first; ++i) out[i] = x[i];
+}
+
+// For each of the rows the product of the others: what its partner is, times the product of the other pairs. No number
+// is divided by, so zeros need no care. The pairs and what is made of them take `work` of others_size.
+std::int64_t others_size(std::int64_t rows, std::int64_t m) {
+  const std::int64_t pairs = (rows + 1) / 2;
+  return rows <= 1 ? 0 : 2 * pairs * m + others_size(pairs, m);
+}
+template <class T>
+void others(const T* x, T* out, T* work, std::int64_t rows, std::int64_t m) {
+  if (rows <= 1) {
+    std::fill_n(out, rows * m, T{1});
+    return;
+  }
+  const std::int64_t first = (rows + 1) / 2 * m, second = rows / 2 * m;
+  T* rest = work + first;
+  pair_rows(x, work, rows, m);
+  others(work, rest, rest + first, first / m, m);
+  for (std::int64_t i = 0; i < second; ++i) {
+    out[i] = rest[i] * x[first + i];
+    out[first + i] = rest[i] * x[i];
+  }
+  std::copy(rest + second, rest + first, out + second);
+}
+
+// The same along an axis, to the same bits, in operations that are recorded.
+template <class T>
+Tensor<T> others(const Tensor<T>& x, int axis, const Caller& where) {
+  const std::int64_t count = x.shape().from_end(static_cast<std::size_t>(-axis)), pairs = (count + 1) / 2;
+  if (count <= 1) return ones<T>(x.shape());
+  const Tensor<T> a = slice(x, axis, 0, pairs, 1, where), half = slice(x, axis, pairs, count, 1, where);
+  const Tensor<T> one = ones<T>(slice(half, axis, 0, count % 2, 1, where).shape());
+  const Tensor<T> b = concatenate({half, one}, axis, where), rest = others(a * b, axis, where);
+  return concatenate({rest * b, slice(rest * a, axis, 0, count / 2, 1, where)}, axis, where);
+}
+template <class T>
+Tensor<T> others(const Call& call, const Group& group) {
+  const Tensor<T> x = call.operand<T>(0);
+  const Shape& shape = x.shape();
+  const AxisView view = group.view(shape);
+  if (x.traced()) {
+    const std::size_t first = group.first(shape), below = group.from_end - group.axes;
+    const Shape one_axis = shape.prefix(first).concat({view.count}).concat(shape.suffix(first + group.axes));
+    const int axis = -static_cast<int>(below) - 1;
+    return reshape(others(reshape(x, one_axis, call.where()), axis, call.where()), shape, call.where());
+  }
+  Handle out(allocate_like<T>(shape));
+  const Handle work(allocate_like<T>({others_size(view.count, view.inner)}));
+  command(
+      "products of others",
+      [view](const T* in, T* to, T* at_work) {
+        const std::int64_t size = view.count * view.inner;
+        for (std::int64_t i = 0; i < view.outer; ++i)
+          others(in + i * size, to + i * size, at_work, view.count, view.inner);
+      },
+      in_of<T>(*x.handle().array()), out_of<T>(out.array()), in_out_of<T>(work.array()));
+  return Tensor<T>(std::move(out));
+}
+
+template <class T>
+struct ProdPrimitive : Reduction {
+  static constexpr const char* name = "prod";
+  static constexpr Reads reads{.operands = 0b1};
+
+  static void evaluate(const Group& group, Operands x, Results y) {
+    const AxisView view = group.view(x[0]->shape);
+    if (view.count == 0) return fill(y[0], T{1});
+    const Handle work(allocate_like<T>({(view.count + 1) / 2 * view.inner}));
+    command(
+        "prod",
+        [view](const T* in, T* out, T* at_work) {
+          for (std::int64_t i = 0; i < view.outer; ++i, in += view.count * view.inner, out += view.inner) {
+            pair_rows(in, at_work, view.count, view.inner);
+            for (std::int64_t rows = (view.count + 1) / 2; rows > 1; rows = (rows + 1) / 2)
+              pair_rows(at_work, at_work, rows, view.inner);
+            std::copy_n(at_work, view.inner, out);
+          }
+        },
+        in_of<T>(*x[0]), out_of<T>(y[0]), in_out_of<T>(work.array()));
+  }
+  static Handle pullback(const Call& call, std::size_t, const Handle& v) {
+    const Group& group = group_of(call);
+    const Tensor<T> w = group.keep ? Tensor<T>(v) : insert_axes(Tensor<T>(v), group.from_end, group.axes);
+    return mul0(w, others<T>(call, group), call.where()).handle();
+  }
+  static Handle pushforward(const Call& call, std::size_t, const Handle& v) {
+    const Group& group = group_of(call);
+    const Tensor<T> terms = mul0(Tensor<T>(v), others<T>(call, group), call.where());
+    return sum_group(terms, group.from_end, group.axes, group.keep, call.where()).handle();
+  }
+};
+
 // ------------------------------------------------------------------------------------------------ any axes
 
 // The axes of a shape that are meant, as a set: bit i for axis i.
@@ -287,7 +387,8 @@ Tensor<T> by_groups(const Tensor<T>& x, unsigned marks, KeepDims keep, const Cal
 }  // namespace
 
 void list_reduce(std::vector<const Primitive*>& all) {
-  all.insert(all.end(), {&primitive<SumPrimitive<double>>, &primitive<ExtremePrimitive<Extreme::largest, double>>,
+  all.insert(all.end(), {&primitive<SumPrimitive<double>>, &primitive<ProdPrimitive<double>>,
+                         &primitive<ExtremePrimitive<Extreme::largest, double>>,
                          &primitive<ExtremePrimitive<Extreme::smallest, double>>});
 }
 
@@ -334,6 +435,18 @@ Tensor<T> sum(const Tensor<T>& x, Axes axes, KeepDims keep, Caller where) {
                              return detail::sum_group(y, from_end, count, kept, where);
                            });
 }
+
+template <Real T>
+Tensor<T> prod(const Tensor<T>& x, Axes axes, KeepDims keep, Caller where) {
+  using namespace detail;
+  const unsigned marks = marked(value_of(x, "prod", where).shape, axes, "prod", where);
+  return by_groups(x, marks, keep, where, [&](const Tensor<T>& y, std::size_t from_end, std::size_t count, bool kept) {
+    const Group group(from_end, count, kept);
+    return Tensor<T>(apply<ProdPrimitive<T>>({&y.handle()}, allocate_like<T>(group.reduced(y.shape())), where, group));
+  });
+}
+template Tensor<float> prod(const Tensor<float>&, Axes, KeepDims, Caller);
+template Tensor<double> prod(const Tensor<double>&, Axes, KeepDims, Caller);
 
 template <Real T>
 Tensor<T> mean(const Tensor<T>& x, Axes axes, KeepDims keep, Caller where) {

@@ -111,6 +111,18 @@ struct Log2 {
   }
 };
 
+struct Log10 {
+  static constexpr const char* name = "log10";
+  template <class V>
+  static V value(const V& x) {
+    return log10(x);
+  }
+  template <class V>
+  static V slope(const V& x, const V&) {
+    return constant<V>(std::numbers::log10e) / x;
+  }
+};
+
 struct Log1p {
   static constexpr const char* name = "log1p";
   template <class V>
@@ -754,10 +766,10 @@ V product(const V& v, const V& a, const V& b, const V& y) {
 }
 
 /// Every block above: the kernels and the registry are made from these lists.
-using Unary = std::tuple<Negate, Exp, Expm1, Exp2, Log, Log2, Log1p, Tanh, TanhSlope, Sigmoid, SigmoidSlope, Softplus,
-                         TanhSoftplus, TanhSoftplusSlope, Softsign, Relu, LeakyRelu, Abs, Sign, Floor, Ceil, Round,
-                         Sqrt, Cbrt, Square, Reciprocal, Sin, Cos, Tan, Asin, Acos, AsinSlope, Atan, AtanSlope, Sinh,
-                         Cosh, Erf, Erfc, Gaussian, NormalCdf, Pow, PowSlope>;
+using Unary = std::tuple<Negate, Exp, Expm1, Exp2, Log, Log2, Log10, Log1p, Tanh, TanhSlope, Sigmoid, SigmoidSlope,
+                         Softplus, TanhSoftplus, TanhSoftplusSlope, Softsign, Relu, LeakyRelu, Abs, Sign, Floor, Ceil,
+                         Round, Sqrt, Cbrt, Square, Reciprocal, Sin, Cos, Tan, Asin, Acos, AsinSlope, Atan, AtanSlope,
+                         Sinh, Cosh, Erf, Erfc, Gaussian, NormalCdf, Pow, PowSlope>;
 using Binary = std::tuple<Add, Subtract, Multiply, Divide, Mul0, XLogY, Maximum, Minimum>;
 
 // What only the programs of elementwise() have: comparisons, which give 1 or 0, the choice by them, and two operations

@@ -147,6 +147,11 @@ constinit const PlainLoss mae = plain("mae", [](const auto& a, const auto& y, co
   return mean_of(f, a, y, line);
 });
 
+constinit const PlainLoss msle = plain("msle", [](const auto& a, const auto& y, const Caller& line) {
+  static const auto f = elementwise([](auto p, auto t) { return square(log1p(relu(p)) - log1p(relu(t))); }, "msle");
+  return mean_of(f, a, y, line);
+});
+
 constinit const PlainLoss mean_error = plain(
     "mean_error", [](const auto& a, const auto& y, const Caller& line) { return mean(y - a, -1, KeepDims::no, line); },
     [] {
@@ -345,6 +350,8 @@ const Named<Loss>& detail::known_losses() {
       {"mean_squared_error", mse},
       {"mae", mae},
       {"mean_absolute_error", mae},
+      {"msle", msle},
+      {"mean_squared_logarithmic_error", msle},
       {"mean_error", mean_error},
       {"huber", huber},
       {"log_cosh", log_cosh},

@@ -164,6 +164,7 @@ TEST_SUITE("errors") {
       const std::string number = std::to_string(axis);
       REFUSED(ShapeError, sum(a, axis), "sum", number, "(2, 3)");
       REFUSED(ShapeError, sum(a, {0, axis}), "sum", number, "(2, 3)");
+      REFUSED(ShapeError, prod(a, axis), "prod", number, "(2, 3)");
       REFUSED(ShapeError, mean(a, axis), "mean", number, "(2, 3)");
       REFUSED(ShapeError, max(a, axis), "max", number, "(2, 3)");
       REFUSED(ShapeError, min(a, axis), "min", number, "(2, 3)");
@@ -180,6 +181,7 @@ TEST_SUITE("errors") {
     }
     REFUSED(ShapeError, sum(a, {0, 0}), "sum", "twice");
     REFUSED(ShapeError, sum(a, {1, -1}), "sum", "twice");
+    REFUSED(ShapeError, prod(a, {0, 0}), "prod", "twice");
     REFUSED(ShapeError, max(a, {1, 1}), "max", "twice");
     REFUSED(ShapeError, mean(a, {0, -2}), "mean", "twice");
     REFUSED(ShapeError, min(a, {0, 0}), "min", "twice");
@@ -229,6 +231,8 @@ TEST_SUITE("errors") {
     // Cases that are defined.
     CHECK(sum(nothing).item() == 0);
     CHECK(sum(no_rows, 0).shape() == Shape{3});
+    CHECK(prod(nothing).item() == 1);
+    CHECK(allclose(prod(no_rows, 0), ones({3}), 0, 0));
     CHECK(allclose(sum(no_rows, 0), zeros({3}), 0, 0));
     CHECK(max(no_rows, -1).shape() == Shape{0});
     CHECK(mean(no_rows, -1).shape() == Shape{0});
@@ -304,6 +308,7 @@ TEST_SUITE("errors") {
     REFUSED(ValueError, 1 == no_labels, "==", "no value");
     REFUSED(ValueError, sum(none), "sum", "no value");
     REFUSED(ValueError, mean(none), "mean", "no value");
+    REFUSED(ValueError, prod(none), "prod", "no value");
     REFUSED(ValueError, max(none), "max", "no value");
     REFUSED(ValueError, min(none), "min", "no value");
     REFUSED(ValueError, argmax(none, -1), "argmax", "no value");

@@ -125,8 +125,9 @@ TEST_SUITE("evaluate") {
       seed % 5 == 0 ? evaluate_again<float>(seed, seen) : evaluate_again<double>(seed, seen);
     }
     CHECK(seen.size() > 60);
-    for (const char* name : {"matmul", "sum", "max", "cumsum", "where", "slice", "take", "take_along", "concatenate",
-                             "transpose", "softmax", "log_softmax", "logsumexp", "tanh", "elementwise"}) {
+    for (const char* name :
+         {"matmul", "sum", "prod", "max", "cumsum", "where", "slice", "take", "take_along", "concatenate", "transpose",
+          "softmax", "log_softmax", "logsumexp", "tanh", "elementwise"}) {
       CHECK_MESSAGE(seen[name] > 0, std::string(name) << " was never recorded");
     }
   }

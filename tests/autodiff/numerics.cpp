@@ -419,6 +419,8 @@ TEST_SUITE("numerics") {
     all([](const V& x) { return exp2(x); }, [](L x) { return std::exp2(x); }, 4,
         {{-1, 1}, {is_float ? -125 : -1021, is_float ? 126 : 1022}});
     all([](const V& x) { return log2(x); }, [](L x) { return std::log2(x); }, 4, {{1e-30, 1e-20}, {0.5, 2}, {2, 1e30}});
+    all([](const V& x) { return log10(x); }, [](L x) { return std::log10(x); }, 4,
+        {{1e-30, 1e-20}, {0.5, 2}, {2, 1e30}});
     all([](const V& x) { return sin(x); }, [](L x) { return std::sin(x); }, 3,
         {{-1, 1}, {-4, 4}, {-100, 100}, {-1e5, 1e5}, {1e8, 1e15}});
     all([](const V& x) { return cos(x); }, [](L x) { return std::cos(x); }, 3,
@@ -462,6 +464,11 @@ TEST_SUITE("numerics") {
     check(expm1(ends), {-1, 1 / (e * e) - 1, 1 / e - 1, 0, 0, e - 1, e * e - 1, inf<T>, nan});
     check(exp2(ends), {0, T(0.25), T(0.5), 1, 1, 2, 4, inf<T>, nan});
     check(log2(ends), {nan, nan, nan, -inf<T>, -inf<T>, 0, 1, inf<T>, nan});
+    check(log10(ends), {nan, nan, nan, -inf<T>, -inf<T>, 0, std::log10(T{2}), inf<T>, nan});
+    for (int n = 0; n <= (std::is_same_v<T, float> ? 10 : 22); ++n) {
+      const T power = static_cast<T>(std::pow(10.0L, n));
+      CHECK(log10(V{power, power, power, power})(0) == static_cast<T>(n));
+    }
     check(sin(ends), {nan, -std::sin(T{2}), -std::sin(T{1}), 0, 0, std::sin(T{1}), std::sin(T{2}), nan, nan});
     check(cos(ends), {nan, std::cos(T{2}), std::cos(T{1}), 1, 1, std::cos(T{1}), std::cos(T{2}), nan, nan});
     check(tan(ends), {nan, -std::tan(T{2}), -std::tan(T{1}), 0, 0, std::tan(T{1}), std::tan(T{2}), nan, nan});

@@ -120,6 +120,7 @@ TEST_SUITE("operations") {
       if (shape.count() == 0) continue;
       CHECK(allclose(mean(x, keep_dims), reshape(mean(x), kept), 0, 0));
       CHECK(allclose(max(x, keep_dims), reshape(max(x), kept), 0, 0));
+      CHECK(allclose(prod(x, keep_dims), reshape(prod(x), kept), 0, 0));
       CHECK(allclose(min(x, keep_dims), reshape(min(x), kept), 0, 0));
     }
   }
@@ -238,13 +239,15 @@ TEST_SUITE("operations") {
           default:
             break;
         }
-        X total = zeros(kept), largest = full(kept, -1e300), smallest = full(kept, 1e300), size = zeros(kept);
+        X total = zeros(kept), product = ones(kept), largest = full(kept, -1e300), smallest = full(kept, 1e300),
+          size = zeros(kept);
         for_each_index(shape, [&](const Index& index) {
           std::int64_t at = 0;
           for (std::int64_t axis = 0; axis < kept.rank(); ++axis)
             at = at * kept[axis] + (kept[axis] == 1 ? 0 : index[axis]);
           const double v = element(x, index);
           total.mutable_data()[at] += v;
+          product.mutable_data()[at] *= v;
           size.mutable_data()[at] += 1;
           largest.mutable_data()[at] = std::max(largest.data()[at], v);
           smallest.mutable_data()[at] = std::min(smallest.data()[at], v);
@@ -253,6 +256,8 @@ TEST_SUITE("operations") {
         CAPTURE(set);
         CHECK(allclose(sum(x, axes, keep_dims), total, 1e-13, 1e-13));
         CHECK(allclose(sum(x, axes), reshape(total, dropped), 1e-13, 1e-13));
+        CHECK(allclose(prod(x, axes, keep_dims), product, 1e-13, 0));
+        CHECK(allclose(prod(x, axes), reshape(product, dropped), 1e-13, 0));
         if (shape.count() == 0) continue;
         CHECK(allclose(mean(x, axes), reshape(total / size, dropped), 1e-13, 1e-13));
         CHECK(allclose(max(x, axes, keep_dims), largest, 0, 0));

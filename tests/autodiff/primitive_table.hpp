@@ -25,6 +25,15 @@ template <Real T>
 Tensor<T> positive(const Shape& shape, std::size_t, random::Generator& rng) {
   return rng.uniform<T>(shape, 0.7, 2);
 }
+// Numbers of which a third are exactly 0.
+template <Real T>
+Tensor<T> with_zeros(const Shape& shape, std::size_t, random::Generator& rng) {
+  Tensor<T> x = rng.uniform<T>(shape, -1.5, 1.5);
+  for (std::int64_t i = 0; i < x.size(); ++i) {
+    if (rng.below(3) == 0) x.mutable_data()[i] = 0;
+  }
+  return x;
+}
 // Numbers at least 0.4 away from 0, of either sign.
 template <Real T>
 Tensor<T> off_zero(const Shape& shape, std::size_t, random::Generator& rng) {
@@ -119,6 +128,7 @@ std::vector<Row<T>> table() {
   unary("expm1", anywhere<T>, [](const X& x) { return expm1(x); });
   unary("exp2", anywhere<T>, [](const X& x) { return exp2(x); });
   unary("log2", positive<T>, [](const X& x) { return log2(x); });
+  unary("log10", positive<T>, [](const X& x) { return log10(x); });
   unary("softplus", anywhere<T>, [](const X& x) { return softplus(x); });
   unary("tanh_softplus", anywhere<T>, [](const X& x) { return block<ops::TanhSoftplus>(x); });
   unary("tanh_softplus_slope", anywhere<T>, [](const X& x) { return block<ops::TanhSoftplusSlope>(x); });
@@ -221,6 +231,11 @@ std::vector<Row<T>> table() {
   };
   reductions(
       "sum", "", anywhere<T>, [](const X& x, Axes axes, KeepDims keep) { return sum(x, axes, keep); }, true);
+  for (const Sampler<T> sample : {anywhere<T>, with_zeros<T>}) {
+    reductions(
+        "prod", sample == Sampler<T>{anywhere<T>} ? "" : "of zeros", sample,
+        [](const X& x, Axes axes, KeepDims keep) { return prod(x, axes, keep); }, true);
+  }
   reductions(
       "", "mean", anywhere<T>, [](const X& x, Axes axes, KeepDims keep) { return mean(x, axes, keep); }, false);
   reductions(

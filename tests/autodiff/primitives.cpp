@@ -103,6 +103,30 @@ TEST_SUITE("primitives") {
     CHECK(registered.size() == detail::primitives().size());
   }
 
+  TEST_CASE_TEMPLATE("a rule of prod gives the same bits where it is recorded", T, float, double) {
+    random::Generator rng(5);
+    for (const Shape& shape : {Shape{1}, Shape{2}, Shape{7}, Shape{8}, Shape{3, 2, 5}, Shape{2, 13, 3}}) {
+      const Tensor<T> x = rng.uniform<T>(shape, -2, 2);
+      for (const Axes& axes : {Axes{}, Axes{0}, Axes{-1}}) {
+        const auto slope = grad([&](const Tensor<T>& z) { return sum(prod(z, axes)); });
+        CHECK(allclose(jvp(slope, x, ones<T>(shape)).first, slope(x), 0, 0));
+      }
+    }
+  }
+
+  TEST_CASE("what a rule of prod records keeps the rows of a batch apart") {
+    random::Generator rng(6);
+    for (const Shape& row : {Shape{3}, Shape{4}, Shape{7}}) {
+      const Tensor<> x = rng.uniform<double>(Shape{2}.concat(row), -2, 2);
+      const auto slope = grad([&](const Tensor<>& z) { return sum(prod(z, -1)); });
+      const Tensor<> blocks = batch_jacobian(slope)(x).dense();
+      for (int i = 0; i < 2; ++i) {
+        const Tensor<> H = hessian([](const Tensor<>& z) { return prod(z); })(x[i]);
+        CHECK(allclose(reshape(blocks[i], H.shape()), H, 1e-14, 0));
+      }
+    }
+  }
+
   TEST_CASE("stop_gradient is a constant for every derivative") {
     auto f = [](const Tensor<>& x) { return sum(square(x) * stop_gradient(square(x))); };
     const Tensor<> x{1.5, -2};

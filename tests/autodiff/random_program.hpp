@@ -199,6 +199,7 @@ const std::vector<Unary<T>>& unary_functions() {
       {"exp2(%)", [](const X& x) { return exp2(x); }},
       {"log(%)", [](const X& x) { return log(x); }},
       {"log2(%)", [](const X& x) { return log2(x); }},
+      {"log10(%)", [](const X& x) { return log10(x); }},
       {"log1p(%)", [](const X& x) { return log1p(x); }},
       {"tanh(%)", [](const X& x) { return tanh(x); }},
       {"sigmoid(%)", [](const X& x) { return sigmoid(x); }},
@@ -540,7 +541,8 @@ class Builder {
     const Axes axes = all ? Axes{} : Axes{axis};
     const KeepDims keep = program_.rowwise || chance(50) ? KeepDims::yes : KeepDims::no;
     const std::string text = (all ? std::string("(%, {}") : of_axis) + (keep == KeepDims::yes ? ", keep_dims)" : ")");
-    if (which < 2) return put("sum" + text, {a}, Kind::straight, [=](Values<T> v) { return sum(v[0], axes, keep); });
+    if (which == 1) return put("prod" + text, {a}, Kind::curved, [=](Values<T> v) { return prod(v[0], axes, keep); });
+    if (which == 0) return put("sum" + text, {a}, Kind::straight, [=](Values<T> v) { return sum(v[0], axes, keep); });
     if (which == 2) return put("mean" + text, {a}, Kind::straight, [=](Values<T> v) { return mean(v[0], axes, keep); });
     if (which == 3)
       return put(

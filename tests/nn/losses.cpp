@@ -86,6 +86,9 @@ std::vector<Case> loss_cases() {
   };
   return {
       {nn::mae, values, numbers, mean_over([](double a, double y) { return std::abs(a - y); })},
+      {nn::msle, values, numbers, mean_over([](double a, double y) {
+         return std::pow(std::log1p(std::max(a, 0.0)) - std::log1p(std::max(y, 0.0)), 2);
+       })},
       {nn::huber, values, numbers, mean_over([](double a, double y) {
          const double d = std::abs(a - y);
          return d <= 1 ? d * d / 2 : d - 0.5;

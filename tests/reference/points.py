@@ -202,6 +202,7 @@ def functions(T):
         "exp2": Function(lambda s: exp(s * mp.log(2)), exp2_ends + [0.5, -0.5]),
         "log": Function(log, [1, 0.5, 0.70710678, 1.41421356, 2], low=0),
         "log2": Function(lambda s: log(s) * (1 / mp.log(2)), [1, 0.5, 0.70710678, 1.41421356, 2], low=0),
+        "log10": Function(lambda s: log(s) * (1 / mp.log(10)), [1, 0.5, 0.70710678, 1.41421356, 10, 1000], low=0),
         "log1p": Function(lambda s: log(1 + s), [-1, -0.5, -0.2929, 0.41421356, 1], low=-1),
         "tanh": Function(tanh, saturation),
         "tanh_slope": Function(tanh_slope, saturation),
