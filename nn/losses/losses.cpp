@@ -52,10 +52,8 @@ struct Ignored {
 };
 
 Ignored ignore(const Tensor<std::int64_t>& labels, std::int64_t ignored_label, const Caller& line) {
-  const auto is_ignored = [=](std::int64_t label) { return label == ignored_label; };
   const auto keep = [=](std::int64_t label) { return label == ignored_label ? 0 : label; };
-  return {tapegrad::detail::mapped<std::int64_t>("ignored labels", line, keep, labels),
-          tapegrad::detail::mapped<bool>("ignored labels", line, is_ignored, labels)};
+  return {tapegrad::detail::mapped<std::int64_t>("ignored labels", line, keep, labels), labels == ignored_label};
 }
 
 /// Labels (..., 1) of predictions (..., n) become (...); others stay as they are.

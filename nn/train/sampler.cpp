@@ -52,8 +52,7 @@ Sampler::Sampler(std::int64_t examples, const FitOptions& options, const Caller&
       }
       const auto check = [=](std::int64_t row, std::int64_t) {
         if (row >= 0 && row < examples) return;
-        refuse("batches holds the index " + std::to_string(row) + ", but there are " + std::to_string(examples) +
-               " examples");
+        refuse("batches holds the index " + std::to_string(row) + ", with " + std::to_string(examples) + " examples");
       };
       tapegrad::detail::visit("batches", where, check, rows_);
       rows_of_epoch_ = product(steps_, shape[1], "examples");
