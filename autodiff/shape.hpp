@@ -2,6 +2,7 @@
 // Shape: the sizes of a tensor's axes, kept inline.
 
 #include <array>
+#include <concepts>
 #include <cstdint>
 #include <initializer_list>
 #include <iosfwd>
@@ -67,9 +68,9 @@ class Shape {
   /// overflows.
   constexpr std::int64_t count() const { return count(0, rank_); }
   /// The same for the axes from `first` up to but not including `last`.
-  constexpr std::int64_t count(std::int64_t first, std::int64_t last) const {
+  constexpr std::int64_t count(std::integral auto first, std::integral auto last) const {
     std::int64_t n = 1;
-    for (std::int64_t i = first; i < last; ++i) {
+    for (auto i = static_cast<std::size_t>(first); i < static_cast<std::size_t>(last); ++i) {
       if (__builtin_mul_overflow(n, sizes_[i], &n)) n = std::numeric_limits<std::int64_t>::max();
     }
     return n;
@@ -82,10 +83,11 @@ class Shape {
   constexpr std::int64_t front(Caller where = Caller::here()) const { return sizes_[place(0, where)]; }
   constexpr std::int64_t back(Caller where = Caller::here()) const { return sizes_[place(-1, where)]; }
   /// Size of the axis counted from the end: from_end(1) is the last.
-  constexpr std::int64_t from_end(std::int64_t k, Caller where = Caller::here()) const {
+  constexpr std::int64_t from_end(std::integral auto axis, Caller where = Caller::here()) const {
+    const auto k = static_cast<std::int64_t>(axis);
     if (k < 1 || k > rank_) [[unlikely]]
       detail::throw_no_axis(*this, k < 1 ? k : -k, where, k < 1);
-    return sizes_[rank_ - k];
+    return end()[-k];
   }
   constexpr const std::int64_t* begin() const { return sizes_.data(); }
   constexpr const std::int64_t* end() const { return sizes_.data() + rank_; }
@@ -97,15 +99,13 @@ class Shape {
     sizes_[rank_++] = size;
   }
   /// The first `n` axes, and all but the first `n`.
-  constexpr Shape prefix(std::int64_t n) const { return Shape(begin(), begin() + n); }
-  constexpr Shape suffix(std::int64_t n) const { return Shape(begin() + n, end()); }
+  constexpr Shape prefix(std::integral auto n) const { return Shape(begin(), begin() + n); }
+  constexpr Shape suffix(std::integral auto n) const { return Shape(begin() + n, end()); }
   /// The shape without `n` axes from axis `first` on.
-  constexpr Shape without(std::int64_t first, std::int64_t n = 1) const {
-    Shape s;
-    for (std::int64_t i = 0; i < first; ++i) s.sizes_[s.rank_++] = sizes_[i];
-    for (std::int64_t i = first + n; i < rank_; ++i) s.sizes_[s.rank_++] = sizes_[i];
-    return s;
+  constexpr Shape without(std::integral auto first, std::integral auto n) const {
+    return prefix(first).concat(suffix(static_cast<std::int64_t>(first) + static_cast<std::int64_t>(n)));
   }
+  constexpr Shape without(std::integral auto first) const { return without(first, 1); }
   /// The axes of this shape, then those of `tail`.
   constexpr Shape concat(const Shape& tail) const {
     Shape s = *this;

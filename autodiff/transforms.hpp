@@ -263,18 +263,20 @@ auto push_forward(const char* operation, F& f, const Caller& where, const Argume
 /// The same of all arguments, which the tangents follow.
 template <std::size_t... I, class F, class... All>
 auto push_forward_all(const char* operation, F& f, const Caller& where, const All&... all) {
-  constexpr std::size_t n = sizeof...(All) - sizeof...(I);
+  constexpr bool enough = ((I + sizeof...(I) < sizeof...(All)) && ...);
   static_assert(
-      sizeof...(All) > sizeof...(I),
-      "a tangent for each argument that is differentiated follows all arguments: jvp<0, 1>(f)(a, b, v_a, v_b)");
-  const std::tuple<const All&...> both(all...);
-  const auto from = [&both]<std::size_t first, std::size_t... k>(std::integral_constant<std::size_t, first>,
-                                                                 std::index_sequence<k...>) {
-    return std::tie(std::get<first + k>(both)...);
-  };
-  return push_forward<I...>(operation, f, where,
-                            from(std::integral_constant<std::size_t, 0>{}, std::make_index_sequence<n>{}),
-                            from(std::integral_constant<std::size_t, n>{}, std::make_index_sequence<sizeof...(I)>{}));
+      enough, "a tangent for each argument that is differentiated follows all arguments: jvp<0, 1>(f)(a, b, v_a, v_b)");
+  if constexpr (enough) {
+    constexpr std::size_t n = sizeof...(All) - sizeof...(I);
+    const std::tuple<const All&...> both(all...);
+    const auto from = [&both]<std::size_t first, std::size_t... k>(std::integral_constant<std::size_t, first>,
+                                                                   std::index_sequence<k...>) {
+      return std::tie(std::get<first + k>(both)...);
+    };
+    return push_forward<I...>(operation, f, where,
+                              from(std::integral_constant<std::size_t, 0>{}, std::make_index_sequence<n>{}),
+                              from(std::integral_constant<std::size_t, n>{}, std::make_index_sequence<sizeof...(I)>{}));
+  }
 }
 
 }  // namespace detail

@@ -279,10 +279,11 @@ inline void give_back(void* block, std::uint16_t home, std::size_t size_class) n
 }
 
 // Of an array of that rank, a multiple of what malloc aligns to.
-constexpr std::size_t header_bytes(std::size_t rank) {
+constexpr std::size_t header_bytes(std::int64_t rank) {
   constexpr std::size_t alignment = alignof(std::max_align_t), of_few = 48;
   if (rank <= 2) return of_few;
-  return (sizeof(Array) - (Shape::max_rank - rank) * sizeof(std::int64_t) + alignment - 1) / alignment * alignment;
+  return (sizeof(Array) - static_cast<std::size_t>(Shape::max_rank - rank) * sizeof(std::int64_t) + alignment - 1) /
+         alignment * alignment;
 }
 static_assert(sizeof(Array) == 96 && header_bytes(3) == 64 && header_bytes(Shape::max_rank) == 96);
 

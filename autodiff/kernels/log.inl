@@ -102,7 +102,7 @@ static inline batch<T, A> log2(const batch<T, A>& x) {
 template <std::floating_point T, class A>
 static inline batch<T, A> log10(const batch<T, A>& x) {
   using namespace tapegrad::kernels;
-  constexpr T high = std::is_same_v<T, float> ? T{0x1.344p-2} : T{0x1.34413509f7p-2};
+  constexpr T high = static_cast<T>(std::is_same_v<T, float> ? 0x1.344p-2 : 0x1.34413509f7p-2);
   constexpr T low = static_cast<T>(0x1.34413509f79fef311f12b35816f9p-2L - static_cast<long double>(high));
   return log_by<T>(x, [](const Mantissa<T>& m) {
     const Batch<T> rest = log_of<T>({zero<T>(), m.f}) * Batch<T>(std::numbers::log10e_v<T>);

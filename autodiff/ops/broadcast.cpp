@@ -22,14 +22,14 @@ Shape broadcast(const Shape& a, const Shape& b, const char* operation, const Cal
   for (std::int64_t i = 0; i < shorter.rank(); ++i, ++size) {
     const std::int64_t other = shorter.begin()[i];
     if (*size == other || other == 1) continue;
-    if (*size != 1) throw_no_broadcast(a, b, shorter.rank() - i, operation, where);
+    if (*size != 1) throw_no_broadcast(a, b, static_cast<std::size_t>(shorter.rank() - i), operation, where);
     *size = other;
   }
   return out;
 }
 
 std::optional<AxisView> repeated(const Shape& own, const Shape& full) {
-  const std::size_t rank = full.rank(), added = rank - own.rank();
+  const std::size_t rank = rank_of(full), added = rank - rank_of(own);
   std::size_t first = rank, end = rank;
   for (std::size_t i = 0; i < rank; ++i) {
     if (full[i] == 1 || (i >= added && own[i - added] == full[i])) continue;

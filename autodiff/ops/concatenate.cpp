@@ -108,7 +108,7 @@ Tensor<T> concatenate(std::span<const Tensor<T>> parts, int axis, Caller where) 
   if (parts.empty()) throw ShapeError("concatenate" + to_string(where) + ": no tensors to put together");
   const Shape& first = value_of(parts[0], "concatenate", where).shape;
   const std::int64_t at = normalize_axis(axis, first.rank(), "concatenate", first, where);
-  const std::int64_t from_end = first.rank() - at;
+  const auto from_end = static_cast<std::size_t>(first.rank() - at);
   const Handle begins(allocate(Dtype::i64, {static_cast<std::int64_t>(parts.size())}));
   auto* begin = elements<std::int64_t>(begins.array());
   PoolVector<const Handle*> operands;

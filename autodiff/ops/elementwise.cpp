@@ -25,9 +25,9 @@ namespace {
 using kernels::Source;
 
 bool is_column_of(const Shape& shape, const Shape& whole) {
-  const std::size_t last = whole.rank() - 1;
+  const std::int64_t last = whole.rank() - 1;
   if (shape.rank() != whole.rank() || shape.back() != 1) return false;
-  for (std::size_t i = 0; i < last; ++i) {
+  for (std::int64_t i = 0; i < last; ++i) {
     if (shape[i] != whole[i]) return false;
   }
   return true;

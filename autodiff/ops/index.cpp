@@ -174,7 +174,7 @@ struct SubtensorPrimitive {
   struct Block {
     std::int64_t outer, inner, size, offset;
     Block(const Shape& shape, const Attributes& attributes) {
-      const std::size_t axis = shape.rank() - attributes.axis;
+      const std::size_t axis = rank_of(shape) - attributes.axis;
       outer = shape.count(0, axis);
       inner = shape.count(axis + 1, shape.rank());
       size = shape.begin()[axis] * inner;

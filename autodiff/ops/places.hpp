@@ -12,7 +12,7 @@ namespace tapegrad::detail {
 
 inline Shape with_size(const Shape& shape, std::size_t from_end, std::int64_t size) {
   Shape out = shape;
-  out[shape.rank() - from_end] = size;
+  out[rank_of(shape) - from_end] = size;
   return out;
 }
 

@@ -22,7 +22,7 @@ struct Group {
   Group(std::size_t first_from_end, std::size_t count, bool keep_axes)
       : from_end(static_cast<std::uint8_t>(first_from_end)), axes(static_cast<std::uint8_t>(count)), keep(keep_axes) {}
 
-  std::size_t first(const Shape& shape) const { return shape.rank() - from_end; }
+  std::size_t first(const Shape& shape) const { return rank_of(shape) - from_end; }
   /// The group's axes within the operand's shape.
   AxisView view(const Shape& shape) const { return around(shape, first(shape), axes); }
   Shape reduced(const Shape& shape) const {
@@ -261,7 +261,7 @@ void others(const T* x, T* out, T* work, std::int64_t rows, std::int64_t m) {
 // The same along an axis, to the same bits, in operations that are recorded.
 template <class T>
 Tensor<T> others(const Tensor<T>& x, int axis, const Caller& where) {
-  const std::int64_t count = x.shape().from_end(static_cast<std::size_t>(-axis)), pairs = (count + 1) / 2;
+  const std::int64_t count = x.shape().from_end(-axis), pairs = (count + 1) / 2;
   if (count <= 1) return ones<T>(x.shape());
   const Tensor<T> a = slice(x, axis, 0, pairs, 1, where), half = slice(x, axis, pairs, count, 1, where);
   const Tensor<T> one = ones<T>(slice(half, axis, 0, count % 2, 1, where).shape());
@@ -346,7 +346,7 @@ bool is_marked(unsigned marks, std::size_t axis) { return (marks >> axis & 1U) !
 // The number of elements behind each element of the result; never 0.
 std::int64_t reduced_count(const Shape& shape, unsigned marks, const char* name, const Caller& where) {
   std::int64_t count = 1;
-  for (std::int64_t i = 0; i < shape.rank(); ++i) {
+  for (std::size_t i = 0; i < rank_of(shape); ++i) {
     if (is_marked(marks, i)) count *= shape[i];
   }
   if (count == 0) {
@@ -360,7 +360,7 @@ std::int64_t reduced_count(const Shape& shape, unsigned marks, const char* name,
 template <class T, class Reduce>
 Tensor<T> by_groups(const Tensor<T>& x, unsigned marks, KeepDims keep, const Caller& where, Reduce reduce) {
   if (marks == 0) return x;
-  const std::size_t rank = x.rank();
+  const std::size_t rank = rank_of(x.shape());
   const auto begin = static_cast<std::size_t>(std::countr_zero(marks));
   const auto count = static_cast<std::size_t>(std::bit_width(marks)) - begin;
   if (marks >> begin == (1U << count) - 1) return reduce(x, rank - begin, count, keep == KeepDims::yes);
@@ -405,7 +405,9 @@ Tensor<T> sum_to(const Tensor<T>& v, const Shape& shape, std::int64_t seeds, con
   // The axes that broadcasting added between the seed axes and the operand's own.
   const std::int64_t added = v.rank() - shape.rank();
   Tensor<T> result = v;
-  if (added > 0) result = sum_group(result, v.rank() - seeds, added, false, where);
+  if (added > 0)
+    result = sum_group(result, rank_of(v.shape()) - static_cast<std::size_t>(seeds), static_cast<std::size_t>(added),
+                       false, where);
   for (std::int64_t back = 1; back <= shape.rank() - seeds; ++back) {
     if (shape.from_end(back) == 1 && result.shape().from_end(back) != 1) {
       std::int64_t first = back;
@@ -413,7 +415,8 @@ Tensor<T> sum_to(const Tensor<T>& v, const Shape& shape, std::int64_t seeds, con
              result.shape().from_end(first + 1) != 1) {
         ++first;
       }
-      result = sum_group(result, first, first - back + 1, true, where);
+      result =
+          sum_group(result, static_cast<std::size_t>(first), static_cast<std::size_t>(first - back + 1), true, where);
       back = first;
     }
   }
@@ -511,7 +514,7 @@ Tensor<std::int64_t> argmax(const Tensor<T>& x, int axis, Caller where) {
   const Shape& shape = value_of(x, "argmax", where).shape;
   const std::int64_t at = normalize_axis(axis, shape.rank(), "argmax", shape, where);
   reduced_count(shape, 1U << at, "argmax", where);
-  const Group group(shape.rank() - at, 1, false);
+  const Group group(static_cast<std::size_t>(shape.rank() - at), 1, false);
   return Tensor<std::int64_t>(
       apply<ArgmaxPrimitive<T>>({&x.handle()}, allocate_like<std::int64_t>(group.reduced(shape)), where, group));
 }

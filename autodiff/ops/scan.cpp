@@ -68,7 +68,7 @@ template <Real T>
 Tensor<T> cumsum(const Tensor<T>& x, int axis, Caller where) {
   const Shape& shape = detail::value_of(x, "cumsum", where).shape;
   const std::int64_t at = detail::normalize_axis(axis, shape.rank(), "cumsum", shape, where);
-  return detail::cumsum_along(x, shape.rank() - at, false, where);
+  return detail::cumsum_along(x, static_cast<std::size_t>(shape.rank() - at), false, where);
 }
 
 template Tensor<float> cumsum(const Tensor<float>&, int, Caller);

@@ -103,7 +103,7 @@ void copy_matrices(const Array& x, Array* y) {
 // y[i, j, ...] = x[...] with the axes in another order; written in the order of y.
 class Permutation {
  public:
-  Permutation(const Shape& in, const Shape& out, const Order& order) : rank_(in.rank()), count_(out.count()) {
+  Permutation(const Shape& in, const Shape& out, const Order& order) : rank_(rank_of(in)), count_(out.count()) {
     std::array<std::int64_t, Shape::max_rank> in_stride{};
     std::int64_t product = 1;
     for (std::size_t i = 0; i < rank_; ++i) {
@@ -161,21 +161,21 @@ struct TransposePrimitive {
 
   static void evaluate(const Order& order, Operands x, Results y) {
     if (y[0]->shape.count() == 0) return;
-    if (are_matrices(order, x[0]->shape.rank())) return copy_matrices<T>(*x[0], y[0]);
+    if (are_matrices(order, rank_of(x[0]->shape))) return copy_matrices<T>(*x[0], y[0]);
     command(
         "permute",
         [moved = Permutation(x[0]->shape, y[0]->shape, order)](const T* from, T* to) { moved.copy(from, to); },
         in_of<T>(*x[0]), out_of<T>(y[0]));
   }
   static Handle pullback(const Call& call, std::size_t, const Handle& v) {
-    const std::size_t axes = call.output_shape().rank();
+    const std::size_t axes = rank_of(call.output_shape());
     return permute(Tensor<T>(v), inverse(call.attributes<Order>(), axes), axes, call.where()).handle();
   }
   static Handle pushforward(const Call& call, std::size_t, const Handle& v) {
-    return permute(Tensor<T>(v), call.attributes<Order>(), call.output_shape().rank(), call.where()).handle();
+    return permute(Tensor<T>(v), call.attributes<Order>(), rank_of(call.output_shape()), call.where()).handle();
   }
   static std::optional<BatchAxis> rows(const Call& call, std::span<const BatchAxis> axes) {
-    const Order back = inverse(call.attributes<Order>(), call.output_shape().rank());
+    const Order back = inverse(call.attributes<Order>(), rank_of(call.output_shape()));
     return static_cast<BatchAxis>(back[static_cast<std::size_t>(axes[0] - 1)] + 1);
   }
 };
@@ -183,7 +183,7 @@ struct TransposePrimitive {
 template <class T>
 Tensor<T> permute(const Tensor<T>& x, Order order, std::size_t axes, const Caller& where) {
   const Array& in = value_of(x, "transpose", where);
-  const std::size_t rank = in.shape.rank();
+  const std::size_t rank = rank_of(in.shape);
   for (std::size_t i = axes; i < rank; ++i) order[i] = static_cast<std::int8_t>(i);
   Shape shape = in.shape;
   for (std::size_t i = 0; i < rank; ++i) {
@@ -252,11 +252,12 @@ struct AstypePrimitive {
   static void evaluate(const Attributes& attributes, Operands x, Results y) {
     command(
         name,
-        [attributes, n = x[0]->shape.count()](const From* from, To* to) {
+        [where = attributes.where, n = x[0]->shape.count()](const From* from, To* to) {
+          static_cast<void>(where);
           for (std::int64_t i = 0; i < n; ++i) {
             if constexpr (Real<From> && std::is_same_v<To, std::int64_t>) {
               // Outside this range the conversion is undefined.
-              if (!(from[i] >= From(-0x1p63) && from[i] < From(0x1p63))) throw_no_integer(from[i], attributes.where);
+              if (!(from[i] >= From(-0x1p63) && from[i] < From(0x1p63))) throw_no_integer(from[i], where);
             }
             to[i] = static_cast<To>(from[i]);
           }
@@ -286,7 +287,7 @@ void list_shape(std::vector<const Primitive*>& all) {
 
 template <Real T>
 Tensor<T> insert_axes(const Tensor<T>& v, std::size_t from_end, std::size_t axes) {
-  const std::size_t at = v.rank() + axes - from_end;
+  const std::size_t at = rank_of(v.shape()) + axes - from_end;
   Shape shape = v.shape().prefix(at);
   for (std::size_t i = 0; i < axes; ++i) shape.push_back(1);
   return reshaped(v, shape.concat(v.shape().suffix(at)), {},
@@ -296,9 +297,9 @@ Tensor<T> insert_axes(const Tensor<T>& v, std::size_t from_end, std::size_t axes
 template <class T>
 Tensor<T> swap_axes(const Tensor<T>& x, std::size_t from_end, std::size_t other_from_end, const Caller& where) {
   Order order{};
-  for (std::int64_t i = 0; i < x.rank(); ++i) order[i] = static_cast<std::int8_t>(i);
+  for (std::size_t i = 0; i < rank_of(x.shape()); ++i) order[i] = static_cast<std::int8_t>(i);
   std::swap(order[from_end - 1], order[other_from_end - 1]);
-  return permute(x, order, x.rank(), where);
+  return permute(x, order, rank_of(x.shape()), where);
 }
 
 template Tensor<float> insert_axes(const Tensor<float>&, std::size_t, std::size_t);
@@ -350,7 +351,7 @@ Tensor<T> swap_last_two(const Tensor<T>& x, const char* name, const Caller& wher
 // All axes of a shape in reverse order, as a user would write them.
 std::string reversed_axes(const Shape& shape) {
   std::string text = "{";
-  for (std::size_t axis = shape.rank(); axis-- > 0;) text += std::to_string(axis) + (axis > 0 ? ", " : "}");
+  for (std::int64_t axis = shape.rank(); axis-- > 0;) text += std::to_string(axis) + (axis > 0 ? ", " : "}");
   return text;
 }
 
@@ -376,12 +377,12 @@ Tensor<T> matrix_transpose(const Tensor<T>& x, Caller where) {
 template <class T>
 Tensor<T> transpose(const Tensor<T>& x, std::initializer_list<int> axes, Caller where) {
   const Shape& shape = detail::value_of(x, "transpose", where).shape;
-  const std::size_t rank = shape.rank();
+  const std::size_t rank = detail::rank_of(shape);
   detail::Order order{};
   std::array<bool, Shape::max_rank> used{};
   std::size_t i = 0;
   for (int axis : axes) {
-    const std::size_t a = detail::normalize_axis(axis, rank, "transpose", shape, where);
+    const auto a = static_cast<std::size_t>(detail::normalize_axis(axis, shape.rank(), "transpose", shape, where));
     if (used[a] || i == rank) break;
     used[a] = true;
     order[rank - 1 - i++] = static_cast<std::int8_t>(rank - 1 - a);

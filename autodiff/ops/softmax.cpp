@@ -170,7 +170,8 @@ Tensor<T> on_last_axis(const Tensor<T>& x, int axis, const char* name, const Cal
                      to_string(shape));
   }
   if (at + 1 == shape.rank()) return along(x);
-  return swap_axes(along(swap_axes(x, shape.rank() - at, 1, where)), shape.rank() - at, 1, where);
+  const auto from_end = static_cast<std::size_t>(shape.rank() - at);
+  return swap_axes(along(swap_axes(x, from_end, 1, where)), from_end, 1, where);
 }
 
 }  // namespace

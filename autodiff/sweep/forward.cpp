@@ -1,5 +1,6 @@
 #include <string>
 
+#include "../ops/axes.hpp"
 #include "../ops/internal.hpp"
 #include "rules.hpp"
 #include "sweep.hpp"
@@ -23,7 +24,8 @@ namespace {
     Handle aligned = tangent;
     if (primitive.broadcasts && own_rank < output.rank()) {
       // Between seed axes and value axes, so that no seed axis meets an axis of the other operand.
-      aligned = insert_axes(Tensor<T>(tangent), output.rank(), output.rank() - own_rank).handle();
+      aligned =
+          insert_axes(Tensor<T>(tangent), rank_of(output), static_cast<std::size_t>(output.rank() - own_rank)).handle();
       own_rank = output.rank();
     }
     Handle term = apply(primitive.pushforward, primitive.single_seed, call, k, aligned, own_rank, output);

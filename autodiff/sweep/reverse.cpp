@@ -40,7 +40,7 @@ inline void for_each_operand(const Call& call, Body body) {
 [[gnu::noinline]] void accumulate_all(const Call& call, const Handle& v, Table& table, std::uint32_t begin) {
   Table adjoints(call.operand_count());
   call.primitive().pullback_all(call, v, adjoints);
-  const std::size_t seeds = v.shape().rank() - call.output_shape().rank();
+  const std::int64_t seeds = v.shape().rank() - call.output_shape().rank();
   for_each_operand(call, [&](std::size_t k, bool) {
     add_term(table[call.operands(k).record - begin],
              sum_down(std::move(adjoints[k]), seeds, call.operand_shape(k), call.where()));
@@ -56,7 +56,7 @@ class PendingParts {
   // v is the adjoint of `record`, which chooses from the value of record `source`; `sum` is that one's adjoint so far.
   [[gnu::noinline]] void add(std::uint32_t source, std::uint32_t record, Handle v, Handle& sum) {
     if (last_.empty()) last_.resize(segment_.end - segment_.begin, none);
-    if (sum) push(source, no_record, std::move(sum));
+    if (sum) push(source, no_record, std::exchange(sum, {}));
     push(source, record, std::move(v));
   }
 
@@ -67,7 +67,7 @@ class PendingParts {
     if (last == none) return;
     const Call call(segment_, parts_[last].record);
     if (sum) {
-      push(source, no_record, std::move(sum));
+      push(source, no_record, std::exchange(sum, {}));
     } else if (parts_[last].before == none) {
       accumulate_by_rule(call, 0, std::exchange(parts_[last].v, {}), sum);
       last = none;

@@ -17,15 +17,15 @@ Handle apply(Handle (*rule)(const Call&, std::size_t, const Handle&), bool singl
 
 /// rule() gives `result` from v; again(u) does for another v.
 template <class Rule, class Again>
-void watch_rule(const Call& call, std::size_t k, const char* what, Handle v, const Handle& result, Rule rule,
+void watch_rule(const Call& call, std::size_t k, const char* what, const Handle& v, const Handle& result, Rule rule,
                 Again again) {
+  const auto& absorbed = nan_watch()->options.absorbed;
   const Unwatched unwatched;
+  const Handle zeros = absorbed ? zeros_of(v) : Handle();  // before the rule, which may take v
   rule();
   const char* name = call.primitive().name;
   const std::string operand = " its operand " + std::to_string(k);
   if (result) require_finite(*result.array(), name, std::string("the ") + what + operand, call.where());
-  const auto& absorbed = nan_watch()->options.absorbed;
-  const Handle zeros = absorbed ? zeros_of(v) : Handle();
   const Handle slopes = zeros ? again(zeros) : Handle();
   if (slopes && !all_finite(*slopes.array())) {
     absorbed(name + to_string(call.where()) + ": a product of 0 with a slope by" + operand +

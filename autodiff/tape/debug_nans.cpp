@@ -11,7 +11,7 @@ namespace {
 
 std::string position(std::int64_t element, const Shape& shape) {
   Shape index = shape;
-  for (std::size_t i = shape.rank(); i-- > 0;) {
+  for (std::int64_t i = shape.rank(); i-- > 0;) {
     index[i] = element % shape[i];
     element /= shape[i];
   }

@@ -74,7 +74,7 @@ struct RulePrimitive {
       throw ShapeError(rule.name + to_string(call.where()) + ": its pullback_all gave " + std::to_string(found.size()) +
                        " adjoints for " + std::to_string(operands.size()) + " operands");
     }
-    const std::size_t seeds = v.shape().rank() - call.output_shape().rank();
+    const std::int64_t seeds = v.shape().rank() - call.output_shape().rank();
     for (std::size_t k = 0; k < found.size(); ++k) {
       require_rule_shape(rule.name, "pullback_all", found[k].shape(), seeds, call.operand_shape(k), call.where());
     }
