@@ -27,7 +27,8 @@ struct CustomRule {
   std::function<Tensor<T>(Operands x)> value = {};
   /// J_k^T g. g has the shape of y = f(x...), and the result that of x[k].
   std::function<Tensor<T>(std::size_t k, const Tensor<T>& g, const Tensor<T>& y, Operands x)> pullback = {};
-  /// In place of pullback, where the products share work: J_k^T g for every k.
+  /// In place of pullback, where the products share work: J_k^T g for every k, all of them tensors of the shape of
+  /// x[k]. It may be called more than once in a sweep, for single seeds and for single operands.
   std::function<std::vector<Tensor<T>>(const Tensor<T>& g, const Tensor<T>& y, Operands x)> pullback_all = {};
   /// J_k v. v has the shape of x[k], and the result that of y. It is needed only for forward sweeps (jvp, hvp, some
   /// Jacobians).

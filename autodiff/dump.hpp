@@ -40,12 +40,12 @@ TAPEGRAD_EXPORT std::ostream& operator<<(std::ostream& out, const Dump& dump);
 
 namespace detail {
 
-TAPEGRAD_EXPORT Dump dump_of(const Recording& recording, const Handle& result);
+TAPEGRAD_EXPORT Dump dump_of(const Recording& recording, const Handle& result, const Caller& where);
 
 }  // namespace detail
 
 /// The records of f(args...), whose result is a tensor, when it is differentiated with respect to the arguments with
-/// the given numbers, by default the first.
+/// the given numbers, by default the first. Throws ValueError if the result has no value.
 template <std::size_t... I, class F>
 auto dump(F f, Caller where = Caller::here()) {
   return [f = std::move(f), where](const auto&... args) {
@@ -55,7 +55,7 @@ auto dump(F f, Caller where = Caller::here()) {
                                                  std::index_sequence_for<decltype(args)...>{});
     static_assert(detail::is_real_tensor<std::remove_cvref_t<decltype(y)>>,
                   "dump needs a function that returns one Tensor<float> or Tensor<double>");
-    return detail::dump_of(scope.close(), y.handle());
+    return detail::dump_of(scope.close(), y.handle(), where);
   };
 }
 

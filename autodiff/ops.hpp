@@ -387,8 +387,8 @@ inline constexpr KeepDims keep_dims = KeepDims::yes;
 template <Real T>
 TAPEGRAD_EXPORT Tensor<T> sum(const Tensor<T>& x, Axes axes = {}, KeepDims keep = KeepDims::no,
                               Caller where = Caller::here());
-/// The product, which is 1 over no elements. The derivative by an element is the product of the others, also where
-/// there are zeros.
+/// The product, by halves: of the first half of the elements with the second, and so on. It is 1 over no elements. The
+/// derivative by an element is the product of the others, also where there are zeros.
 template <Real T>
 TAPEGRAD_EXPORT Tensor<T> prod(const Tensor<T>& x, Axes axes = {}, KeepDims keep = KeepDims::no,
                                Caller where = Caller::here());

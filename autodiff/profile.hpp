@@ -37,7 +37,7 @@ struct Profile {
 /// microsecond for each loop, which is not counted in any row. If f throws, nothing is returned.
 TAPEGRAD_EXPORT Profile profile(const std::function<void()>& f);
 
-/// The most bytes that this thread's tensors and tapes have held at once while f ran, beyond what they held before.
+/// The most bytes that this thread's tensors have held at once while f ran, beyond what they held before.
 /// Memory that is kept for reuse does not count.
 TAPEGRAD_EXPORT std::int64_t peak_memory(const std::function<void()>& f);
 

@@ -103,7 +103,11 @@ class Shape {
   constexpr Shape suffix(std::integral auto n) const { return Shape(begin() + n, end()); }
   /// The shape without `n` axes from axis `first` on.
   constexpr Shape without(std::integral auto first, std::integral auto n) const {
-    return prefix(first).concat(suffix(static_cast<std::int64_t>(first) + static_cast<std::int64_t>(n)));
+    const auto begin = static_cast<std::size_t>(first), end = begin + static_cast<std::size_t>(n);
+    Shape s;
+    for (std::size_t i = 0; i < begin; ++i) s.sizes_[s.rank_++] = sizes_[i];
+    for (std::size_t i = end; i < rank_; ++i) s.sizes_[s.rank_++] = sizes_[i];
+    return s;
   }
   constexpr Shape without(std::integral auto first) const { return without(first, 1); }
   /// The axes of this shape, then those of `tail`.

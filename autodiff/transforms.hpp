@@ -72,7 +72,20 @@ P replaced(const P& argument, Handle*& values, const Shape& seeds = {}) {
 }
 
 template <std::size_t... I>
+constexpr bool are_distinct() {
+  constexpr std::array<std::size_t, sizeof...(I)> all{I...};
+  for (std::size_t i = 0; i < all.size(); ++i) {
+    for (std::size_t j = 0; j < i; ++j) {
+      if (all[i] == all[j]) return false;
+    }
+  }
+  return true;
+}
+
+template <std::size_t... I>
 struct Indices {
+  static_assert(are_distinct<I...>(),
+                "a derivative by the same argument is asked for twice: grad<0, 1>, not grad<0, 0>");
   static constexpr bool contains(std::size_t i) { return ((i == I) || ...); }
 };
 
@@ -166,9 +179,9 @@ auto grad(F f, Caller where = Caller::here()) {
 
 /// The derivative of the sum of the outputs, which is f'(x) for a function that acts on each element separately.
 template <class F>
-auto elementwise_grad(F f) {
-  return [f = std::move(f)](const auto& x, const auto&... more) {
-    return grad([&](const auto& traced) { return sum(f(traced, more...)); })(x);
+auto elementwise_grad(F f, Caller where = Caller::here()) {
+  return [f = std::move(f), where](const auto& x, const auto&... more) {
+    return grad([&](const auto& traced) { return sum(f(traced, more...), {}, KeepDims::no, where); }, where)(x);
   };
 }
 

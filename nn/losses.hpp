@@ -109,7 +109,7 @@ TAPEGRAD_EXPORT extern const PlainLoss mse;
 /// "mae", also "mean_absolute_error": mean_j |a_j - y_j|, with slope 0 where the two are equal.
 TAPEGRAD_EXPORT extern const PlainLoss mae;
 /// "msle", also "mean_squared_logarithmic_error": mean_j (log(1 + a_j) - log(1 + y_j))^2, in which a negative a_j or
-/// y_j counts as 0, with slope 0 (Keras: 1e-7).
+/// y_j counts as 0 (Keras: as 1e-7); the slope is 0 for a_j <= 0.
 TAPEGRAD_EXPORT extern const PlainLoss msle;
 /// "mean_error": mean_j (y_j - a_j), whose gradient is -1/n whatever y is. Notebook 001 calls it MSE.
 TAPEGRAD_EXPORT extern const PlainLoss mean_error;

@@ -6,6 +6,7 @@
 #include <cstring>
 #include <functional>
 #include <new>
+#include <utility>
 
 #include "../error.hpp"
 #include "padding.hpp"
@@ -96,10 +97,15 @@ struct Pool {
 
 thread_local constinit Pool pool{};
 
-void free_block(void* block, std::size_t size_class) noexcept {
-  pool.system_bytes -= class_bytes(size_class);
+// A block of any thread's.
+void free_to_system(void* block, std::size_t size_class) noexcept {
   unpoison(block, class_bytes(size_class));
   std::free(block);
+}
+// One that this thread has taken from the system.
+void free_block(void* block, std::size_t size_class) noexcept {
+  pool.system_bytes -= class_bytes(size_class);
+  free_to_system(block, size_class);
 }
 
 // body(block, size_class) for all that has come back; `left` is what the stack is from now on.
@@ -205,16 +211,20 @@ bool is_scattered(Block* block) {
   return misses > sample / 2;
 }
 
-void sort_list(Block*& list) {
-  std::vector<Block*> blocks;
-  for (Block* block = list; block; block = next_of(block)) blocks.push_back(block);
-  std::sort(blocks.begin(), blocks.end(), std::greater<>());
-  list = nullptr;
-  for (Block* block : blocks) {
-    unpoison(block, sizeof(Block));
-    block->next = list;
-    list = block;
-    poison(block, sizeof(Block));
+// Sorts by address the first `most` blocks of a list; behind them nothing has changed since it was last sorted.
+void sort_list(Block*& list, std::size_t most) {
+  const std::unique_ptr<Block*[]> blocks(new (std::nothrow) Block*[most]);
+  if (!blocks) return;
+  std::size_t n = 0;
+  Block* rest = list;
+  for (; rest && n < most; rest = next_of(rest)) blocks[n++] = rest;
+  std::sort(blocks.get(), blocks.get() + n, std::greater<>());
+  list = rest;
+  for (std::size_t i = 0; i < n; ++i) {
+    unpoison(blocks[i], sizeof(Block));
+    blocks[i]->next = list;
+    list = blocks[i];
+    poison(blocks[i], sizeof(Block));
   }
 }
 
@@ -270,7 +280,7 @@ bool push(Home& home, Block* block, std::size_t bytes) noexcept {
   unpoison(place, sizeof(Block));
   auto* block = new (place) Block{nullptr, size_class};
   poison(block + 1, bytes - sizeof(Block));
-  if (!push(homes[home], block, bytes)) free_block(block, size_class);
+  if (!push(homes[home], block, bytes)) free_to_system(block, size_class);
 }
 
 inline void give_back(void* block, std::uint16_t home, std::size_t size_class) noexcept {
@@ -453,9 +463,9 @@ void pool_deallocate(void* block) noexcept {
 void order_free_blocks() {
   constexpr std::size_t enough = 4096;  // for a look at the lists to cost nothing
   if (pool.kept_since_order < enough) return;
-  pool.kept_since_order = 0;
+  const std::size_t changed = std::exchange(pool.kept_since_order, 0);
   for (std::size_t size_class = 1; size_class <= most_chunks; ++size_class) {
-    if (is_scattered(pool.free[size_class])) sort_list(pool.free[size_class]);
+    if (is_scattered(pool.free[size_class])) sort_list(pool.free[size_class], changed);
   }
 }
 

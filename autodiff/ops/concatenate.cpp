@@ -134,6 +134,10 @@ Tensor<T> stack(std::span<const Tensor<T>> parts, int axis, Caller where) {
   if (parts.empty()) throw ShapeError("stack" + to_string(where) + ": no tensors to put together");
   const Shape& first = value_of(parts[0], "stack", where).shape;
   const std::int64_t at = normalize_axis(axis, first.rank() + 1, "stack", first, where);
+  if (first.rank() == Shape::max_rank) {
+    throw ShapeError("stack" + to_string(where) + ": tensors of shape " + to_string(first) +
+                     " have as many axes as there can be");
+  }
   const Shape with_axis = first.prefix(at).concat({1}).concat(first.suffix(at));
   PoolVector<Tensor<T>> layers;
   for (const Tensor<T>& part : parts) {

@@ -44,12 +44,12 @@ template <class Op>
 Simpler second_sign_out(const Asked& x) {
   return x.made_by<Negate>(x.b) ? Simpler(-times<Op>(x.a, x.inside(x.b, 0))) : Simpler();
 }
-// Constant factors are multiplied with each other.
+// Constant factors are multiplied with each other where the product is a normal number of float too.
 template <class Op>
 Simpler constants_together(const Asked& x) {
   if (!is_constant(x.b) || !x.made_by<Multiply>(x.a) || !is_constant(x.inside(x.a, 1))) return {};
   const double product = constant_of(x.inside(x.a, 1)) * constant_of(x.b);
-  return std::isnormal(product) ? Simpler(x.inside(x.a, 0) * product) : Simpler();
+  return std::isnormal(static_cast<float>(product)) ? Simpler(x.inside(x.a, 0) * product) : Simpler();
 }
 
 template <int p>
@@ -95,7 +95,8 @@ constexpr Rewrite table[] = {
     {"(a * c) * d = a * (c * d)", &operation<Multiply>, constants_together<Multiply>},
 
     {"mul0(c, a) = mul0(a, c)", &operation<Mul0>, constant_second<Mul0>},
-    {"mul0(a, 0) = 0", &operation<Mul0>, [](const Asked& x) { return is_constant(x.b, 0) ? Simpler(0) : Simpler(); }},
+    {"mul0(a, 0) = 0", &operation<Mul0>,
+     [](const Asked& x) { return is_constant(x.b) && constant_of(x.b) == 0 ? Simpler(0) : Simpler(); }},
     {"mul0(a, c) = a * c", &operation<Mul0>,
      [](const Asked& x) {
        return is_constant(x.b) && std::isfinite(constant_of(x.b)) ? Simpler(x.a * x.b) : Simpler();

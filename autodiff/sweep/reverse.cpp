@@ -36,14 +36,14 @@ inline void for_each_operand(const Call& call, Body body) {
   }
 }
 
-// By the rule that answers for all operands at once.
-[[gnu::noinline]] void accumulate_all(const Call& call, const Handle& v, Table& table, std::uint32_t begin) {
+// By the rule that answers for all operands at once: add(k, J_k^T v).
+template <class Add>
+void accumulate_all(const Call& call, const Handle& v, Add add) {
   Table adjoints(call.operand_count());
   call.primitive().pullback_all(call, v, adjoints);
   const std::int64_t seeds = v.shape().rank() - call.output_shape().rank();
   for_each_operand(call, [&](std::size_t k, bool) {
-    add_term(table[call.operands(k).record - begin],
-             sum_down(std::move(adjoints[k]), seeds, call.operand_shape(k), call.where()));
+    add(k, sum_down(std::move(adjoints[k]), seeds, call.operand_shape(k), call.where()));
   });
 }
 
@@ -165,8 +165,11 @@ void reverse(const Recording& recording, std::span<const Handle> outputs, std::s
       const AtSite site(call.primitive().name, call.where(), Site::Part::adjoint);
       const AtLine line(call.where());
       const bool all_seeds = !call.primitive().single_seed || adjoint.shape().rank() == call.output_shape().rank();
-      if (call.primitive().pullback_all && all_seeds && !plain && !watching && !waiting) {
-        accumulate_all(call, adjoint, table, s.begin);
+      if (call.primitive().pullback_all && all_seeds && !plain && !watching) {
+        accumulate_all(call, adjoint, [&](std::size_t k, Handle term) {
+          if (waiting) pending.add_to(sum_of(k), call.operands(k).record);
+          add_term(sum_of(k), std::move(term));
+        });
         continue;
       }
       for_each_operand(call, [&](std::size_t k, bool last) {

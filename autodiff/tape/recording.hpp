@@ -127,6 +127,7 @@ class TAPEGRAD_EXPORT Scope {
  private:
   Tape* tape_;
   Caller where_;
+  const Caller* line_around_ = nullptr;  // of the rule that opens this scope: what it records has lines of its own
   std::uint32_t inputs_ = 0;
 };
 

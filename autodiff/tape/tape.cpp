@@ -158,10 +158,12 @@ Scope::Scope(const Caller& where) : tape_(current_tape), where_(where) {
   if (tape_->depth_ == max_depth)
     throw TapeError("a derivative" + to_string(where) + ": derivatives are nested more than 32 deep");
   tape_->levels_[static_cast<std::size_t>(tape_->depth_++)] = {fresh_scope(), tape_->sizes(), 0};
+  line_around_ = std::exchange(rule_line, nullptr);
 }
 
 Scope::~Scope() {
   if (!tape_) return;
+  rule_line = line_around_;
   const Tape::Level& level = tape_->levels_[static_cast<std::size_t>(--tape_->depth_)];
   tape_->truncate(level.begin);
   if (tape_->depth_ == 0) {
@@ -223,6 +225,7 @@ Recording Scope::close() {
     outer.reached |= level.reached & s.outer_levels;
   }
   tape_ = nullptr;
+  rule_line = line_around_;
   return recording;
 }
 

@@ -186,6 +186,7 @@ Jacobians<T> jacobians(Recording recording, std::span<const Tensor<T>> outputs, 
 template <Real T>
 Tensor<T> matrix_of(const Jacobians<T>& all, std::size_t inputs, std::size_t row, std::size_t rows, std::size_t column,
                     std::size_t columns, const Caller& where) {
+  if (rows * columns == 0) throw ValueError("hessian" + to_string(where) + ": an argument holds no tensors");
   TensorList<T> parts;
   for (std::size_t i = row; i < row + rows; ++i) {
     TensorList<T> of_row;

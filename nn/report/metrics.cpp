@@ -170,7 +170,7 @@ Counts count_elements(const M& metric, const Tensor<T>& a, const Tensor<Y>& y, c
 /// value(counts) by the metric's average.
 template <class M, Real T, class Y, class Value>
 double averaged(const M& metric, const Tensor<T>& a, const Tensor<Y>& y, const Caller& where, const Value& value) {
-  if (metric.average == Average::micro || a.shape() == Shape{a.size(), 1}) {
+  if (metric.average == Average::micro || (a.rank() == 2 && a.shape()[1] == 1)) {
     return value(count_elements(metric, a, y, where));
   }
   const auto judged = judge(metric.name(), a, y, 0.5, metric.ignored_label, where);
@@ -201,7 +201,7 @@ void require_numbers(const Metric& metric, const Tensor<T>& a, const Tensor<T>& 
 
 template <Real T, class Y>
 double Accuracy::operator()(const Tensor<T>& a, const Tensor<Y>& y, Caller where) const {
-  if (a.shape() == Shape{a.size(), 1}) {
+  if (a.rank() == 2 && a.shape()[1] == 1) {
     require_classes(name(), a, y, ignored_label, where);
     return fraction_met(cut(*this, a, where), y, ignored_label, where);
   }

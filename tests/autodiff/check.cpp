@@ -256,6 +256,16 @@ TEST_SUITE("custom") {
       CHECK(allclose(j([&](const X& z) { return product(A, z); }), j([&](const X& z) { return plain(A, z); }), 0, 0));
     }
 
+    // Beside chosen elements, whose adjoints wait for each other in a sweep that is recorded.
+    calls = 0;
+    const auto with_elements = [&](const X& a, const X& b) {
+      return sum(square(custom(rule)(a, b))) * a[0][1] + sum(slice(b, 0, 1, 3)) * a[1][2];
+    };
+    check_derivatives({.order = 2}, with_elements, A, B);
+    calls = 0;
+    grad([&](const X& a) { return sum(grad(with_elements)(a, B)); })(A);
+    CHECK(calls == 1);
+
     rule.pullback_all = [](const X& g, const X&, Operands) { return std::vector<X>{g}; };
     CHECK_THROWS_WITH_AS(grad(f)(A, B), Contains("1 adjoints for 2 operands"), ShapeError);
     rule.pullback = product_rule().pullback;

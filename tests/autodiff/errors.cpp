@@ -424,6 +424,8 @@ TEST_SUITE("errors") {
     const X eight = ones({1, 1, 1, 1, 1, 1, 1, 1});
     CHECK(sum(eight).item() == 1);
     CHECK_THROWS_WITH_AS(Shape({1, 1, 1, 1, 1, 1, 1, 1, 1}), Contains("8 axes"), ShapeError);
+    const X most = zeros({1, 1, 1, 1, 1, 1, 1, 1});
+    REFUSED(ShapeError, stack({most, most}), "stack", "as many axes as there can be");
     CHECK_THROWS_WITH_AS(one_hot(zeros<std::int64_t>({1, 1, 1, 1, 1, 1, 1, 1}), 2), Contains("8 axes"), ShapeError);
     auto f = [](const X& z) { return square(z); };
     CHECK_THROWS_WITH_AS(jacobian(f)(ones({1, 1, 1, 1, 1})).dense(), Contains("8 axes"), ShapeError);

@@ -165,6 +165,22 @@ TEST_SUITE("evaluate") {
     }
   }
 
+  TEST_CASE("a scope that a rule opens has lines of its own") {
+    std::string where;
+    int line = 0;
+    const auto f = custom<double>({.name = "own",
+                                   .value = [](auto x) { return x[0] * 2; },
+                                   .pullback =
+                                       [&](std::size_t, auto& g, auto&, auto x) {
+                                         line = __LINE__ + 1;
+                                         where = dump([](const X& z) { return exp(z); })(x[0]).records[1].where;
+                                         return g * 2;
+                                       }});
+    grad([&](const X& x) { return sum(grad([&](const X& z) { return sum(f(z) * z); })(x)); })(X{1, 2});
+    CHECK(where == "evaluate.cpp:" + std::to_string(line));
+    CHECK_THROWS_AS(dump([](const X&) { return X(); })(X{1, 2}), ValueError);
+  }
+
   TEST_CASE("a profile has every operation by its line, its adjoint apart") {
     const X w = ones({30, 20}), x = ones({10, 30});
     const auto f = [&](const X& v) { return sum(softmax(matmul(x, v))); };

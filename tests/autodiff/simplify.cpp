@@ -108,6 +108,20 @@ TEST_SUITE("simplify") {
     CHECK(sides().size() == detail::rewrites().size());
   }
 
+  TEST_CASE("factors are not put together where float would overflow, and a zero of either sign is strong") {
+    const Tensor<float> x{1e-30F, 0, 1e30F};
+    const Tensor<float> large = elementwise([](auto a) { return a * 1e30 * 1e30; })(x);
+    const Tensor<float> small = elementwise([](auto a) { return a * 1e-30 * 1e-30; })(x);
+    CHECK(allclose(large, x * 1e30F * 1e30F, 1e-6, 0));
+    CHECK(allclose(small, x * 1e-30F * 1e-30F, 1e-6, 0));
+    for (const double zero : {0.0, -0.0}) {
+      const auto f = elementwise([zero](auto a) { return sqrt(a) * zero; });
+      const Tensor<> g = grad([&](const Tensor<>& z) { return sum(f(z)); })(Tensor<>{0, 1});
+      CHECK(g(0) == 0);
+      CHECK(g(1) == 0);
+    }
+  }
+
   TEST_CASE("an identity holds to the last bit for every number") {
     const double least = std::numeric_limits<double>::denorm_min(), nan = std::numeric_limits<double>::quiet_NaN();
     const std::array numbers{-0.0, 0.0, 1.0, -1.3, 0.7, 1e308, -1e-308, least, infinite, -infinite, nan};
