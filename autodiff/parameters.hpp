@@ -5,6 +5,7 @@
 //     std::tuple<Tensor<>, Tensor<float>> mixed;   TensorList<float> list;
 //     struct Net { Tensor<> W, b; auto tensors() { return std::tie(W, b); } };
 
+#include <concepts>
 #include <cstddef>
 #include <string_view>
 #include <tuple>
@@ -83,6 +84,40 @@ std::size_t tensors_in(const P& p) {
     for_each_tensor(copy, [&count](const auto&) { ++count; });
   }
   return count;
+}
+
+/// Whether a and b hold as many tensors under the same keys.
+template <class P>
+bool same_keys(P& a, P& b) {
+  const auto each = []<class Tuple>(Tuple&& x, Tuple&& y) {
+    return [&]<std::size_t... i>(std::index_sequence<i...>) {
+      return (same_keys(std::get<i>(x), std::get<i>(y)) && ...);
+    }
+    (std::make_index_sequence<std::tuple_size_v<std::remove_cvref_t<Tuple>>>{});
+  };
+  if constexpr (is_real_tensor<std::remove_cv_t<P>>) {
+    return true;
+  } else if constexpr (HasTensors<P>) {
+    return each(a.tensors(), b.tensors());
+  } else if constexpr (Range<P> && !std::is_convertible_v<P&, std::string_view>) {
+    auto other = b.begin();
+    for (auto& element : a) {
+      if (other == b.end() || !same_keys(element, *other)) return false;
+      ++other;
+    }
+    return other == b.end();
+  } else if constexpr (requires(P & pair) {
+                         pair.first;
+                         pair.second;
+                       }) {
+    return same_keys(a.first, b.first) && same_keys(a.second, b.second);
+  } else if constexpr (TupleLike<std::remove_cv_t<P>>) {
+    return each(a, b);
+  } else if constexpr (std::equality_comparable<P>) {
+    return a == b;
+  } else {
+    return true;
+  }
 }
 
 }  // namespace detail

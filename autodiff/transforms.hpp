@@ -258,7 +258,10 @@ auto push_forward(const char* operation, F& f, const Caller& where, const Argume
   Handles directions(recording.inputs()), results(outputs.size());
   const auto place = [&]<class P>(std::size_t input, const P& argument, std::type_identity_t<P> tangent) {
     Handles given = handles_of(tangent);
-    if (given.size() != tensors_in(argument)) throw_other_tangents(operation, where);
+    if constexpr (!is_real_tensor<P>) {
+      P of_argument = argument, of_tangent = tangent;
+      if (!same_keys(of_argument, of_tangent)) throw_other_tangents(operation, where);
+    }
     for (Handle& v : given) {
       require_same_shape(operation, "a tangent", v.shape(), recording.input(input).shape, where);
       directions[input++] = std::move(v);

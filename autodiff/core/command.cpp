@@ -1,5 +1,7 @@
 #include "command.hpp"
 
+#include <cstdio>
+#include <exception>
 #include <vector>
 
 namespace tapegrad::detail {
@@ -30,7 +32,20 @@ void run(const Command& command) {
 
 Observer::Observer() : outer_(door.observer) { door = {.observer = this, .site = door.site}; }
 
-Observer::~Observer() { door = {.observer = outer_, .site = outer_ ? door.site : nullptr}; }
+Observer::~Observer() {
+  if (door.observer == this) {
+    door = {.observer = outer_, .site = outer_ ? door.site : nullptr};
+    return;
+  }
+  // Not the innermost: those inside it look on.
+  Observer* inside = door.observer;
+  while (inside && inside->outer_ != this) inside = inside->outer_;
+  if (!inside) {
+    std::fputs("tapegrad: an observer, such as debug_nans(), must be destroyed on the thread that made it\n", stderr);
+    std::terminate();
+  }
+  inside->outer_ = outer_;
+}
 
 void Observer::pass(const Command& command) { outer_ ? outer_->command(command) : run(command); }
 

@@ -116,7 +116,7 @@ struct Program::Lowering {
 
   // A value and its slope come from one kernel, which runs at the first of the two.
   void join_slopes() {
-    std::map<std::pair<const Operation*, int>, int> first;
+    std::map<std::pair<int, const Operation*>, int> first;  // by operand and operation
     const auto join = [&](int value, int slope) {
       at(slope_of, std::min(value, slope)) = std::max(value, slope);
       at(joined, std::max(value, slope)) = 1;
@@ -124,12 +124,13 @@ struct Program::Lowering {
     for (int i = 0; i < node_count(); ++i) {
       const Node& node = at(nodes, i);
       if (node.kind != Node::Kind::operation || node.operation->arity != 1) continue;
-      for (const auto& [other, j] : first) {
-        if (other.second != node.in[0]) continue;
-        if (node.operation->slope == other.first) join(i, j);
-        if (other.first->slope == node.operation) join(j, i);
+      for (auto of_operand = first.lower_bound({node.in[0], nullptr});
+           of_operand != first.end() && of_operand->first.first == node.in[0]; ++of_operand) {
+        const Operation* other = of_operand->first.second;
+        if (node.operation->slope == other) join(i, of_operand->second);
+        if (other->slope == node.operation) join(of_operand->second, i);
       }
-      first.try_emplace({node.operation, node.in[0]}, i);
+      first.try_emplace({node.in[0], node.operation}, i);
     }
   }
 

@@ -19,7 +19,8 @@ void require_same_shape(const char* operation, const char* what, const Shape& gi
 }
 
 void throw_other_tangents(const char* operation, const Caller& where) {
-  throw ShapeError(operation + to_string(where) + ": an argument and its tangent hold different numbers of tensors");
+  throw ShapeError(operation + to_string(where) +
+                   ": an argument and its tangent hold different numbers of tensors, or tensors of other names");
 }
 
 }  // namespace tapegrad::detail

@@ -422,6 +422,19 @@ TEST_SUITE("activations") {
     }
   }
 
+  TEST_CASE("a lambda of twenty thousand operations, by a gradient in linear time") {
+    const auto f = elementwise([](auto x) {
+      auto y = x;
+      for (int i = 0; i < 10000; ++i) y = sin(y) + x;
+      return y;
+    });
+    double y = 0.3, slope = 1;
+    for (int i = 0; i < 10000; ++i) slope = std::cos(y) * slope + 1, y = std::sin(y) + 0.3;
+    const auto [value, gradient] = value_and_grad([&](const Tensor<>& x) { return sum(f(x)); })(Tensor<>{0.3});
+    CHECK(std::abs(value.item() - y) <= 1e-12 * std::abs(y));
+    CHECK(std::abs(gradient(0) - slope) <= 1e-9 * std::abs(slope));
+  }
+
   TEST_CASE("activations inside the lambda of another function") {
     const auto f = elementwise([](auto x) { return silu(x) + gelu(2 * x) * elu(x, 0.5); });
     const Tensor<> x{-1, 0.5, 2};

@@ -5,6 +5,7 @@
 #include <cstring>
 #include <limits>
 #include <map>
+#include <memory>
 #include <sstream>
 #include <string>
 #include <tapegrad/autodiff.hpp>
@@ -232,6 +233,19 @@ TEST_SUITE("evaluate") {
     CHECK(of_chain >= of_exp + 3 * one);
     CHECK(of_chain < of_exp + 4 * one);
     CHECK(peak_memory([] {}) == 0);
+  }
+
+  TEST_CASE("observers may end in any order") {
+    auto outer = std::make_unique<DebugNans>(), inner = std::make_unique<DebugNans>();
+    outer.reset();
+    CHECK_THROWS_AS(log(X{-1}), ValueError);
+    inner.reset();
+    CHECK(std::isnan(log(X{-1})(0)));
+    std::unique_ptr<DebugNans> begun;
+    profile([&] { begun = std::make_unique<DebugNans>(); });
+    CHECK_THROWS_AS(log(X{-1}), ValueError);
+    begun.reset();
+    CHECK(std::isnan(log(X{-1})(0)));
   }
 
   TEST_CASE("observers nest: a profile of what debug_nans() watches") {

@@ -146,6 +146,13 @@ TEST_CASE("tangents that do not fit are refused, naming the operation and the li
   refused([&] { hvp(of_list)(std::vector<X>{x0}, std::vector<X>{x0, b0}); }, "hvp", "different numbers of tensors");
   const auto pullback = vjp([](const X& x, const X& W) { return matmul(x, W); }, x0, W0).second;
   refused([&] { pullback(b0); }, "the pullback of vjp", "a cotangent has shape (4) where (3, 4) is needed");
+  using Map = std::map<std::string, X>;
+  const auto product = [](const Map& p) { return sum(p.at("a") * p.at("b")); };
+  const Map at{{"a", X{1, 2}}, {"b", X{3, 4}}}, other{{"b", X{1, 0}}, {"c", X{0, 1}}};
+  CHECK(contains(message_of([&] { hvp(product)(at, other); }), "tensors of other names"));
+  CHECK(contains(message_of([&] { jvp(product, at, other); }), "tensors of other names"));
+  CHECK(contains(message_of([&] { jvp(product, at, Map{{"a", X{1, 0}}}); }), "numbers of tensors"));
+  CHECK_NOTHROW(hvp(product)(at, at));
 }
 
 TEST_CASE("the first of a pair is differentiated as the second is") {
