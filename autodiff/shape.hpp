@@ -46,7 +46,9 @@ class Shape {
   constexpr Shape() {
     if (std::is_constant_evaluated()) sizes_ = {};
   }
-  constexpr Shape(std::initializer_list<std::int64_t> sizes) : Shape(sizes.begin(), sizes.end()) {}
+  constexpr Shape(std::initializer_list<std::int64_t> sizes) : Shape() {
+    for (std::int64_t size : sizes) push_back(size);
+  }
   /// Makes a shape from any range of integers. Throws ShapeError for more than max_rank axes.
   template <class Iterator>
   constexpr Shape(Iterator first, Iterator last) : Shape() {

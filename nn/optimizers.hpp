@@ -167,17 +167,18 @@ class TAPEGRAD_EXPORT Optimizer {
   template <class Rule>
   requires(detail::UpdateRule<Rule, float>&& detail::UpdateRule<Rule, double>) Optimizer(Rule rule)
       : rate_(rule.learning_rate),
-        make_slots_([rule]<Real T>(const Tensor<T>& w) -> Params<T> {
-          if constexpr (detail::UpdatesWithSlots<Rule, T>)
-            return rule.slots(w);
+        make_slots_([rule]<Real T, class R = Rule>(const Tensor<T>& w)->Params<T> {
+          if constexpr (detail::UpdatesWithSlots<R, T>)
+            return static_cast<const R&>(rule).slots(w);
           else
             return {};
         }),
-        update_([rule]<Real T>(Tensor<T>& w, const Tensor<T>& g, [[maybe_unused]] Params<T>& slots, const Step& step) {
-          if constexpr (detail::UpdatesWithSlots<Rule, T>)
-            rule.update(w, g, slots, step);
+        update_([rule]<Real T, class R = Rule>(Tensor<T> & w, const Tensor<T>& g, [[maybe_unused]] Params<T>& slots,
+                                               const Step& step) {
+          if constexpr (detail::UpdatesWithSlots<R, T>)
+            static_cast<const R&>(rule).update(w, g, slots, step);
           else
-            rule.update(w, g, step.rate);
+            static_cast<const R&>(rule).update(w, g, step.rate);
         }) {}
   /// "sgd", "adam", "adamw", "rmsprop" or "adagrad", with its defaults. Throws ValueError for another name.
   Optimizer(const char* name, Caller where = Caller::here());

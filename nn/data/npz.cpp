@@ -163,7 +163,7 @@ void detail::write_npz(const std::string& path, const Named<AnyTensor>& arrays, 
   headers.reserve(arrays.size());
   for (const auto& [name, array] : arrays) {
     const std::string file = std::string(name) + std::string(suffix);
-    const auto refuse = [&](const std::string& problem) {
+    const auto refuse = [&, name = name](const std::string& problem) {
       throw ValueError(caller + ": the name \"" + detail::printable(name) + "\" " + problem);
     };
     if (name.empty() || name.find('\0') != Name::npos) refuse("is empty or holds a zero byte");

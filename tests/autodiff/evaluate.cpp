@@ -116,8 +116,9 @@ TEST_SUITE("evaluate") {
       for (std::uint32_t i = s.begin + s.inputs; i < s.end; ++i) overwrite_operands<double>(s, i, rng, seen);
     }
     CHECK(seen.said.size() > 40);
-    for (const auto& [name, needed] : seen.needed) CHECK_MESSAGE((needed & ~seen.said[name]) == 0U, name);
-    for (const auto& [name, said] : seen.said) CHECK_MESSAGE((said & ~seen.needed[name]) == 0U, name);
+    for (const auto& needed : seen.needed)
+      CHECK_MESSAGE((needed.second & ~seen.said[needed.first]) == 0U, needed.first);
+    for (const auto& said : seen.said) CHECK_MESSAGE((said.second & ~seen.needed[said.first]) == 0U, said.first);
   }
 
   TEST_CASE("every record of random programs has the same bits again") {

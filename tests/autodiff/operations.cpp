@@ -23,7 +23,7 @@ void for_each_index(const Shape& shape, const std::function<void(const Index&)>&
   Index index(static_cast<std::size_t>(shape.rank()), 0);
   for (std::int64_t n = shape.count(); n > 0; --n) {
     visit(index);
-    for (std::size_t axis = shape.rank(); axis-- > 0;) {
+    for (std::size_t axis = index.size(); axis-- > 0;) {
       if (++index[axis] < shape[axis]) break;
       index[axis] = 0;
     }
@@ -32,15 +32,15 @@ void for_each_index(const Shape& shape, const std::function<void(const Index&)>&
 template <class T>
 T element(const Tensor<T>& x, const Index& index) {
   std::int64_t at = 0;
-  for (std::int64_t axis = 0; axis < x.rank(); ++axis) at = at * x.shape()[axis] + index[axis];
+  for (std::size_t axis = 0; axis < index.size(); ++axis) at = at * x.shape()[axis] + index[axis];
   return x.data()[at];
 }
 // The element of x that broadcasting puts at `index`.
 template <class T>
 T spread(const Tensor<T>& x, const Index& index) {
   Index own(static_cast<std::size_t>(x.rank()));
-  for (std::int64_t axis = 0; axis < x.rank(); ++axis) {
-    own[axis] = x.shape()[axis] == 1 ? 0 : index[index.size() - x.rank() + axis];
+  for (std::size_t axis = 0; axis < own.size(); ++axis) {
+    own[axis] = x.shape()[axis] == 1 ? 0 : index[index.size() - own.size() + axis];
   }
   return element(x, own);
 }
@@ -243,7 +243,7 @@ TEST_SUITE("operations") {
           size = zeros(kept);
         for_each_index(shape, [&](const Index& index) {
           std::int64_t at = 0;
-          for (std::int64_t axis = 0; axis < kept.rank(); ++axis)
+          for (std::size_t axis = 0; axis < index.size(); ++axis)
             at = at * kept[axis] + (kept[axis] == 1 ? 0 : index[axis]);
           const double v = element(x, index);
           total.mutable_data()[at] += v;
@@ -277,11 +277,12 @@ TEST_SUITE("operations") {
         CAPTURE(axis);
         auto line = [&](const Index& index, auto visit) {  // the elements along the axis through `index`
           Index at = index;
-          for (at[axis] = 0; at[axis] < shape[axis]; ++at[axis]) visit(element(x, at), at[axis]);
+          std::int64_t& i = at[static_cast<std::size_t>(axis)];
+          for (i = 0; i < shape[axis]; ++i) visit(element(x, at), i);
         };
         auto running = [&](const Index& index) {
           double s = 0;
-          line(index, [&](double v, std::int64_t i) { s += i <= index[axis] ? v : 0; });
+          line(index, [&](double v, std::int64_t i) { s += i <= index[static_cast<std::size_t>(axis)] ? v : 0; });
           return s;
         };
         check(cumsum(x, a), shape, running, 1e-14);
@@ -368,7 +369,8 @@ TEST_SUITE("operations") {
               out[axis] = static_cast<std::int64_t>(chosen.size());
               check(slice(x, static_cast<int>(axis), start, stop, step), out, [&](const Index& index) {
                 Index at = index;
-                at[axis] = chosen[static_cast<std::size_t>(index[axis])];
+                const auto k = static_cast<std::size_t>(axis);
+                at[k] = chosen[static_cast<std::size_t>(index[k])];
                 return element(x, at);
               });
             }
@@ -428,7 +430,7 @@ TEST_SUITE("operations") {
 
   TEST_CASE("stack") {
     std::vector<X> parts;
-    for (std::uint64_t seed : {1, 2, 3}) parts.push_back(random::Generator(seed).normal<double>({2, 5}));
+    for (std::uint64_t seed : {1U, 2U, 3U}) parts.push_back(random::Generator(seed).normal<double>({2, 5}));
     for (int axis : {0, 1, 2, -1, -2, -3}) {
       const auto a = static_cast<std::size_t>(axis < 0 ? axis + 3 : axis);
       Shape out{2, 5};

@@ -125,9 +125,11 @@ TEST_SUITE("simplify") {
   TEST_CASE("an identity holds to the last bit for every number") {
     const double least = std::numeric_limits<double>::denorm_min(), nan = std::numeric_limits<double>::quiet_NaN();
     const std::array numbers{-0.0, 0.0, 1.0, -1.3, 0.7, 1e308, -1e-308, least, infinite, -infinite, nan};
-    for (const auto& [text, row] : sides()) {
+    for (const auto& side : sides()) {
+      const std::string& text = side.first;
+      const Sides& row = side.second;
       if (!row.one_by_one) continue;
-      const auto f = elementwise([&row = row](auto a, auto b) { return row.asked(a, b); });
+      const auto f = elementwise([&row](auto a, auto b) { return row.asked(a, b); });
       for (const double a : numbers) {
         for (const double b : numbers) {
           CAPTURE(text);

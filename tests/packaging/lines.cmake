@@ -4,7 +4,7 @@ cmake_minimum_required(VERSION 3.25)
 
 # bound, name, folders and headers
 set(parts
-  "2386 functions layers losses optim layer layers activations initializers regularizers losses output_delta optimizers schedules clipping"
+  "2387 functions layers losses optim layer layers activations initializers regularizers losses output_delta optimizers schedules clipping"
   "2000 training train fit callbacks history network sequential"
   "850 report report metrics plot compare_output_delta"
   "1300 data data"
