@@ -52,7 +52,7 @@ using Jacobians = std::vector<Jacobian<T>, PoolAllocator<Jacobian<T>>>;
 /// Throws ValueError if the type of an input differs from that of y.
 template <Real T>
 TAPEGRAD_EXPORT Jacobians<T> jacobians(Recording recording, std::span<const Tensor<T>> outputs,
-                                       const JacobianOptions& options, const Caller& where, BatchAxes axes = {});
+                                       const JacobianOptions& options, const Caller& where, const BatchAxes& axes = {});
 
 /// A Jacobian in a product, with the line of it.
 template <Real T>
@@ -117,7 +117,7 @@ class TAPEGRAD_EXPORT Jacobian {
  private:
   template <Real U>
   friend detail::Jacobians<U> detail::jacobians(detail::Recording, std::span<const Tensor<U>>, const JacobianOptions&,
-                                                const Caller&, detail::BatchAxes);
+                                                const Caller&, const detail::BatchAxes&);
   Jacobian() = default;
   static Jacobian composed(const Jacobian& outer, const Jacobian& inner, const Caller& where);
 

@@ -95,9 +95,7 @@ bool same_keys(P& a, P& b) {
     }
     (std::make_index_sequence<std::tuple_size_v<std::remove_cvref_t<Tuple>>>{});
   };
-  if constexpr (is_real_tensor<std::remove_cv_t<P>>) {
-    return true;
-  } else if constexpr (HasTensors<P>) {
+  if constexpr (HasTensors<P>) {
     return each(a.tensors(), b.tensors());
   } else if constexpr (Range<P> && !std::is_convertible_v<P&, std::string_view>) {
     auto other = b.begin();
@@ -113,7 +111,7 @@ bool same_keys(P& a, P& b) {
     return same_keys(a.first, b.first) && same_keys(a.second, b.second);
   } else if constexpr (TupleLike<std::remove_cv_t<P>>) {
     return each(a, b);
-  } else if constexpr (std::equality_comparable<P>) {
+  } else if constexpr (!is_real_tensor<std::remove_cv_t<P>> && std::equality_comparable<P>) {
     return a == b;
   } else {
     return true;

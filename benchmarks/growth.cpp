@@ -53,10 +53,10 @@ std::vector<Case> cases() {
   const auto add = [&](const char* primitive, const char* what, std::int64_t smallest, auto argument, auto function) {
     all.push_back({primitive, what, smallest, argument, function});
   };
-  const auto by_elements = [&](const char* primitive, Function f) {
+  const auto by_elements = [&](const char* primitive, const Function& f) {
     add(primitive, "elements", elements, vector, [f](std::int64_t) { return f; });
   };
-  const auto by_rows = [&](const char* primitive, const char* what, Function f) {
+  const auto by_rows = [&](const char* primitive, const char* what, const Function& f) {
     add(
         primitive, what, rows, [](std::int64_t n) { return matrix(n, 8); }, [f](std::int64_t) { return f; });
   };

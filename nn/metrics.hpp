@@ -223,7 +223,7 @@ class TAPEGRAD_EXPORT Metric {
   Metric(std::string name, const PlainLoss& loss) : Metric(loss.name()) { name_ = std::move(name); }
 
   template <class F>
-  requires(!accepts<F> && detail::HasCallOperator<F>) Metric(std::string, const F&) {
+  requires(!accepts<F> && detail::HasCallOperator<F>) Metric(const std::string&, const F&) {
     static_assert(
         detail::never<F>,
         "a metric is a function of (prediction, target), two tensors of one number type or a tensor and labels, "

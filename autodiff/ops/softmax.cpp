@@ -91,7 +91,7 @@ T* elements_or_null(Results results, std::size_t i) {
 // The p that was kept; recorded as softmax(x) if it is to be differentiated again.
 template <class T>
 Tensor<T> softmax_of(const Call& call) {
-  const Tensor<T> p = call.operand<T>(1);
+  Tensor<T> p = call.operand<T>(1);
   if (!call.traced()) return p;
   const Tensor<T> x = call.operand<T>(0);
   const Handle* const operands[] = {&x.handle()};
@@ -216,7 +216,7 @@ template <Real T>
 Tensor<T> logsumexp(const Tensor<T>& x, int axis, KeepDims keep, Caller where) {
   const std::int64_t rank = x.rank();
   const bool last = axis == -1 || axis + 1 == rank;
-  const Tensor<T> y = detail::on_last_axis(x, axis, "logsumexp", where, [&](const Tensor<T>& z) {
+  Tensor<T> y = detail::on_last_axis(x, axis, "logsumexp", where, [&](const Tensor<T>& z) {
     using namespace detail;
     const bool kept = !last || keep == KeepDims::yes;
     Shape shape = z.shape().prefix(z.rank() - 1);

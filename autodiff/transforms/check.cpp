@@ -91,7 +91,7 @@ class Checker {
     const detail::Recording recording = scope.close();
     detail::Handles tangents;
     for (const Tensor<T>& t : v) tangents.push_back(t.handle());
-    const detail::Handle output = y.handle();
+    const detail::Handle& output = y.handle();
     detail::Handle result;
     forward(recording, tangents, {&output, 1}, {&result, 1});
     if (!result) return;

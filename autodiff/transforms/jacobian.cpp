@@ -153,7 +153,7 @@ namespace detail {
 
 template <Real T>
 Jacobians<T> jacobians(Recording recording, std::span<const Tensor<T>> outputs, const JacobianOptions& options,
-                       const Caller& where, BatchAxes axes) {
+                       const Caller& where, const BatchAxes& axes) {
   Jacobians<T> all;
   const bool batched = !axes.empty();
   const std::size_t inputs = recording.inputs();
@@ -174,7 +174,7 @@ Jacobians<T> jacobians(Recording recording, std::span<const Tensor<T>> outputs, 
       at->function = function;
       at->input = i;
       at->wanted = options.sweep;
-      at->axes = std::move(axes);
+      at->axes = axes;
       Jacobian<T> J;
       J.at_ = std::move(at);
       all.push_back(std::move(J));
@@ -206,12 +206,12 @@ Jacobian<T> blocks_jacobian(Recording recording, const Tensor<T>& x, const Tenso
     throw ShapeError("batch_jacobian" + to_string(where) + ": the function took " + to_string(x.shape()) + " to " +
                      to_string(y.shape()) + ", not to (batch, m); reduce with keep_dims");
   }
-  BatchAxes axes = separate_rows(recording, y.handle(), x.shape(), where);
+  const BatchAxes axes = separate_rows(recording, y.handle(), x.shape(), where);
   if (y.shape()[0] != x.shape()[0]) {
     throw ShapeError("batch_jacobian" + to_string(where) + ": the function took a batch of shape " +
                      to_string(x.shape()) + " to " + to_string(y.shape()) + ", which is another batch");
   }
-  return jacobians<T>(std::move(recording), {&y, 1}, options, where, std::move(axes)).front();
+  return jacobians<T>(std::move(recording), {&y, 1}, options, where, axes).front();
 }
 
 template <Real T>
@@ -224,7 +224,7 @@ void require_batch(const Tensor<T>& x, const Caller& where) {
 
 template <class T>
 using JacobiansOf = Jacobians<T>(Recording, std::span<const Tensor<T>>, const JacobianOptions&, const Caller&,
-                                 BatchAxes);
+                                 const BatchAxes&);
 template JacobiansOf<float> jacobians;
 template JacobiansOf<double> jacobians;
 template <class T>

@@ -68,7 +68,7 @@ class HeaderParser {
     if (quote == '"') expect('"');
     const std::size_t end = rest_.find(quote);
     if (end == std::string_view::npos) refuse("a closing quote");
-    const std::string text(rest_.substr(0, end));
+    std::string text(rest_.substr(0, end));
     rest_.remove_prefix(end + 1);
     return text;
   }

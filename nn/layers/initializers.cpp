@@ -100,7 +100,7 @@ Initializer::Initializer(const char* name, Caller where)
 
 template <Real T>
 Tensor<T> Initializer::make(const Shape& shape, Rng& rng) const {
-  const Tensor<double> values = f_(shape, rng);
+  Tensor<double> values = f_(shape, rng);
   if (!(values.shape() == shape)) {
     throw ShapeError("an initializer was asked for " + to_string(shape) + " and gave " + to_string(values.shape()));
   }

@@ -283,9 +283,8 @@ detail::ClosedForm SparseCategoricalCrossentropy::closed_form() const {
             const Tensor<std::int64_t> labels = one_per_row(y, z.shape());
             const Ignored ignored = own.ignored_label ? ignore(labels, *own.ignored_label, line) : Ignored{labels};
             const Tensor<T> target = one_hot<T>(ignored.labels, z.shape().back(), line);
-            const Tensor<T> slope =
-                softmax_slope(own.from_logits ? softmax(z, -1, line) : a,
-                              smooth_labels(target, own.label_smoothing, last_size(z), line), scale);
+            Tensor<T> slope = softmax_slope(own.from_logits ? softmax(z, -1, line) : a,
+                                            smooth_labels(target, own.label_smoothing, last_size(z), line), scale);
             if (!own.ignored_label) return slope;
             return where(reshape(ignored.rows, labels.shape().concat({1}), line), 0.0, slope, line);
           }};

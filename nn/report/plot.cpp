@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <spawn.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -12,8 +13,6 @@
 #include <locale>
 #include <memory>
 #include <sstream>
-
-extern char** environ;
 
 namespace tapegrad::nn {
 namespace {

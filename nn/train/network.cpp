@@ -209,7 +209,7 @@ Tensor<T> Network<T>::operator()(const TensorList<T>& parameters, const Tensor<T
   prepare(x, "model", where);
   const Parameters arranged = arrange(parameters, "model", where);
   Parameters states = states_;
-  const Tensor<T> y = run(arranged, states, x, mode, false, "model", where);
+  Tensor<T> y = run(arranged, states, x, mode, false, "model", where);
   if (mode.training) states_ = std::move(states);
   return y;
 }

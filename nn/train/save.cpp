@@ -42,7 +42,7 @@ class Contents {
   }
   template <class T>
   Tensor<T> read(const std::string& name, const Shape& shape) {
-    const Tensor<T> array = read<T>(name);
+    Tensor<T> array = read<T>(name);
     if (array.shape() == shape) return array;
     throw ShapeError(caller_ + ": \"" + name + "\" is " + to_string(array.shape()) + ", and " + to_string(shape) +
                      " in the model" + cure);

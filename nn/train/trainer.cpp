@@ -284,7 +284,7 @@ Logs Trainer<T>::train_on_batch(Network<T>& network, const Tensor<T>& x, const T
 template <Real T>
 struct Trainer<T>::InFit final : detail::InTraining {
   InFit(Trainer& t, Network<T>& n, const Caller& w) : trainer(t), network(n), where(w) { trainer.fitting_.now = true; }
-  ~InFit() { trainer.fitting_.now = false; }
+  ~InFit() override { trainer.fitting_.now = false; }
 
   double learning_rate() const override { return trainer.options_.optimizer.learning_rate(); }
   void set_learning_rate(double rate) override { trainer.options_.optimizer.set_learning_rate(rate, where); }

@@ -15,6 +15,7 @@
 
 // ------------------------------------------------------------------------------------------------ the hook
 
+// NOLINTBEGIN(bugprone-reserved-identifier)
 extern "C" {
 void* __libc_malloc(std::size_t bytes);
 void* __libc_calloc(std::size_t count, std::size_t bytes);
@@ -22,6 +23,7 @@ void* __libc_realloc(void* block, std::size_t bytes);
 void* __libc_memalign(std::size_t alignment, std::size_t bytes);
 void __libc_free(void* block);
 }
+// NOLINTEND(bugprone-reserved-identifier)
 
 namespace {
 std::atomic<long> allocations{0}, frees{0};
@@ -308,7 +310,7 @@ TEST_SUITE("allocation") {
     const Tensor<T> y = one_hot<T>(argmax(slice(X, 1, 0, 10), -1), 10);
     auto softsign = [](const auto& z) { return z / (1 + abs(z)); };
     auto quartic = [](const auto& a, const auto& t) { return sum(square(square(a - t)), -1); };
-    auto count_fit = [&](std::initializer_list<nn::Layer<T>> layers, nn::Loss loss, nn::OutputDelta delta) {
+    auto count_fit = [&](std::initializer_list<nn::Layer<T>> layers, const nn::Loss& loss, nn::OutputDelta delta) {
       nn::Sequential<T> model(layers);
       model.compile({.optimizer = nn::SGD{.learning_rate = nn::inverse_time_decay_in_epoch(0.01, 0.01)},
                      .loss = loss,
