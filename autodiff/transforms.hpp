@@ -239,8 +239,8 @@ auto vjp(F&& f, const Args&... args) {
   using Y = std::remove_cvref_t<decltype(y)>;
   static_assert(detail::is_real_tensor<Y>, "vjp needs a function that returns one Tensor<float> or Tensor<double>");
   detail::Recording recording = scope.close();
-  const detail::Handle value = recording.lift(y.handle());
-  return std::pair<Y, Pullback<Y, Args...>>(std::piecewise_construct, std::forward_as_tuple(value),
+  detail::Handle value = recording.lift(y.handle());
+  return std::pair<Y, Pullback<Y, Args...>>(std::piecewise_construct, std::forward_as_tuple(std::move(value)),
                                             std::forward_as_tuple(std::move(recording), std::move(y), args...));
 }
 
