@@ -143,10 +143,8 @@ Place append(const Primitive& primitive, Array* output, std::span<const Handle* 
   record.first_operand = first_operand;
   record.operand_count = static_cast<std::uint32_t>(operands.size());
   record.levels = levels;
-  if (words != 0) {
-    attributes = tape->attributes_.push_together(words);
-    record.attributes = static_cast<std::uint32_t>(tape->attributes_.size() - words);
-  }
+  if (words != 0) attributes = tape->attributes_.push_together(words);
+  record.attributes = static_cast<std::uint32_t>(tape->attributes_.size() - words);
   return Place::make(level.scope, index, levels);
 }
 

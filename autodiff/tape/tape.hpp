@@ -106,7 +106,8 @@ class Tape {
 
   const Record& record(std::uint32_t i) const { return records_[i]; }
   const RecordOperand& operand(std::uint32_t i) const { return operands_[i]; }
-  const std::uint64_t* attributes(std::uint32_t i) const { return &attributes_[i]; }
+  /// Null for a record that has none behind all others.
+  const std::uint64_t* attributes(std::uint32_t i) const { return i < attributes_.size() ? &attributes_[i] : nullptr; }
   std::uint32_t size() const { return static_cast<std::uint32_t>(records_.size()); }
   bool is_open(std::uint64_t scope) const { return depth_of(scope) >= 0; }
 
