@@ -3,7 +3,6 @@
 
 #include <cstdint>
 #include <new>
-#include <type_traits>
 
 #include "tape.hpp"
 
@@ -43,11 +42,7 @@ class Call {
   /// As the primitive has them: trivially copyable.
   template <class A>
   const A& attributes() const {
-    static constexpr std::uint64_t nothing = 0;
-    if constexpr (std::is_empty_v<A>)
-      return *reinterpret_cast<const A*>(&nothing);
-    else
-      return *std::launder(reinterpret_cast<const A*>(segment_.tape->attributes(record_.attributes)));
+    return *std::launder(reinterpret_cast<const A*>(attributes()));
   }
   const std::uint64_t* attributes() const { return segment_.tape->attributes(record_.attributes); }
   Caller where() const { return {record_.file, static_cast<int>(record_.line)}; }

@@ -106,8 +106,11 @@ class Tape {
 
   const Record& record(std::uint32_t i) const { return records_[i]; }
   const RecordOperand& operand(std::uint32_t i) const { return operands_[i]; }
-  /// Null for a record that has none behind all others.
-  const std::uint64_t* attributes(std::uint32_t i) const { return i < attributes_.size() ? &attributes_[i] : nullptr; }
+  /// Of a record that has none, some address that can be read.
+  const std::uint64_t* attributes(std::uint32_t i) const {
+    static constexpr std::uint64_t nothing = 0;
+    return i < attributes_.size() ? &attributes_[i] : &nothing;
+  }
   std::uint32_t size() const { return static_cast<std::uint32_t>(records_.size()); }
   bool is_open(std::uint64_t scope) const { return depth_of(scope) >= 0; }
 
