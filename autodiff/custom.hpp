@@ -43,7 +43,7 @@ struct CustomRule {
 template <Real T>
 class TAPEGRAD_EXPORT CustomFunction {
  public:
-  explicit CustomFunction(CustomRule<T> rule);
+  explicit CustomFunction(CustomRule<T> rule, Caller where = Caller::here());
   /// Throws ValueError if the value is missing, or unless there is exactly one of the two pullbacks; ShapeError if a
   /// rule returns a wrong shape, or not as many adjoints as there are operands.
   Tensor<T> call(std::span<const Tensor<T>> x, Caller where) const;
@@ -59,8 +59,8 @@ class TAPEGRAD_EXPORT CustomFunction {
 };
 
 template <Real T>
-CustomFunction<T> custom(CustomRule<T> rule) {
-  return CustomFunction<T>(std::move(rule));
+CustomFunction<T> custom(CustomRule<T> rule, Caller where = Caller::here()) {
+  return CustomFunction<T>(std::move(rule), where);
 }
 
 extern template class CustomFunction<float>;

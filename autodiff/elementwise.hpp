@@ -15,7 +15,7 @@
 // where. A program gives the same bits as the operations one by one, except for these liberties, each accurate to a few
 // ulp: constant factors are multiplied with each other first; a / (1 + exp(-x)) is taken as a * sigmoid(x), log(1 + u)
 // as log1p(u), log1p(exp(x)) as softplus(x) and tanh(softplus(x)) at the cost of one exp, which stay finite, with their
-// derivatives, where the exponential overflows.
+// derivatives, where the exponential overflows. programs/activations.cpp has functions of the library made in this way.
 
 #include <cstddef>
 #include <string>

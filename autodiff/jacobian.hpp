@@ -82,15 +82,16 @@ class TAPEGRAD_EXPORT Jacobian {
   Jacobian& operator=(const Jacobian&) = default;
 
   /// f at the point. Throws ValueError if there is none: for a product of Jacobians, or a Jacobian made from a matrix.
-  const Tensor<T>& value() const&;
-  Tensor<T> value() const&& { return static_cast<const Jacobian&>(*this).value(); }
+  const Tensor<T>& value(Caller where = Caller::here()) const&;
+  Tensor<T> value(Caller where = Caller::here()) const&& { return static_cast<const Jacobian&>(*this).value(where); }
   /// J v. v has the shape of the input, and the result that of the output. Throws ShapeError.
   Tensor<T> apply(const Tensor<T>& v, Caller where = Caller::here()) const;
   /// J^T g. g has the shape of the output, and the result that of the input. Throws ShapeError.
   Tensor<T> apply_transposed(const Tensor<T>& g, Caller where = Caller::here()) const;
   /// The matrix, with the output's axes followed by the input's, or (batch, m, n). If there is structure, each call
-  /// writes it anew, and each element is accurate to a few ulp of the largest term of its row.
-  Tensor<T> dense() const;
+  /// writes it anew, and each element is accurate to a few ulp of the largest term of its row. Throws ShapeError for
+  /// more than 8 axes.
+  Tensor<T> dense(Caller where = Caller::here()) const;
   /// The elements J(i, i), in the shape of the input. Throws ShapeError, which describes J, if the blocks are not
   /// square.
   Tensor<T> diagonal(Caller where = Caller::here()) const;
@@ -180,7 +181,7 @@ template <Real T, class A, class B>
 Tensor<T> hessian_block(const Jacobians<T>& all, std::size_t inputs, std::size_t row, const A& a, std::size_t column,
                         const B& b, const Caller& where) {
   if constexpr (is_real_tensor<A> && is_real_tensor<B>) {
-    return all[row * inputs + column].dense();
+    return all[row * inputs + column].dense(where);
   } else {
     const Tensor<T> matrix = matrix_of(all, inputs, row, tensors_in(a), column, tensors_in(b), where);
     const auto shape = [&matrix]<class P>(const P& p, int axis) {
@@ -198,7 +199,7 @@ Tensor<T> hessian_block(const Jacobians<T>& all, std::size_t inputs, std::size_t
 template <std::size_t... I, class F, class... Args>
 auto hessian_of(F& f, const Caller& where, const Args&... args) {
   const std::tuple<const Args&...> arguments(args...);
-  const auto derive = [&](const auto&... traced) { return value_and_gradients<I...>(f, where, traced...); };
+  const auto derive = [&](const auto&... traced) { return value_and_gradients<I...>("hessian", f, where, traced...); };
   Scope scope(where);
   std::array<std::size_t, sizeof...(Args)> first{};
   auto [value, gradients] =

@@ -362,9 +362,9 @@ class Axes {
   constexpr Axes(const A&) {
     detail::refuse_axis<A>();
   }
-  constexpr Axes(std::initializer_list<int> axes) : all_(false) {
+  constexpr Axes(std::initializer_list<int> axes, Caller where = Caller::here()) : all_(false) {
     for (int axis : axes) {
-      if (count_ == Shape::max_rank) throw ShapeError("more than 8 axes");
+      if (count_ == Shape::max_rank) detail::throw_too_many_axes(where);
       axes_[count_++] = axis;
     }
   }
@@ -487,7 +487,7 @@ TAPEGRAD_EXPORT Tensor<T> take(const Tensor<T>& x, const Tensor<std::int64_t>& i
 template <class T>
 TAPEGRAD_EXPORT Tensor<T> take_along(const Tensor<T>& x, const Tensor<std::int64_t>& indices,
                                      Caller where = Caller::here());
-/// Tensors joined along an existing axis; scalars, and joining along a new axis, need reshape.
+/// Tensors joined along an axis that they have; stack joins along a new one, scalars too.
 template <class T>
 TAPEGRAD_EXPORT Tensor<T> concatenate(std::span<const Tensor<T>> parts, int axis = 0, Caller where = Caller::here());
 template <class T>

@@ -31,8 +31,15 @@ struct At {
 
 [[noreturn]] TAPEGRAD_EXPORT void throw_no_axis(const Shape& shape, std::int64_t axis, const Caller& where,
                                                 bool from_end = false);
+[[noreturn]] TAPEGRAD_EXPORT void throw_too_many_axes(const Caller& where);
 
 }  // namespace detail
+
+// Sizes beyond the rank are not set and never read, which g++ does not see everywhere.
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#endif
 
 /// The sizes of the axes of a tensor, outermost first. There are at most `max_rank` axes; a scalar has none.
 ///
@@ -46,13 +53,13 @@ class Shape {
   constexpr Shape() {
     if (std::is_constant_evaluated()) sizes_ = {};
   }
-  constexpr Shape(std::initializer_list<std::int64_t> sizes) : Shape() {
-    for (std::int64_t size : sizes) push_back(size);
+  constexpr Shape(std::initializer_list<std::int64_t> sizes, Caller where = Caller::here()) : Shape() {
+    for (std::int64_t size : sizes) push_back(size, where);
   }
   /// Makes a shape from any range of integers. Throws ShapeError for more than max_rank axes.
   template <class Iterator>
-  constexpr Shape(Iterator first, Iterator last) : Shape() {
-    for (; first != last; ++first) push_back(static_cast<std::int64_t>(*first));
+  constexpr Shape(Iterator first, Iterator last, Caller where = Caller::here()) : Shape() {
+    for (; first != last; ++first) push_back(static_cast<std::int64_t>(*first), where);
   }
   constexpr Shape(const Shape& other) : Shape() { *this = other; }
   // Copies axis by axis: wide loads would wait for the narrow stores of a shape that has just been put together.
@@ -96,8 +103,9 @@ class Shape {
   constexpr std::int64_t* begin() { return sizes_.data(); }
   constexpr std::int64_t* end() { return sizes_.data() + rank_; }
 
-  constexpr void push_back(std::int64_t size) {
-    if (rank_ == max_rank) throw ShapeError("a tensor has at most 8 axes, seed axes included");
+  constexpr void push_back(std::int64_t size, Caller where = Caller::here()) {
+    if (rank_ == max_rank) [[unlikely]]
+      detail::throw_too_many_axes(where);
     sizes_[rank_++] = size;
   }
   /// The first `n` axes, and all but the first `n`.
@@ -113,9 +121,9 @@ class Shape {
   }
   constexpr Shape without(std::integral auto first) const { return without(first, 1); }
   /// The axes of this shape, then those of `tail`.
-  constexpr Shape concat(const Shape& tail) const {
+  constexpr Shape concat(const Shape& tail, Caller where = Caller::here()) const {
     Shape s = *this;
-    for (std::int64_t size : tail) s.push_back(size);
+    for (std::int64_t size : tail) s.push_back(size, where);
     return s;
   }
 
@@ -148,6 +156,10 @@ class Shape {
   std::uint8_t rank_ = 0;
   std::array<std::int64_t, max_rank> sizes_;
 };
+
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic pop
+#endif
 
 /// "(32, 10)"; "()" for a scalar.
 TAPEGRAD_EXPORT std::string to_string(const Shape& shape);

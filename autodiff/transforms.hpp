@@ -29,7 +29,9 @@ namespace detail {
 
 using Handles = std::vector<Handle, PoolAllocator<Handle>>;
 
-TAPEGRAD_EXPORT void require_scalar(const Shape& shape, const Caller& where);
+/// Throw when the result of the function is a tensor that was never given a value; when it is no scalar.
+TAPEGRAD_EXPORT void require_value(const char* operation, const Handle& result, const Caller& where);
+TAPEGRAD_EXPORT void require_scalar(const char* operation, const Handle& result, const Caller& where);
 /// Throws ShapeError, naming the operation and what its argument is.
 TAPEGRAD_EXPORT void require_same_shape(const char* operation, const char* what, const Shape& given,
                                         const Shape& expected, const Caller& where);
@@ -131,7 +133,7 @@ const auto& loss_of(const Y& y) {
 }
 
 template <std::size_t... I, class F, class... Args>
-auto value_and_gradients(F& f, const Caller& where, const Args&... args) {
+auto value_and_gradients(const char* operation, F& f, const Caller& where, const Args&... args) {
   const std::tuple<const Args&...> arguments(args...);
   Scope scope(where);
   std::array<std::size_t, sizeof...(Args)> first{};
@@ -141,7 +143,7 @@ auto value_and_gradients(F& f, const Caller& where, const Args&... args) {
   static_assert(is_real_tensor<Loss>,
                 "grad needs a function that returns a Tensor<float> or Tensor<double>, or a pair or tuple that begins "
                 "with one");
-  require_scalar(loss.shape(), where);
+  require_scalar(operation, loss.handle(), where);
   const Recording recording = scope.close();
   const Handle seed = ones<typename Loss::value_type>(loss.shape()).handle();
   Handles gradients(recording.inputs());
@@ -165,9 +167,9 @@ template <std::size_t... I, class F>
 auto value_and_grad(F f, Caller where = Caller::here()) {
   return [f = std::move(f), where](const auto&... args) {
     if constexpr (sizeof...(I) == 0)
-      return detail::value_and_gradients<0>(f, where, args...);
+      return detail::value_and_gradients<0>("grad", f, where, args...);
     else
-      return detail::value_and_gradients<I...>(f, where, args...);
+      return detail::value_and_gradients<I...>("grad", f, where, args...);
   };
 }
 
@@ -238,6 +240,7 @@ auto vjp(F&& f, const Args&... args) {
   (All{});
   using Y = std::remove_cvref_t<decltype(y)>;
   static_assert(detail::is_real_tensor<Y>, "vjp needs a function that returns one Tensor<float> or Tensor<double>");
+  detail::require_value("vjp", y.handle(), {});
   detail::Recording recording = scope.close();
   detail::Handle value = recording.lift(y.handle());
   return std::pair<Y, Pullback<Y, Args...>>(std::piecewise_construct, std::forward_as_tuple(std::move(value)),
@@ -255,6 +258,7 @@ auto push_forward(const char* operation, F& f, const Caller& where, const Argume
   std::array<std::size_t, n> first{};
   auto y = call_traced<Indices<I...>>(scope, f, arguments, std::make_index_sequence<n>{}, &first);
   const Handles outputs = handles_of(y);
+  if constexpr (is_real_tensor<decltype(y)>) require_value(operation, y.handle(), where);
   const Recording recording = scope.close();
   Handles directions(recording.inputs()), results(outputs.size());
   const auto place = [&]<class P>(std::size_t input, const P& argument, std::type_identity_t<P> tangent) {

@@ -1,5 +1,6 @@
 #pragma once
-// How a model is trained: the options of compile and fit, of evaluate and predict.
+// How a model is trained: the options of compile and fit, of evaluate and predict. What happens in fit from batch to
+// batch is in train/trainer.cpp.
 
 #include <cstdint>
 #include <optional>

@@ -13,7 +13,7 @@ namespace {
 // Hides the observers while a body runs: the commands that it starts are part of it.
 class Unobserved {
  public:
-  Unobserved() : before_(door) { door = {.site = before_.site}; }
+  Unobserved() : before_(door) { door = {.site = before_.site, .line = before_.line}; }
   Unobserved(const Unobserved&) = delete;
   ~Unobserved() { door = before_; }
 
@@ -30,11 +30,11 @@ void run(const Command& command) {
 
 }  // namespace
 
-Observer::Observer() : outer_(door.observer) { door = {.observer = this, .site = door.site}; }
+Observer::Observer() : outer_(door.observer) { door = {.observer = this, .site = door.site, .line = door.line}; }
 
 Observer::~Observer() {
   if (door.observer == this) {
-    door = {.observer = outer_, .site = outer_ ? door.site : nullptr};
+    door = {.observer = outer_, .site = outer_ ? door.site : nullptr, .line = door.line};
     return;
   }
   // Not the innermost: those inside it look on.

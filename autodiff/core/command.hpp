@@ -72,6 +72,7 @@ class Observer;
 struct Door {
   Observer* observer = nullptr;  // the innermost
   const Site* site = nullptr;    // set only while an observer watches
+  const Caller* line = nullptr;  // the user's, while the library calls its own operations
   // The tables that kernels/ has chosen for the thread, for float and double; null where it has to choose again.
   std::array<const void*, 2> kernels = {};
 };
@@ -100,6 +101,18 @@ class TAPEGRAD_EXPORT Observer {
   Observer* outer_;
 };
 
+/// While it lives, what the library does by its own operations stands at the user's line.
+class AtLine {
+ public:
+  explicit AtLine(const Caller& line) : line_(line), before_(std::exchange(door.line, &line_)) {}
+  AtLine(const AtLine&) = delete;
+  ~AtLine() { door.line = before_; }
+
+ private:
+  Caller line_;
+  const Caller* before_;
+};
+
 /// While it lives, the thread is at an operation of that name and line. Work inside the rule of an operation is
 /// attributed to that operation.
 class AtSite {
@@ -108,7 +121,7 @@ class AtSite {
     if (inside_) [[unlikely]] {
       inside_ = !door.site || door.site->part == Site::Part::value;
       if (!inside_) return;
-      site_ = {operation, where, part};
+      site_ = {operation, door.line ? *door.line : where, part};
       before_ = std::exchange(door.site, &site_);
     }
   }

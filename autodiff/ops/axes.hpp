@@ -25,7 +25,7 @@ inline AxisView around(const Shape& shape, std::integral auto first, std::int64_
 
 /// The seed axes that v has in front of a value of shape `own`, followed by `other`.
 inline Shape seeded(const Handle& v, const Shape& own, const Shape& other) {
-  return v.shape().prefix(v.shape().rank() - own.rank()).concat(other);
+  return v.shape().prefix(v.shape().rank() - own.rank()).concat(other, {});
 }
 
 }  // namespace tapegrad::detail

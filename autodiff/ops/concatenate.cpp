@@ -107,6 +107,9 @@ Tensor<T> concatenate(std::span<const Tensor<T>> parts, int axis, Caller where) 
   using namespace detail;
   if (parts.empty()) throw ShapeError("concatenate" + to_string(where) + ": no tensors to put together");
   const Shape& first = value_of(parts[0], "concatenate", where).shape;
+  if (first.rank() == 0) {
+    throw ShapeError("concatenate" + to_string(where) + ": scalars have no axis to be joined along; stack makes one");
+  }
   const std::int64_t at = normalize_axis(axis, first.rank(), "concatenate", first, where);
   const auto from_end = static_cast<std::size_t>(first.rank() - at);
   const Handle begins(allocate(Dtype::i64, {static_cast<std::int64_t>(parts.size())}));

@@ -42,8 +42,10 @@ template <class T>
 Tensor<T> arange(double start, double stop, double step, Caller where) {
   const double count = std::ceil((stop - start) / step);
   if (!std::isfinite(count) || count > 1e15) {
-    throw ValueError("arange" + to_string(where) + ": from " + std::to_string(start) + " to " + std::to_string(stop) +
-                     " by " + std::to_string(step) + " has no finite number of steps");
+    throw ValueError(
+        "arange" + to_string(where) + ": from " + std::to_string(start) + " to " + std::to_string(stop) + " by " +
+        std::to_string(step) +
+        (std::isfinite(count) ? " has more steps than memory could hold" : " has no finite number of steps"));
   }
   return detail::made<T>({static_cast<std::int64_t>(std::max(count, 0.0))}, "arange", where,
                          [start, step](T* to, std::int64_t size) {
@@ -59,7 +61,9 @@ Tensor<T> linspace(double start, double stop, std::int64_t count, Caller where) 
     throw ValueError("linspace" + to_string(where) + ": from " + std::to_string(start) + " to " + std::to_string(stop) +
                      "; the ends must be finite");
   }
-  if (count < 0) throw ValueError("linspace" + to_string(where) + ": " + std::to_string(count) + " points");
+  if (count < 0)
+    throw ValueError("linspace" + to_string(where) + ": " + std::to_string(count) +
+                     " points; none is the least number");
   return detail::made<T>({count}, "linspace", where, [start, stop](T* to, std::int64_t size) {
     for (std::int64_t i = 0; i < size; ++i) {
       const double t = size == 1 ? 0 : static_cast<double>(i) / static_cast<double>(size - 1);
@@ -106,7 +110,7 @@ struct OneHotPrimitive {
 template <Real T>
 Tensor<T> one_hot(const Tensor<std::int64_t>& labels, std::int64_t classes, Caller where) {
   using namespace detail;
-  const Shape shape = value_of(labels, "one_hot", where).shape.concat({classes});
+  const Shape shape = value_of(labels, "one_hot", where).shape.concat({classes}, where);
   return Tensor<T>(apply<OneHotPrimitive<T>>({&labels.handle()}, allocate_result<T>(shape, "one_hot", where), where,
                                              {classes, where}));
 }

@@ -316,7 +316,7 @@ Tensor<T> take(const Tensor<T>& x, const Tensor<std::int64_t>& indices, int axis
   const Placement placement{.axis = static_cast<std::uint8_t>(shape.rank() - at)};
   Tensor<T> y = part_of(x, {placement, checked.array()}, count, where);
   if (indices.rank() == 1) return y;
-  return reshape(y, shape.prefix(at).concat(indices.shape()).concat(shape.suffix(at + 1)), where);
+  return reshape(y, shape.prefix(at).concat(indices.shape(), where).concat(shape.suffix(at + 1), where), where);
 }
 
 template <class T>

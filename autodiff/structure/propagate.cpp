@@ -152,8 +152,8 @@ std::optional<Structured> structure(const Recording& recording, const Handle& ou
   for (std::uint32_t i = s.inputs; i <= end; ++i) {
     if (last[i] == 0) continue;
     const Call call(s, s.begin + i);
-    const AtSite site(call.primitive().name, call.where(), Site::Part::tangent);
     const AtLine line(call.where());
+    const AtSite site(call.primitive().name, call.where(), Site::Part::tangent);
     const auto inside = [&](std::uint32_t record) { return record != no_record && record >= s.begin; };
     for (std::size_t k = 0; k < call.operand_count(); ++k) {
       const std::uint32_t from = call.operands(k).record;

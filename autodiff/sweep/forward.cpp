@@ -20,7 +20,7 @@ namespace {
   std::int64_t own_rank = call.operand_shape(k).rank();
   const std::int64_t seeds = tangent.shape().rank() - own_rank;
   return with_real(call.output_array().dtype, [&]<class T>(T) {
-    const Shape full = tangent.shape().prefix(seeds).concat(output);
+    const Shape full = tangent.shape().prefix(seeds).concat(output, {});
     Handle aligned = tangent;
     if (primitive.broadcasts && own_rank < output.rank()) {
       // Between seed axes and value axes, so that no seed axis meets an axis of the other operand.
@@ -79,8 +79,8 @@ void forward(const Recording& recording, std::span<const Handle> inputs, std::sp
   for (std::uint32_t i = s.begin + s.inputs; i < s.end; ++i) {
     if ((s.tape->record(i).levels & s.level) == 0) continue;
     const Call call(s, i);
-    const AtSite site(call.primitive().name, call.where(), Site::Part::tangent);
     const AtLine line(call.where());
+    const AtSite site(call.primitive().name, call.where(), Site::Part::tangent);
     if (call.primitive().pushforward_all && !watching) {
       push_all(call, table, s.begin, table[i - s.begin]);
       continue;

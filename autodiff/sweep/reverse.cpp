@@ -1,3 +1,6 @@
+// The reverse sweep: one loop over the records, from the last to the first, with a table of adjoints. It is no
+// recursion, so that a chain of a million operations needs no more stack than one of ten.
+
 #include <algorithm>
 #include <limits>
 
@@ -162,8 +165,8 @@ void reverse(const Recording& recording, std::span<const Handle> outputs, std::s
       pending.add(call.operands(0).record, i, std::move(adjoint), sum_of(0));
       waiting = true;
     } else {
-      const AtSite site(call.primitive().name, call.where(), Site::Part::adjoint);
       const AtLine line(call.where());
+      const AtSite site(call.primitive().name, call.where(), Site::Part::adjoint);
       const bool all_seeds = !call.primitive().single_seed || adjoint.shape().rank() == call.output_shape().rank();
       if (call.primitive().pullback_all && all_seeds && !plain && !watching) {
         accumulate_all(call, adjoint, [&](std::size_t k, Handle term) {

@@ -105,8 +105,6 @@ void Tape::empty(std::uint32_t begin, std::uint32_t end) {
   }
 }
 
-[[gnu::tls_model("initial-exec")]] thread_local constinit const Caller* rule_line = nullptr;
-
 Place append(const Primitive& primitive, Array* output, std::span<const Handle* const> operands, const Caller& where,
              std::size_t words, std::uint64_t*& attributes) {
   Tape* tape = current_tape;
@@ -137,7 +135,7 @@ Place append(const Primitive& primitive, Array* output, std::span<const Handle* 
   Record& record = tape->records_.push();
   record.primitive = &primitive;
   record.output = output;
-  const Caller& line = rule_line ? *rule_line : where;
+  const Caller& line = door.line ? *door.line : where;
   record.file = line.file;
   record.line = static_cast<std::uint32_t>(line.line);
   record.first_operand = first_operand;
@@ -156,12 +154,12 @@ Scope::Scope(const Caller& where) : tape_(current_tape), where_(where) {
   if (tape_->depth_ == max_depth)
     throw TapeError("a derivative" + to_string(where) + ": derivatives are nested more than 32 deep");
   tape_->levels_[static_cast<std::size_t>(tape_->depth_++)] = {fresh_scope(), tape_->sizes(), 0};
-  line_around_ = std::exchange(rule_line, nullptr);
+  line_around_ = std::exchange(door.line, nullptr);
 }
 
 Scope::~Scope() {
   if (!tape_) return;
-  rule_line = line_around_;
+  door.line = line_around_;
   const Tape::Level& level = tape_->levels_[static_cast<std::size_t>(--tape_->depth_)];
   tape_->truncate(level.begin);
   if (tape_->depth_ == 0) {
@@ -223,7 +221,7 @@ Recording Scope::close() {
     outer.reached |= level.reached & s.outer_levels;
   }
   tape_ = nullptr;
-  rule_line = line_around_;
+  door.line = line_around_;
   return recording;
 }
 

@@ -142,20 +142,6 @@ class Tape {
   Chunks<std::uint64_t> attributes_;
 };
 
-[[gnu::tls_model("initial-exec")]] extern thread_local constinit const Caller* rule_line;
-
-/// While it lives, what this thread records stands at that line: a rule records for the user's call.
-class AtLine {
- public:
-  explicit AtLine(const Caller& line) : line_(line), before_(std::exchange(rule_line, &line_)) {}
-  AtLine(const AtLine&) = delete;
-  ~AtLine() { rule_line = before_; }
-
- private:
-  Caller line_;
-  const Caller* before_;
-};
-
 /// Appends a record to the tape that the operands stand on, with a fresh output; at least one of them is traced. Room
 /// for so many words of `attributes` comes with it. Throws TapeError when an operand's scope has closed or belongs to
 /// another thread.

@@ -96,10 +96,13 @@ struct RulePrimitive {
 }  // namespace detail
 
 template <Real T>
-CustomFunction<T>::CustomFunction(CustomRule<T> rule) {
-  if (!rule.value || !rule.pullback == !rule.pullback_all) {
-    throw ValueError(rule.name + ": a rule needs a value, and either a pullback or a pullback_all");
-  }
+CustomFunction<T>::CustomFunction(CustomRule<T> rule, Caller where) {
+  const auto refuse = [&](const char* why) {
+    throw ValueError("custom" + to_string(where) + ": the rule \"" + rule.name + "\" " + why);
+  };
+  if (!rule.value) refuse("has no value");
+  if (!rule.pullback && !rule.pullback_all) refuse("has no pullback, and no pullback_all");
+  if (rule.pullback && rule.pullback_all) refuse("has a pullback and a pullback_all; one of them is enough");
   auto object = std::make_unique<detail::RuleObject<T>>(std::move(rule));
   object->primitive = detail::primitive<detail::RulePrimitive<T>>;
   object->primitive.name = object->rule.name.c_str();

@@ -42,6 +42,7 @@ std::string place(const Caller& where) {
 }  // namespace
 
 Dump dump_of(const Recording& recording, const Handle& result, const Caller& where) {
+  require_value("dump", result, where);
   const Segment& s = recording.segment();
   Dump dump;
   for (std::uint32_t i = s.begin; i < s.end; ++i) {
@@ -60,7 +61,6 @@ Dump dump_of(const Recording& recording, const Handle& result, const Caller& whe
     line.shape = to_string(call.output_shape());
     dump.records.push_back(std::move(line));
   }
-  if (!result) throw ValueError("dump" + to_string(where) + ": the function returned a tensor without a value");
   const bool recorded = recording.depends_on_inputs(result);
   dump.result = operand(*result.array(), recorded ? result.place().record() : no_record, s);
   return dump;

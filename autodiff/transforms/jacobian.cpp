@@ -38,23 +38,33 @@ Jacobian<T>::Jacobian(const Tensor<T>& dense, const Shape& output, const Shape& 
 }
 
 template <Real T>
-const Tensor<T>& Jacobian<T>::value() const& {
-  if (!at_->function)
-    throw ValueError("Jacobian::value: a Jacobian that was composed, or made of a matrix, has no point");
+const Tensor<T>& Jacobian<T>::value(Caller where) const& {
+  if (!at_->function) {
+    throw ValueError("Jacobian::value" + to_string(where) +
+                     ": a Jacobian that was composed, or made of a matrix, has no point");
+  }
   return at_->function->value;
 }
 
 template <Real T>
 Tensor<T> Jacobian<T>::apply(const Tensor<T>& v, Caller where) const {
+  const detail::AtLine line(where);
   return at_->product(v, false, where);
 }
 template <Real T>
 Tensor<T> Jacobian<T>::apply_transposed(const Tensor<T>& g, Caller where) const {
+  const detail::AtLine line(where);
   return at_->product(g, true, where);
 }
 
 template <Real T>
-Tensor<T> Jacobian<T>::dense() const {
+Tensor<T> Jacobian<T>::dense(Caller where) const {
+  if (!at_->batched && at_->out.rank() + at_->in.rank() > Shape::max_rank) {
+    throw ShapeError("Jacobian::dense" + to_string(where) + ": the matrix of " + to_string(at_->in) + " -> " +
+                     to_string(at_->out) + " would have more than 8 axes; differentiate a function of vectors, which " +
+                     "reshapes them");
+  }
+  const detail::AtLine line(where);
   return at_->function || at_->structured ? at_->dense() : at_->matrix;
 }
 
@@ -65,10 +75,11 @@ Tensor<T> Jacobian<T>::diagonal(Caller where) const {
     throw ShapeError("Jacobian::diagonal" + to_string(where) + ": the blocks are (" + std::to_string(m) + ", " +
                      std::to_string(n) + "), not square. " + explain());
   }
+  const detail::AtLine line(where);
   std::optional<detail::Structured> own;
   const detail::Structured* form = at_->structure(own);
   if (!form || form->terms.matrix()) {
-    return reshape(slice(reshape(dense(), {batch, m * n}), 1, 0, m * n, n + 1), input_shape());
+    return reshape(slice(reshape(dense(where), {batch, m * n}), 1, 0, m * n, n + 1), input_shape());
   }
   Tensor<T> sum = zeros<T>({batch, n});
   for (const detail::Diagonal& term : form->terms.diagonals()) {
@@ -109,11 +120,12 @@ Jacobian<T> Jacobian<T>::composed(const Jacobian& outer, const Jacobian& inner, 
                      to_string(outer.input_shape()) + (outer.batched() ? " by rows" : "") + ", the inner one gives " +
                      to_string(inner.output_shape()) + (inner.batched() ? " by rows" : ""));
   }
+  const detail::AtLine line(where);
   const auto [batch, m, inside] = outer.at_->blocks();
   const std::int64_t n = inner.at_->blocks().n;
-  const auto by_matrices = [&outer, &inner, batch = batch, m = m, inside = inside, n] {
-    const Tensor<T> J =
-        detail::strong_matmul(reshape(outer.dense(), {batch, m, inside}), reshape(inner.dense(), {batch, inside, n}));
+  const auto by_matrices = [&outer, &inner, &where, batch = batch, m = m, inside = inside, n] {
+    const Tensor<T> J = detail::strong_matmul(reshape(outer.dense(where), {batch, m, inside}),
+                                              reshape(inner.dense(where), {batch, inside, n}));
     const Shape full = outer.batched() ? J.shape() : outer.output_shape().concat(inner.input_shape());
     return Jacobian(reshape(J, full), outer.output_shape(), inner.input_shape(), outer.batched());
   };
@@ -135,7 +147,7 @@ Jacobian<T> Jacobian<T>::composed(const Jacobian& outer, const Jacobian& inner, 
     for (const detail::RankOne& e : b->terms.rank_ones()) form.terms.add(detail::RankOne{scaled(e.left), e.right});
   }
   for (const detail::RankOne& d : a->terms.rank_ones()) {
-    const Tensor<T> right = inner.apply_transposed(reshape(Tensor<T>(d.right), inner.output_shape()));
+    const Tensor<T> right = inner.apply_transposed(reshape(Tensor<T>(d.right), inner.output_shape()), where);
     form.terms.add(detail::RankOne{d.left, right.handle()});
   }
   if (!detail::few(form.terms, form.blocks)) return by_matrices();
@@ -158,14 +170,20 @@ Jacobians<T> jacobians(Recording recording, std::span<const Tensor<T>> outputs, 
   const bool batched = !axes.empty();
   const std::size_t inputs = recording.inputs();
   all.reserve(outputs.size() * inputs);
-  const auto shared = std::allocate_shared<const Recording>(PoolAllocator<Recording>{}, std::move(recording));
+  std::shared_ptr<const Recorded<T>> first;
   for (const Tensor<T>& y : outputs) {
+    require_value("jacobian", y.handle(), where);
     auto function = std::allocate_shared<Recorded<T>>(PoolAllocator<Recorded<T>>{});
-    function->value = Tensor<T>(shared->lift(y.handle()));
+    if (first) {
+      function->before = first;
+    } else {
+      function->own = std::move(recording);
+      first = function;
+    }
+    function->value = Tensor<T>(function->recording().lift(y.handle()));
     function->output = y;
-    function->recording = shared;
     for (std::size_t i = 0; i < inputs; ++i) {
-      const Array& x = shared->input(i);
+      const Array& x = function->recording().input(i);
       if (x.dtype != dtype_of<T>) {
         throw ValueError("jacobian" + to_string(where) +
                          ": an argument is of another number type than the result; use vjp across types");
@@ -192,7 +210,7 @@ Tensor<T> matrix_of(const Jacobians<T>& all, std::size_t inputs, std::size_t row
     TensorList<T> of_row;
     for (std::size_t j = column; j < column + columns; ++j) {
       const Jacobian<T>& J = all[i * inputs + j];
-      of_row.push_back(reshape(J.dense(), {J.output_shape().count(), J.input_shape().count()}, where));
+      of_row.push_back(reshape(J.dense(where), {J.output_shape().count(), J.input_shape().count()}, where));
     }
     parts.push_back(concatenate(std::span<const Tensor<T>>(of_row), 1, where));
   }

@@ -25,12 +25,12 @@ template <Real T>
 std::optional<Structured> Linearization<T>::search(bool columns_allowed, Lost* lost) const {
   // Only sweeps know the lines that debug_nans() reports.
   if (!function || wanted != Sweep::automatic || nan_watch()) return std::nullopt;
-  return detail::structure<T>(*function->recording, function->output.handle(), input, axes, columns_allowed, lost);
+  return detail::structure<T>(function->recording(), function->output.handle(), input, axes, columns_allowed, lost);
 }
 
 template <Real T>
 const Structured* Linearization<T>::structure(std::optional<Structured>& own) {
-  if (function && !searched.done() && !function->recording->records_outside()) {
+  if (function && !searched.done() && !function->recording().records_outside()) {
     own = search(false);
     return own ? &*own : nullptr;
   }
@@ -40,7 +40,7 @@ const Structured* Linearization<T>::structure(std::optional<Structured>& own) {
 
 template <Real T>
 Tensor<T> Linearization<T>::dense() {
-  const bool keep = !function || function->recording->records_outside();
+  const bool keep = !function || function->recording().records_outside();
   std::optional<Structured> own;
   if (function && !searched.done() && few_seeds()) return keep ? kept_sweep() : swept();
   if (keep) {
@@ -86,10 +86,10 @@ Tensor<T> Linearization<T>::swept() const {
 template <Real T>
 Tensor<T> Linearization<T>::swept_forward() const {
   const std::int64_t n = blocks().n;
-  Table seeds(function->recording->inputs());
+  Table seeds(function->recording().inputs());
   seeds[input] = (batched ? shared_seeds(n) : identity_seeds<T>(in)).handle();
   Handle result;
-  forward(*function->recording, seeds, {&function->output.handle(), 1}, {&result, 1});
+  forward(function->recording(), seeds, {&function->output.handle(), 1}, {&result, 1});
   if (!result) return zeros<T>(full_shape());
   if (batched) return transpose(Tensor<T>(result), {1, 2, 0});
   return reshape(transpose(reshape(Tensor<T>(result), {n, out.count()})), full_shape());
@@ -98,7 +98,7 @@ Tensor<T> Linearization<T>::swept_forward() const {
 template <Real T>
 Tensor<T> Linearization<T>::swept_reverse() const {
   Handle adjoint;
-  if (function->recording->records_outside()) {
+  if (function->recording().records_outside()) {
     function->swept([this] { function->adjoints = all_adjoints(); });
     adjoint = function->adjoints[input];
   } else {
@@ -110,9 +110,9 @@ Tensor<T> Linearization<T>::swept_reverse() const {
 
 template <Real T>
 Table Linearization<T>::all_adjoints() const {
-  Table adjoints(function->recording->inputs());
+  Table adjoints(function->recording().inputs());
   const Handle seeds = (batched ? shared_seeds(out[1]) : identity_seeds<T>(out)).handle();
-  reverse(*function->recording, {&function->output.handle(), 1}, {&seeds, 1}, adjoints);
+  reverse(function->recording(), {&function->output.handle(), 1}, {&seeds, 1}, adjoints);
   return adjoints;
 }
 
@@ -125,7 +125,7 @@ template <Real T>
 Tensor<T> Linearization<T>::product(const Tensor<T>& v, bool transposed, const Caller& where) {
   require_same_shape(transposed ? "Jacobian::apply_transposed" : "Jacobian::apply", transposed ? "g" : "v", v.shape(),
                      transposed ? out : in, where);
-  if (function) function->recording->require_open(where);
+  if (function) function->recording().require_open(where);
   if (searched.done() && structured) {
     return structured_product(*structured, v, transposed, transposed ? in : out, where);
   }
@@ -134,15 +134,15 @@ Tensor<T> Linearization<T>::product(const Tensor<T>& v, bool transposed, const C
 
 template <Real T>
 Tensor<T> Linearization<T>::swept_product(const Tensor<T>& v, bool transposed, const Caller& where) const {
-  Table of_inputs(function->recording->inputs());
+  Table of_inputs(function->recording().inputs());
   Handle result;
   const Handle &output = function->output.handle(), &direction = v.handle();
   if (transposed) {
-    reverse(*function->recording, {&output, 1}, {&direction, 1}, of_inputs, where);
+    reverse(function->recording(), {&output, 1}, {&direction, 1}, of_inputs, where);
     result = std::move(of_inputs[input]);
   } else {
     of_inputs[input] = direction;
-    forward(*function->recording, of_inputs, {&output, 1}, {&result, 1}, where);
+    forward(function->recording(), of_inputs, {&output, 1}, {&result, 1}, where);
   }
   return result ? Tensor<T>(result) : zeros<T>(transposed ? in : out);
 }

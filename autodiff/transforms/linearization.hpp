@@ -35,12 +35,15 @@ class Once {
 // A recorded function; the Jacobians by each of its inputs share it.
 template <Real T>
 struct Recorded {
-  std::shared_ptr<const Recording> recording;  // shared by the outputs of one function
-  Tensor<T> output;                            // in its scope
-  Tensor<T> value;                             // as the scope around it sees it
+  Recording own;                           // unless the function has outputs before this one
+  std::shared_ptr<const Recorded> before;  // the first of them, whose recording it is then
+  Tensor<T> output;                        // in its scope
+  Tensor<T> value;                         // as the scope around it sees it
   // The adjoints of all inputs, with one seed for each element of the output in front.
   Once swept;
   Table adjoints;
+
+  const Recording& recording() const { return before ? before->own : own; }
 };
 
 template <Real T>

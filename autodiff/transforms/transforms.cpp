@@ -4,10 +4,18 @@
 
 namespace tapegrad::detail {
 
-void require_scalar(const Shape& shape, const Caller& where) {
-  if (shape.count() == 1 && shape.rank() == 0) return;
-  throw TapeError("grad" + to_string(where) + ": the function returned a tensor of shape " + to_string(shape) +
-                  ", and a gradient is that of a scalar. Use jacobian(f) for all derivatives, vjp(f, x) for J^T g, or "
+void require_value(const char* operation, const Handle& result, const Caller& where) {
+  if (result) return;
+  throw ValueError(operation + to_string(where) +
+                   ": the function returned a tensor without a value; it was default-constructed or moved from");
+}
+
+void require_scalar(const char* operation, const Handle& result, const Caller& where) {
+  require_value(operation, result, where);
+  const Shape& shape = result.shape();
+  if (shape.rank() == 0) return;
+  throw TapeError(operation + to_string(where) + ": the function returned a tensor of shape " + to_string(shape) +
+                  ", and a gradient is one of a scalar. Use jacobian(f) for all derivatives, vjp(f, x) for J^T g, or "
                   "return sum(...) of it");
 }
 

@@ -73,6 +73,7 @@ TEST_SUITE("errors") {
     REFUSED(ShapeError, eye(-2), "eye", "(-2, -2)");
     REFUSED(ShapeError, zeros({std::int64_t{1} << 40, std::int64_t{1} << 40}), "zeros", "does not fit in memory");
     REFUSED(ValueError, arange(0, 1, 0), "arange", "no finite number of steps");
+    REFUSED(ValueError, arange(0, 1e18), "arange", "more steps than memory");
     random::Generator rng(1);
     REFUSED(ShapeError, rng.uniform<double>({-1}), "uniform", "(-1)");
     REFUSED(ShapeError, rng.normal<double>({-1}), "normal", "(-1)");
@@ -206,7 +207,7 @@ TEST_SUITE("errors") {
     REFUSED(ShapeError, take(scalar, Labels{0}), "take", "()");
     REFUSED(ShapeError, sort(scalar), "sort");
     REFUSED(ShapeError, transpose(scalar), "transpose", "()");
-    REFUSED(ShapeError, concatenate({scalar, scalar}), "concatenate", "()");
+    REFUSED(ShapeError, concatenate({scalar, scalar}), "concatenate", "scalars", "stack");
   }
 
   TEST_CASE("no elements where there must be one") {
@@ -340,6 +341,12 @@ TEST_SUITE("errors") {
     CHECK_THROWS_AS(batch_jacobian([](const X& z) { return square(z); })(none), Error);
     CHECK_THROWS_AS(grad([](const X&) { return X(); })(a), Error);
     CHECK_THROWS_AS(vjp([](const X& z) { return z; }, a).second(none), Error);
+    // Nor has what a function returns.
+    const auto forgets = [](const X&) { return X(); };
+    REFUSED(ValueError, grad(forgets)(a), "grad", "without a value");
+    REFUSED(ValueError, jacobian(forgets)(a), "jacobian", "without a value");
+    REFUSED(ValueError, jvp(forgets, a, a), "jvp", "without a value");
+    CHECK_THROWS_WITH_AS(vjp(forgets, a), Contains("without a value"), ValueError);
     // A moved-from tensor has no value either.
     X moved = ones({2});
     const X target = std::move(moved);
@@ -378,6 +385,9 @@ TEST_SUITE("errors") {
                              .pullback = [](std::size_t, auto& g, auto&, auto) { return sum(g); }});
     REFUSED(ValueError, f(X()), "halve", "no value");
     REFUSED(ShapeError, grad([&](const X& z) { return sum(f(z)); })(a), "halve", "pullback", "()", "(2, 3)");
+    REFUSED(ValueError, custom<double>({.name = "empty"}), "\"empty\"", "no value");
+    REFUSED(ValueError, custom<double>({.name = "half", .value = [](auto x) { return x[0]; }}), "\"half\"",
+            "no pullback");
   }
 
   TEST_CASE("what is on a tape cannot be written") {
@@ -423,16 +433,18 @@ TEST_SUITE("errors") {
   TEST_CASE("too many axes") {
     const X eight = ones({1, 1, 1, 1, 1, 1, 1, 1});
     CHECK(sum(eight).item() == 1);
-    CHECK_THROWS_WITH_AS(Shape({1, 1, 1, 1, 1, 1, 1, 1, 1}), Contains("8 axes"), ShapeError);
+    REFUSED(ShapeError, Shape({1, 1, 1, 1, 1, 1, 1, 1, 1}), "8 axes");
+    REFUSED(ShapeError, reshape(eight, {1, 1, 1, 1, 1, 1, 1, 1, 1}), "8 axes");
+    REFUSED(ShapeError, sum(eight, {0, 1, 2, 3, 4, 5, 6, 7, 7}), "8 axes");
     const X most = zeros({1, 1, 1, 1, 1, 1, 1, 1});
     REFUSED(ShapeError, stack({most, most}), "stack", "as many axes as there can be");
-    CHECK_THROWS_WITH_AS(one_hot(zeros<std::int64_t>({1, 1, 1, 1, 1, 1, 1, 1}), 2), Contains("8 axes"), ShapeError);
+    REFUSED(ShapeError, one_hot(zeros<std::int64_t>({1, 1, 1, 1, 1, 1, 1, 1}), 2), "8 axes");
     auto f = [](const X& z) { return square(z); };
-    CHECK_THROWS_WITH_AS(jacobian(f)(ones({1, 1, 1, 1, 1})).dense(), Contains("8 axes"), ShapeError);
-    CHECK_THROWS_WITH_AS(hessian([](const X& z) { return sum(square(z)); })(ones({1, 1, 1, 1, 1})), Contains("8 axes"),
-                         ShapeError);
+    const X five = ones({1, 1, 1, 1, 1});
+    REFUSED(ShapeError, jacobian(f)(five).dense(), "Jacobian::dense", "(1, 1, 1, 1, 1)", "8 axes");
+    REFUSED(ShapeError, hessian([](const X& z) { return sum(square(z)); })(five), "(1, 1, 1, 1, 1)", "8 axes");
     CHECK_THROWS_AS(vjp(f, eight).second(ones({1, 1, 1, 1, 1, 1, 1, 1, 1})), ShapeError);
-    CHECK_THROWS_AS(take(eight, Labels({{0, 0}})), ShapeError);
+    REFUSED(ShapeError, take(eight, Labels({{0, 0}})), "8 axes");
     CHECK_THROWS_AS(sum(eight, {0, 1, 2, 3, 4, 5, 6, 7, 0}), ShapeError);
     // The tape is usable afterwards.
     CHECK(grad([](const X& z) { return sum(square(z)); })(scalar).item() == 2);

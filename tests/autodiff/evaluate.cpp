@@ -6,6 +6,7 @@
 #include <limits>
 #include <map>
 #include <memory>
+#include <set>
 #include <sstream>
 #include <string>
 #include <tapegrad/autodiff.hpp>
@@ -209,6 +210,35 @@ TEST_SUITE("evaluate") {
     CHECK(text.str().find("softmax" + at + ", adjoint") != std::string::npos);
     const Profile forward = profile([&] { jvp(f, w, w); });
     CHECK(std::ranges::count(forward.rows, "softmax" + at + ", tangent", &ProfileRow::operation) == 1);
+  }
+
+  TEST_CASE("what a Jacobian does stands at the line that asks for it") {
+    const X z{0.5, -1, 2};
+    const auto f = [](const X& v) { return exp(v) / sum(exp(v)); };
+    const int inner = __LINE__ - 1;
+    std::set<std::string> lines;
+    const auto collect = [&](const Profile& p) {
+      for (const ProfileRow& row : p.rows) lines.insert(row.operation.substr(row.operation.find(" at ")));
+    };
+    for (const Sweep sweep : {Sweep::automatic, Sweep::forward, Sweep::reverse}) {
+      const auto J = jacobian(f, {.sweep = sweep})(z);
+      // On one line, which is that of each of them.
+      collect(profile([&] { J.dense(), J.apply(z), J.apply_transposed(z), J.diagonal(), (J * J).dense(); }));
+      CHECK(lines.erase(" at evaluate.cpp:" + std::to_string(__LINE__ - 1)) == 1);
+      lines.erase(" at evaluate.cpp:" + std::to_string(inner) + ", tangent");
+      lines.erase(" at evaluate.cpp:" + std::to_string(inner) + ", adjoint");
+      for (const std::string& line : lines) FAIL_CHECK(line);
+      lines.clear();
+      const auto outer = [&](const X& x) { return sum(square(jacobian(f, {.sweep = sweep})(x).dense())); };
+      const int asked = __LINE__ - 1;
+      for (const DumpedRecord& record : dump(outer)(z).records) {
+        CAPTURE(record.operation);
+        CAPTURE(record.where);
+        const auto at = [](int line) { return "evaluate.cpp:" + std::to_string(line); };
+        const bool argument = record.operation == "argument" || record.operation == "identity";
+        CHECK((argument || record.where == at(inner) || record.where == at(asked)));
+      }
+    }
   }
 
   TEST_CASE("a profile changes no number, and an exception ends it") {

@@ -55,7 +55,7 @@ TEST_CASE("the Jacobian outlives its function, and is shared by threads") {
     threads.emplace_back([&] {
       bool all = true;
       for (int i = 0; i < 20; ++i) all = all && close(J.apply_transposed(g), expected) && J.rank() == 1;
-      mine = all;
+      mine = all ? 1 : 0;
     });
   }
   for (std::thread& thread : threads) thread.join();

@@ -101,7 +101,7 @@ Member packed(const string& name, const string& bytes) {
 
 struct Ending {
   std::optional<std::uint64_t> entries = {}, bytes = {}, offset = {};
-  string comment = "";
+  string comment = {};
   bool zip64 = false;
 };
 
