@@ -388,7 +388,8 @@ Array* allocate(Dtype dtype, const Shape& shape) {
 }
 
 Array* allocate_as(const Array& like) {
-  constexpr std::uint8_t bytes_of_element[] = {sizeof(float), sizeof(double), sizeof(std::int64_t), sizeof(bool), 0};
+  static constexpr std::uint8_t bytes_of_element[] = {sizeof(float), sizeof(double), sizeof(std::int64_t), sizeof(bool),
+                                                      0};
   static_assert(static_cast<int>(Dtype::object) == 4);
   if (like.owner || like.size_class > most_chunks) return allocate(like.dtype, like.shape);
   std::size_t elements = bytes_of_element[static_cast<std::size_t>(like.dtype)];

@@ -13,11 +13,7 @@ namespace {
 
 template <Real T>
 std::shared_ptr<Linearization<T>> linearization(const Shape& out, const Shape& in, bool batched) {
-  auto made = std::allocate_shared<Linearization<T>>(PoolAllocator<Linearization<T>>{});
-  made->out = out;
-  made->in = in;
-  made->batched = batched;
-  return made;
+  return std::allocate_shared<Linearization<T>>(PoolAllocator<Linearization<T>>{}, out, in, batched);
 }
 
 }  // namespace
@@ -173,13 +169,9 @@ Jacobians<T> jacobians(Recording recording, std::span<const Tensor<T>> outputs, 
   std::shared_ptr<const Recorded<T>> first;
   for (const Tensor<T>& y : outputs) {
     require_value("jacobian", y.handle(), where);
-    auto function = std::allocate_shared<Recorded<T>>(PoolAllocator<Recorded<T>>{});
-    if (first) {
-      function->before = first;
-    } else {
-      function->own = std::move(recording);
-      first = function;
-    }
+    auto function = std::allocate_shared<Recorded<T>>(PoolAllocator<Recorded<T>>{}, recording);
+    if (first) function->before = first;
+    if (!first && outputs.size() > 1) first = function;
     function->value = Tensor<T>(function->recording().lift(y.handle()));
     function->output = y;
     for (std::size_t i = 0; i < inputs; ++i) {
@@ -189,7 +181,7 @@ Jacobians<T> jacobians(Recording recording, std::span<const Tensor<T>> outputs, 
                          ": an argument is of another number type than the result; use vjp across types");
       }
       auto at = linearization<T>(y.shape(), x.shape, batched);
-      at->function = function;
+      at->function = i + 1 < inputs ? function : std::move(function);
       at->input = i;
       at->wanted = options.sweep;
       at->axes = axes;

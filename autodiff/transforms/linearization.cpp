@@ -91,8 +91,8 @@ Tensor<T> Linearization<T>::swept_forward() const {
   Handle result;
   forward(function->recording(), seeds, {&function->output.handle(), 1}, {&result, 1});
   if (!result) return zeros<T>(full_shape());
-  if (batched) return transpose(Tensor<T>(result), {1, 2, 0});
-  return reshape(transpose(reshape(Tensor<T>(result), {n, out.count()})), full_shape());
+  if (batched) return transpose(Tensor<T>(std::move(result)), {1, 2, 0});
+  return reshape(transpose(reshape(Tensor<T>(std::move(result)), {n, out.count()})), full_shape());
 }
 
 template <Real T>
@@ -105,7 +105,8 @@ Tensor<T> Linearization<T>::swept_reverse() const {
     adjoint = std::move(all_adjoints()[input]);
   }
   if (!adjoint) return zeros<T>(full_shape());
-  return batched ? transpose(Tensor<T>(adjoint), {1, 0, 2}) : reshape(Tensor<T>(adjoint), full_shape());
+  return batched ? transpose(Tensor<T>(std::move(adjoint)), {1, 0, 2})
+                 : reshape(Tensor<T>(std::move(adjoint)), full_shape());
 }
 
 template <Real T>
@@ -134,7 +135,7 @@ Tensor<T> Linearization<T>::product(const Tensor<T>& v, bool transposed, const C
 
 template <Real T>
 Tensor<T> Linearization<T>::swept_product(const Tensor<T>& v, bool transposed, const Caller& where) const {
-  Table of_inputs(function->recording().inputs());
+  Few<Handle, 2> of_inputs(function->recording().inputs());
   Handle result;
   const Handle &output = function->output.handle(), &direction = v.handle();
   if (transposed) {
@@ -144,7 +145,7 @@ Tensor<T> Linearization<T>::swept_product(const Tensor<T>& v, bool transposed, c
     of_inputs[input] = direction;
     forward(function->recording(), of_inputs, {&output, 1}, {&result, 1}, where);
   }
-  return result ? Tensor<T>(result) : zeros<T>(transposed ? in : out);
+  return result ? Tensor<T>(std::move(result)) : zeros<T>(transposed ? in : out);
 }
 
 template <Real T>

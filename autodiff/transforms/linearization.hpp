@@ -35,6 +35,8 @@ class Once {
 // A recorded function; the Jacobians by each of its inputs share it.
 template <Real T>
 struct Recorded {
+  explicit Recorded(Recording& taken) : own(std::move(taken)) {}
+
   Recording own;                           // unless the function has outputs before this one
   std::shared_ptr<const Recorded> before;  // the first of them, whose recording it is then
   Tensor<T> output;                        // in its scope
@@ -48,10 +50,14 @@ struct Recorded {
 
 template <Real T>
 struct Linearization {
+  // Written out, since an aggregate would be zeroed as a whole before its members are made.
+  Linearization(const Shape& output, const Shape& input_shape, bool by_rows)
+      : out(output), in(input_shape), batched(by_rows) {}
+
   std::shared_ptr<Recorded<T>> function;  // null if the Jacobian was made from terms or a matrix
   std::size_t input = 0;
   Shape out, in;
-  bool batched = false;
+  bool batched;
   BatchAxes axes = {};
   Sweep wanted = Sweep::automatic;
 
