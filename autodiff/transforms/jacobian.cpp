@@ -166,12 +166,8 @@ Jacobians<T> jacobians(Recording recording, std::span<const Tensor<T>> outputs, 
   const bool batched = !axes.empty();
   const std::size_t inputs = recording.inputs();
   all.reserve(outputs.size() * inputs);
-  std::shared_ptr<const Recorded<T>> first;
-  for (const Tensor<T>& y : outputs) {
+  const auto add = [&](const std::shared_ptr<Recorded<T>>& function, const Tensor<T>& y) {
     require_value("jacobian", y.handle(), where);
-    auto function = std::allocate_shared<Recorded<T>>(PoolAllocator<Recorded<T>>{}, recording);
-    if (first) function->before = first;
-    if (!first && outputs.size() > 1) first = function;
     function->value = Tensor<T>(function->recording().lift(y.handle()));
     function->output = y;
     for (std::size_t i = 0; i < inputs; ++i) {
@@ -181,7 +177,7 @@ Jacobians<T> jacobians(Recording recording, std::span<const Tensor<T>> outputs, 
                          ": an argument is of another number type than the result; use vjp across types");
       }
       auto at = linearization<T>(y.shape(), x.shape, batched);
-      at->function = i + 1 < inputs ? function : std::move(function);
+      at->function = function;
       at->input = i;
       at->wanted = options.sweep;
       at->axes = axes;
@@ -189,7 +185,12 @@ Jacobians<T> jacobians(Recording recording, std::span<const Tensor<T>> outputs, 
       J.at_ = std::move(at);
       all.push_back(std::move(J));
     }
-  }
+  };
+  if (outputs.empty()) return all;
+  const PoolAllocator<Recorded<T>> pool;
+  const auto first = std::allocate_shared<Recorded<T>>(pool, std::move(recording));
+  add(first, outputs.front());
+  for (const Tensor<T>& y : outputs.subspan(1)) add(std::allocate_shared<Recorded<T>>(pool, first), y);
   return all;
 }
 

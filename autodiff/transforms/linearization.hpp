@@ -35,7 +35,8 @@ class Once {
 // A recorded function; the Jacobians by each of its inputs share it.
 template <Real T>
 struct Recorded {
-  explicit Recorded(Recording& taken) : own(std::move(taken)) {}
+  explicit Recorded(Recording recording) : own(std::move(recording)) {}
+  explicit Recorded(std::shared_ptr<const Recorded> first_output) : before(std::move(first_output)) {}
 
   Recording own;                           // unless the function has outputs before this one
   std::shared_ptr<const Recorded> before;  // the first of them, whose recording it is then
